@@ -1,0 +1,30 @@
+"""Errors that users meet: each names what is wrong and what to do about it."""
+
+from __future__ import annotations
+
+
+class PalsError(Exception):
+    """Base of every error that is the user's or the world's to mend, not a bug.
+
+    Entry points print such an error as one message and exit with a code other than 0.
+    """
+
+
+class ConfigurationError(PalsError):
+    """A configuration value is missing, unknown or impossible; the message names its key."""
+
+
+class InfeasibleModelError(ConfigurationError):
+    """The model does not fit into the memory of the GPUs it is to run on."""
+
+
+class WorkloadError(PalsError):
+    """A trace or workload cannot be read; the message names file and line."""
+
+
+class ServerError(PalsError):
+    """A live server failed; subclasses tell how."""
+
+
+class DeviceError(PalsError):
+    """A power device could not be read or set; subclasses tell how."""
