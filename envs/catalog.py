@@ -103,8 +103,8 @@ def load(group: str, choice: str | Mapping[str, Any], **overrides: Any) -> DictC
 
     Args:
         group: Configuration group, such as ``"model"``.
-        choice: A name in the group, or a mapping; a mapping's ``name`` key (or ``base``)
-            picks the choice that its other keys override.
+        choice: A name in the group, or a mapping whose ``base`` key picks the choice that its
+            other keys override.
         **overrides: Values that replace those of the file.
 
     Raises:
@@ -206,7 +206,7 @@ def _construct(key: str, node: Any, runtime: Mapping[str, Any]) -> Any:
 def _convert(key: str, value: Any) -> Any:
     if isinstance(value, DictConfig):
         if "_target_" in value:
-            return _construct(key, value, {})
+            return _construct(key, checked(key, value), {})
         return {str(name): _convert(f"{key}.{name}", item) for name, item in value.items()}
     if OmegaConf.is_list(value):
         return [_convert(f"{key}[{index}]", item) for index, item in enumerate(value)]
