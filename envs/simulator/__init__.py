@@ -1,0 +1,1 @@
+"""A calibrated simulator of an LLM server with power-capped GPUs."""

@@ -1,0 +1,1 @@
+"""Workloads: when requests arrive and how long they are."""
