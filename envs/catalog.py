@@ -142,7 +142,8 @@ def _load_file(group: str, file: Path) -> DictConfig:
             layers.append(own)
             self_placed = True
         elif isinstance(entry, str) and entry.startswith(SCHEMA_PREFIX):
-            layers.append(schema(entry.removeprefix(SCHEMA_PREFIX).partition("@")[0]))
+            path, _, package = entry.removeprefix(SCHEMA_PREFIX).partition("@")
+            layers.append(_placed(package, schema(path)))
         elif isinstance(entry, str):
             layers.append(_load_file(group, file.parent / f"{entry}.yaml"))
         else:
@@ -152,6 +153,15 @@ def _load_file(group: str, file: Path) -> DictConfig:
     if not self_placed:
         layers.append(own)
     return DictConfig(OmegaConf.merge(*layers))
+
+
+def _placed(package: str, node: DictConfig) -> DictConfig:
+    """Puts a node at a dotted package below the file's own (Hydra's ``@package`` syntax)."""
+    if package in ("", "_here_"):
+        return node
+    outer = OmegaConf.create({})
+    OmegaConf.update(outer, package, node, force_add=True)
+    return outer
 
 
 def checked(key: str, node: Any) -> DictConfig:

@@ -19,6 +19,7 @@ class ServingSystem(Protocol):
         capacity_tok_s: Output tokens per second of the Baseline strategy (highest cap,
             largest batch) when the server is saturated with this workload. It scales
             observations, targets and loads.
+        rated_power_w: Power of all GPUs together in that state.
         offered_tok_s: Output tokens per second that the workload asks for on average.
         system_power: ``(alpha, beta_w)`` of ``P_sys = alpha * sum(P_gpu) + beta``.
     """
@@ -26,6 +27,7 @@ class ServingSystem(Protocol):
     knob_limits: KnobLimits
     num_gpus: int
     capacity_tok_s: float
+    rated_power_w: float
     offered_tok_s: float
     system_power: tuple[float, float]
 

@@ -1,0 +1,1 @@
+"""Learned controllers: training with Stable-Baselines3, and bundles that carry the result."""

@@ -1,0 +1,1 @@
+"""Controllers to compare with: PALS, its ablations, simple rules and an oracle."""

@@ -1,0 +1,129 @@
+"""The controllers' shared protocol, and a base class for those that think in knobs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from baselines.pals.profile import Profile
+from envs.context import ControlContext
+from envs.knobs import Knobs
+from envs.observations import Observation
+
+
+class Outcome(NamedTuple):
+    """What a static setting achieves on the very episode a controller will face.
+
+    Attributes:
+        tokens_per_joule: Prompt and output tokens over GPU energy.
+        qos_violation_rate: Reference-relative throughput violations, 0 to 1.
+        slo_violation_rate: Share of requests that missed a latency SLO; 0 when there is none.
+        budget_overshoot_rate: Share of intervals above the power budget.
+    """
+
+    tokens_per_joule: float
+    qos_violation_rate: float
+    slo_violation_rate: float
+    budget_overshoot_rate: float
+
+
+class Preparation(Protocol):
+    """What an experiment can give a controller before an episode, at the controller's request."""
+
+    def profile(self) -> Profile:
+        """Returns the offline profile of this server: throughput and power per setting."""
+
+    def evaluate(self, settings: list[Knobs]) -> list[Outcome]:
+        """Runs static settings on the coming episode. This looks ahead: oracles only."""
+
+
+@runtime_checkable
+class Controller(Protocol):
+    """Whatever turns observations into actions (Stable-Baselines3's ``predict`` protocol)."""
+
+    def bind(self, context: ControlContext) -> None:
+        """Tells the controller which server it is to control."""
+
+    def prepare(self, preparation: Preparation) -> None:
+        """Lets the controller ask for a profile or, as an oracle, for a look ahead."""
+
+    def predict(
+        self,
+        observation: NDArray[np.floating[Any]],
+        state: Any = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = True,
+    ) -> tuple[Any, Any]:
+        """Returns an action and the controller's next state.
+
+        Args:
+            observation: One observation, or a batch with a leading axis.
+            state: State returned by the call before; ``None`` at the start.
+            episode_start: For each observation, whether its episode has just begun.
+            deterministic: Whether to return the best action rather than a sample.
+        """
+
+
+class _Memory(NamedTuple):
+    """What is kept between two decisions about one server."""
+
+    own: Any
+    knobs: Knobs
+
+
+class KnobController(ABC):
+    """A controller that decides on :class:`~envs.knobs.Knobs` from a decoded observation.
+
+    Subclasses implement :meth:`decide`; the action encoding does the rest, so that every
+    controller works under every encoding and on batches of observations.
+    """
+
+    context: ControlContext
+
+    def bind(self, context: ControlContext) -> None:
+        """See :meth:`Controller.bind`."""
+        self.context = context
+
+    def prepare(self, preparation: Preparation) -> None:
+        """See :meth:`Controller.prepare`; nothing is needed by default."""
+
+    @abstractmethod
+    def decide(self, observation: Observation, state: Any) -> tuple[Knobs, Any]:
+        """Chooses knobs for the coming interval.
+
+        Args:
+            observation: What was observed, in SI units.
+            state: What this method returned last, or ``None`` at the start of an episode.
+
+        Returns:
+            The knobs, and the state to hand to the next call. Nothing else is remembered.
+        """
+
+    def predict(
+        self,
+        observation: NDArray[np.floating[Any]],
+        state: Any = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = True,
+    ) -> tuple[Any, Any]:
+        """See :meth:`Controller.predict`."""
+        batch = np.asarray(observation)
+        if batch.ndim == 1:
+            fresh = episode_start is not None and bool(np.any(episode_start))
+            return self._predict_one(batch, None if fresh else state)
+        memories = [None] * len(batch) if state is None else list(state)
+        if episode_start is not None:
+            for index in np.flatnonzero(np.broadcast_to(episode_start, len(batch))):
+                memories[index] = None
+        pairs = [self._predict_one(row, memory) for row, memory in zip(batch, memories, strict=True)]
+        return np.stack([action for action, _ in pairs]), [memory for _, memory in pairs]
+
+    def _predict_one(self, row: NDArray[Any], memory: _Memory | None) -> tuple[Any, _Memory]:
+        observation = self.context.layout.decode(row)
+        knobs, own = self.decide(observation, memory.own if memory else None)
+        clock = observation.last_sm_clock_mhz
+        current = Knobs(observation.last_power_cap_w, observation.last_max_num_seqs, clock)
+        return self.context.encoding.encode(knobs, current), _Memory(own, knobs)

@@ -1,0 +1,59 @@
+"""The offline profile: throughput and power of a server at each configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class ProfileRow(NamedTuple):
+    """One configuration, measured at saturation (arXiv:2605.21427 §3.2).
+
+    Attributes:
+        power_cap_w: Power cap per GPU in watts.
+        max_num_seqs: Batch limit.
+        tensor_parallel: Tensor-parallel size.
+        expert_parallel: Expert-parallel size.
+        data_parallel: Data-parallel size.
+        throughput_tok_s: Output tokens per second.
+        prompt_tok_s: Prompt tokens per second.
+        power_w: Mean power of all GPUs together.
+        tpot_s: Median time per output token.
+        ttft_s: Median time to first token.
+        running: Mean number of running requests.
+        context_tokens: Mean cached tokens per running request.
+        sm_clock_mhz: Mean SM clock.
+    """
+
+    power_cap_w: float
+    max_num_seqs: int
+    tensor_parallel: int
+    expert_parallel: int
+    data_parallel: int
+    throughput_tok_s: float
+    prompt_tok_s: float
+    power_w: float
+    tpot_s: float
+    ttft_s: float
+    running: float
+    context_tokens: float
+    sm_clock_mhz: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Rows of a sweep on one server with one workload.
+
+    Attributes:
+        rows: One row a configuration.
+        tensor_parallel: Tensor-parallel size of the server to be controlled.
+        expert_parallel: Its expert-parallel size.
+        data_parallel: Its data-parallel size.
+        key: Hash of all that the profile depends on; forests fitted to it are cached by it.
+    """
+
+    rows: tuple[ProfileRow, ...]
+    tensor_parallel: int
+    expert_parallel: int
+    data_parallel: int
+    key: str

@@ -1,0 +1,171 @@
+"""The contract of an action encoding, and the lattice of knob settings it works on."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.errors import ConfigurationError
+from envs.knobs import KnobLimits, Knobs
+
+PAPER_BATCHES = (1, 4, 8, 16, 32, 64)
+"""Batch sizes of arXiv:2605.21427 Table 1."""
+
+
+@dataclass(frozen=True)
+class KnobLattice:
+    """The settings that discrete encodings and configuration searches choose from.
+
+    Attributes:
+        power_caps_w: Power caps per GPU in watts, ascending.
+        max_num_seqs: Batch limits, ascending.
+        sm_clocks_mhz: Clock limits in MHz, ascending; the last one means a free clock.
+            Empty when the clock is not a knob.
+    """
+
+    power_caps_w: tuple[float, ...]
+    max_num_seqs: tuple[int, ...]
+    sm_clocks_mhz: tuple[float, ...] = ()
+
+    @property
+    def settings(self) -> list[Knobs]:
+        """All settings, cap slowest, clock fastest."""
+        clocks: tuple[float | None, ...] = (None,)
+        if self.sm_clocks_mhz:
+            clocks = (*self.sm_clocks_mhz[:-1], None)
+        return [
+            Knobs(cap, seqs, clock)
+            for cap in self.power_caps_w
+            for seqs in self.max_num_seqs
+            for clock in clocks
+        ]
+
+
+def nearest(levels: NDArray[np.float64], values: Any) -> NDArray[np.int64]:
+    """Returns the index of the level nearest to each value."""
+    distance = np.abs(np.asarray(values, dtype=np.float64)[..., None] - levels)
+    return np.asarray(np.argmin(distance, axis=-1), dtype=np.int64)
+
+
+@dataclass(kw_only=True)
+class ActionEncoding(ABC):
+    """Turns actions into knobs and back; works on one action or a batch of them.
+
+    Attributes:
+        power_caps_w: Power caps of the lattice in watts; ``None`` takes the GPU's own list.
+        max_num_seqs: Batch limits of the lattice; limits above the server's are dropped.
+        sm_clock: Whether the SM clock limit is a third knob.
+        sm_clock_levels: Number of clock limits of the lattice.
+    """
+
+    power_caps_w: list[float] | None = None
+    max_num_seqs: list[int] = field(default_factory=lambda: list(PAPER_BATCHES))
+    sm_clock: bool = False
+    sm_clock_levels: int = 6
+
+    def bind(self, limits: KnobLimits, default_caps_w: list[float]) -> None:
+        """Fixes the lattice for a server.
+
+        Args:
+            limits: The range of each knob.
+            default_caps_w: Power caps to use when the configuration names none.
+
+        Raises:
+            ConfigurationError: No level is left within the server's limits.
+        """
+        caps = self.power_caps_w if self.power_caps_w is not None else default_caps_w
+        caps_in = sorted(
+            {float(c) for c in caps if limits.power_cap_min_w <= c <= limits.power_cap_max_w}
+        )
+        seqs_in = sorted({int(b) for b in self.max_num_seqs if 1 <= b <= limits.max_num_seqs})
+        if not caps_in:
+            raise ConfigurationError(
+                f"action.power_caps_w: none of {list(caps)} is within "
+                f"{limits.power_cap_min_w:g}-{limits.power_cap_max_w:g} W"
+            )
+        if not seqs_in:
+            raise ConfigurationError(
+                f"action.max_num_seqs: none of {self.max_num_seqs} is within "
+                f"1-{limits.max_num_seqs}"
+            )
+        clocks: tuple[float, ...] = ()
+        if self.sm_clock:
+            clocks = tuple(
+                np.linspace(
+                    limits.sm_clock_min_mhz, limits.sm_clock_max_mhz, self.sm_clock_levels
+                ).tolist()
+            )
+        self.limits = limits
+        self.lattice = KnobLattice(tuple(caps_in), tuple(seqs_in), clocks)
+        self._caps = np.array(caps_in)
+        self._seqs = np.array(seqs_in, dtype=np.int64)
+        self._clocks = np.array(clocks)
+
+    @property
+    @abstractmethod
+    def space(self) -> gym.Space[Any]:
+        """Space of one action."""
+
+    @abstractmethod
+    def decode(self, action: Any, current: Knobs) -> Knobs:
+        """Turns an action into knobs.
+
+        Args:
+            action: One action, or a batch with a leading axis.
+            current: Knobs asked for by the action before (a batch of them likewise).
+
+        Returns:
+            Knobs whose fields are arrays of the batch's shape; a free clock is ``inf``
+            when the clock is a knob and ``None`` when it is not.
+        """
+
+    @abstractmethod
+    def encode(self, knobs: Knobs, current: Knobs) -> Any:
+        """Turns knobs into the action that comes nearest to them; inverse of :meth:`decode`."""
+
+    def masks(self, cap_limit_w: float, current: Knobs) -> NDArray[np.bool_]:
+        """Marks actions whose cap stays within ``cap_limit_w`` per GPU.
+
+        The lowest cap is always allowed. Continuous actions cannot be masked; they have an
+        empty mask.
+
+        Args:
+            cap_limit_w: Highest cap per GPU in watts that the power budget allows.
+            current: Knobs asked for by the action before.
+
+        Returns:
+            Flat boolean array in the form sb3-contrib's MaskablePPO takes.
+        """
+        return np.ones(0, dtype=np.bool_)
+
+    def _cap_allowed(self, cap_limit_w: float) -> NDArray[np.bool_]:
+        allowed = self._caps <= cap_limit_w + 1e-9
+        allowed[0] = True
+        return allowed
+
+    def _sizes(self) -> list[int]:
+        sizes = [len(self._caps), len(self._seqs)]
+        return [*sizes, len(self._clocks)] if self.sm_clock else sizes
+
+    def _at(self, cap: Any, seqs: Any, clock: Any) -> Knobs:
+        """Returns the knobs at lattice indices."""
+        if not self.sm_clock:
+            return Knobs(self._caps[cap], self._seqs[seqs], None)
+        free = clock >= len(self._clocks) - 1
+        return Knobs(
+            self._caps[cap], self._seqs[seqs], np.where(free, np.inf, self._clocks[clock])
+        )
+
+    def _indices(self, knobs: Knobs) -> list[NDArray[np.int64]]:
+        """Returns the lattice indices nearest to knobs (batches on a log scale)."""
+        seqs = nearest(np.log2(self._seqs), np.log2(np.maximum(knobs.max_num_seqs, 1)))
+        indices = [nearest(self._caps, knobs.power_cap_w), seqs]
+        if self.sm_clock:
+            wanted = np.inf if knobs.sm_clock_mhz is None else knobs.sm_clock_mhz
+            indices.append(nearest(self._clocks, np.minimum(wanted, self._clocks[-1])))
+        return indices

@@ -1,0 +1,48 @@
+"""Steps up and down the lattice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.actions.base import ActionEncoding
+from envs.knobs import Knobs
+
+
+@dataclass(kw_only=True)
+class Delta(ActionEncoding):
+    """``MultiDiscrete([3, 3])``: per knob one level down (0), stay (1) or one level up (2)."""
+
+    @property
+    def space(self) -> gym.spaces.MultiDiscrete:
+        """See :attr:`ActionEncoding.space`."""
+        return gym.spaces.MultiDiscrete([3] * len(self._sizes()))
+
+    def decode(self, action: Any, current: Knobs) -> Knobs:
+        """See :meth:`ActionEncoding.decode`."""
+        step = np.asarray(action, dtype=np.int64) - 1
+        moved = [
+            np.clip(index + step[..., axis], 0, size - 1)
+            for axis, (index, size) in enumerate(
+                zip(self._indices(current), self._sizes(), strict=True)
+            )
+        ]
+        return self._at(moved[0], moved[1], moved[2] if self.sm_clock else None)
+
+    def encode(self, knobs: Knobs, current: Knobs) -> NDArray[np.int64]:
+        """See :meth:`ActionEncoding.encode`; far settings are approached level by level."""
+        pairs = zip(self._indices(knobs), self._indices(current), strict=True)
+        moves = [np.sign(wanted - here) + 1 for wanted, here in pairs]
+        return np.stack(np.broadcast_arrays(*moves), axis=-1)
+
+    def masks(self, cap_limit_w: float, current: Knobs) -> NDArray[np.bool_]:
+        """See :meth:`ActionEncoding.masks`; going down is always allowed."""
+        allowed = self._cap_allowed(cap_limit_w)
+        here = int(self._indices(current)[0])
+        cap = [True, bool(allowed[here]), bool(allowed[min(here + 1, allowed.size - 1)])]
+        others = np.ones(3 * (len(self._sizes()) - 1), dtype=np.bool_)
+        return np.concatenate([np.array(cap), others])

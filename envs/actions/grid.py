@@ -1,0 +1,37 @@
+"""One index per knob: the paper's 6 by 6 grid by default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.actions.base import ActionEncoding
+from envs.knobs import Knobs
+
+
+@dataclass(kw_only=True)
+class Grid(ActionEncoding):
+    """``MultiDiscrete``: an index into the power caps and one into the batch limits."""
+
+    @property
+    def space(self) -> gym.spaces.MultiDiscrete:
+        """See :attr:`ActionEncoding.space`."""
+        return gym.spaces.MultiDiscrete(self._sizes())
+
+    def decode(self, action: Any, current: Knobs) -> Knobs:
+        """See :meth:`ActionEncoding.decode`."""
+        index = np.asarray(action, dtype=np.int64)
+        return self._at(index[..., 0], index[..., 1], index[..., 2] if self.sm_clock else None)
+
+    def encode(self, knobs: Knobs, current: Knobs) -> NDArray[np.int64]:
+        """See :meth:`ActionEncoding.encode`."""
+        return np.stack(np.broadcast_arrays(*self._indices(knobs)), axis=-1)
+
+    def masks(self, cap_limit_w: float, current: Knobs) -> NDArray[np.bool_]:
+        """See :meth:`ActionEncoding.masks`; one part per axis, in order."""
+        others = np.ones(sum(self._sizes()[1:]), dtype=np.bool_)
+        return np.concatenate([self._cap_allowed(cap_limit_w), others])

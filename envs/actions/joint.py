@@ -1,0 +1,40 @@
+"""One index over all combinations of knobs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.actions.base import ActionEncoding
+from envs.knobs import Knobs
+
+
+@dataclass(kw_only=True)
+class Joint(ActionEncoding):
+    """``Discrete``: an index into the list of all settings, cap slowest."""
+
+    @property
+    def space(self) -> gym.spaces.Discrete:
+        """See :attr:`ActionEncoding.space`."""
+        return gym.spaces.Discrete(int(np.prod(self._sizes())))
+
+    def decode(self, action: Any, current: Knobs) -> Knobs:
+        """See :meth:`ActionEncoding.decode`."""
+        parts = np.unravel_index(np.asarray(action, dtype=np.int64), self._sizes())
+        return self._at(parts[0], parts[1], parts[2] if self.sm_clock else None)
+
+    def encode(self, knobs: Knobs, current: Knobs) -> Any:
+        """See :meth:`ActionEncoding.encode`."""
+        index = np.ravel_multi_index(
+            tuple(np.broadcast_arrays(*self._indices(knobs))), self._sizes()
+        )
+        return index if np.ndim(index) else np.int64(index)
+
+    def masks(self, cap_limit_w: float, current: Knobs) -> NDArray[np.bool_]:
+        """See :meth:`ActionEncoding.masks`."""
+        per_cap = int(np.prod(self._sizes()[1:]))
+        return np.repeat(self._cap_allowed(cap_limit_w), per_cap)

@@ -1,0 +1,55 @@
+"""What a controller is told about the server it is to control, before the first decision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from envs.actions.base import ActionEncoding, KnobLattice
+from envs.knobs import KnobLimits, Knobs
+from envs.objective import cap_within_budget
+from envs.observations import ObservationLayout
+from envs.qos import QoSConfig
+
+
+@dataclass(frozen=True)
+class ControlContext:
+    """Facts an operator knows about a server; the same for every controller and agent.
+
+    Attributes:
+        layout: Decodes observations by name.
+        encoding: Turns knobs into actions and back.
+        limits: The range of each knob.
+        interval_s: Time between two decisions in seconds.
+        num_gpus: GPUs of the server.
+        capacity_tok_s: Baseline's saturated throughput in output tokens/s.
+        offered_tok_s: Output tokens/s the workload asks for on average.
+        system_power: ``(alpha, beta_w)`` of the node's power.
+        power_scope: What a power budget covers, ``gpu`` or ``system``.
+        qos: How throughput is judged.
+    """
+
+    layout: ObservationLayout
+    encoding: ActionEncoding
+    limits: KnobLimits
+    interval_s: float
+    num_gpus: int
+    capacity_tok_s: float
+    offered_tok_s: float
+    system_power: tuple[float, float]
+    power_scope: str
+    qos: QoSConfig
+
+    @property
+    def lattice(self) -> KnobLattice:
+        """The knob settings that all controllers choose from."""
+        return self.encoding.lattice
+
+    @property
+    def highest(self) -> Knobs:
+        """The Baseline's setting: highest cap and batch limit of the lattice, free clock."""
+        return Knobs(self.lattice.power_caps_w[-1], self.lattice.max_num_seqs[-1], None)
+
+    def cap_limit_w(self, budget_w: Any) -> Any:
+        """Returns the highest cap per GPU (watts) that keeps the GPUs within a budget."""
+        return cap_within_budget(budget_w, self.power_scope, self.num_gpus, self.system_power)

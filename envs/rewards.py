@@ -1,0 +1,186 @@
+"""Reward terms, and the weighted sum an agent learns from.
+
+A term is a dataclass with ``__call__(step)``; it works on one server (numbers) and on a
+vector of servers (arrays) alike, so use NumPy's ufuncs. A reward file in ``conf/reward``
+names its terms and their weights.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from envs.conditions import Conditions
+from envs.errors import ConfigurationError
+from envs.knobs import KnobLimits, Knobs
+from envs.telemetry import Telemetry
+
+
+class Step(NamedTuple):
+    """All that a reward term may look at: one control interval of one or many servers.
+
+    Attributes:
+        telemetry: What was observed over the interval.
+        conditions: What was demanded during the interval.
+        knobs: Knobs asked for at its beginning.
+        previous_knobs: Knobs asked for before.
+        throughput_tok_s: Output tokens/s over the QoS window.
+        violation: Whether throughput QoS was violated, by the reading the reward uses.
+        shortfall: Relative shortfall below the target (or reference) in that reading, 0 to 1.
+        power_in_scope_w: Power that the budget covers.
+        capacity_tok_s: Baseline's saturated throughput.
+        rated_power_w: Power of all GPUs in that state.
+        limits: The range of each knob.
+    """
+
+    telemetry: Telemetry
+    conditions: Conditions
+    knobs: Knobs
+    previous_knobs: Knobs
+    throughput_tok_s: Any
+    violation: Any
+    shortfall: Any
+    power_in_scope_w: Any
+    capacity_tok_s: Any
+    rated_power_w: Any
+    limits: KnobLimits
+
+
+@dataclass(kw_only=True)
+class RewardTerm(ABC):
+    """One named part of the reward.
+
+    Attributes:
+        weight: Factor on the term in the sum.
+    """
+
+    weight: float = 1.0
+
+    @abstractmethod
+    def __call__(self, step: Step) -> Any:
+        """Returns the term before weighting: a number, or shape ``(num_envs,)``."""
+
+
+@dataclass(kw_only=True)
+class Efficiency(RewardTerm):
+    """Energy that the tokens would have cost at the reference point, minus energy spent.
+
+    The reference is Baseline at saturation; the term is in units of its energy per interval,
+    so that 0 means "as efficient as Baseline at full load" and 1 is the most there could be.
+    """
+
+    def __call__(self, step: Step) -> Any:
+        """See :meth:`RewardTerm.__call__`."""
+        telemetry = step.telemetry
+        rated_j = step.rated_power_w * telemetry.duration_s
+        worth_j = telemetry.output_tokens * (step.rated_power_w / step.capacity_tok_s)
+        return (worth_j - telemetry.energy_gpu_j) / rated_j
+
+
+@dataclass(kw_only=True)
+class QoSShortfall(RewardTerm):
+    """Minus the throughput violation: 1 for violating, plus the relative shortfall.
+
+    Attributes:
+        shortfall_weight: Weight of the relative shortfall against the violation itself.
+    """
+
+    weight: float = 1.0
+    shortfall_weight: float = 2.0
+
+    def __call__(self, step: Step) -> Any:
+        """See :meth:`RewardTerm.__call__`."""
+        return -(step.violation + self.shortfall_weight * step.violation * step.shortfall)
+
+
+@dataclass(kw_only=True)
+class BudgetOvershoot(RewardTerm):
+    """Minus the power above the budget, as a share of the budget."""
+
+    weight: float = 5.0
+
+    def __call__(self, step: Step) -> Any:
+        """See :meth:`RewardTerm.__call__`."""
+        budget = np.maximum(step.conditions.power_budget_w, 1.0)
+        return -np.maximum(0.0, step.power_in_scope_w / budget - 1.0)
+
+
+@dataclass(kw_only=True)
+class LatencyShortfall(RewardTerm):
+    """Minus how far the 99th percentiles of TTFT and TPOT lie beyond their SLOs.
+
+    Attributes:
+        limit: Largest relative excess that counts, per SLO.
+    """
+
+    weight: float = 0.5
+    limit: float = 2.0
+
+    def __call__(self, step: Step) -> Any:
+        """See :meth:`RewardTerm.__call__`."""
+        telemetry, conditions = step.telemetry, step.conditions
+        ttft = telemetry.ttft_p99_s / conditions.ttft_slo_s - 1.0
+        tpot = telemetry.tpot_p99_s / conditions.tpot_slo_s - 1.0
+        return -(
+            np.minimum(np.maximum(ttft, 0.0), self.limit)
+            + np.minimum(np.maximum(tpot, 0.0), self.limit)
+        )
+
+
+@dataclass(kw_only=True)
+class SwitchingCost(RewardTerm):
+    """Minus the distance the knobs moved, each knob's full range counting 1."""
+
+    weight: float = 0.02
+
+    def __call__(self, step: Step) -> Any:
+        """See :meth:`RewardTerm.__call__`."""
+        limits = step.limits
+        cap_range = max(limits.power_cap_max_w - limits.power_cap_min_w, 1e-9)
+        cap = np.abs(step.knobs.power_cap_w - step.previous_knobs.power_cap_w) / cap_range
+        octaves = max(np.log2(limits.max_num_seqs), 1.0)
+        seqs = np.abs(np.log2(step.knobs.max_num_seqs / step.previous_knobs.max_num_seqs))
+        return -(cap + seqs / octaves)
+
+
+QOS_READINGS = ("backlog", "plain", "reference")
+
+
+@dataclass(kw_only=True)
+class Reward:
+    """Weighted sum of named terms.
+
+    Attributes:
+        terms: The terms by name; each appears in ``info["rewards"]``.
+        qos_reading: Reading of a throughput violation that the reward and ``info["cost"]``
+            use: ``backlog`` (below target while work waits: a live server can know it),
+            ``plain``, or ``reference`` (below Baseline on the same arrivals; simulation only).
+    """
+
+    terms: dict[str, Any] = field(default_factory=dict)
+    qos_reading: str = "backlog"
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            ConfigurationError: The reading is unknown, or there is no term.
+        """
+        if self.qos_reading not in QOS_READINGS:
+            raise ConfigurationError(
+                f"reward.qos_reading: must be one of {', '.join(QOS_READINGS)}, "
+                f"got {self.qos_reading!r}"
+            )
+        if not self.terms:
+            raise ConfigurationError("reward.terms: at least one term is needed")
+        for name, term in self.terms.items():
+            if not callable(term):
+                raise ConfigurationError(f"reward.terms.{name}: is not a reward term")
+
+    def __call__(self, step: Step) -> tuple[Any, dict[str, Any]]:
+        """Returns the reward and each weighted term by name."""
+        parts = {name: term.weight * term(step) for name, term in self.terms.items()}
+        return sum(parts.values()), parts

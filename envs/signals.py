@@ -1,0 +1,213 @@
+"""Signals over time: what targets, budgets, prices and carbon intensities are made of."""
+
+from __future__ import annotations
+
+import csv
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.errors import ConfigurationError, WorkloadError
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(kw_only=True)
+class Signal(ABC):
+    """A number that changes over time."""
+
+    @abstractmethod
+    def values(self, times_s: FloatArray, rng: np.random.Generator) -> FloatArray:
+        """Returns the signal at ascending times (seconds since reset), shape of ``times_s``.
+
+        Args:
+            times_s: Times at which an interval begins.
+            rng: Source of every random draw.
+        """
+
+
+@dataclass(kw_only=True)
+class Constant(Signal):
+    """The same value throughout.
+
+    Attributes:
+        value: The value.
+    """
+
+    value: float = 1.0
+
+    def values(self, times_s: FloatArray, rng: np.random.Generator) -> FloatArray:
+        """See :meth:`Signal.values`."""
+        return np.full(times_s.shape, float(self.value))
+
+
+@dataclass(kw_only=True)
+class Steps(Signal):
+    """A value that steps through a list and begins anew at its end.
+
+    Attributes:
+        levels: Values in turn.
+        every_s: Time between two steps in seconds.
+    """
+
+    levels: list[float] = field(default_factory=lambda: [1.0, 0.7, 0.85])
+    every_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            ConfigurationError: There is no level or the time is not positive.
+        """
+        if not self.levels or self.every_s <= 0:
+            raise ConfigurationError("signal.levels: needs a level, and signal.every_s > 0")
+
+    def values(self, times_s: FloatArray, rng: np.random.Generator) -> FloatArray:
+        """See :meth:`Signal.values`."""
+        index = (times_s / self.every_s).astype(np.int64) % len(self.levels)
+        return np.asarray(self.levels, dtype=np.float64)[index]
+
+
+@dataclass(kw_only=True)
+class RandomSteps(Signal):
+    """Levels drawn uniformly, each held for an exponentially distributed time.
+
+    Attributes:
+        low: Lowest level.
+        high: Highest level.
+        mean_hold_s: Mean time a level is held, in seconds.
+    """
+
+    low: float = 0.5
+    high: float = 1.0
+    mean_hold_s: float = 60.0
+
+    def values(self, times_s: FloatArray, rng: np.random.Generator) -> FloatArray:
+        """See :meth:`Signal.values`."""
+        horizon = float(times_s[-1]) if times_s.size else 0.0
+        count = 16 + int(4 * horizon / self.mean_hold_s)
+        begins = np.concatenate([[0.0], np.cumsum(rng.exponential(self.mean_hold_s, count))])
+        levels = rng.uniform(self.low, self.high, count + 1)
+        return levels[np.searchsorted(begins, times_s, side="right") - 1]
+
+
+@dataclass(kw_only=True)
+class Sine(Signal):
+    """A sine between two values.
+
+    Attributes:
+        low: Lowest value.
+        high: Highest value.
+        period_s: Period in seconds.
+    """
+
+    low: float = 0.5
+    high: float = 0.9
+    period_s: float = 300.0
+
+    def values(self, times_s: FloatArray, rng: np.random.Generator) -> FloatArray:
+        """See :meth:`Signal.values`."""
+        wave = 0.5 - 0.5 * np.cos(2.0 * np.pi * times_s / self.period_s)
+        return self.low + (self.high - self.low) * wave
+
+
+@dataclass(kw_only=True)
+class Regulation(Signal):
+    """A synthetic demand-response signal: mean-reverting noise held for some seconds.
+
+    Grid operators' regulation signals move every few seconds around zero and are made to be
+    energy-neutral; this Ornstein-Uhlenbeck process, clipped to the band, imitates that. It is
+    synthetic: no operator's signal is reproduced.
+
+    Attributes:
+        low: Lower end of the band.
+        high: Upper end of the band.
+        hold_s: Time between two updates in seconds.
+        reversion_s: Time constant of the return to the middle, in seconds.
+        ramp_per_s: Largest change per second as a share of the band; ``inf`` when unlimited.
+    """
+
+    low: float = 0.5
+    high: float = 1.0
+    hold_s: float = 4.0
+    reversion_s: float = 120.0
+    ramp_per_s: float = math.inf
+
+    def values(self, times_s: FloatArray, rng: np.random.Generator) -> FloatArray:
+        """See :meth:`Signal.values`."""
+        horizon = float(times_s[-1]) if times_s.size else 0.0
+        count = int(horizon / self.hold_s) + 2
+        keep = math.exp(-self.hold_s / self.reversion_s)
+        noise = rng.normal(0.0, 0.5 * math.sqrt(1.0 - keep * keep), count)
+        levels = np.empty(count)
+        level = 0.0
+        ramp = 2.0 * self.ramp_per_s * self.hold_s
+        for index in range(count):
+            wanted = min(1.0, max(-1.0, keep * level + noise[index]))
+            level = min(level + ramp, max(level - ramp, wanted))
+            levels[index] = level
+        middle, half = 0.5 * (self.low + self.high), 0.5 * (self.high - self.low)
+        return middle + half * levels[(times_s / self.hold_s).astype(np.int64)]
+
+
+@dataclass(kw_only=True)
+class FromFile(Signal):
+    """A signal read from a CSV file with a time column in seconds and a value column.
+
+    Attributes:
+        path: The file.
+        time_column: Column of times in seconds, ascending.
+        value_column: Column of values.
+        time_scale: Factor on the times (``1/60`` plays an hour in a minute).
+        value_scale: Factor on the values.
+    """
+
+    path: str
+    time_column: str = "time_s"
+    value_column: str = "value"
+    time_scale: float = 1.0
+    value_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Reads the file.
+
+        Raises:
+            WorkloadError: The file cannot be read; the message names file and line.
+        """
+        self._times, self._values = self._read()
+
+    def _read(self) -> tuple[FloatArray, FloatArray]:
+        file = Path(self.path)
+        if not file.is_file():
+            raise WorkloadError(f"signal.path: no file {self.path}")
+        times: list[float] = []
+        values: list[float] = []
+        with file.open(newline="", encoding="utf-8") as handle:
+            reader = csv.DictReader(handle)
+            missing = {self.time_column, self.value_column} - set(reader.fieldnames or [])
+            if missing:
+                raise WorkloadError(f"{file}:1: no column {', '.join(sorted(missing))}")
+            for row in reader:
+                try:
+                    time = float(row[self.time_column]) * self.time_scale
+                    value = float(row[self.value_column]) * self.value_scale
+                except (TypeError, ValueError) as error:
+                    raise WorkloadError(f"{file}:{reader.line_num}: {error}") from error
+                if not (math.isfinite(time) and math.isfinite(value)):
+                    raise WorkloadError(f"{file}:{reader.line_num}: not a finite number")
+                if times and time < times[-1]:
+                    raise WorkloadError(f"{file}:{reader.line_num}: time runs backwards")
+                times.append(time)
+                values.append(value)
+        if not times:
+            raise WorkloadError(f"{file}: no rows")
+        return np.asarray(times), np.asarray(values)
+
+    def values(self, times_s: FloatArray, rng: np.random.Generator) -> FloatArray:
+        """See :meth:`Signal.values`; before its first row the signal has its first value."""
+        index = np.searchsorted(self._times, times_s, side="right") - 1
+        return self._values[np.maximum(index, 0)]

@@ -1,0 +1,1 @@
+"""Experiments: run, compare, profile, calibrate, validate, train, and the figures."""
