@@ -1,0 +1,99 @@
+"""Specifications of GPU types: what their data sheets and `nvidia-smi` say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from envs.errors import ConfigurationError
+
+
+@dataclass(kw_only=True)
+class GPUSpec:
+    """A GPU type.
+
+    What a data sheet does not say (how much of the peak a server reaches, how power follows
+    the clock) is in the calibration that :attr:`calibration` names.
+
+    Attributes:
+        name: Name in the catalogue.
+        device_name: Name that NVML reports.
+        memory_gb: Memory in GB (1e9 bytes).
+        memory_bandwidth_tb_s: Peak memory bandwidth in TB/s.
+        flops_tera: Peak dense tensor throughput in TFLOP/s by precision; must hold ``bf16``.
+        interconnect: Name of the link between the GPUs of a node.
+        link_bandwidth_gb_s: Bandwidth of that link per GPU and direction in GB/s.
+        network_bandwidth_gb_s: Bandwidth between nodes per GPU and direction in GB/s.
+        sm_clock_min_mhz: Lowest SM clock that can be locked.
+        sm_clock_max_mhz: Highest SM clock.
+        sm_clock_step_mhz: Distance between two clocks that can be locked.
+        power_cap_min_w: Lowest power cap that the driver accepts.
+        power_cap_max_w: Highest power cap (the default one).
+        power_caps_w: Caps that a controller chooses from by default, ascending.
+        idle_power_w: Power with a model loaded and no work.
+        calibration: Name of the calibration (``conf/calibration``) for this GPU type.
+        sources: Where each number comes from.
+    """
+
+    name: str = ""
+    device_name: str = ""
+    memory_gb: float = 80.0
+    memory_bandwidth_tb_s: float = 2.0
+    flops_tera: dict[str, float] = field(default_factory=dict)
+    interconnect: str = "PCIe"
+    link_bandwidth_gb_s: float = 32.0
+    network_bandwidth_gb_s: float = 25.0
+    sm_clock_min_mhz: float = 210.0
+    sm_clock_max_mhz: float = 1410.0
+    sm_clock_step_mhz: float = 15.0
+    power_cap_min_w: float = 100.0
+    power_cap_max_w: float = 400.0
+    power_caps_w: list[float] = field(default_factory=list)
+    idle_power_w: float = 60.0
+    calibration: str = ""
+    sources: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        positive = (
+            "memory_gb", "memory_bandwidth_tb_s", "link_bandwidth_gb_s",
+            "network_bandwidth_gb_s", "sm_clock_min_mhz", "sm_clock_step_mhz",
+            "power_cap_min_w", "idle_power_w",
+        )  # fmt: skip
+        for key in positive:
+            if not getattr(self, key) > 0.0:
+                raise ConfigurationError(f"gpu.{key}: {getattr(self, key)} must be above 0")
+        if self.flops_tera.get("bf16", 0.0) <= 0.0:
+            raise ConfigurationError("gpu.flops_tera.bf16: missing; it must be above 0")
+        for low, high in (
+            ("sm_clock_min_mhz", "sm_clock_max_mhz"),
+            ("power_cap_min_w", "power_cap_max_w"),
+        ):
+            if not getattr(self, low) < getattr(self, high):
+                raise ConfigurationError(
+                    f"gpu.{low}: {getattr(self, low)} must be below gpu.{high} "
+                    f"({getattr(self, high)})"
+                )
+        if not self.power_caps_w:
+            self.power_caps_w = [self.power_cap_min_w, self.power_cap_max_w]
+        self.power_caps_w = sorted(float(cap) for cap in self.power_caps_w)
+        if (
+            self.power_caps_w[0] < self.power_cap_min_w
+            or self.power_caps_w[-1] > self.power_cap_max_w
+        ):
+            raise ConfigurationError(
+                f"gpu.power_caps_w: {self.power_caps_w} leaves the allowed range "
+                f"{self.power_cap_min_w} to {self.power_cap_max_w} W"
+            )
+
+    @property
+    def min_clock_share(self) -> float:
+        """Lowest SM clock as a share of the highest."""
+        return self.sm_clock_min_mhz / self.sm_clock_max_mhz
+
+    def flops(self, weight_precision: str) -> float:
+        """Peak FLOP/s of a matrix product whose weights are stored in ``weight_precision``.
+
+        Precisions without tensor cores of their own (4-bit weights are expanded to bf16
+        before the product) run at the bf16 rate.
+        """
+        key = "fp8" if weight_precision.startswith("fp8") else "bf16"
+        return 1e12 * self.flops_tera.get(key, self.flops_tera["bf16"])

@@ -1,0 +1,238 @@
+"""Specifications of language models: the shapes that decide work, memory and traffic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from envs.errors import ConfigurationError
+
+WEIGHT_BYTES = {
+    "fp32": 4.0,
+    "bf16": 2.0,
+    "fp8": 1.0,
+    "fp8_block": 1.0,
+    "mxfp4": 4.25 / 8,
+    "int4": 4.25 / 8,
+}
+"""Bytes per weight by storage precision; 4-bit formats include their scales (one byte per
+32 weights in MXFP4; a bf16 scale and a 4-bit zero per 128 weights, rounded up, in AWQ)."""
+
+
+@dataclass(kw_only=True)
+class ModelSpec:
+    """The shape of a decoder-only transformer, dense or mixture-of-experts.
+
+    Attributes:
+        name: Name in the catalogue.
+        huggingface_ids: Model identifiers (with or without owner) that share this shape.
+        family: Name of the family, to leave whole families out in validation.
+        layers: Transformer layers.
+        hidden: Width of the residual stream.
+        heads: Query heads.
+        kv_heads: Key/value heads (grouped-query attention when fewer than ``heads``).
+        head_dim: Width of a head.
+        mlp_intermediate: Width of the dense feed-forward layers; 0 when all are experts.
+        mlp_matrices: Matrices of a feed-forward layer: 3 when gated, 2 when plain.
+        vocab: Vocabulary size.
+        tied_embeddings: Whether input embedding and output projection share weights.
+        experts: Routed experts per mixture-of-experts layer; 0 for a dense model.
+        top_k: Routed experts that each token visits.
+        expert_intermediate: Width of a routed expert.
+        shared_expert_intermediate: Summed width of the experts that every token visits.
+        moe_layers: Layers with routed experts.
+        sliding_window_tokens: Tokens that a sliding-window layer attends to; 0 for none.
+        sliding_window_share: Share of the attention layers that use the sliding window.
+        latent_kv_rank: Width of the latent that is cached (multi-head latent attention,
+            arXiv:2405.04434 §2.1); 0 for ordinary attention.
+        latent_q_rank: Width of the query latent; 0 when queries are projected directly.
+        latent_rope_dim: Width of the rotary part of keys and queries.
+        latent_nope_dim: Width of the rest of keys and queries.
+        latent_v_dim: Width of values.
+        linear_layers: Layers with linear attention instead of softmax attention.
+        linear_params_per_layer: Weights of one linear-attention layer.
+        linear_state_bytes: Bytes of recurrent state per sequence and linear layer.
+        weight_precision: Storage of dense weights: ``bf16``, ``fp8`` (scaled by tensor or
+            channel), ``fp8_block`` (scaled by block), ``mxfp4``, ``int4`` or ``fp32``.
+        expert_precision: Storage of routed experts; empty for ``weight_precision``.
+        kv_bytes: Bytes per cached key or value element.
+        max_model_len: Context length in tokens.
+        sources: Where the numbers come from.
+    """
+
+    name: str = ""
+    huggingface_ids: list[str] = field(default_factory=list)
+    family: str = ""
+    layers: int = 1
+    hidden: int = 1
+    heads: int = 1
+    kv_heads: int = 0
+    head_dim: int = 0
+    mlp_intermediate: int = 0
+    mlp_matrices: int = 3
+    vocab: int = 1
+    tied_embeddings: bool = False
+    experts: int = 0
+    top_k: int = 0
+    expert_intermediate: int = 0
+    shared_expert_intermediate: int = 0
+    moe_layers: int = 0
+    sliding_window_tokens: int = 0
+    sliding_window_share: float = 0.0
+    latent_kv_rank: int = 0
+    latent_q_rank: int = 0
+    latent_rope_dim: int = 0
+    latent_nope_dim: int = 0
+    latent_v_dim: int = 0
+    linear_layers: int = 0
+    linear_params_per_layer: int = 0
+    linear_state_bytes: int = 0
+    weight_precision: str = "bf16"
+    expert_precision: str = ""
+    kv_bytes: float = 2.0
+    max_model_len: int = 4096
+    sources: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.kv_heads = self.kv_heads or self.heads
+        self.head_dim = self.head_dim or self.hidden // self.heads
+        self.expert_precision = self.expert_precision or self.weight_precision
+        for key in ("layers", "hidden", "heads", "head_dim", "vocab", "max_model_len"):
+            if getattr(self, key) < 1:
+                raise ConfigurationError(f"model.{key}: {getattr(self, key)} must be at least 1")
+        for key in ("weight_precision", "expert_precision"):
+            if getattr(self, key) not in WEIGHT_BYTES:
+                raise ConfigurationError(
+                    f"model.{key}: {getattr(self, key)!r} is not one of {', '.join(WEIGHT_BYTES)}"
+                )
+        if self.experts and not (
+            0 < self.top_k <= self.experts
+            and self.expert_intermediate > 0
+            and 0 < self.moe_layers <= self.layers
+        ):
+            raise ConfigurationError(
+                "model.experts: a mixture of experts needs 0 < top_k <= experts, "
+                "expert_intermediate > 0 and 0 < moe_layers <= layers"
+            )
+        if not self.experts and self.mlp_intermediate < 1:
+            raise ConfigurationError("model.mlp_intermediate: a dense model needs a width")
+        if not 0.0 <= self.sliding_window_share <= 1.0:
+            raise ConfigurationError("model.sliding_window_share: must lie in [0, 1]")
+        if self.linear_layers > self.layers:
+            raise ConfigurationError("model.linear_layers: more than model.layers")
+
+    @classmethod
+    def from_huggingface(cls, path: str | Path) -> ModelSpec:
+        """Reads the specification from a Hugging Face ``config.json``.
+
+        Args:
+            path: The file, or the folder that holds it.
+
+        Raises:
+            ConfigurationError: The file is missing or lacks a shape; the message names it.
+        """
+        from envs.simulator.huggingface import read_config
+
+        return cls(**read_config(Path(path)))
+
+    @classmethod
+    def from_config_dict(cls, config: Mapping[str, Any], name: str = "") -> ModelSpec:
+        """Builds the specification from the contents of a Hugging Face ``config.json``."""
+        from envs.simulator.huggingface import spec_fields
+
+        return cls(**spec_fields(config, name))
+
+    @property
+    def attention_layers(self) -> int:
+        """Layers with softmax attention."""
+        return self.layers - self.linear_layers
+
+    @property
+    def attention_params(self) -> int:
+        """Weights of one softmax-attention layer."""
+        if self.latent_kv_rank:
+            query_width = self.heads * (self.latent_nope_dim + self.latent_rope_dim)
+            query = (
+                self.hidden * self.latent_q_rank + self.latent_q_rank * query_width
+                if self.latent_q_rank
+                else self.hidden * query_width
+            )
+            down = self.hidden * (self.latent_kv_rank + self.latent_rope_dim)
+            up = self.latent_kv_rank * self.heads * (self.latent_nope_dim + self.latent_v_dim)
+            out = self.heads * self.latent_v_dim * self.hidden
+            return query + down + up + out
+        return self.hidden * self.head_dim * 2 * (self.heads + self.kv_heads)
+
+    @property
+    def dense_params(self) -> int:
+        """Weights that every token uses, without embedding and output projection."""
+        attention = (
+            self.attention_layers * self.attention_params
+            + self.linear_layers * self.linear_params_per_layer
+        )
+        mlp = (
+            (self.layers - self.moe_layers)
+            * self.mlp_matrices * self.hidden * self.mlp_intermediate
+        )  # fmt: skip
+        shared = self.moe_layers * 3 * self.hidden * self.shared_expert_intermediate
+        router = self.moe_layers * self.hidden * self.experts
+        return attention + mlp + shared + router
+
+    @property
+    def params_per_expert(self) -> int:
+        """Weights of one routed expert of one layer."""
+        return 3 * self.hidden * self.expert_intermediate
+
+    @property
+    def expert_params(self) -> int:
+        """Weights of all routed experts of all layers."""
+        return self.moe_layers * self.experts * self.params_per_expert
+
+    @property
+    def head_params(self) -> int:
+        """Weights of the output projection."""
+        return self.hidden * self.vocab
+
+    @property
+    def total_params(self) -> int:
+        """All weights."""
+        embeddings = self.head_params * (1 if self.tied_embeddings else 2)
+        return self.dense_params + self.expert_params + embeddings
+
+    @property
+    def active_params(self) -> int:
+        """Weights that one token uses, embeddings counted as in :attr:`total_params`."""
+        active_experts = self.moe_layers * self.top_k * self.params_per_expert
+        return self.total_params - self.expert_params + active_experts
+
+    @property
+    def dense_bytes(self) -> float:
+        """Bytes of :attr:`dense_params`."""
+        return self.dense_params * WEIGHT_BYTES[self.weight_precision]
+
+    @property
+    def head_bytes(self) -> float:
+        """Bytes of the output projection, which quantised checkpoints leave in bf16."""
+        return self.head_params * max(2.0, WEIGHT_BYTES[self.weight_precision])
+
+    @property
+    def expert_bytes(self) -> float:
+        """Bytes of all routed experts."""
+        return self.expert_params * WEIGHT_BYTES[self.expert_precision]
+
+    @property
+    def weight_bytes(self) -> float:
+        """Bytes of all weights."""
+        embeddings = self.head_bytes * (1 if self.tied_embeddings else 2)
+        return self.dense_bytes + self.expert_bytes + embeddings
+
+    @property
+    def kv_bytes_per_token(self) -> float:
+        """Bytes that one token adds to the cache of the whole model, sliding windows ignored."""
+        if self.latent_kv_rank:
+            width = self.latent_kv_rank + self.latent_rope_dim
+        else:
+            width = 2 * self.kv_heads * self.head_dim
+        return self.attention_layers * width * self.kv_bytes
