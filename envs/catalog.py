@@ -18,6 +18,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Iterator, Mapping
+from dataclasses import is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -196,19 +197,18 @@ def build(key: str, choice: Any, **runtime: Any) -> Any:
     return _construct(key, node, runtime)
 
 
-def _construct(key: str, node: Any, runtime: Mapping[str, Any]) -> Any:
+def _construct(key: str, node: Any, runtime: Mapping[str, Any], cls: Any = None) -> Any:
     values = {}
-    target = ""
     missing = OmegaConf.missing_keys(node)
     if missing:
         raise ConfigurationError(f"{key}.{min(missing)}: no value given")
     for name, value in node.items():
         if name == "_target_":
-            target = str(value)
+            cls = locate(str(value))
         else:
             values[str(name)] = _convert(f"{key}.{name}", value)
     try:
-        return locate(target)(**{**values, **runtime})
+        return cls(**{**values, **runtime})
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"{key}: {error}") from error
 
@@ -217,6 +217,9 @@ def _convert(key: str, value: Any) -> Any:
     if isinstance(value, DictConfig):
         if "_target_" in value:
             return _construct(key, checked(key, value), {})
+        cls = OmegaConf.get_type(value)
+        if is_dataclass(cls):
+            return _construct(key, value, {}, cls)
         return {str(name): _convert(f"{key}.{name}", item) for name, item in value.items()}
     if OmegaConf.is_list(value):
         return [_convert(f"{key}[{index}]", item) for index, item in enumerate(value)]

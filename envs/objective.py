@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from envs.conditions import Conditions
 from envs.errors import ConfigurationError
 from envs.qos import QoSConfig
-from envs.signals import Constant, Signal
+from envs.signals import Signal
 from envs.system import ServingSystem
 
 TARGET_UNITS = ("offered", "capacity", "tok_s")
@@ -40,7 +40,7 @@ class Objective:
         qos: How throughput is judged against the target.
     """
 
-    target: Any = field(default_factory=Constant)
+    target: Any = None
     target_unit: str = "offered"
     power_budget: Any = None
     power_budget_unit: str = "share"
