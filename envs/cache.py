@@ -1,0 +1,50 @@
+"""Where expensive results are kept between runs, and how files are written whole."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+CACHE_VARIABLE = "PALS_CACHE"
+
+
+def cache_dir() -> Path:
+    """Returns the folder for caches, created if need be.
+
+    It is ``$PALS_CACHE``, or else ``pals-gym`` in the user's cache folder
+    (``$XDG_CACHE_HOME``, by default ``~/.cache``).
+    """
+    own = os.environ.get(CACHE_VARIABLE)
+    if own:
+        folder = Path(own).expanduser()
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+        folder = Path(base).expanduser() / "pals-gym"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def atomic_write_bytes(path: Path, data: bytes) -> None:
+    """Writes a file so that readers see the old content or all of the new, never a part.
+
+    Args:
+        path: The file; its folder is created if need be.
+        data: The whole content.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def atomic_write_text(path: Path, text: str) -> None:
+    """Writes a UTF-8 text file whole; see :func:`atomic_write_bytes`."""
+    atomic_write_bytes(path, text.encode("utf-8"))
