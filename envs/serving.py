@@ -1,0 +1,208 @@
+"""The environment: one LLM server under control, simulated or live."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.actions.base import ActionEncoding
+from envs.conditions import Conditions
+from envs.context import ControlContext
+from envs.errors import ConfigurationError
+from envs.knobs import Knobs
+from envs.loop import ControlLoop
+from envs.objective import Objective
+from envs.observations import ObservationLayout
+from envs.rewards import Reward
+from envs.system import ServingSystem
+from envs.telemetry import NUMERIC_FIELDS, Telemetry
+
+_MAX_SEED = 2**63 - 1
+
+
+class ServingEnv(gym.Env[NDArray[np.float32], Any]):
+    """An LLM server as a Gymnasium environment.
+
+    One step sets the knobs, lets one control interval pass and observes. ``info`` holds the
+    raw :class:`~envs.telemetry.Telemetry` under ``telemetry``, the
+    :class:`~envs.conditions.Conditions` of the interval under ``conditions``, the
+    :class:`~envs.knobs.Knobs` asked for under ``knobs``, each weighted reward term under
+    ``rewards``, the constraint signal under ``cost``, and the windowed throughput and the
+    readings of a QoS violation that a live server allows.
+
+    Episodes end by truncation only (``TimeLimit``); a server that dies raises a
+    :class:`~envs.errors.ServerError`.
+
+    Args:
+        system: The plant.
+        objective: What is demanded.
+        encoding: How actions become knobs.
+        reward: Reward terms.
+        interval_s: Length of a control interval in seconds.
+        horizon_s: Time over which the objective's signals are laid out; later they repeat.
+        power_caps_w: Power caps of the lattice when the encoding names none.
+        reference: A second system that runs the Baseline strategy on the same arrivals; for
+            rewards that read violations relative to it (simulation only).
+    """
+
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - Gymnasium's own protocol
+
+    def __init__(
+        self,
+        system: ServingSystem,
+        objective: Objective,
+        encoding: ActionEncoding,
+        reward: Reward,
+        *,
+        interval_s: float = 0.5,
+        horizon_s: float = 600.0,
+        power_caps_w: list[float],
+        reference: ServingSystem | None = None,
+    ) -> None:
+        if not interval_s > 0:
+            raise ConfigurationError(f"interval: must be > 0 s, got {interval_s}")
+        if horizon_s < interval_s:
+            raise ConfigurationError(
+                f"duration: {horizon_s} s is shorter than one interval ({interval_s} s)"
+            )
+        if reward.qos_reading == "reference" and reference is None:
+            raise ConfigurationError(
+                "reward.qos_reading: 'reference' needs Baseline on the same arrivals, which "
+                "only the simulator can run; use 'backlog' on a live server"
+            )
+        encoding.bind(system.knob_limits, power_caps_w)
+        self.system = system
+        self.objective = objective
+        self.encoding = encoding
+        self.reward = reward
+        self.interval_s = interval_s
+        self._reference = reference
+        self._intervals = max(1, round(horizon_s / interval_s))
+        layout = ObservationLayout.for_system(system)
+        self.context = ControlContext(
+            layout=layout,
+            encoding=encoding,
+            limits=system.knob_limits,
+            interval_s=interval_s,
+            num_gpus=system.num_gpus,
+            capacity_tok_s=system.capacity_tok_s,
+            offered_tok_s=system.offered_tok_s,
+            system_power=system.system_power,
+            power_scope=objective.power_scope,
+            qos=objective.qos,
+        )
+        self._loop = ControlLoop(
+            layout=layout,
+            objective=objective,
+            reward=reward,
+            limits=system.knob_limits,
+            system_power=system.system_power,
+            capacity_tok_s=system.capacity_tok_s,
+            rated_power_w=system.rated_power_w,
+            interval_s=interval_s,
+        )
+        self.observation_space = layout.space
+        self.action_space = encoding.space
+        self._slos = (np.inf, np.inf)
+        self._requested = system.knob_limits.highest
+        self._conditions = Conditions()
+        system.set_warmup(objective.qos.warmup_s)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Starts an episode.
+
+        Args:
+            seed: Seed of every random draw; ``None`` goes on with the current generator.
+            options: Not used.
+
+        Returns:
+            The first observation and ``info`` with ``telemetry`` and ``conditions``.
+        """
+        super().reset(seed=seed)
+        system_seed = int(self.np_random.integers(_MAX_SEED))
+        demands = np.random.default_rng(int(self.np_random.integers(_MAX_SEED)))
+        telemetry = self.system.reset(system_seed)
+        if self._reference is not None:
+            self._reference.reset(system_seed)
+        table = self.objective.schedule(self.system, demands, self._intervals, self.interval_s)
+        self._loop.reset(0, table)
+        self._slos = (np.inf, np.inf)
+        self._requested = self.system.knob_limits.highest
+        self._take_conditions()
+        observation = self._loop.observe(_row(telemetry))[0]
+        return observation, {"telemetry": telemetry, "conditions": self._conditions}
+
+    def step(
+        self, action: Any
+    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        """Sets the knobs that ``action`` stands for and lets one interval pass.
+
+        Raises:
+            ServerError: A live server failed; never a stale or made-up observation.
+        """
+        decoded = self.encoding.decode(np.asarray(action)[None], _batch(self._requested))
+        knobs = _single(decoded)
+        self.system.apply(knobs)
+        reference_tokens = None
+        if self._reference is not None:
+            reference_tokens = np.array([self._reference.advance(self.interval_s).output_tokens])
+        telemetry = self.system.advance(self.interval_s)
+        row = _row(telemetry)
+        judged = self._loop.judge(row, decoded, reference_tokens)
+        conditions = self._conditions
+        self._requested = knobs
+        self._take_conditions()
+        info = {
+            "telemetry": telemetry,
+            "conditions": conditions,
+            "knobs": knobs,
+            "rewards": {name: float(term[0]) for name, term in judged.terms.items()},
+            "cost": float(judged.cost[0]),
+            "throughput_tok_s": float(judged.throughput_tok_s[0]),
+            "violation_backlog": float(judged.violation_backlog[0]),
+            "violation_plain": float(judged.violation_plain[0]),
+        }
+        return self._loop.observe(row)[0], float(judged.reward[0]), False, False, info
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Marks actions whose cap keeps the GPUs within the coming interval's power budget.
+
+        Returns:
+            Flat boolean array in the form sb3-contrib's MaskablePPO takes.
+        """
+        limit = self.context.cap_limit_w(self._conditions.power_budget_w)
+        return self.encoding.masks(limit, self._requested)
+
+    def close(self) -> None:
+        """Releases the server; a live one gets its knobs back."""
+        self.system.close()
+        if self._reference is not None:
+            self._reference.close()
+
+    def _take_conditions(self) -> None:
+        self._conditions = Conditions(*(float(value[0]) for value in self._loop.conditions))
+        slos = (self._conditions.ttft_slo_s, self._conditions.tpot_slo_s)
+        if slos != self._slos:
+            self._slos = slos
+            self.system.set_slos(*slos)
+
+
+def _row(telemetry: Telemetry) -> NDArray[np.float64]:
+    return np.array([telemetry[: len(NUMERIC_FIELDS)]], dtype=np.float64)
+
+
+def _batch(knobs: Knobs) -> Knobs:
+    clock = None if knobs.sm_clock_mhz is None else np.array([knobs.sm_clock_mhz])
+    return Knobs(np.array([knobs.power_cap_w]), np.array([knobs.max_num_seqs]), clock)
+
+
+def _single(knobs: Knobs) -> Knobs:
+    clock = None
+    if knobs.sm_clock_mhz is not None and np.isfinite(knobs.sm_clock_mhz[0]):
+        clock = float(knobs.sm_clock_mhz[0])
+    return Knobs(float(knobs.power_cap_w[0]), int(knobs.max_num_seqs[0]), clock)

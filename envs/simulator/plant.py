@@ -1,0 +1,190 @@
+"""A simulated plant: GPU, model, parallelism and workload, ready to be stepped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from envs import catalog
+from envs.errors import ConfigurationError
+from envs.knobs import KnobLimits
+from envs.simulator.calibration import Calibration, randomize
+from envs.simulator.config import SimulatedServerConfig
+from envs.simulator.engine import Engine, EngineSpec
+from envs.simulator.gpus import GPUSpec
+from envs.simulator.memory import kv_cache_tokens
+from envs.simulator.models import ModelSpec
+from envs.simulator.step_model import Parallelism, compile_step_model
+from envs.telemetry import NUMERIC_FIELDS
+from envs.workloads.base import Workload
+
+_SETTLE_S = 30.0
+_MEASURE_S = 120.0
+_COLUMN = {name: index for index, name in enumerate(NUMERIC_FIELDS)}
+
+
+class Rating(NamedTuple):
+    """What the Baseline strategy delivers.
+
+    Attributes:
+        output_tok_s: Output tokens per second.
+        requests_per_s: Requests finished per second.
+        power_w: Power of all GPUs together.
+    """
+
+    output_tok_s: float
+    requests_per_s: float
+    power_w: float
+
+
+_RATINGS: dict[Any, Rating] = {}
+
+
+@dataclass(frozen=True)
+class Plant:
+    """A server to be simulated; the same for one environment and for many.
+
+    Attributes:
+        gpu: GPU type.
+        model: Model.
+        server: Parallelism and limits.
+        workload: Arrivals and lengths.
+        calibration: Coefficients of the GPU type; ``None`` takes the one the GPU names.
+    """
+
+    gpu: GPUSpec
+    model: ModelSpec
+    server: SimulatedServerConfig
+    workload: Workload
+    calibration: Calibration | None = field(default=None)
+
+    @cached_property
+    def parallelism(self) -> Parallelism:
+        """How the model is spread over GPUs."""
+        server = self.server
+        return Parallelism(
+            tensor=server.tensor_parallel,
+            expert=server.expert_parallel,
+            data=server.data_parallel,
+            gpus_per_node=server.gpus_per_node,
+        )
+
+    @cached_property
+    def coefficients(self) -> Calibration:
+        """The calibration in use."""
+        if self.calibration is not None:
+            return self.calibration
+        built: Calibration = catalog.build("calibration", self.gpu.calibration)
+        return built
+
+    @cached_property
+    def limits(self) -> KnobLimits:
+        """The range of each knob."""
+        return KnobLimits(
+            power_cap_min_w=self.gpu.power_cap_min_w,
+            power_cap_max_w=self.gpu.power_cap_max_w,
+            max_num_seqs=self.server.max_num_seqs,
+            sm_clock_min_mhz=self.gpu.sm_clock_min_mhz,
+            sm_clock_max_mhz=self.gpu.sm_clock_max_mhz,
+        )
+
+    @property
+    def num_gpus(self) -> int:
+        """GPUs in all."""
+        return int(self.server.num_gpus or 1)
+
+    @property
+    def system_power(self) -> tuple[float, float]:
+        """``(alpha, beta_w)`` of all nodes the server fills."""
+        return self.server.system_alpha, self.server.system_beta_w * self.server.num_nodes
+
+    @cached_property
+    def spec(self) -> EngineSpec:
+        """What the engine is given, with the nominal calibration.
+
+        Raises:
+            InfeasibleModelError: The model does not fit into the GPUs' memory.
+        """
+        tokens = kv_cache_tokens(
+            self.gpu, self.model, self.parallelism, self.server.gpu_memory_utilization
+        )
+        blocks = tokens // self.server.block_size
+        longest = min(
+            self.server.max_model_len or self.model.max_model_len,
+            blocks * self.server.block_size,
+        )
+        return EngineSpec(
+            step_model=compile_step_model(
+                self.gpu, self.model, self.parallelism, self.coefficients
+            ),
+            kv_blocks=blocks,
+            block_size=self.server.block_size,
+            max_num_seqs=self.server.max_num_seqs,
+            max_num_batched_tokens=self.server.max_num_batched_tokens,
+            max_model_len=longest,
+            num_gpus=self.num_gpus,
+            power_cap_w=self.gpu.power_cap_max_w,
+            sm_clock_max_mhz=self.gpu.sm_clock_max_mhz,
+            cap_settling_s=self.coefficients.cap_settling_s,
+            sensor_window_s=self.coefficients.sensor_window_s,
+            system_power=self.system_power,
+        )
+
+    def randomized(self, rng: np.random.Generator) -> tuple[Any, float]:
+        """Draws a step model and a cap settling time within the calibration's doubt."""
+        drawn = randomize(self.coefficients, rng)
+        model = compile_step_model(self.gpu, self.model, self.parallelism, drawn)
+        return model, drawn.cap_settling_s
+
+    def rate(self, concurrency: int) -> Rating:
+        """Measures Baseline with a fixed number of requests in flight (once per process)."""
+        key = (self.spec.step_model.tobytes(), repr(self.server), repr(self.workload), concurrency)
+        if key not in _RATINGS:
+            _RATINGS[key] = self._measure(concurrency)
+        return _RATINGS[key]
+
+    def _measure(self, concurrency: int) -> Rating:
+        engine = Engine([self.spec])
+        rng = np.random.default_rng(0)
+        engine.reset(0, self.workload.stream(rng, 1.0), concurrency)
+        engine.advance(_SETTLE_S)
+        row = engine.advance(_MEASURE_S)[0]
+        finished = float(row[_COLUMN["finished"]])
+        if finished == 0:
+            raise ConfigurationError(
+                f"workload: not one request of it finished within {_SETTLE_S + _MEASURE_S:g} "
+                f"simulated seconds on {self.model.name} ({self.num_gpus} x {self.gpu.name}); "
+                "its requests are too long for this model's context "
+                f"({self.spec.max_model_len} tokens) or for this server"
+            )
+        return Rating(
+            output_tok_s=float(row[_COLUMN["output_tokens"]]) / _MEASURE_S,
+            requests_per_s=finished / _MEASURE_S,
+            power_w=float(row[_COLUMN["energy_gpu_j"]]) / _MEASURE_S,
+        )
+
+    @cached_property
+    def saturated(self) -> Rating:
+        """Baseline with more work than fits its batch."""
+        return self.rate(2 * self.server.max_num_seqs)
+
+    @cached_property
+    def rate_per_s(self) -> float:
+        """Mean arrival rate in requests per second; of a closed loop, what Baseline serves."""
+        if self.workload.concurrency is not None:
+            return self.rate(self.workload.concurrency).requests_per_s
+        return self.workload.rate_per_s(self.saturated.requests_per_s)
+
+    @cached_property
+    def offered_tok_s(self) -> float:
+        """Output tokens per second that the workload asks for on average."""
+        if self.workload.concurrency is not None:
+            return self.rate(self.workload.concurrency).output_tok_s
+        return self.rate_per_s * self.workload.mean_output_tokens
+
+    def with_workload(self, workload: Workload) -> Plant:
+        """Returns the same server with another workload."""
+        return replace(self, workload=workload)
