@@ -87,7 +87,7 @@ class KnobController(ABC):
         """See :meth:`Controller.bind`."""
         self.context = context
 
-    def prepare(self, preparation: Preparation) -> None:
+    def prepare(self, preparation: Preparation) -> None:  # noqa: B027  (optional, not abstract)
         """See :meth:`Controller.prepare`; nothing is needed by default."""
 
     @abstractmethod
@@ -118,7 +118,9 @@ class KnobController(ABC):
         if episode_start is not None:
             for index in np.flatnonzero(np.broadcast_to(episode_start, len(batch))):
                 memories[index] = None
-        pairs = [self._predict_one(row, memory) for row, memory in zip(batch, memories, strict=True)]
+        pairs = [
+            self._predict_one(row, memory) for row, memory in zip(batch, memories, strict=True)
+        ]
         return np.stack([action for action, _ in pairs]), [memory for _, memory in pairs]
 
     def _predict_one(self, row: NDArray[Any], memory: _Memory | None) -> tuple[Any, _Memory]:

@@ -6,6 +6,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from envs.errors import ConfigurationError
+
 CACHE_VARIABLE = "PALS_CACHE"
 
 
@@ -14,6 +16,9 @@ def cache_dir() -> Path:
 
     It is ``$PALS_CACHE``, or else ``pals-gym`` in the user's cache folder
     (``$XDG_CACHE_HOME``, by default ``~/.cache``).
+
+    Raises:
+        ConfigurationError: The folder cannot be created.
     """
     own = os.environ.get(CACHE_VARIABLE)
     if own:
@@ -21,7 +26,13 @@ def cache_dir() -> Path:
     else:
         base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
         folder = Path(base).expanduser() / "pals-gym"
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{CACHE_VARIABLE}: cannot create the cache folder {folder} "
+            f"({error.strerror}); set {CACHE_VARIABLE} to a folder you can write to"
+        ) from error
     return folder
 
 

@@ -91,7 +91,7 @@ class Objective:
             Array of shape ``(intervals, len(Conditions._fields))`` in the order of
             :class:`~envs.conditions.Conditions`.
         """
-        times = np.arange(intervals) * interval_s
+        times = np.arange(intervals, dtype=np.float64) * interval_s
         target_unit = {
             "offered": min(system.offered_tok_s, system.capacity_tok_s),
             "capacity": system.capacity_tok_s,
@@ -118,7 +118,7 @@ class Objective:
 def highest_power_w(system: ServingSystem, scope: str) -> float:
     """Returns the power in watts that a budget of 100 % stands for."""
     gpus = system.num_gpus * system.knob_limits.power_cap_max_w
-    return power_in_scope(gpus, scope, system.system_power)
+    return float(power_in_scope(gpus, scope, system.system_power))
 
 
 def power_in_scope(gpu_power_w: Any, scope: str, system_power: tuple[float, float]) -> Any:

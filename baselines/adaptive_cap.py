@@ -1,0 +1,38 @@
+"""PALS with one hand tied: the cap adapts, the batch limit stays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from baselines.pals.controller import Pals
+from envs.errors import ConfigurationError
+
+
+@dataclass(kw_only=True)
+class AdaptiveCap(Pals):
+    """Adaptive Cap of arXiv:2605.21427 §4: model and feedback choose the power cap only.
+
+    Attributes:
+        max_num_seqs: The batch limit, one of the lattice; ``None`` takes its highest.
+    """
+
+    max_num_seqs: int | None = None
+
+    def candidates(self, caps: int) -> NDArray[np.bool_]:
+        """See :meth:`Pals.candidates`.
+
+        Raises:
+            ConfigurationError: The batch limit is not in the lattice.
+        """
+        limits = self.context.lattice.max_num_seqs
+        wanted = limits[-1] if self.max_num_seqs is None else self.max_num_seqs
+        if wanted not in limits:
+            raise ConfigurationError(
+                f"controller.max_num_seqs: must be one of {list(limits)}, got {wanted}"
+            )
+        mask = super().candidates(caps)
+        mask[:, [limit != wanted for limit in limits]] = False
+        return mask

@@ -1,0 +1,140 @@
+"""A multi-armed bandit over the lattice: learns online, without a model or a profile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from baselines.base import KnobController
+from baselines.budget import caps_within
+from envs.context import ControlContext
+from envs.errors import ConfigurationError
+from envs.knobs import Knobs
+from envs.observations import Observation
+
+
+class _State(NamedTuple):
+    """The pull in progress and what was learned from those before it.
+
+    Attributes:
+        arm: The setting being tried.
+        intervals: Intervals it has been in force.
+        earned: Rewards summed over the intervals that count.
+        pulls: Discounted number of pulls per arm.
+        rewards: Discounted sum of mean rewards per arm.
+        budget: Caps that the power budget left when the arm was picked.
+    """
+
+    arm: int
+    intervals: int
+    earned: float
+    pulls: NDArray[np.float64]
+    rewards: NDArray[np.float64]
+    budget: int
+
+
+@dataclass(kw_only=True)
+class Bandit(KnobController):
+    """Discounted UCB (arXiv:0805.3415) on energy efficiency under a throughput penalty.
+
+    In the manner of bandits for GPU energy (arXiv:2410.11855): settings are arms, one is held
+    for ``hold_s``, its reward is efficiency less a penalty while throughput is short, and the
+    arm in force is kept unless another one's index is better by ``switch_margin``. The
+    reward is what an operator can see: output tokens per joule as a share of the capacity
+    at full power, minus ``penalty`` in intervals that are below the target while requests wait.
+    Loads change, so old rewards are discounted.
+
+    Attributes:
+        hold_s: Time an arm is held, in seconds.
+        settle_s: Time after a switch that does not count: queue and power still follow
+            the arm before.
+        discount: Weight of a pull after one more pull; 1 never forgets.
+        exploration: Width of the confidence bonus, in units of the reward.
+        penalty: Reward lost in an interval that violates throughput QoS.
+        switch_margin: How much better another arm's index must be.
+        batch_share: Batch limits below this share of the largest are no arms: the fewer
+            arms, the sooner each has been tried.
+    """
+
+    hold_s: float = 5.0
+    settle_s: float = 1.5
+    discount: float = 0.99
+    exploration: float = 0.3
+    penalty: float = 1.0
+    switch_margin: float = 0.0
+    batch_share: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            ConfigurationError: A value is out of range.
+        """
+        if not 0 <= self.settle_s < self.hold_s:
+            raise ConfigurationError("controller.settle_s: must be in [0, controller.hold_s)")
+        if not 0 < self.discount <= 1:
+            raise ConfigurationError("controller.discount: must be in (0, 1]")
+        if not 0 <= self.batch_share <= 1:
+            raise ConfigurationError("controller.batch_share: must be in [0, 1]")
+        for key in ("exploration", "penalty", "switch_margin"):
+            if getattr(self, key) < 0:
+                raise ConfigurationError(f"controller.{key}: must be >= 0")
+
+    def bind(self, context: ControlContext) -> None:
+        """See :meth:`Controller.bind`."""
+        super().bind(context)
+        lattice = context.lattice
+        fewest = self.batch_share * lattice.max_num_seqs[-1]
+        self._arms = [knobs for knobs in lattice.settings if knobs.max_num_seqs >= fewest]
+        self._caps = np.array([lattice.power_caps_w.index(arm.power_cap_w) for arm in self._arms])
+        self._hold = max(1, round(self.hold_s / context.interval_s))
+        self._settle = min(self._hold - 1, round(self.settle_s / context.interval_s))
+        self._rated_w = context.num_gpus * context.limits.power_cap_max_w
+
+    def decide(self, observation: Observation, state: _State | None) -> tuple[Knobs, Any]:
+        """See :meth:`KnobController.decide`."""
+        budget = caps_within(self.context, observation)
+        if state is None:
+            nothing = np.zeros(len(self._arms))
+            arm = self._best(nothing, nothing, budget, len(self._arms) - 1)
+            return self._arms[arm], _State(arm, 0, 0.0, nothing, nothing, budget)
+        intervals = state.intervals + 1
+        earned = state.earned
+        if intervals > self._settle:
+            earned += self._reward(observation)
+        state = state._replace(intervals=intervals, earned=earned)
+        if intervals < self._hold and budget == state.budget:
+            return self._arms[state.arm], state
+        pulls, rewards = state.pulls, state.rewards
+        if intervals == self._hold:
+            pulls, rewards = self.discount * pulls, self.discount * rewards
+            pulls[state.arm] += 1.0
+            rewards[state.arm] += earned / (self._hold - self._settle)
+        arm = self._best(pulls, rewards, budget, state.arm)
+        return self._arms[arm], _State(arm, 0, 0.0, pulls, rewards, budget)
+
+    def _reward(self, observation: Observation) -> float:
+        useful = observation.output_tok_s / self.context.capacity_tok_s
+        spent = max(observation.power_w / self._rated_w, 1e-3)
+        tolerance = self.context.qos.tolerance
+        short = observation.throughput_tok_s < (1.0 - tolerance) * observation.target_tok_s
+        return float(useful / spent - self.penalty * (short and observation.waiting > 0.5))
+
+    def _best(
+        self, pulls: NDArray[np.float64], rewards: NDArray[np.float64], budget: int, current: int
+    ) -> int:
+        """Returns the allowed arm with the highest upper confidence bound."""
+        allowed = self._caps < budget
+        untried = allowed & (pulls < 1e-3)
+        if untried.any():
+            return int(np.flatnonzero(untried)[-1])  # fastest settings first: the safe end
+        total = np.log(1.0 + pulls.sum())
+        tried = np.maximum(pulls, 1e-3)
+        index = rewards / tried + self.exploration * np.sqrt(total / tried)
+        best = int(np.argmax(np.where(allowed, index, -np.inf)))
+        if allowed[current] and index[best] <= index[current] + self.switch_margin:
+            return current
+        return best

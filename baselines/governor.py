@@ -1,0 +1,76 @@
+"""A rule that needs no model: the fuller the server, the higher the cap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from baselines.base import KnobController
+from baselines.budget import caps_within
+from envs.errors import ConfigurationError
+from envs.knobs import Knobs
+from envs.observations import Observation
+
+
+class _State(NamedTuple):
+    level: int
+    calm_s: float
+
+
+@dataclass(kw_only=True)
+class Governor(KnobController):
+    """Sets the cap level from running and waiting requests, as CPU governors do from load.
+
+    The thresholds divide the occupancy (requests over the batch limit) between ``low`` and
+    ``high`` evenly among the caps. Going up is immediate, to the level that the occupancy
+    asks for; going down is one level at a time, after the occupancy has stayed ``margin``
+    below the threshold for ``hold_s``. The batch limit stays at its highest.
+
+    Attributes:
+        low: Occupancy below which the lowest cap does.
+        high: Occupancy from which on the highest cap is used.
+        margin: Occupancy below a threshold at which the level may fall (hysteresis).
+        hold_s: Time the occupancy must stay there before the level falls, in seconds.
+    """
+
+    low: float = 0.3
+    high: float = 0.9
+    margin: float = 0.05
+    hold_s: float = 2.0
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            ConfigurationError: The thresholds are not in order, or a value is negative.
+        """
+        if not 0 <= self.low < self.high:
+            raise ConfigurationError(
+                f"controller.low, controller.high: need 0 <= low < high, "
+                f"got {self.low} and {self.high}"
+            )
+        for key in ("margin", "hold_s"):
+            if getattr(self, key) < 0:
+                raise ConfigurationError(f"controller.{key}: must be >= 0")
+
+    def decide(self, observation: Observation, state: Any) -> tuple[Knobs, Any]:
+        """See :meth:`KnobController.decide`."""
+        context = self.context
+        caps, seqs = context.lattice.power_caps_w, context.lattice.max_num_seqs[-1]
+        occupancy = (observation.running + observation.waiting) / seqs
+        last = state or _State(0, 0.0)
+        level, calm_s = max(last.level, self._level(occupancy)), 0.0
+        if self._level(occupancy + self.margin) < level:
+            calm_s = last.calm_s + context.interval_s
+            if calm_s >= self.hold_s:
+                level, calm_s = level - 1, 0.0
+        level = min(level, caps_within(context, observation) - 1)
+        return Knobs(caps[level], seqs), _State(level, calm_s)
+
+    def _level(self, occupancy: float) -> int:
+        """Returns the cap level that an occupancy asks for."""
+        count = len(self.context.lattice.power_caps_w)
+        if occupancy < self.low or count == 1:
+            return 0
+        share = min(1.0, (occupancy - self.low) / (self.high - self.low))
+        return 1 + int(share * (count - 2))

@@ -1,0 +1,68 @@
+"""The best static setting in hindsight: a yardstick, not a controller one could deploy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from baselines.base import KnobController, Outcome, Preparation
+from envs.context import ControlContext
+from envs.errors import ConfigurationError
+from envs.knobs import Knobs
+from envs.observations import Observation
+
+
+@dataclass(kw_only=True)
+class Oracle(KnobController):
+    """Tries every setting of the lattice on the coming episode and keeps the best.
+
+    It looks ahead: each setting serves the very arrivals, targets and budgets that the
+    episode will bring (arXiv:2605.21427 §4's exhaustive search). It takes the most tokens per
+    joule among the settings within all limits; when none is, the one that exceeds
+    them least.
+
+    Attributes:
+        qos_limit: Highest share of time in (reference-relative) throughput violation.
+        slo_limit: Highest share of requests that miss a latency SLO.
+        budget_limit: Highest share of intervals above the power budget.
+    """
+
+    qos_limit: float = 0.05
+    slo_limit: float = 0.05
+    budget_limit: float = 0.05
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            ConfigurationError: A limit is not a share.
+        """
+        for key in ("qos_limit", "slo_limit", "budget_limit"):
+            if not 0 <= getattr(self, key) <= 1:
+                raise ConfigurationError(f"controller.{key}: must be in [0, 1]")
+
+    def bind(self, context: ControlContext) -> None:
+        """See :meth:`Controller.bind`."""
+        super().bind(context)
+        self.choice: Knobs | None = None
+
+    def prepare(self, preparation: Preparation) -> None:
+        """Searches the lattice on the coming episode; to be called before every episode."""
+        settings = self.context.lattice.settings
+        outcomes = preparation.evaluate(settings)
+        best = max(range(len(settings)), key=lambda index: self._merit(outcomes[index]))
+        self.choice = settings[best]
+
+    def _merit(self, outcome: Outcome) -> tuple[float, float]:
+        excess = (
+            max(0.0, outcome.qos_violation_rate - self.qos_limit)
+            + max(0.0, outcome.slo_violation_rate - self.slo_limit)
+            + max(0.0, outcome.budget_overshoot_rate - self.budget_limit)
+        )
+        return -excess, outcome.tokens_per_joule
+
+    def decide(self, observation: Observation, state: Any) -> tuple[Knobs, Any]:
+        """See :meth:`KnobController.decide`."""
+        if self.choice is None:
+            raise ConfigurationError("controller: prepare() must be called before predict()")
+        return self.choice, None

@@ -1,0 +1,80 @@
+"""The PID loop that corrects the offline model's error while serving."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from envs.errors import ConfigurationError
+
+
+class FeedbackState(NamedTuple):
+    """What the loop remembers.
+
+    Attributes:
+        integral: Integrated error, already times the integral gain.
+        error: Error of the interval before; ``None`` at the start.
+    """
+
+    integral: float = 0.0
+    error: float | None = None
+
+
+@dataclass(kw_only=True)
+class Feedback:
+    """PID on the throughput error, as a share of the target (arXiv:2605.21427 §3.3).
+
+    The paper gives neither gains nor the point where the correction enters. Here it scales
+    the target that the model is asked for: ``target * (1 + correction)``. A model that
+    promises 10 % too much is thus corrected at every target alike.
+
+    Attributes:
+        kp: Proportional gain: correction per relative error.
+        ki: Integral gain per second.
+        kd: Derivative gain in seconds.
+        limit: Largest correction in either direction, as a share of the target. The integral
+            is held within it too, so that it cannot wind up.
+        one_sided: Whether the correction may only raise the target. The literal, symmetric
+            loop also lowers it while the server over-delivers, and then violates.
+    """
+
+    kp: float = 0.2
+    ki: float = 0.02
+    kd: float = 0.0
+    limit: float = 0.3
+    one_sided: bool = True
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            ConfigurationError: A gain is negative or the limit is not below 1.
+        """
+        for key in ("kp", "ki", "kd"):
+            if getattr(self, key) < 0:
+                raise ConfigurationError(f"controller.feedback.{key}: must be >= 0")
+        if not 0 <= self.limit < 1:
+            raise ConfigurationError("controller.feedback.limit: must be in [0, 1)")
+
+    def correct(
+        self, error: float, seconds: float, state: FeedbackState, saturated: bool
+    ) -> tuple[float, FeedbackState]:
+        """Returns the correction for the coming interval.
+
+        Args:
+            error: ``1 - measured / target``.
+            seconds: Time since the call before.
+            state: What the call before returned.
+            saturated: Whether the fastest setting is in force already, so that integrating
+                a shortfall further would be to no avail.
+
+        Returns:
+            The correction as a share of the target, and the next state.
+        """
+        lowest = 0.0 if self.one_sided else -self.limit
+        integral = state.integral
+        if not (saturated and error > 0):
+            integral = min(self.limit, max(lowest, integral + self.ki * error * seconds))
+        slope = 0.0 if state.error is None else (error - state.error) / seconds
+        correction = self.kp * error + integral + self.kd * slope
+        return min(self.limit, max(lowest, correction)), FeedbackState(integral, error)

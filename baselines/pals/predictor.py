@@ -1,0 +1,208 @@
+"""The offline model: random forests that predict a configuration's throughput and power."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from baselines.pals.profile import Profile, ProfileRow
+from envs.actions.base import KnobLattice
+from envs.cache import atomic_write_bytes, cache_dir
+from envs.errors import ConfigurationError, PalsError
+
+FloatArray = NDArray[np.float64]
+INPUTS = ("power_cap_w", "max_num_seqs", "tensor_parallel", "expert_parallel", "data_parallel")
+"""Inputs of the forests (arXiv:2605.21427 §3.2)."""
+TARGETS = ("throughput_tok_s", "power_w", "tpot_s")
+_TRUSTED = {"sklearn.tree._tree.Tree"}
+"""What skops does not know by itself but forests are made of."""
+
+
+@dataclass(kw_only=True)
+class ForestConfig:
+    """The forests' parameters; the paper does not give its own.
+
+    Attributes:
+        trees: Trees per forest.
+        min_samples_leaf: Fewest profile rows in a leaf.
+        folds: Folds of the cross-validation that the reported errors come from.
+        random_state: Seed of the forests and folds.
+    """
+
+    trees: int = 100
+    min_samples_leaf: int = 1
+    folds: int = 5
+    random_state: int = 0
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            ConfigurationError: A number is too small.
+        """
+        for key, lowest in (("trees", 1), ("min_samples_leaf", 1), ("folds", 2)):
+            if getattr(self, key) < lowest:
+                raise ConfigurationError(f"controller.forest.{key}: must be >= {lowest}")
+
+
+class PredictionTable(NamedTuple):
+    """Predictions over the lattice; arrays of shape ``(caps, batch limits)``.
+
+    Attributes:
+        throughput_tok_s: Output tokens per second at saturation.
+        power_w: Power of all GPUs together.
+        tpot_s: Time per output token.
+    """
+
+    throughput_tok_s: FloatArray
+    power_w: FloatArray
+    tpot_s: FloatArray
+
+
+class FitReport(NamedTuple):
+    """How well the forests know the profile.
+
+    Attributes:
+        rows: Rows fitted to.
+        mape: Mean absolute percentage error on held-out rows, per target, as a share
+            (arXiv:2605.21427 §3.2 has 0.068 for throughput, 0.045 for power).
+        importance: Impurity-based importance of each input, per target; ``tokens_per_joule``
+            is that of a forest for throughput over power.
+    """
+
+    rows: int
+    mape: dict[str, float]
+    importance: dict[str, dict[str, float]]
+
+
+class Predictor:
+    """Random forests for throughput, power and time per output token.
+
+    Args:
+        forests: A fitted ``RandomForestRegressor`` per target in :data:`TARGETS`.
+        report: How well they fit.
+    """
+
+    def __init__(self, forests: dict[str, Any], report: FitReport) -> None:
+        self.forests = forests
+        self.report = report
+
+    @classmethod
+    def fit(cls, profile: Profile, config: ForestConfig) -> Predictor:
+        """Fits the forests to a profile and cross-validates them.
+
+        Raises:
+            ConfigurationError: The profile has fewer rows than folds, or a reading that is
+                not positive and finite.
+        """
+        from sklearn.model_selection import KFold
+
+        if len(profile.rows) < config.folds:
+            raise ConfigurationError(
+                f"controller.forest.folds: {config.folds} folds need as many profile rows, "
+                f"there are {len(profile.rows)}"
+            )
+        inputs = _inputs(profile.rows)
+        targets = {name: np.array([getattr(row, name) for row in profile.rows]) for name in TARGETS}
+        for name, values in targets.items():
+            if not (np.isfinite(values).all() and (values > 0).all()):
+                raise ConfigurationError(f"profile: {name} must be positive in every row")
+        folds = KFold(config.folds, shuffle=True, random_state=config.random_state)
+        splits = list(folds.split(inputs))
+        forests, mape, importance = {}, {}, {}
+        for name, values in targets.items():
+            ratios = [
+                _forest(inputs[fit], values[fit], config).predict(inputs[held]) / values[held]
+                for fit, held in splits
+            ]
+            mape[name] = float(np.abs(np.concatenate(ratios) - 1.0).mean())
+            forests[name] = _forest(inputs, values, config)
+            importance[name] = _importance(forests[name])
+        efficiency = targets["throughput_tok_s"] / targets["power_w"]
+        importance["tokens_per_joule"] = _importance(_forest(inputs, efficiency, config))
+        return cls(forests, FitReport(len(profile.rows), mape, importance))
+
+    def tabulate(self, lattice: KnobLattice, profile: Profile) -> PredictionTable:
+        """Predicts every setting of the lattice once, so that deciding is a look-up.
+
+        Args:
+            lattice: Caps and batch limits (a clock axis plays no part).
+            profile: Names the parallelism of the server to be controlled.
+        """
+        sizes = (profile.tensor_parallel, profile.expert_parallel, profile.data_parallel)
+        caps, seqs = lattice.power_caps_w, lattice.max_num_seqs
+        inputs = np.array([[float(cap), batch, *sizes] for cap in caps for batch in seqs])
+        shape = (len(caps), len(seqs))
+        predictions = (self.forests[name].predict(inputs).reshape(shape) for name in TARGETS)
+        return PredictionTable(*predictions)
+
+    def save(self, path: Path) -> None:
+        """Stores the forests with skops (no pickle)."""
+        import skops.io
+
+        content = {"forests": self.forests, "report": json.dumps(self.report._asdict())}
+        data = skops.io.dumps(content, compression=zipfile.ZIP_DEFLATED, compresslevel=1)
+        atomic_write_bytes(path, data)
+
+    @classmethod
+    def load(cls, path: Path) -> Predictor:
+        """Loads stored forests; types other than those of forests are refused.
+
+        Raises:
+            PalsError: The file is damaged or holds types that forests do not need.
+        """
+        import skops.io
+
+        try:
+            unknown = set(skops.io.get_untrusted_types(file=path)) - _TRUSTED
+            if not unknown:
+                content = skops.io.load(path, trusted=sorted(_TRUSTED))
+                report = FitReport(**json.loads(content["report"]))
+                return cls(content["forests"], report)
+        except Exception as error:
+            raise PalsError(f"{path}: not a stored predictor ({error}); delete it") from error
+        raise PalsError(f"{path}: refused, it holds {', '.join(sorted(unknown))}; delete it")
+
+
+def predictor_for(profile: Profile, config: ForestConfig) -> Predictor:
+    """Returns the forests for a profile from the cache, fitted anew when they are not there.
+
+    Raises:
+        PalsError: The cached file is damaged or was tampered with.
+    """
+    import sklearn
+
+    facts = json.dumps([profile.key, sklearn.__version__, asdict(config), TARGETS])
+    name = hashlib.sha256(facts.encode()).hexdigest()[:32]
+    path = cache_dir() / "forests" / f"{name}.skops"
+    if path.is_file():
+        return Predictor.load(path)
+    predictor = Predictor.fit(profile, config)
+    predictor.save(path)
+    return predictor
+
+
+def _inputs(rows: tuple[ProfileRow, ...]) -> FloatArray:
+    return np.array([[getattr(row, name) for name in INPUTS] for row in rows], dtype=np.float64)
+
+
+def _forest(inputs: FloatArray, values: FloatArray, config: ForestConfig) -> Any:
+    from sklearn.ensemble import RandomForestRegressor
+
+    forest = RandomForestRegressor(
+        n_estimators=config.trees,
+        min_samples_leaf=config.min_samples_leaf,
+        random_state=config.random_state,
+    )
+    return forest.fit(inputs, values)
+
+
+def _importance(forest: Any) -> dict[str, float]:
+    return dict(zip(INPUTS, forest.feature_importances_.tolist(), strict=True))

@@ -1,0 +1,55 @@
+"""Random settings: what no skill at all achieves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+
+from baselines.base import KnobController
+from envs.context import ControlContext
+from envs.errors import ConfigurationError
+from envs.knobs import Knobs
+from envs.observations import Observation
+
+
+@dataclass(kw_only=True)
+class Random(KnobController):
+    """Draws settings uniformly from the lattice.
+
+    The draw is a function of the seed, the number of decisions so far and the observation:
+    the same episode gives the same settings, other episodes and other servers of a batch
+    get others, and nothing is remembered outside ``predict``'s state.
+
+    Attributes:
+        seed: Seed of the draws.
+        hold: Decisions for which a setting is kept.
+    """
+
+    seed: int = 0
+    hold: int = 1
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            ConfigurationError: The seed is negative or a setting is held for no decision.
+        """
+        if self.seed < 0 or self.hold < 1:
+            raise ConfigurationError("controller.seed must be >= 0, controller.hold >= 1")
+
+    def bind(self, context: ControlContext) -> None:
+        """See :meth:`Controller.bind`."""
+        super().bind(context)
+        self._settings = context.lattice.settings
+
+    def decide(self, observation: Observation, state: Any) -> tuple[Knobs, Any]:
+        """See :meth:`KnobController.decide`; the state is the count and the last setting."""
+        count, knobs = state or (0, self.context.highest)
+        if count % self.hold == 0:
+            seen = crc32(np.array(observation, dtype=np.float64).tobytes())
+            rng = np.random.default_rng([self.seed, count, seen])
+            knobs = self._settings[int(rng.integers(len(self._settings)))]
+        return knobs, (count + 1, knobs)

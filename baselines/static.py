@@ -1,0 +1,49 @@
+"""One setting throughout: the paper's Baseline strategy by default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from baselines.base import KnobController
+from baselines.budget import caps_within
+from envs.errors import ConfigurationError
+from envs.knobs import Knobs
+from envs.observations import Observation
+
+
+@dataclass(kw_only=True)
+class Static(KnobController):
+    """Never changes the knobs (arXiv:2605.21427 §4: 400 W and batch 64).
+
+    Attributes:
+        power_cap_w: Power cap per GPU in watts; ``None`` takes the highest of the lattice.
+        max_num_seqs: Batch limit; ``None`` takes the highest of the lattice.
+        respect_budget: Whether the cap is lowered to what the power budget leaves. The
+            paper's Baseline knows no budget.
+    """
+
+    power_cap_w: float | None = None
+    max_num_seqs: int | None = None
+    respect_budget: bool = False
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            ConfigurationError: A knob is not positive.
+        """
+        for key in ("power_cap_w", "max_num_seqs"):
+            value = getattr(self, key)
+            if value is not None and not value > 0:
+                raise ConfigurationError(f"controller.{key}: must be > 0, got {value}")
+
+    def decide(self, observation: Observation, state: Any) -> tuple[Knobs, Any]:
+        """See :meth:`KnobController.decide`."""
+        highest = self.context.highest
+        cap = highest.power_cap_w if self.power_cap_w is None else self.power_cap_w
+        seqs = highest.max_num_seqs if self.max_num_seqs is None else self.max_num_seqs
+        if self.respect_budget:
+            allowed = caps_within(self.context, observation)
+            cap = min(cap, self.context.lattice.power_caps_w[allowed - 1])
+        return self.context.limits.clip(Knobs(cap, seqs)), None
