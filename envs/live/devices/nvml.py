@@ -1,0 +1,255 @@
+"""NVIDIA GPUs through NVML (the package ``nvidia-ml-py``, imported as ``pynvml``).
+
+Setting a cap or a clock needs root; reading does not. NVML counts in milliwatts and
+millijoules; this module speaks watts and joules.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from typing_extensions import override
+
+from envs.errors import ConfigurationError, DeviceError
+from envs.live.devices.base import DeviceLimits, PowerDevice, Reading
+from envs.live.errors import (
+    DeviceLostError,
+    DeviceNotFoundError,
+    DeviceNotSupportedError,
+    DevicePermissionError,
+    DeviceRangeError,
+)
+from envs.telemetry import MEASURED
+
+
+@dataclass(kw_only=True)
+class Nvml(PowerDevice):
+    """The NVIDIA GPUs that one server runs on.
+
+    Attributes:
+        gpus: NVML indices (those of ``nvidia-smi``) or UUIDs. ``CUDA_VISIBLE_DEVICES`` does
+            not renumber them.
+        lock_clocks: Whether the SM clock may be locked. NVML cannot tell whether somebody else
+            locked it, so putting it back frees it; leave this off where clocks are locked.
+    """
+
+    gpus: list[str] = field(default_factory=lambda: ["0"])
+    lock_clocks: bool = False
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            ConfigurationError: No GPU is named, or one twice.
+        """
+        self.gpus = [str(gpu) for gpu in self.gpus]
+        if not self.gpus or len(set(self.gpus)) != len(self.gpus):
+            raise ConfigurationError("device.gpus: name at least one GPU, each once")
+        self.power_source = MEASURED
+        self._nvml: Any = None
+        self._handles: list[Any] = []
+        self._uuids: list[str] = []
+        self._has_instant = True
+        self._has_energy = True
+
+    @override
+    def open(self, server_pid: int | None) -> None:
+        self._nvml = _library()
+        with self._errors("opening"):
+            self._nvml.nvmlInit()
+            for gpu in self.gpus:
+                with self._errors(f"GPU {gpu}"):
+                    self._handles.append(self._find(gpu))
+                    self._uuids.append(self._nvml.nvmlDeviceGetUUID(self._handles[-1]))
+
+    def _find(self, gpu: str) -> Any:
+        if gpu.isdigit():
+            return self._nvml.nvmlDeviceGetHandleByIndex(int(gpu))
+        return self._nvml.nvmlDeviceGetHandleByUUID(gpu)
+
+    @property
+    @override
+    def num_gpus(self) -> int:
+        return len(self.gpus)
+
+    @property
+    @override
+    def keys(self) -> list[str]:
+        return list(self._uuids)
+
+    @property
+    def names(self) -> list[str]:
+        """Product names of the GPUs."""
+        return [self._nvml.nvmlDeviceGetName(handle) for handle in self._handles]
+
+    @property
+    @override
+    def limits(self) -> DeviceLimits:
+        lows, highs, clocks = [], [], []
+        for gpu, handle in self._each():
+            with self._errors(f"limits of GPU {gpu}"):
+                low, high = self._nvml.nvmlDeviceGetPowerManagementLimitConstraints(handle)
+                lows.append(low * 1e-3)
+                highs.append(high * 1e-3)
+                clocks.append(
+                    float(self._nvml.nvmlDeviceGetMaxClockInfo(handle, self._nvml.NVML_CLOCK_SM))
+                )
+        # Locking below about a tenth of the highest clock is refused by every GPU known.
+        return DeviceLimits(max(lows), min(highs), min(clocks) * 0.1, min(clocks))
+
+    @override
+    def read(self) -> Reading:
+        nvml = self._nvml
+        power, energy, clock, cap, binds = [], [], [], [], []
+        for gpu, handle in self._each():
+            with self._errors(f"reading GPU {gpu}"):
+                power.append(self._power_mw(handle) * 1e-3)
+                energy.append(self._energy_mj(handle))
+                clock.append(float(nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM)))
+                cap.append(nvml.nvmlDeviceGetEnforcedPowerLimit(handle) * 1e-3)
+                reasons = nvml.nvmlDeviceGetCurrentClocksEventReasons(handle)
+                binds.append(bool(reasons & nvml.nvmlClocksEventReasonSwPowerCap))
+        counters = [value * 1e-3 for value in energy if value is not None]
+        return Reading(
+            time_s=time.monotonic(),
+            power_w=tuple(power),
+            energy_j=tuple(counters) if len(counters) == len(energy) else None,
+            sm_clock_mhz=tuple(clock),
+            cap_w=tuple(cap),
+            cap_bound_s=None,
+            cap_binds=tuple(binds),
+        )
+
+    def _power_mw(self, handle: Any) -> float:
+        """Instantaneous power, or the driver's one-second mean where there is no better."""
+        nvml = self._nvml
+        if self._has_instant:
+            with contextlib.suppress(nvml.NVMLError_NotSupported):
+                field_id = nvml.NVML_FI_DEV_POWER_INSTANT
+                value = nvml.nvmlDeviceGetFieldValues(handle, [field_id])[0]
+                if value.nvmlReturn == nvml.NVML_SUCCESS:
+                    return float(value.value.uiVal)
+            self._has_instant = False
+        return float(nvml.nvmlDeviceGetPowerUsage(handle))
+
+    def _energy_mj(self, handle: Any) -> float | None:
+        if not self._has_energy:
+            return None
+        try:
+            return float(self._nvml.nvmlDeviceGetTotalEnergyConsumption(handle))
+        except self._nvml.NVMLError_NotSupported:
+            self._has_energy = False
+            return None
+
+    @override
+    def set_power_cap(self, watts: float) -> None:
+        for gpu, handle in self._each():
+            self._write_cap(gpu, handle, round(watts * 1e3))
+
+    def _write_cap(self, gpu: str, handle: Any, milliwatts: int) -> None:
+        with self._errors(f"power cap {milliwatts * 1e-3:g} W on GPU {gpu}"):
+            self._nvml.nvmlDeviceSetPowerManagementLimit(handle, milliwatts)
+
+    @override
+    def lock_clock(self, mhz: float | None) -> None:
+        if not self.lock_clocks:
+            if mhz is None:
+                return
+            raise DeviceNotSupportedError(
+                "locking the SM clock is off; device.lock_clocks=true allows it"
+            )
+        for gpu, handle in self._each():
+            with self._errors(f"clock of GPU {gpu}"):
+                if mhz is None:
+                    self._nvml.nvmlDeviceResetGpuLockedClocks(handle)
+                else:
+                    self._nvml.nvmlDeviceSetGpuLockedClocks(handle, 0, round(mhz))
+
+    @override
+    def take_control(self) -> dict[str, Any]:
+        caps = {}
+        for gpu, handle in self._each():
+            with self._errors(f"power cap of GPU {gpu}"):
+                now = self._nvml.nvmlDeviceGetPowerManagementLimit(handle)
+                # Writing what holds already shows whether we may write at all.
+                self._write_cap(gpu, handle, now)
+                caps[gpu] = now
+        return {"power_cap_mw": caps, "free_clocks": self.lock_clocks}
+
+    @override
+    def restore(self, found: dict[str, Any]) -> None:
+        problems: list[DeviceError] = []
+        for gpu, handle in self._each():
+            try:
+                self._write_cap(gpu, handle, found["power_cap_mw"][gpu])
+                if found["free_clocks"]:
+                    with self._errors(f"clock of GPU {gpu}"):
+                        self._nvml.nvmlDeviceResetGpuLockedClocks(handle)
+            except DeviceError as error:  # the other GPUs must still be put back
+                problems.append(error)
+        if problems:
+            raise problems[0]
+
+    @override
+    def close(self) -> None:
+        if self._nvml is not None:
+            with contextlib.suppress(self._nvml.NVMLError):
+                self._nvml.nvmlShutdown()
+        self._nvml = None
+        self._handles = []
+        self._uuids = []
+
+    def _each(self) -> Iterator[tuple[str, Any]]:
+        return iter(list(zip(self.gpus, self._handles, strict=True)))
+
+    @contextlib.contextmanager
+    def _errors(self, what: str) -> Iterator[None]:
+        """Turns NVML's error codes into this project's types."""
+        nvml = self._nvml
+        try:
+            yield
+        except nvml.NVMLError as error:
+            kinds: dict[int, tuple[type[DeviceError], str]] = {
+                nvml.NVML_ERROR_NO_PERMISSION: (
+                    DevicePermissionError,
+                    "setting needs root (docs/live.md); server.dry_run=true only looks on",
+                ),
+                nvml.NVML_ERROR_NOT_SUPPORTED: (
+                    DeviceNotSupportedError,
+                    "the GPU or its mode (MIG, for one) does not allow it",
+                ),
+                nvml.NVML_ERROR_GPU_IS_LOST: (DeviceLostError, "it needs a reset or a reboot"),
+                nvml.NVML_ERROR_RESET_REQUIRED: (DeviceLostError, "it needs a reset"),
+                nvml.NVML_ERROR_UNINITIALIZED: (DeviceLostError, "NVML was shut down"),
+                nvml.NVML_ERROR_INVALID_ARGUMENT: (
+                    DeviceRangeError,
+                    "the value or the GPU's number is out of range",
+                ),
+                nvml.NVML_ERROR_LIBRARY_NOT_FOUND: (
+                    DeviceNotFoundError,
+                    "is an NVIDIA driver installed, and visible inside this container?",
+                ),
+                nvml.NVML_ERROR_DRIVER_NOT_LOADED: (
+                    DeviceNotFoundError,
+                    "load the NVIDIA driver",
+                ),
+                nvml.NVML_ERROR_NOT_FOUND: (DeviceNotFoundError, "see nvidia-smi -L"),
+            }
+            kind, advice = kinds.get(error.value, (DeviceError, "see the driver's log"))
+            raise kind(f"nvml, {what}: {error}; {advice}") from error
+
+
+def _library() -> ModuleType:
+    try:
+        import pynvml
+    except ImportError as error:
+        raise DeviceNotFoundError(
+            "device=nvml needs the package nvidia-ml-py (pip install 'pals-gym[live]')"
+        ) from error
+    library: ModuleType = pynvml
+    return library
