@@ -40,6 +40,14 @@ class Constant(Signal):
 
     value: float = 1.0
 
+    def __post_init__(self) -> None:
+        """Checks the value.
+
+        Raises:
+            ConfigurationError: It is not a number.
+        """
+        _require(math.isfinite(self.value), "value", "must be a finite number", self.value)
+
     def values(self, times_s: FloatArray, rng: np.random.Generator) -> FloatArray:
         """See :meth:`Signal.values`."""
         return np.full(times_s.shape, float(self.value))
@@ -63,8 +71,8 @@ class Steps(Signal):
         Raises:
             ConfigurationError: There is no level or the time is not positive.
         """
-        if not self.levels or self.every_s <= 0:
-            raise ConfigurationError("signal.levels: needs a level, and signal.every_s > 0")
+        _require(len(self.levels) > 0, "levels", "needs at least one level", self.levels)
+        _require(self.every_s > 0, "every_s", "must be > 0", self.every_s)
 
     def values(self, times_s: FloatArray, rng: np.random.Generator) -> FloatArray:
         """See :meth:`Signal.values`."""
@@ -85,6 +93,15 @@ class RandomSteps(Signal):
     low: float = 0.5
     high: float = 1.0
     mean_hold_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            ConfigurationError: The bounds are not in order or the time is not positive.
+        """
+        _require(self.low <= self.high, "low", f"must be <= high ({self.high})", self.low)
+        _require(self.mean_hold_s > 0, "mean_hold_s", "must be > 0", self.mean_hold_s)
 
     def values(self, times_s: FloatArray, rng: np.random.Generator) -> FloatArray:
         """See :meth:`Signal.values`."""
@@ -108,6 +125,14 @@ class Sine(Signal):
     low: float = 0.5
     high: float = 0.9
     period_s: float = 300.0
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            ConfigurationError: The period is not positive.
+        """
+        _require(self.period_s > 0, "period_s", "must be > 0", self.period_s)
 
     def values(self, times_s: FloatArray, rng: np.random.Generator) -> FloatArray:
         """See :meth:`Signal.values`."""
@@ -136,6 +161,16 @@ class Regulation(Signal):
     hold_s: float = 4.0
     reversion_s: float = 120.0
     ramp_per_s: float = math.inf
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            ConfigurationError: The bounds are not in order or a time is not positive.
+        """
+        _require(self.low <= self.high, "low", f"must be <= high ({self.high})", self.low)
+        for key in ("hold_s", "reversion_s", "ramp_per_s"):
+            _require(getattr(self, key) > 0, key, "must be > 0", getattr(self, key))
 
     def values(self, times_s: FloatArray, rng: np.random.Generator) -> FloatArray:
         """See :meth:`Signal.values`."""
@@ -176,8 +211,10 @@ class FromFile(Signal):
         """Reads the file.
 
         Raises:
+            ConfigurationError: The time scale is not positive.
             WorkloadError: The file cannot be read; the message names file and line.
         """
+        _require(self.time_scale > 0, "time_scale", "must be > 0", self.time_scale)
         self._times, self._values = self._read()
 
     def _read(self) -> tuple[FloatArray, FloatArray]:
@@ -186,23 +223,18 @@ class FromFile(Signal):
             raise WorkloadError(f"signal.path: no file {self.path}")
         times: list[float] = []
         values: list[float] = []
-        with file.open(newline="", encoding="utf-8") as handle:
+        with file.open(newline="", encoding="utf-8", errors="replace") as handle:
             reader = csv.DictReader(handle)
             missing = {self.time_column, self.value_column} - set(reader.fieldnames or [])
             if missing:
                 raise WorkloadError(f"{file}:1: no column {', '.join(sorted(missing))}")
             for row in reader:
-                try:
-                    time = float(row[self.time_column]) * self.time_scale
-                    value = float(row[self.value_column]) * self.value_scale
-                except (TypeError, ValueError) as error:
-                    raise WorkloadError(f"{file}:{reader.line_num}: {error}") from error
-                if not (math.isfinite(time) and math.isfinite(value)):
-                    raise WorkloadError(f"{file}:{reader.line_num}: not a finite number")
+                where = f"{file}:{reader.line_num}"
+                time = self.time_scale * _number(row, self.time_column, where)
                 if times and time < times[-1]:
-                    raise WorkloadError(f"{file}:{reader.line_num}: time runs backwards")
+                    raise WorkloadError(f"{where}: time runs backwards")
                 times.append(time)
-                values.append(value)
+                values.append(self.value_scale * _number(row, self.value_column, where))
         if not times:
             raise WorkloadError(f"{file}: no rows")
         return np.asarray(times), np.asarray(values)
@@ -211,3 +243,20 @@ class FromFile(Signal):
         """See :meth:`Signal.values`; before its first row the signal has its first value."""
         index = np.searchsorted(self._times, times_s, side="right") - 1
         return self._values[np.maximum(index, 0)]
+
+
+def _number(row: dict[str, str | None], column: str, where: str) -> float:
+    """Returns the number in a column of a row; ``where`` is its file and line."""
+    text = row[column]
+    try:
+        number = float(text or "")
+    except ValueError:
+        raise WorkloadError(f"{where}: {column} is not a number: {text!r}") from None
+    if not math.isfinite(number):
+        raise WorkloadError(f"{where}: {column} is not a finite number: {text!r}")
+    return number
+
+
+def _require(holds: bool, key: str, rule: str, value: object) -> None:
+    if not holds:
+        raise ConfigurationError(f"signal.{key}: {rule}, got {value}")

@@ -68,6 +68,17 @@ class ActionEncoding(ABC):
     sm_clock: bool = False
     sm_clock_levels: int = 6
 
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            ConfigurationError: There are fewer than two clock levels (one of them is free).
+        """
+        if self.sm_clock_levels < 2:
+            raise ConfigurationError(
+                f"action.sm_clock_levels: must be >= 2, got {self.sm_clock_levels}"
+            )
+
     def bind(self, limits: KnobLimits, default_caps_w: list[float]) -> None:
         """Fixes the lattice for a server.
 

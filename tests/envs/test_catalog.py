@@ -1,0 +1,166 @@
+"""Named choices: what is built, and what a user is told about a mistake."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from envs import catalog
+from envs.actions.grid import Grid
+from envs.errors import ConfigurationError
+from envs.objective import Objective
+from envs.qos import QoSConfig
+from envs.rewards import Efficiency, Reward
+from envs.signals import Constant, Steps
+
+
+@pytest.mark.parametrize("group", ["action", "reward", "controller", "objective"])
+def test_every_choice_of_a_group_can_be_built(group: str) -> None:
+    choices = catalog.names(group)
+    assert choices
+    for name in choices:
+        node = catalog.load(group, name)
+        if OmegaConf.missing_keys(node):
+            continue  # a choice that asks the user for a value, such as a file
+        built = catalog.build(group, name)
+        assert f"{type(built).__module__}.{type(built).__name__}" == node["_target_"]
+
+
+def test_every_choice_begins_with_a_comment_and_a_schema() -> None:
+    for group in ("action", "reward", "controller"):
+        for file in (catalog.CONF_DIR / group).glob("*.yaml"):
+            text = file.read_text(encoding="utf-8")
+            assert text.startswith("# "), file
+            assert "python -m" in text or f"{group}=" in text, file
+
+
+def test_names_build_with_and_without_overrides() -> None:
+    assert catalog.build("action", "grid") == Grid()
+    changed = catalog.build("action", {"base": "grid", "max_num_seqs": [2, 8]})
+    assert changed == Grid(max_num_seqs=[2, 8])
+    assert type(changed.max_num_seqs) is list
+
+
+def test_a_composed_configuration_is_checked_and_built() -> None:
+    node = OmegaConf.create({"_target_": "envs.actions.grid.Grid", "sm_clock": True})
+    assert catalog.build("action", node) == Grid(sm_clock=True)
+    node = OmegaConf.create({"_target_": "envs.actions.grid.Grid", "sm_clok": True})
+    with pytest.raises(ConfigurationError, match="sm_clok"):
+        catalog.build("action", node)
+
+
+def test_what_is_built_already_is_returned_as_it_is() -> None:
+    grid = Grid()
+    assert catalog.build("action", grid) is grid
+
+
+def test_runtime_arguments_reach_the_class() -> None:
+    assert catalog.build("action", "grid", sm_clock=True).sm_clock is True
+
+
+def test_nested_configurations_become_their_own_classes() -> None:
+    node = OmegaConf.merge(
+        catalog.schema("envs/objective/Objective"),
+        {"target": catalog.schema("envs/signals/Steps"), "qos": {"window_s": 4.0}},
+    )
+    built = catalog.build("objective", node)
+    assert isinstance(built, Objective)
+    assert built.qos == QoSConfig(window_s=4.0)
+    assert built.target == Steps()
+
+
+def test_nested_schemas_are_placed_where_the_file_says() -> None:
+    reward = catalog.build("reward", "default")
+    assert isinstance(reward, Reward)
+    assert isinstance(reward.terms["efficiency"], Efficiency)
+
+
+def test_a_file_can_build_on_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "action"
+    folder.mkdir()
+    (folder / "base.yaml").write_text(
+        "defaults: [/schema/envs/actions/grid/Grid@_here_, _self_]\nsm_clock: true\n"
+    )
+    (folder / "own.yaml").write_text("defaults: [base, _self_]\nsm_clock_levels: 3\n")
+    (folder / "first.yaml").write_text("defaults: [_self_, base]\nsm_clock: false\n")
+    monkeypatch.setattr(catalog, "CONF_DIR", tmp_path)
+    assert catalog.build("action", "own") == Grid(sm_clock=True, sm_clock_levels=3)
+    assert catalog.build("action", "first").sm_clock is True
+    assert catalog.names("action") == ["base", "first", "own"]
+
+
+@pytest.mark.parametrize(
+    ("group", "choice", "parts"),
+    [
+        ("action", "gird", ["action", "'gird'", "grid", "joint"]),
+        ("action", {"base": "grid", "sm_clok": 1}, ["action=grid", "sm_clok"]),
+        ("action", {"base": "grid", "sm_clock_levels": "many"}, ["sm_clock_levels", "many"]),
+        ("action", {"base": "grid", "max_num_seqs": ["a"]}, ["max_num_seqs", "'a'"]),
+        ("action", {"base": "grid", "sm_clock_levels": 1}, ["action.sm_clock_levels", "1"]),
+        ("action", {"sm_clock": True}, ["action", "'base'", "grid"]),
+        ("reward", {"base": "default", "terms": {"qos": {"wait": 1}}}, ["terms.qos.wait"]),
+        ("reward", {"base": "default", "qos_reading": "x"}, ["reward.qos_reading", "'x'"]),
+        ("controller", {"base": "pals", "feedback": {"kq": 1}}, ["controller=pals", "feedback.kq"]),
+        ("controller", {"base": "pals", "feedback": {"kp": -1.0}}, ["controller.feedback.kp"]),
+    ],
+)
+def test_mistakes_name_the_key(group: str, choice: Any, parts: list[str]) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        catalog.build(group, choice)
+    for part in parts:
+        assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("os.system", "outside the allowed packages"),
+        ("envs.nowhere.Thing", "cannot import 'envs.nowhere.Thing'"),
+        ("envs.actions.grid.Thing", "cannot import 'envs.actions.grid.Thing'"),
+        ("envs", "cannot import"),
+    ],
+)
+def test_only_classes_of_allowed_packages_are_built(target: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        catalog.build("action", {"_target_": target})
+
+
+def test_a_nested_target_cannot_leave_the_allowed_packages() -> None:
+    node = {"base": "default", "terms": {"x": {"_target_": "os.system", "command": "true"}}}
+    with pytest.raises(ConfigurationError, match="outside the allowed packages"):
+        catalog.build("reward", node)
+
+
+@dataclass(kw_only=True)
+class Foreign:
+    """Stands for a class of a user's own package."""
+
+    signal: Any = field(default=None)
+    needed: float
+
+
+def test_a_users_package_can_be_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog, "_ALLOWED_PACKAGES", set(catalog._ALLOWED_PACKAGES))
+    target = {"_target_": f"{__name__}.Foreign", "needed": 2}
+    with pytest.raises(ConfigurationError, match="allow_package"):
+        catalog.build("controller", target)
+    catalog.allow_package(__name__.partition(".")[0])
+    built = catalog.build(
+        "controller", {**target, "signal": {"_target_": "envs.signals.Constant", "value": 3}}
+    )
+    assert built.signal == Constant(value=3.0)
+    with pytest.raises(ConfigurationError, match=r"controller\.needed: no value given"):
+        catalog.build("controller", {"_target_": f"{__name__}.Foreign"})
+
+
+def test_schema_paths_finds_what_the_files_inherit() -> None:
+    paths = list(catalog.schema_paths())
+    assert len(paths) == len(set(paths))
+    assert {"envs/actions/grid/Grid", "envs/rewards/Efficiency"} <= set(paths)
+    for path in paths:
+        assert catalog.schema(path)["_target_"] == path.replace("/", ".")
