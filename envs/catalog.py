@@ -118,8 +118,7 @@ def load(group: str, choice: str | Mapping[str, Any], **overrides: Any) -> DictC
             return checked(group, OmegaConf.create({**values, **overrides}))
         if "base" not in values:
             raise ConfigurationError(
-                f"{group}: a mapping needs 'base' (one of {', '.join(names(group))}) "
-                "or '_target_'"
+                f"{group}: a mapping needs 'base' (one of {', '.join(names(group))}) or '_target_'"
             )
         return load(group, str(values.pop("base")), **{**values, **overrides})
     file = CONF_DIR / group / f"{choice}.yaml"
@@ -128,7 +127,11 @@ def load(group: str, choice: str | Mapping[str, Any], **overrides: Any) -> DictC
             f"{group}: no choice named {choice!r}; there are {', '.join(names(group))}"
         )
     try:
-        return DictConfig(OmegaConf.merge(_load_file(group, file), overrides))
+        node = _load_file(group, file)
+        for key, value in overrides.items():
+            if isinstance(value, str) and isinstance(node.get(key), DictConfig):
+                node[key] = value  # another choice, by name; its class looks it up
+        return DictConfig(OmegaConf.merge(node, overrides))
     except OmegaConfBaseException as error:
         raise ConfigurationError(f"{group}={choice}: {_first_line(error)}") from error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +28,8 @@ class Knobs(NamedTuple):
 class KnobLimits:
     """The range a serving system accepts for each knob.
 
+    For a vector of servers each field holds an array of shape ``(num_envs,)``.
+
     Attributes:
         power_cap_min_w: Lowest power cap per GPU in watts.
         power_cap_max_w: Highest power cap per GPU in watts.
@@ -36,11 +38,20 @@ class KnobLimits:
         sm_clock_max_mhz: Highest SM clock in MHz.
     """
 
-    power_cap_min_w: float
-    power_cap_max_w: float
-    max_num_seqs: int
-    sm_clock_min_mhz: float
-    sm_clock_max_mhz: float
+    power_cap_min_w: Any
+    power_cap_max_w: Any
+    max_num_seqs: Any
+    sm_clock_min_mhz: Any
+    sm_clock_max_mhz: Any
+
+    @classmethod
+    def stacked(cls, limits: list[KnobLimits]) -> KnobLimits:
+        """Returns the limits of many servers as one, each field an array."""
+        columns = {
+            item.name: np.array([getattr(limit, item.name) for limit in limits])
+            for item in fields(cls)
+        }
+        return cls(**columns)
 
     @property
     def highest(self) -> Knobs:
@@ -53,7 +64,5 @@ class KnobLimits:
         seqs = min(max(int(knobs.max_num_seqs), 1), self.max_num_seqs)
         if knobs.sm_clock_mhz is None:
             return Knobs(cap, seqs, None)
-        clock = float(
-            np.clip(knobs.sm_clock_mhz, self.sm_clock_min_mhz, self.sm_clock_max_mhz)
-        )
+        clock = float(np.clip(knobs.sm_clock_mhz, self.sm_clock_min_mhz, self.sm_clock_max_mhz))
         return Knobs(cap, seqs, clock)

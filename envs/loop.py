@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,8 +14,9 @@ from numpy.typing import NDArray
 
 from envs import qos
 from envs.conditions import Conditions
+from envs.errors import ConfigurationError
 from envs.knobs import KnobLimits, Knobs
-from envs.objective import Objective, power_in_scope
+from envs.objective import Objective
 from envs.observations import Observation, ObservationLayout
 from envs.rewards import Reward, Step
 from envs.telemetry import MODELLED, NUMERIC_FIELDS, Telemetry
@@ -63,54 +65,68 @@ class Judgement(NamedTuple):
     violation_plain: Any
 
 
-class ControlLoop:
-    """Conditions, QoS windows, reward and observation of ``num_envs`` servers.
+@dataclass(frozen=True)
+class Setting:
+    """The facts about one server that judging and observing it needs.
 
-    Args:
-        layout: Observation layout (the servers share it).
-        objective: Source of the conditions.
-        reward: Reward terms.
+    Attributes:
+        layout: Its observation layout.
+        objective: Its objective.
         limits: The range of each knob.
-        system_power: ``(alpha, beta_w)`` of a server's power.
+        system_power: ``(alpha, beta_w)`` of its power.
         capacity_tok_s: Baseline's saturated throughput.
         rated_power_w: Power of all GPUs in that state.
-        interval_s: Length of a control interval in seconds.
-        num_envs: Number of servers.
     """
 
-    def __init__(
-        self,
-        *,
-        layout: ObservationLayout,
-        objective: Objective,
-        reward: Reward,
-        limits: KnobLimits,
-        system_power: tuple[float, float],
-        capacity_tok_s: float,
-        rated_power_w: float,
-        interval_s: float,
-        num_envs: int = 1,
-    ) -> None:
-        self.layout = layout
-        self.objective = objective
+    layout: ObservationLayout
+    objective: Objective
+    limits: KnobLimits
+    system_power: tuple[float, float]
+    capacity_tok_s: float
+    rated_power_w: float
+
+
+class ControlLoop:
+    """Conditions, QoS windows, reward and observation of one or many servers.
+
+    Args:
+        settings: One a server.
+        reward: Reward terms, the same for all.
+        interval_s: Length of a control interval in seconds.
+
+    Raises:
+        ConfigurationError: The servers' QoS windows differ.
+    """
+
+    def __init__(self, settings: list[Setting], reward: Reward, interval_s: float) -> None:
+        windows = {setting.objective.qos.window_s for setting in settings}
+        if len(windows) > 1:
+            raise ConfigurationError(
+                "objective.qos.window_s: must be the same for all servers of a vector, "
+                f"got {sorted(windows)}"
+            )
+        window = windows.pop()
+        self.num_envs = count = len(settings)
         self.reward = reward
-        self.limits = limits
         self.interval_s = interval_s
-        self.num_envs = num_envs
-        self._system_power = system_power
-        self._capacity = capacity_tok_s
-        self._rated_power = rated_power_w
-        window = objective.qos.window_s
-        self._tokens = qos.WindowedRate(window, interval_s, num_envs)
-        self._arrivals = qos.WindowedRate(window, interval_s, num_envs)
-        self._reference = qos.WindowedRate(window, interval_s, num_envs)
-        self._warmup = round(objective.qos.warmup_s / interval_s)
-        self._schedules = np.zeros((num_envs, 1, len(Conditions._fields)))
-        self._rows = np.arange(num_envs)
-        self._step = np.zeros(num_envs, dtype=np.int64)
-        self._raw = np.zeros((num_envs, len(layout.names)))
-        self._knobs = Knobs(np.zeros(num_envs), np.zeros(num_envs), None)
-        self._previous = self._knobs
+        self._encode = ObservationLayout.stacked([item.layout for item in settings]).encode
+        self._limits = KnobLimits.stacked([item.limits for item in settings])
+        self._capacity = np.array([item.capacity_tok_s for item in settings])
+        self._rated_power = np.array([item.rated_power_w for item in settings])
+        system = [item.objective.power_scope == "system" for item in settings]
+        self._alpha = np.where(system, [item.system_power[0] for item in settings], 1.0)
+        self._beta_w = np.where(system, [item.system_power[1] for item in settings], 0.0)
+        quality = [item.objective.qos for item in settings]
+        self._bar = 1.0 - np.array([item.tolerance for item in quality])
+        self._warmup = np.array([round(item.warmup_s / interval_s) for item in quality])
+        self._tokens = qos.WindowedRate(window, interval_s, count)
+        self._arrivals = qos.WindowedRate(window, interval_s, count)
+        self._reference = qos.WindowedRate(window, interval_s, count)
+        self._schedules = np.zeros((count, 1, len(Conditions._fields)))
+        self._servers = np.arange(count)
+        self._step = np.zeros(count, dtype=np.int64)
+        self._raw = np.zeros((count, len(Observation._fields)))
+        self._now = np.zeros((count, len(Conditions._fields)))
 
     def reset(self, index: int, schedule: FloatArray) -> None:
         """Starts an episode of server ``index`` with its table of conditions.
@@ -120,29 +136,29 @@ class ControlLoop:
         if self._schedules.shape[1] != len(schedule):
             self._schedules = np.zeros((self.num_envs, *schedule.shape))
         self._schedules[index] = schedule
-        chosen = self._rows == index
+        chosen = self._servers == index
         for window in (self._tokens, self._arrivals, self._reference):
             window.reset(chosen)
         self._step[index] = 0
+        self._now[index] = schedule[0]
+        limits = self._limits
         raw = self._raw[index]
         raw[:] = 0.0
-        highest = (self.limits.power_cap_max_w, self.limits.max_num_seqs)
-        raw[_LAST] = raw[_PREVIOUS] = (*highest, self.limits.sm_clock_max_mhz)
+        raw[_LAST] = raw[_PREVIOUS] = (
+            limits.power_cap_max_w[index],
+            limits.max_num_seqs[index],
+            limits.sm_clock_max_mhz[index],
+        )
 
     @property
-    def conditions(self) -> Conditions:
-        """Conditions of the interval to come (or under way), shape ``(num_envs,)`` each."""
-        return Conditions(*self._condition_rows().T)
+    def condition_rows(self) -> FloatArray:
+        """Conditions of the interval to come, shape ``(num_envs, len(Conditions._fields))``."""
+        return self._now
 
     @property
     def requested(self) -> Knobs:
         """Knobs asked for by the last action, shape ``(num_envs,)`` each."""
-        cap, seqs, clock = self._raw[:, _LAST].T
-        return Knobs(cap, seqs, clock)
-
-    def _condition_rows(self) -> FloatArray:
-        step = self._step % self._schedules.shape[1]
-        return np.asarray(self._schedules[self._rows, step])
+        return Knobs(*self._raw[:, _LAST].T)
 
     def judge(
         self, rows: FloatArray, knobs: Knobs, reference_tokens: FloatArray | None = None
@@ -155,28 +171,23 @@ class ControlLoop:
             reference_tokens: Output tokens of the Baseline strategy on the same arrivals,
                 shape ``(num_envs,)``; needed when the reward's reading is ``reference``.
         """
-        tolerance = self.objective.qos.tolerance
-        condition_rows = self._condition_rows()
-        conditions = Conditions(*condition_rows.T)
+        conditions = Conditions(*self._now.T)
         target = conditions.target_tok_s
         throughput = self._tokens.push(rows[:, _OUTPUT_TOKENS])
         warm = self._step >= self._warmup
-        below = (throughput < (1.0 - tolerance) * target) & warm
-        backlog = below & (rows[:, _WAITING] > 0)
-        bar = target
+        below = (throughput < self._bar * target) & warm
+        backlog = below & (rows[:, _WAITING] > 0.0)
+        goal = target
         if reference_tokens is not None:
-            bar = np.minimum(target, self._reference.push(reference_tokens))
+            goal = np.minimum(target, self._reference.push(reference_tokens))
         if self.reward.qos_reading == "backlog":
             violation = backlog
         elif self.reward.qos_reading == "plain":
             violation = below
         else:
-            violation = (throughput < (1.0 - tolerance) * bar) & warm
+            violation = (throughput < self._bar * goal) & warm
         cost = violation.astype(np.float64)
         raw = self._raw
-        clock = self.limits.sm_clock_max_mhz
-        if knobs.sm_clock_mhz is not None:
-            clock = np.minimum(knobs.sm_clock_mhz, clock)
         reward, terms = self.reward(
             Step(
                 telemetry=Telemetry(*rows.T, (), knobs, MODELLED),
@@ -185,22 +196,24 @@ class ControlLoop:
                 previous_knobs=Knobs(*raw[:, _LAST].T),
                 throughput_tok_s=throughput,
                 violation=cost,
-                shortfall=qos.shortfall(throughput, bar),
-                power_in_scope_w=power_in_scope(
-                    rows[:, _POWER], self.objective.power_scope, self._system_power
-                ),
+                shortfall=qos.shortfall(throughput, goal),
+                power_in_scope_w=self._alpha * rows[:, _POWER] + self._beta_w,
                 capacity_tok_s=self._capacity,
                 rated_power_w=self._rated_power,
-                limits=self.limits,
+                limits=self._limits,
             )
         )
         raw[:, _PREVIOUS] = raw[:, _LAST]
-        raw[:, _LAST.start] = knobs.power_cap_w
-        raw[:, _LAST.start + 1] = knobs.max_num_seqs
-        raw[:, _LAST.start + 2] = clock
+        last = raw[:, _LAST]
+        last[:, 0] = knobs.power_cap_w
+        last[:, 1] = knobs.max_num_seqs
+        highest = self._limits.sm_clock_max_mhz
+        free = knobs.sm_clock_mhz is None
+        last[:, 2] = highest if free else np.minimum(knobs.sm_clock_mhz, highest)
         raw[:, _THROUGHPUT] = throughput
         raw[:, _ARRIVAL_RATE] = self._arrivals.push(rows[:, _ARRIVALS])
         self._step += 1
+        self._now = self._schedules[self._servers, self._step % self._schedules.shape[1]]
         return Judgement(
             reward, terms, cost, throughput, backlog.astype(np.float64), below.astype(np.float64)
         )
@@ -210,5 +223,5 @@ class ControlLoop:
         raw = self._raw
         raw[:, _TO] = rows[:, _FROM]
         raw[:, _RATES_TO] = rows[:, _RATES_FROM] / self.interval_s
-        raw[:, _CONDITIONS_TO] = self._condition_rows()[:, :4]
-        return self.layout.encode(raw)
+        raw[:, _CONDITIONS_TO] = self._now[:, :4]
+        return np.asarray(self._encode(raw))

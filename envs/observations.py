@@ -125,6 +125,14 @@ class ObservationLayout:
         self.high[self._log] = LOG_HIGH
 
     @classmethod
+    def stacked(cls, layouts: list[ObservationLayout]) -> ObservationLayout:
+        """Returns a layout for batches whose i-th row is encoded by the i-th layout."""
+        together = cls(layouts[0].scales)
+        for name in ("_unit", "_inverse_unit", "_log_factor"):
+            setattr(together, name, np.stack([getattr(layout, name) for layout in layouts]))
+        return together
+
+    @classmethod
     def for_system(cls, system: ServingSystem) -> ObservationLayout:
         """Builds the layout of a server from its capacity, power range and batch limit."""
         limits: KnobLimits = system.knob_limits

@@ -139,9 +139,9 @@ class SwitchingCost(RewardTerm):
     def __call__(self, step: Step) -> Any:
         """See :meth:`RewardTerm.__call__`."""
         limits = step.limits
-        cap_range = max(limits.power_cap_max_w - limits.power_cap_min_w, 1e-9)
+        cap_range = np.maximum(limits.power_cap_max_w - limits.power_cap_min_w, 1e-9)
         cap = np.abs(step.knobs.power_cap_w - step.previous_knobs.power_cap_w) / cap_range
-        octaves = max(np.log2(limits.max_num_seqs), 1.0)
+        octaves = np.maximum(np.log2(limits.max_num_seqs), 1.0)
         seqs = np.abs(np.log2(step.knobs.max_num_seqs / step.previous_knobs.max_num_seqs))
         return -(cap + seqs / octaves)
 

@@ -13,14 +13,15 @@ from envs.conditions import Conditions
 from envs.context import ControlContext
 from envs.errors import ConfigurationError
 from envs.knobs import Knobs
-from envs.loop import ControlLoop
+from envs.loop import ControlLoop, Setting
 from envs.objective import Objective
 from envs.observations import ObservationLayout
 from envs.rewards import Reward
 from envs.system import ServingSystem
 from envs.telemetry import NUMERIC_FIELDS, Telemetry
 
-_MAX_SEED = 2**63 - 1
+MAX_SEED = 2**63 - 1
+"""Seeds of a system are drawn below this."""
 
 
 class ServingEnv(gym.Env[NDArray[np.float32], Any]):
@@ -80,7 +81,7 @@ class ServingEnv(gym.Env[NDArray[np.float32], Any]):
         self.reward = reward
         self.interval_s = interval_s
         self._reference = reference
-        self._intervals = max(1, round(horizon_s / interval_s))
+        self.intervals = max(1, round(horizon_s / interval_s))
         layout = ObservationLayout.for_system(system)
         self.context = ControlContext(
             layout=layout,
@@ -94,16 +95,15 @@ class ServingEnv(gym.Env[NDArray[np.float32], Any]):
             power_scope=objective.power_scope,
             qos=objective.qos,
         )
-        self._loop = ControlLoop(
+        self.setting = Setting(
             layout=layout,
             objective=objective,
-            reward=reward,
             limits=system.knob_limits,
             system_power=system.system_power,
             capacity_tok_s=system.capacity_tok_s,
             rated_power_w=system.rated_power_w,
-            interval_s=interval_s,
         )
+        self._loop = ControlLoop([self.setting], reward, interval_s)
         self.observation_space = layout.space
         self.action_space = encoding.space
         self._slos = (np.inf, np.inf)
@@ -124,12 +124,12 @@ class ServingEnv(gym.Env[NDArray[np.float32], Any]):
             The first observation and ``info`` with ``telemetry`` and ``conditions``.
         """
         super().reset(seed=seed)
-        system_seed = int(self.np_random.integers(_MAX_SEED))
-        demands = np.random.default_rng(int(self.np_random.integers(_MAX_SEED)))
+        system_seed = int(self.np_random.integers(MAX_SEED))
+        demands = np.random.default_rng(int(self.np_random.integers(MAX_SEED)))
         telemetry = self.system.reset(system_seed)
         if self._reference is not None:
             self._reference.reset(system_seed)
-        table = self.objective.schedule(self.system, demands, self._intervals, self.interval_s)
+        table = self.objective.schedule(self.system, demands, self.intervals, self.interval_s)
         self._loop.reset(0, table)
         self._slos = (np.inf, np.inf)
         self._requested = self.system.knob_limits.highest
@@ -137,9 +137,7 @@ class ServingEnv(gym.Env[NDArray[np.float32], Any]):
         observation = self._loop.observe(_row(telemetry))[0]
         return observation, {"telemetry": telemetry, "conditions": self._conditions}
 
-    def step(
-        self, action: Any
-    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Sets the knobs that ``action`` stands for and lets one interval pass.
 
         Raises:
@@ -185,7 +183,7 @@ class ServingEnv(gym.Env[NDArray[np.float32], Any]):
             self._reference.close()
 
     def _take_conditions(self) -> None:
-        self._conditions = Conditions(*(float(value[0]) for value in self._loop.conditions))
+        self._conditions = Conditions(*self._loop.condition_rows[0].tolist())
         slos = (self._conditions.ttft_slo_s, self._conditions.tpot_slo_s)
         if slos != self._slos:
             self._slos = slos

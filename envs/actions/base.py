@@ -168,9 +168,7 @@ class ActionEncoding(ABC):
         if not self.sm_clock:
             return Knobs(self._caps[cap], self._seqs[seqs], None)
         free = clock >= len(self._clocks) - 1
-        return Knobs(
-            self._caps[cap], self._seqs[seqs], np.where(free, np.inf, self._clocks[clock])
-        )
+        return Knobs(self._caps[cap], self._seqs[seqs], np.where(free, np.inf, self._clocks[clock]))
 
     def _indices(self, knobs: Knobs) -> list[NDArray[np.int64]]:
         """Returns the lattice indices nearest to knobs (batches on a log scale)."""

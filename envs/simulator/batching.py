@@ -28,6 +28,7 @@ from envs.simulator.layout import (
     SAMPLES,
 )
 from envs.simulator.step_model import idle_power_w, resolve_step
+from envs.simulator.views import float_table, floats, int_table, ints
 
 _LOG_RATIO = math.log(LATENCY_RATIO)
 _NEVER = np.int64(1) << 60
@@ -48,9 +49,15 @@ def _bucket(seconds: float) -> int:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _generated(slot: Any, iteration: int) -> int:
+def _generated(slots: Any, finish_at: Any, slot: int, iteration: int) -> int:
     """Tokens a decoding request has produced so far."""
-    return slot[at.OUTPUT] - (slot[at.FINISH_AT] - iteration)
+    return int(slots[at.OUTPUT, slot]) - (finish_at[slot] - iteration)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _copy_slot(source: Any, here: int, target: Any, there: int) -> None:
+    for column in range(at.NUM_SLOT_FIELDS):
+        target[column, there] = source[column, here]
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -100,83 +107,92 @@ def _refill_loop(counts: Any, times: Any, lengths: Any, now: float) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _forget_phase(counts: Any, phases: Any, slot: Any) -> None:
-    iteration = counts[at.ITERATION]
-    tokens = slot[at.PROMPT] + _generated(slot, iteration) - 1
-    phases[int(tokens - iteration) % counts[at.BLOCK_SIZE]] -= 1
-    counts[at.CONTEXT] -= int(tokens)
+def _forget_context(counts: Any, phases: Any, tokens: int) -> None:
+    """Takes a decoding request with so many cached tokens out of the sums over the batch."""
+    phases[(tokens - counts[at.ITERATION]) % counts[at.BLOCK_SIZE]] -= 1
+    counts[at.CONTEXT] -= tokens
+    counts[at.DECODING] -= 1
 
 
 @njit(cache=True, nogil=True)
-def _preempt_newest(counts: Any, slots: Any, stack: Any, phases: Any) -> None:
-    """Takes the newest running request out of the batch and puts it before the queue."""
-    last = counts[at.RUNNING] - 1
-    slot = slots[last]
-    if last < counts[at.DECODING]:
-        generated = _generated(slot, counts[at.ITERATION])
-        tokens = slot[at.PROMPT] + generated - 1
-        _forget_phase(counts, phases, slot)
-        counts[at.DECODING] -= 1
-        slot[at.GENERATED] = generated
-    else:
-        tokens = slot[at.COMPUTED]
-    counts[at.BLOCKS_USED] -= _blocks(int(tokens), counts[at.BLOCK_SIZE])
-    slot[at.COMPUTED] = 0
-    slot[at.TO_COMPUTE] = slot[at.PROMPT] + slot[at.GENERATED]
-    stack[counts[at.STACKED]] = slot
-    counts[at.STACKED] += 1
+def _remove_decoding(counts: Any, slots: Any, finish_at: Any, slot: int) -> None:
+    """Closes the gap that a decoding request leaves; a prompt under way stays behind them."""
+    last = counts[at.DECODING]  # already one less than before
+    if slot != last:
+        _copy_slot(slots, last, slots, slot)
+        finish_at[slot] = finish_at[last]
     counts[at.RUNNING] -= 1
+    if counts[at.RUNNING] > last:
+        _copy_slot(slots, last + 1, slots, last)
+
+
+@njit(cache=True, nogil=True)
+def _preempt_newest(counts: Any, slots: Any, stack: Any, finish_at: Any, phases: Any) -> None:
+    """Takes the newest running request out of the batch and puts it before the queue."""
+    newest = counts[at.RUNNING] - 1
+    place = counts[at.STACKED]
+    if newest >= counts[at.DECODING]:
+        tokens = int(slots[at.COMPUTED, newest])
+        _copy_slot(slots, newest, stack, place)
+        counts[at.RUNNING] -= 1
+    else:
+        for slot in range(counts[at.DECODING]):
+            if slots[at.ORDER, slot] > slots[at.ORDER, newest]:
+                newest = slot
+        generated = _generated(slots, finish_at, newest, counts[at.ITERATION])
+        tokens = int(slots[at.PROMPT, newest]) + generated - 1
+        slots[at.GENERATED, newest] = generated
+        _copy_slot(slots, newest, stack, place)
+        _forget_context(counts, phases, tokens)
+        _remove_decoding(counts, slots, finish_at, newest)
+    counts[at.BLOCKS_USED] -= _blocks(tokens, counts[at.BLOCK_SIZE])
+    stack[at.COMPUTED, place] = 0
+    stack[at.TO_COMPUTE, place] = stack[at.PROMPT, place] + stack[at.GENERATED, place]
+    counts[at.STACKED] += 1
     counts[at.PREEMPTIONS] += 1
 
 
 @njit(cache=True, nogil=True)
-def _next_finish(counts: Any, slots: Any) -> None:
+def _next_finish(counts: Any, finish_at: Any) -> None:
     soonest = _NEVER
-    for index in range(counts[at.DECODING]):
-        soonest = min(soonest, np.int64(slots[index, at.FINISH_AT]))
+    for slot in range(counts[at.DECODING]):
+        soonest = min(soonest, finish_at[slot])
     counts[at.NEXT_FINISH] = soonest
 
 
 @njit(cache=True, nogil=True)
 def _finish(
-    numbers: Any, counts: Any, slots: Any, phases: Any, samples: Any, totals: Any, now: float
-) -> None:
-    """Removes the requests that have produced their last token, keeping the order."""
+    numbers: Any, counts: Any, slots: Any, finish_at: Any, phases: Any, samples: Any,
+    totals: Any, now: float,
+) -> None:  # fmt: skip
+    """Removes the requests that have produced their last token."""
     iteration = counts[at.ITERATION]
-    kept = 0
-    soonest = _NEVER
-    decoding = counts[at.DECODING]
-    for index in range(counts[at.RUNNING]):
-        slot = slots[index]
-        if index < decoding and slot[at.FINISH_AT] == iteration:
-            tokens = int(slot[at.PROMPT] + slot[at.OUTPUT] - 1)
-            _forget_phase(counts, phases, slot)
-            counts[at.BLOCKS_USED] -= _blocks(tokens, counts[at.BLOCK_SIZE])
-            counts[at.DECODING] -= 1
-            _record_finished(numbers, counts, slot, samples, totals, now)
+    slot = 0
+    while slot < counts[at.DECODING]:
+        if finish_at[slot] != iteration:
+            slot += 1
             continue
-        if index < decoding:
-            soonest = min(soonest, np.int64(slot[at.FINISH_AT]))
-        if kept != index:
-            slots[kept] = slot
-        kept += 1
-    counts[at.RUNNING] = kept
-    counts[at.NEXT_FINISH] = soonest
+        tokens = int(slots[at.PROMPT, slot] + slots[at.OUTPUT, slot]) - 1
+        counts[at.BLOCKS_USED] -= _blocks(tokens, counts[at.BLOCK_SIZE])
+        _record_finished(numbers, counts, slots, slot, samples, totals, now)
+        _forget_context(counts, phases, tokens)
+        _remove_decoding(counts, slots, finish_at, slot)
+    _next_finish(counts, finish_at)
 
 
 @njit(cache=True, nogil=True)
 def _record_finished(
-    numbers: Any, counts: Any, slot: Any, samples: Any, totals: Any, now: float
+    numbers: Any, counts: Any, slots: Any, slot: int, samples: Any, totals: Any, now: float
 ) -> None:
     counts[at.FINISHED] += 1
     if counts[at.CONCURRENCY] > 0:
         counts[at.IN_FLIGHT] -= 1
-    arrived, first = slot[at.ARRIVED_S], slot[at.FIRST_TOKEN_S]
+    arrived, first = slots[at.ARRIVED_S, slot], slots[at.FIRST_TOKEN_S, slot]
     _keep_sample(samples, counts, 2, at.E2E_SAMPLES, now - arrived)
     missed = first - arrived > numbers[at.TTFT_SLO_S]
     tpot = -1.0
-    if slot[at.OUTPUT] > 1:
-        tpot = (now - first) / (slot[at.OUTPUT] - 1)
+    if slots[at.OUTPUT, slot] > 1:
+        tpot = (now - first) / (slots[at.OUTPUT, slot] - 1)
         _keep_sample(samples, counts, 1, at.TPOT_SAMPLES, tpot)
         missed = missed or tpot > numbers[at.TPOT_SLO_S]
     if missed:
@@ -191,18 +207,18 @@ def _record_finished(
 
 @njit(cache=True, nogil=True)
 def _first_token(
-    numbers: Any, counts: Any, slot: Any, samples: Any, totals: Any, now: float
+    numbers: Any, counts: Any, slots: Any, slot: int, samples: Any, totals: Any, now: float
 ) -> None:
-    slot[at.FIRST_TOKEN_S] = now
-    ttft = now - slot[at.ARRIVED_S]
+    slots[at.FIRST_TOKEN_S, slot] = now
+    ttft = now - slots[at.ARRIVED_S, slot]
     _keep_sample(samples, counts, 0, at.TTFT_SAMPLES, ttft)
-    if slot[at.ARRIVED_S] >= numbers[at.WARMUP_S]:
+    if slots[at.ARRIVED_S, slot] >= numbers[at.WARMUP_S]:
         totals[0, _bucket(ttft)] += 1
 
 
 @njit(cache=True, nogil=True)
 def _complete(
-    numbers: Any, counts: Any, slots: Any, phases: Any, samples: Any, totals: Any
+    numbers: Any, counts: Any, slots: Any, finish_at: Any, phases: Any, samples: Any, totals: Any
 ) -> None:
     """Applies what the step (or the run of equal steps) in flight has brought about."""
     now = numbers[at.STEP_END]
@@ -215,26 +231,26 @@ def _complete(
     counts[at.CONTEXT] += iterations * decoding
     iteration = counts[at.ITERATION]
     # Prompts come behind the decoding sequences; those that are done join them in order.
-    for index in range(decoding, counts[at.RUNNING]):
-        slot = slots[index]
-        new_prompt = min(slot[at.COMPUTED], slot[at.PROMPT]) - slot[at.COUNTED]
+    for slot in range(decoding, counts[at.RUNNING]):
+        computed = slots[at.COMPUTED, slot]
+        new_prompt = min(computed, slots[at.PROMPT, slot]) - slots[at.COUNTED, slot]
         if new_prompt > 0:
             counts[at.PROMPT_TOKENS] += int(new_prompt)
-            slot[at.COUNTED] += new_prompt
-        if slot[at.COMPUTED] < slot[at.TO_COMPUTE]:
+            slots[at.COUNTED, slot] += new_prompt
+        if computed < slots[at.TO_COMPUTE, slot]:
             break
-        slot[at.GENERATED] += 1
+        slots[at.GENERATED, slot] += 1
         counts[at.OUTPUT_TOKENS] += 1
-        if slot[at.FIRST_TOKEN_S] < 0.0:
-            _first_token(numbers, counts, slot, samples, totals, now)
-        slot[at.FINISH_AT] = iteration + slot[at.OUTPUT] - slot[at.GENERATED]
-        counts[at.NEXT_FINISH] = min(counts[at.NEXT_FINISH], np.int64(slot[at.FINISH_AT]))
-        tokens = int(slot[at.TO_COMPUTE])
+        if slots[at.FIRST_TOKEN_S, slot] < 0.0:
+            _first_token(numbers, counts, slots, slot, samples, totals, now)
+        finish_at[slot] = iteration + int(slots[at.OUTPUT, slot] - slots[at.GENERATED, slot])
+        counts[at.NEXT_FINISH] = min(counts[at.NEXT_FINISH], finish_at[slot])
+        tokens = int(slots[at.TO_COMPUTE, slot])
         phases[(tokens - iteration) % counts[at.BLOCK_SIZE]] += 1
         counts[at.CONTEXT] += tokens
         counts[at.DECODING] += 1
     if counts[at.NEXT_FINISH] <= iteration:
-        _finish(numbers, counts, slots, phases, samples, totals, now)
+        _finish(numbers, counts, slots, finish_at, phases, samples, totals, now)
 
 
 @njit(cache=True, nogil=True)
@@ -248,7 +264,7 @@ def _admit(
     while budget > 0 and counts[at.RUNNING] < counts[at.MAX_SEQS]:
         resumed = counts[at.STACKED] > 0
         if resumed:
-            total = int(stack[counts[at.STACKED] - 1, at.TO_COMPUTE])
+            total = int(stack[at.TO_COMPUTE, counts[at.STACKED] - 1])
         elif counts[at.HEAD] < counts[at.TAIL]:
             total = lengths[counts[at.HEAD], 0]
         else:
@@ -257,22 +273,24 @@ def _admit(
         needed = _blocks(chunk, size)
         if needed > counts[at.BLOCKS] - counts[at.BLOCKS_USED]:
             break
-        slot = slots[counts[at.RUNNING]]
+        slot = counts[at.RUNNING]
         if resumed:
             counts[at.STACKED] -= 1
-            slot[:] = stack[counts[at.STACKED]]
+            _copy_slot(stack, counts[at.STACKED], slots, slot)
         else:
             head = counts[at.HEAD]
-            slot[at.PROMPT] = lengths[head, 0]
-            slot[at.OUTPUT] = lengths[head, 1]
-            slot[at.GENERATED] = 0
-            slot[at.TO_COMPUTE] = total
-            slot[at.COUNTED] = 0
-            slot[at.ARRIVED_S] = times[head]
-            slot[at.FIRST_TOKEN_S] = -1.0
+            slots[at.PROMPT, slot] = total
+            slots[at.OUTPUT, slot] = lengths[head, 1]
+            slots[at.GENERATED, slot] = 0
+            slots[at.TO_COMPUTE, slot] = total
+            slots[at.COUNTED, slot] = 0
+            slots[at.ARRIVED_S, slot] = times[head]
+            slots[at.FIRST_TOKEN_S, slot] = -1.0
             counts[at.HEAD] += 1
             counts[at.QUEUED_PROMPT] -= total
-        slot[at.COMPUTED] = chunk
+            slots[at.ORDER, slot] = counts[at.ADMITTED]
+            counts[at.ADMITTED] += 1
+        slots[at.COMPUTED, slot] = chunk
         counts[at.BLOCKS_USED] += needed
         counts[at.RUNNING] += 1
         budget -= chunk
@@ -297,9 +315,7 @@ def _blocks_for_run(counts: Any, phases: Any, iterations: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _jump_length(
-    numbers: Any, counts: Any, times: Any, phases: Any, now: float
-) -> tuple[int, int]:
+def _jump_length(numbers: Any, counts: Any, times: Any, phases: Any, now: float) -> tuple[int, int]:
     """Returns how many equal steps may be taken at once, and the blocks they need."""
     limit = counts[at.NEXT_FINISH] - counts[at.ITERATION]
     step_s = numbers[at.ITERATION_S]
@@ -340,7 +356,7 @@ def _settle_cap(numbers: Any, elapsed_s: float) -> None:
 
 @njit(cache=True, nogil=True)
 def _start_step(
-    model: Any, numbers: Any, counts: Any, slots: Any, stack: Any,
+    model: Any, numbers: Any, counts: Any, slots: Any, stack: Any, finish_at: Any,
     times: Any, lengths: Any, phases: Any,
 ) -> bool:  # fmt: skip
     """Schedules one step, or a run of equal ones; returns False when there is nothing to do."""
@@ -348,26 +364,26 @@ def _start_step(
     preempted = False
     needed = _blocks_for_iteration(counts, phases, 0) if counts[at.DECODING] > 0 else 0
     while needed > counts[at.BLOCKS] - counts[at.BLOCKS_USED]:
-        _preempt_newest(counts, slots, stack, phases)
+        _preempt_newest(counts, slots, stack, finish_at, phases)
         preempted = True
         needed = _blocks_for_iteration(counts, phases, 0)
     if preempted:
-        _next_finish(counts, slots)
+        _next_finish(counts, finish_at)
     budget = counts[at.MAX_STEP_TOKENS] - counts[at.DECODING]
     prefill = 0
     pairs = 0.0
     if counts[at.RUNNING] > counts[at.DECODING]:  # the one prompt that is not finished
-        slot = slots[counts[at.DECODING]]
-        chunk = min(int(slot[at.TO_COMPUTE] - slot[at.COMPUTED]), budget)
+        slot = counts[at.DECODING]
         size = counts[at.BLOCK_SIZE]
-        done = int(slot[at.COMPUTED])
+        done = int(slots[at.COMPUTED, slot])
+        chunk = min(int(slots[at.TO_COMPUTE, slot]) - done, budget)
         more = _blocks(done + chunk, size) - _blocks(done, size)
         if more + needed > counts[at.BLOCKS] - counts[at.BLOCKS_USED]:
-            _preempt_newest(counts, slots, stack, phases)
+            _preempt_newest(counts, slots, stack, finish_at, phases)
             preempted = True
         elif chunk > 0:
             pairs = chunk * (done + 0.5 * (chunk + 1.0))
-            slot[at.COMPUTED] += chunk
+            slots[at.COMPUTED, slot] += chunk
             counts[at.BLOCKS_USED] += more
             budget -= chunk
             prefill = chunk
@@ -430,7 +446,7 @@ def _pass_time(numbers: Any, until: float, power_w: float, clock: float, binding
 
 @njit(cache=True, nogil=True)
 def run_until(
-    model: Any, numbers: Any, counts: Any, slots: Any, stack: Any,
+    model: Any, numbers: Any, counts: Any, slots: Any, stack: Any, finish_at: Any,
     times: Any, lengths: Any, phases: Any, samples: Any, totals: Any,
 ) -> int:  # fmt: skip
     """Runs one server until ``numbers[UNTIL]``.
@@ -451,7 +467,7 @@ def run_until(
                 if counts[at.CONCURRENCY] > 0:
                     return DONE
                 return _ingest(counts, times, lengths, until)
-            _complete(numbers, counts, slots, phases, samples, totals)
+            _complete(numbers, counts, slots, finish_at, phases, samples, totals)
         now = numbers[at.NOW]
         if counts[at.CONCURRENCY] > 0:
             if _refill_loop(counts, times, lengths, now) == NEEDS_REQUESTS:
@@ -461,7 +477,7 @@ def run_until(
                 return NEEDS_REQUESTS
         if now >= until:
             return DONE
-        if not _start_step(model, numbers, counts, slots, stack, times, lengths, phases):
+        if not _start_step(model, numbers, counts, slots, stack, finish_at, times, lengths, phases):
             idle_until = until
             if counts[at.CONCURRENCY] == 0 and counts[at.NEXT] < counts[at.END]:
                 idle_until = min(until, times[counts[at.NEXT]])
@@ -470,12 +486,27 @@ def run_until(
 
 
 @njit(cache=True, nogil=True)
+def _sort(samples: Any, kind: int, count: int) -> None:
+    """Sorts the first samples of a kind in place; a handful is the rule."""
+    if count > 64:
+        samples[kind, :count].sort()
+        return
+    for end in range(1, count):
+        value = samples[kind, end]
+        position = end
+        while position > 0 and samples[kind, position - 1] > value:
+            samples[kind, position] = samples[kind, position - 1]
+            position -= 1
+        samples[kind, position] = value
+
+
+@njit(cache=True, nogil=True)
 def _percentile(
     sorted_samples: Any, count: int, times: Any, head: int, tail: int, now: float, q: float
 ) -> float:
     """Nearest-rank percentile of samples and of the ages of queued requests together."""
     waiting = tail - head
-    rank = max(1, int(math.ceil(q * (count + waiting))))
+    rank = max(1, math.ceil(q * (count + waiting)))
     # The rank-th smallest takes `taken` samples and `rank - taken` of the youngest in the queue.
     low, high = max(0, rank - waiting), min(rank, count)
     while low < high:
@@ -507,8 +538,9 @@ def _older_than(times: Any, head: int, tail: int, moment: float) -> int:
 
 @njit(cache=True, nogil=True)
 def _overdue(
-    numbers: Any, counts: Any, slots: Any, stack: Any, times: Any, head: int, since: float
-) -> int:
+    numbers: Any, counts: Any, slots: Any, stack: Any, finish_at: Any, times: Any,
+    head: int, since: float,
+) -> int:  # fmt: skip
     """Counts unfinished requests, arrived since a moment, that are already past an SLO."""
     now = numbers[at.NOW]
     ttft_slo, tpot_slo = numbers[at.TTFT_SLO_S], numbers[at.TPOT_SLO_S]
@@ -516,25 +548,26 @@ def _overdue(
         return 0
     overdue = _older_than(times, head, counts[at.TAIL], now - ttft_slo)
     for index in range(counts[at.RUNNING] + counts[at.STACKED]):
-        running = index < counts[at.RUNNING]
-        slot = slots[index] if running else stack[index - counts[at.RUNNING]]
-        if slot[at.ARRIVED_S] < since:
+        held, slot = slots, index
+        if index >= counts[at.RUNNING]:
+            held, slot = stack, index - counts[at.RUNNING]
+        arrived, first = held[at.ARRIVED_S, slot], held[at.FIRST_TOKEN_S, slot]
+        if arrived < since:
             continue
-        first = slot[at.FIRST_TOKEN_S]
         if first < 0.0:
-            overdue += now - slot[at.ARRIVED_S] > ttft_slo
+            overdue += now - arrived > ttft_slo
             continue
-        generated = slot[at.GENERATED]
-        if running and index < counts[at.DECODING]:
-            generated = _generated(slot, counts[at.ITERATION])
-        late = first - slot[at.ARRIVED_S] > ttft_slo
+        generated = int(held[at.GENERATED, slot])
+        if index < counts[at.DECODING]:
+            generated = _generated(slots, finish_at, slot, counts[at.ITERATION])
+        late = first - arrived > ttft_slo
         overdue += late or (generated > 1 and now - first > tpot_slo * (generated - 1))
     return overdue
 
 
 @njit(cache=True, nogil=True)
 def unfinished(
-    numbers: Any, counts: Any, slots: Any, stack: Any, times: Any, totals: Any
+    numbers: Any, counts: Any, slots: Any, stack: Any, finish_at: Any, times: Any, totals: Any
 ) -> int:
     """Adds requests without a first token to ``totals`` with their age.
 
@@ -547,17 +580,20 @@ def unfinished(
     for index in range(early, tail):
         totals[0, _bucket(now - times[index])] += 1
     for index in range(counts[at.RUNNING] + counts[at.STACKED]):
-        running = index < counts[at.RUNNING]
-        slot = slots[index] if running else stack[index - counts[at.RUNNING]]
-        if slot[at.FIRST_TOKEN_S] < 0.0 and slot[at.ARRIVED_S] >= warmup:
-            totals[0, _bucket(now - slot[at.ARRIVED_S])] += 1
-    return _overdue(numbers, counts, slots, stack, times, early, warmup)
+        held, slot = slots, index
+        if index >= counts[at.RUNNING]:
+            held, slot = stack, index - counts[at.RUNNING]
+        arrived = held[at.ARRIVED_S, slot]
+        if held[at.FIRST_TOKEN_S, slot] < 0.0 and arrived >= warmup:
+            totals[0, _bucket(now - arrived)] += 1
+    return _overdue(numbers, counts, slots, stack, finish_at, times, early, warmup)
 
 
 @njit(cache=True, nogil=True)
 def observe(
-    numbers: Any, counts: Any, slots: Any, stack: Any, times: Any, samples: Any, out: Any
-) -> None:
+    numbers: Any, counts: Any, slots: Any, stack: Any, finish_at: Any, times: Any, samples: Any,
+    out: Any,
+) -> None:  # fmt: skip
     """Writes the telemetry of the interval into ``out`` and starts the next interval."""
     now = numbers[at.NOW]
     duration = now - numbers[at.INTERVAL_START]
@@ -567,25 +603,23 @@ def observe(
     if head < tail:
         oldest = times[head]
     # Requests that are neither queued nor have a first token: a few, counted with their age.
-    for index in range(counts[at.DECODING], counts[at.RUNNING]):
-        slot = slots[index]
-        unfinished_prompts += int(slot[at.TO_COMPUTE] - slot[at.COMPUTED])
-        if slot[at.FIRST_TOKEN_S] < 0.0:
-            _keep_sample(samples, counts, 0, at.TTFT_SAMPLES, now - slot[at.ARRIVED_S])
-            oldest = min(oldest, slot[at.ARRIVED_S])
-    for index in range(counts[at.STACKED]):
-        slot = stack[index]
-        unfinished_prompts += int(slot[at.TO_COMPUTE])
-        if slot[at.FIRST_TOKEN_S] < 0.0:
-            _keep_sample(samples, counts, 0, at.TTFT_SAMPLES, now - slot[at.ARRIVED_S])
-            oldest = min(oldest, slot[at.ARRIVED_S])
+    for index in range(counts[at.DECODING], counts[at.RUNNING] + counts[at.STACKED]):
+        held, slot = slots, index
+        if index >= counts[at.RUNNING]:
+            held, slot = stack, index - counts[at.RUNNING]
+        unfinished_prompts += int(held[at.TO_COMPUTE, slot] - held[at.COMPUTED, slot])
+        if held[at.FIRST_TOKEN_S, slot] < 0.0:
+            arrived = held[at.ARRIVED_S, slot]
+            _keep_sample(samples, counts, 0, at.TTFT_SAMPLES, now - arrived)
+            oldest = min(oldest, arrived)
 
     ttft_count = min(counts[at.TTFT_SAMPLES], SAMPLES)
     tpot_count = min(counts[at.TPOT_SAMPLES], SAMPLES)
     e2e_count = min(counts[at.E2E_SAMPLES], SAMPLES)
-    ttft = np.sort(samples[0, :ttft_count])
-    tpot = np.sort(samples[1, :tpot_count])
-    e2e = np.sort(samples[2, :e2e_count])
+    _sort(samples, 0, ttft_count)
+    _sort(samples, 1, tpot_count)
+    _sort(samples, 2, e2e_count)
+    ttft, tpot, e2e = samples[0], samples[1], samples[2]
     gpu_energy = numbers[at.GPU_ENERGY_J] * numbers[at.NUM_GPUS]
     power = gpu_energy / duration if duration > 0.0 else 0.0
     window = numbers[at.SENSOR_WINDOW_S]
@@ -617,14 +651,14 @@ def observe(
     for position, q in ((18, 0.5), (19, 0.95), (20, 0.99)):
         out[position] = 0.0
         if tpot_count > 0:
-            out[position] = tpot[max(1, int(math.ceil(q * tpot_count))) - 1]
+            out[position] = tpot[max(1, math.ceil(q * tpot_count)) - 1]
     out[21] = counts[at.E2E_SAMPLES]
     for position, q in ((22, 0.5), (23, 0.95), (24, 0.99)):
         out[position] = 0.0
         if e2e_count > 0:
-            out[position] = e2e[max(1, int(math.ceil(q * e2e_count))) - 1]
+            out[position] = e2e[max(1, math.ceil(q * e2e_count)) - 1]
     out[25] = counts[at.SLO_MISSED]
-    out[26] = _overdue(numbers, counts, slots, stack, times, head, -1.0)
+    out[26] = _overdue(numbers, counts, slots, stack, finish_at, times, head, -1.0)
     out[27] = numbers[at.SENSOR_W]
     out[28] = gpu_energy
     out[29] = numbers[at.ALPHA] * gpu_energy + numbers[at.BETA_W] * duration
@@ -645,32 +679,35 @@ def observe(
 
 
 @njit(cache=True, nogil=True)
-def advance_one(
-    index: int, models: Any, numbers: Any, counts: Any, slots: Any, stacks: Any,
-    times: Any, lengths: Any, phases: Any, samples: Any, totals: Any, out: Any,
-) -> int:  # fmt: skip
-    """Runs server ``index`` to the end of its interval and observes it."""
+def advance_one(index: int, addresses: Any, widths: Any) -> int:
+    """Runs server ``index`` to the end of its interval and observes it.
+
+    Args:
+        index: Row of the server.
+        addresses: Addresses of the state arrays, in the order of :data:`layout.ARRAYS`.
+        widths: Widths of their rows, in the same order.
+    """
+    numbers = floats(addresses[1], index, at.NUM_NUMBERS)
+    counts = ints(addresses[2], index, at.NUM_COUNTS)
+    slots = float_table(addresses[3], index, at.NUM_SLOT_FIELDS, widths[3])
+    stack = float_table(addresses[4], index, at.NUM_SLOT_FIELDS, widths[4])
+    finish_at = ints(addresses[5], index, widths[5])
+    times = floats(addresses[6], index, widths[6])
+    samples = float_table(addresses[9], index, 3, SAMPLES)
     status = run_until(
-        models[index], numbers[index], counts[index], slots[index], stacks[index],
-        times[index], lengths[index], phases[index], samples[index], totals[index],
+        floats(addresses[0], index, widths[0]), numbers, counts, slots, stack, finish_at, times,
+        int_table(addresses[7], index, widths[6], 2), ints(addresses[8], index, widths[8]),
+        samples, int_table(addresses[10], index, 3, LATENCY_BUCKETS),
     )  # fmt: skip
     if status == DONE:
-        observe(
-            numbers[index], counts[index], slots[index], stacks[index],
-            times[index], samples[index], out[index],
-        )  # fmt: skip
+        out = floats(addresses[11], index, at.NUM_TELEMETRY)
+        observe(numbers, counts, slots, stack, finish_at, times, samples, out)
     return status
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def advance_many(
-    pending: Any, status: Any, models: Any, numbers: Any, counts: Any, slots: Any, stacks: Any,
-    times: Any, lengths: Any, phases: Any, samples: Any, totals: Any, out: Any,
-) -> None:  # fmt: skip
+def advance_many(pending: Any, status: Any, addresses: Any, widths: Any) -> None:
     """Runs the servers whose indices are in ``pending``, in parallel."""
     for position in prange(len(pending)):
         index = pending[position]
-        status[index] = advance_one(
-            index, models, numbers, counts, slots, stacks,
-            times, lengths, phases, samples, totals, out,
-        )  # fmt: skip
+        status[index] = advance_one(index, addresses, widths)

@@ -70,8 +70,9 @@ class Engine:
         self._models = np.stack([spec.step_model for spec in specs])
         self._numbers = np.zeros((count, at.NUM_NUMBERS))
         self._counts = np.zeros((count, at.NUM_COUNTS), dtype=np.int64)
-        self._slots = np.zeros((count, slots, at.NUM_SLOT_FIELDS))
-        self._stacks = np.zeros((count, slots, at.NUM_SLOT_FIELDS))
+        self._slots = np.zeros((count, at.NUM_SLOT_FIELDS, slots))
+        self._stacks = np.zeros((count, at.NUM_SLOT_FIELDS, slots))
+        self._finish_at = np.zeros((count, slots), dtype=np.int64)
         self._phases = np.zeros((count, max(s.block_size for s in specs)), dtype=np.int64)
         self._samples = np.zeros((count, 3, SAMPLES))
         self._totals = np.zeros((count, 3, LATENCY_BUCKETS), dtype=np.int64)
@@ -82,6 +83,7 @@ class Engine:
         self._streams: list[RequestStream | None] = [None] * count
         self.telemetry = np.zeros((count, at.NUM_TELEMETRY))
         """Telemetry of the last interval, shape ``(num_envs, len(NUMERIC_FIELDS))``."""
+        self._locate()
 
     def reset(self, index: int, stream: RequestStream, concurrency: int | None) -> None:
         """Empties server ``index`` and gives it a new stream of requests."""
@@ -141,31 +143,26 @@ class Engine:
         """Lets time pass on all servers; returns :attr:`telemetry`."""
         self._numbers[:, at.UNTIL] += seconds
         pending = self._all
-        arrays = (
-            self._models, self._numbers, self._counts, self._slots, self._stacks,
-            self._times, self._lengths, self._phases, self._samples, self._totals,
-            self.telemetry,
-        )  # fmt: skip
         while True:
             if len(pending) == 1:
-                index = int(pending[0])
-                self._status[index] = batching.advance_one(index, *arrays)
+                index = pending[0]
+                self._status[index] = batching.advance_one(index, self._addresses, self._widths)
             else:
-                batching.advance_many(pending, self._status, *arrays)
+                batching.advance_many(pending, self._status, self._addresses, self._widths)
             pending = pending[self._status[pending] == NEEDS_REQUESTS]
             if not pending.size:
                 return self.telemetry
             for index in pending:
                 self._feed(int(index))
-            arrays = (*arrays[:5], self._times, self._lengths, *arrays[7:])
 
     def latency(self, index: int) -> LatencyRecord:
         """Returns the latencies of server ``index``; see :meth:`ServingSystem.latency`."""
         numbers, counts = self._numbers[index], self._counts[index]
         totals = self._totals[index].copy()
         overdue = batching.unfinished(
-            numbers, counts, self._slots[index], self._stacks[index], self._times[index], totals
-        )
+            numbers, counts, self._slots[index], self._stacks[index], self._finish_at[index],
+            self._times[index], totals,
+        )  # fmt: skip
         return LatencyRecord(
             ttft=totals[0], tpot=totals[1], e2e=totals[2],
             finished=int(counts[at.TOTAL_FINISHED]),
@@ -211,3 +208,13 @@ class Engine:
         times[:, :old] = self._times
         lengths[:, :old] = self._lengths
         self._times, self._lengths = times, lengths
+        self._locate()
+
+    def _locate(self) -> None:
+        """Notes where the state arrays lie, for the compiled code."""
+        arrays = [
+            self.telemetry if name == "telemetry" else getattr(self, f"_{name}")
+            for name in at.ARRAYS
+        ]
+        self._addresses = np.array([array.ctypes.data for array in arrays], dtype=np.int64)
+        self._widths = np.array([array.shape[-1] for array in arrays], dtype=np.int64)

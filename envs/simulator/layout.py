@@ -27,13 +27,13 @@ NUM_NUMBERS = 24
     MAX_SEQS, MAX_STEP_TOKENS, MAX_MODEL_LEN, NEXT_FINISH, QUEUED_PROMPT,
     ARRIVALS, FINISHED, REJECTED, PREEMPTIONS, PROMPT_TOKENS, OUTPUT_TOKENS, SLO_MISSED,
     TTFT_SAMPLES, TPOT_SAMPLES, E2E_SAMPLES,
-    TOTAL_FINISHED, TOTAL_SLO_MISSED, STEPS, JUMP,
-) = range(35)  # fmt: skip
-NUM_COUNTS = 35
+    TOTAL_FINISHED, TOTAL_SLO_MISSED, STEPS, JUMP, ADMITTED,
+) = range(36)  # fmt: skip
+NUM_COUNTS = 36
 
 # One request in the running batch or among the preempted (``EngineState.slots``).
 (
-    PROMPT, OUTPUT, GENERATED, TO_COMPUTE, COMPUTED, COUNTED, FINISH_AT, ARRIVED_S, FIRST_TOKEN_S,
+    PROMPT, OUTPUT, GENERATED, TO_COMPUTE, COMPUTED, COUNTED, ORDER, ARRIVED_S, FIRST_TOKEN_S,
 ) = range(9)  # fmt: skip
 NUM_SLOT_FIELDS = 9
 
@@ -43,3 +43,9 @@ SAMPLES = 1024
 
 DONE = 0
 NEEDS_REQUESTS = 1
+
+ARRAYS = (
+    "models", "numbers", "counts", "slots", "stacks", "finish_at",
+    "times", "lengths", "phases", "samples", "totals", "telemetry",
+)  # fmt: skip
+"""State arrays of the engine, in the order that the compiled code takes their addresses."""

@@ -1,0 +1,78 @@
+"""Many simulated servers stepped by one compiled call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.knobs import Knobs
+from envs.latency import LatencyRecord
+from envs.simulator.engine import Engine
+from envs.simulator.plant import Plant
+
+FloatArray = NDArray[np.float64]
+
+
+class Fleet:
+    """Simulated servers in lockstep, each with its own plant, workload and episode.
+
+    Args:
+        plants: One plant a server; the same object may stand in many places.
+        randomize: Draws each server's calibration anew for every episode.
+    """
+
+    def __init__(self, plants: list[Plant], *, randomize: bool = False) -> None:
+        self.plants = plants
+        self._randomize = randomize
+        self.engine = Engine(
+            [plant.spec for plant in plants], jump=not plants[0].server.exact_steps
+        )
+        limits = [plant.limits for plant in plants]
+        self._cap_low = np.array([limit.power_cap_min_w for limit in limits])
+        self._cap_high = np.array([limit.power_cap_max_w for limit in limits])
+        self._seqs_high = np.array([limit.max_num_seqs for limit in limits])
+        self._clock_low = np.array([limit.sm_clock_min_mhz for limit in limits])
+        self._clock_high = np.array([limit.sm_clock_max_mhz for limit in limits])
+        most = max(plant.num_gpus for plant in plants)
+        self.power_shares = np.zeros((len(plants), most))
+        """Share of each GPU in its server's power, shape ``(num_envs, most GPUs)``."""
+
+    def reset(self, index: int, seed: int) -> None:
+        """Starts an episode of server ``index``; every draw of it follows from ``seed``."""
+        plant = self.plants[index]
+        arrivals, physics, devices = np.random.default_rng(seed).spawn(3)
+        if self._randomize:
+            self.engine.randomize(index, *plant.randomized(physics))
+        factors = 1.0 + plant.coefficients.device_spread * devices.standard_normal(plant.num_gpus)
+        factors = np.maximum(factors, 0.5)
+        self.power_shares[index, : plant.num_gpus] = factors / factors.sum()
+        stream = plant.workload.stream(arrivals, plant.rate_per_s)
+        self.engine.reset(index, stream, plant.workload.concurrency)
+
+    def apply(self, knobs: Knobs) -> None:
+        """Asks for knobs, shape ``(num_envs,)`` each, clipped to each server's limits."""
+        cap = np.minimum(np.maximum(knobs.power_cap_w, self._cap_low), self._cap_high)
+        seqs = np.minimum(np.maximum(knobs.max_num_seqs, 1), self._seqs_high)
+        clock: Any = 1.0
+        if knobs.sm_clock_mhz is not None:
+            bounded = np.minimum(knobs.sm_clock_mhz, self._clock_high)
+            clock = np.maximum(bounded, self._clock_low) / self._clock_high
+        self.engine.apply(cap, seqs, clock)
+
+    def set_slos(self, ttft_slo_s: Any, tpot_slo_s: Any) -> None:
+        """Sets the latency SLOs of each server (seconds)."""
+        self.engine.set_slos(ttft_slo_s, tpot_slo_s)
+
+    def set_warmup(self, seconds: Any) -> None:
+        """Leaves requests that arrive before ``seconds`` out of :meth:`latency`."""
+        self.engine.set_warmup(seconds)
+
+    def advance(self, seconds: float) -> FloatArray:
+        """Lets time pass; returns telemetry rows, valid until the next call."""
+        return self.engine.advance(seconds)
+
+    def latency(self, index: int) -> LatencyRecord:
+        """Latencies of server ``index`` since its warm-up."""
+        return self.engine.latency(index)

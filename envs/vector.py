@@ -1,0 +1,283 @@
+"""Many simulated servers as one Gymnasium vector environment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from envs import EPISODE_STEPS, catalog, factory
+from envs.actions.base import ActionEncoding
+from envs.conditions import Conditions
+from envs.context import ControlContext
+from envs.errors import ConfigurationError
+from envs.knobs import Knobs
+from envs.loop import ControlLoop
+from envs.serving import MAX_SEED, ServingEnv
+from envs.simulator.fleet import Fleet
+from envs.telemetry import MODELLED, Telemetry
+
+
+class VectorServingEnv(gym.vector.VectorEnv[NDArray[np.float32], Any, NDArray[Any]]):
+    """Steps ``num_envs`` simulated servers by one compiled call, in parallel.
+
+    Server ``i`` of ``reset(seed=s)`` behaves exactly as the single environment of the same
+    setting does after ``reset(seed=s + i)``. Servers may differ in workload, objective, model
+    and GPU type, as long as their action spaces agree.
+
+    ``info`` holds the same keys as that of :class:`~envs.serving.ServingEnv`, each with a
+    leading axis of servers.
+
+    Args:
+        templates: One single environment a server, whose setting is taken over; the same
+            object may stand in many places.
+        max_episode_steps: Steps after which an episode is truncated.
+        autoreset_mode: ``next_step`` (Gymnasium's default: the step after a truncation
+            resets and ignores the action), ``same_step`` or ``disabled``.
+        randomize: Draws each server's calibration anew for every episode.
+    """
+
+    def __init__(
+        self,
+        templates: list[ServingEnv],
+        *,
+        max_episode_steps: int = EPISODE_STEPS,
+        autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
+        randomize: bool = False,
+    ) -> None:
+        first = templates[0]
+        for template in templates:
+            if template.action_space != first.action_space:
+                raise ConfigurationError(
+                    "action: servers of one vector need the same action space; "
+                    f"{template.action_space} is not {first.action_space}"
+                )
+        self.num_envs = len(templates)
+        self.max_episode_steps = max_episode_steps
+        self.autoreset_mode = _mode(autoreset_mode)
+        self.metadata = {"render_modes": [], "autoreset_mode": self.autoreset_mode}
+        self.single_observation_space = first.observation_space
+        self.single_action_space = first.action_space
+        self.observation_space = batch_space(first.observation_space, self.num_envs)
+        self.action_space = batch_space(first.action_space, self.num_envs)
+        self.interval_s = first.interval_s
+        self.contexts: list[ControlContext] = [template.context for template in templates]
+        """What a controller of each server is told."""
+        self._objectives = [template.objective for template in templates]
+        self._systems = [template.system for template in templates]
+        self._intervals = [template.intervals for template in templates]
+        self._groups = _encoding_groups([template.encoding for template in templates])
+        plants = [template.system.plant for template in templates]  # type: ignore[attr-defined]
+        self.fleet = Fleet(plants, randomize=randomize)
+        self._reference: Fleet | None = None
+        if first.reward.qos_reading == "reference":
+            self._reference = Fleet(plants, randomize=randomize)
+        warmup = np.array([objective.qos.warmup_s for objective in self._objectives])
+        self.fleet.set_warmup(warmup)
+        self._loop = ControlLoop(
+            [template.setting for template in templates], first.reward, first.interval_s
+        )
+        self._generators = [np.random.default_rng() for _ in templates]
+        self._elapsed = np.zeros(self.num_envs, dtype=np.int64)
+        self._ended = np.zeros(self.num_envs, dtype=np.bool_)
+        self._slos = np.zeros((self.num_envs, 2))
+        self._never = np.zeros(self.num_envs, dtype=np.bool_)
+
+    def reset(
+        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Starts episodes.
+
+        Args:
+            seed: Server ``i`` is seeded with ``seed + i``, or with the i-th of a list;
+                ``None`` goes on with the current generators.
+            options: ``{"reset_mask": mask}`` resets only the servers that the boolean array
+                of shape ``(num_envs,)`` picks.
+        """
+        mask = np.ones(self.num_envs, dtype=np.bool_)
+        if options and "reset_mask" in options:
+            mask = np.asarray(options["reset_mask"], dtype=np.bool_)
+        seeds = seed if isinstance(seed, list) else [None] * self.num_envs
+        if isinstance(seed, int | np.integer):
+            seeds = [int(seed) + index for index in range(self.num_envs)]
+        for index in np.flatnonzero(mask):
+            chosen = seeds[index]
+            if chosen is not None:
+                self._generators[index], _ = gym.utils.seeding.np_random(chosen)
+        self._start(np.flatnonzero(mask))
+        rows = self.fleet.engine.telemetry
+        return self._loop.observe(rows), {
+            "telemetry": self._telemetry(rows.copy()),
+            "conditions": Conditions(*self._loop.condition_rows.T.copy()),
+        }
+
+    def step(
+        self, actions: Any
+    ) -> tuple[
+        NDArray[np.float32], NDArray[np.float64], NDArray[Any], NDArray[Any], dict[str, Any]
+    ]:
+        """Sets each server's knobs and lets one interval pass; see :meth:`ServingEnv.step`.
+
+        Truncated servers are reset as :attr:`autoreset_mode` says. In the mode ``same_step``
+        ``info["final_obs"]`` holds the last observation of those that ``info["_final_obs"]``
+        marks.
+        """
+        knobs = self._decode(np.asarray(actions))
+        self.fleet.apply(knobs)
+        reference_tokens = None
+        if self._reference is not None:
+            reference_tokens = self._reference.advance(self.interval_s)[:, 3].copy()
+        rows = self.fleet.advance(self.interval_s)
+        condition_rows = self._loop.condition_rows
+        judged = self._loop.judge(rows, knobs, reference_tokens)
+        reward = judged.reward
+        info: dict[str, Any] = {
+            "telemetry": self._telemetry(rows.copy(), knobs),
+            "conditions": Conditions(*condition_rows.T),
+            "knobs": knobs,
+            "rewards": judged.terms,
+            "cost": judged.cost,
+            "throughput_tok_s": judged.throughput_tok_s,
+            "violation_backlog": judged.violation_backlog,
+            "violation_plain": judged.violation_plain,
+        }
+        self._elapsed += 1
+        truncated = self._elapsed >= self.max_episode_steps
+        ended = self._ended
+        if ended.any():  # next-step autoreset: this step only starts the episode
+            self._start(np.flatnonzero(ended))
+            reward = np.where(ended, 0.0, reward)
+            truncated = truncated & ~ended
+        if self.autoreset_mode is AutoresetMode.NEXT_STEP:
+            self._ended = truncated
+        elif self.autoreset_mode is AutoresetMode.SAME_STEP and truncated.any():
+            info["final_obs"] = self._loop.observe(rows)
+            info["_final_obs"] = truncated
+            self._start(np.flatnonzero(truncated))
+        self._take_slos()
+        return self._loop.observe(rows), reward, self._never, truncated, info
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Action masks of all servers, shape ``(num_envs, mask length)``; see ``ServingEnv``."""
+        budget = self._loop.condition_rows[:, 1]
+        requested = self._loop.requested
+        rows = []
+        for index, context in enumerate(self.contexts):
+            knobs = Knobs(*(field[index] for field in requested))
+            limit = context.cap_limit_w(budget[index])
+            rows.append(context.encoding.masks(limit, knobs))
+        return np.stack(rows)
+
+    def _start(self, indices: NDArray[np.int64]) -> None:
+        """Starts an episode of each of these servers."""
+        for index in indices:
+            generator = self._generators[index]
+            system_seed = int(generator.integers(MAX_SEED))
+            demands = np.random.default_rng(int(generator.integers(MAX_SEED)))
+            self.fleet.reset(index, system_seed)
+            if self._reference is not None:
+                self._reference.reset(index, system_seed)
+            table = self._objectives[index].schedule(
+                self._systems[index], demands, self._intervals[index], self.interval_s
+            )
+            self._loop.reset(int(index), table)
+        self._elapsed[indices] = 0
+        self._ended = self._never
+        self._slos[:] = 0.0
+        self._take_slos()
+
+    def _take_slos(self) -> None:
+        slos = self._loop.condition_rows[:, 2:4]
+        if not np.array_equal(slos, self._slos):
+            self._slos = slos.copy()
+            self.fleet.set_slos(slos[:, 0], slos[:, 1])
+
+    def _decode(self, actions: NDArray[Any]) -> Knobs:
+        current = self._loop.requested
+        if len(self._groups) == 1:
+            return self._groups[0][0].decode(actions, current)
+        cap, seqs = np.empty(self.num_envs), np.empty(self.num_envs, dtype=np.int64)
+        clock = np.full(self.num_envs, np.inf)
+        for encoding, members in self._groups:
+            knobs = encoding.decode(actions[members], Knobs(*(f[members] for f in current)))
+            cap[members], seqs[members] = knobs.power_cap_w, knobs.max_num_seqs
+            if knobs.sm_clock_mhz is not None:
+                clock[members] = knobs.sm_clock_mhz
+        return Knobs(cap, seqs, clock if self._groups[0][0].sm_clock else None)
+
+    def _telemetry(self, rows: NDArray[np.float64], knobs: Knobs | None = None) -> Telemetry:
+        columns = rows.T
+        power = rows[:, 27]
+        gpus = tuple(power * share for share in self.fleet.power_shares.T)
+        return Telemetry(*columns, gpus, knobs or self._loop.requested, MODELLED)
+
+
+def _mode(mode: str | AutoresetMode) -> AutoresetMode:
+    if isinstance(mode, AutoresetMode):
+        return mode
+    try:
+        return AutoresetMode[mode.upper()]
+    except KeyError:
+        known = ", ".join(item.name.lower() for item in AutoresetMode)
+        raise ConfigurationError(f"autoreset_mode: must be one of {known}, got {mode!r}") from None
+
+
+def _encoding_groups(
+    encodings: list[ActionEncoding],
+) -> list[tuple[ActionEncoding, NDArray[np.int64]]]:
+    """Groups servers whose encodings share a lattice, so that each group decodes at once."""
+    members: dict[Any, list[int]] = {}
+    for index, encoding in enumerate(encodings):
+        members.setdefault((type(encoding), encoding.lattice), []).append(index)
+    return [(encodings[group[0]], np.array(group)) for group in members.values()]
+
+
+def make_simulated_vector(
+    num_envs: int = 1,
+    max_episode_steps: int = EPISODE_STEPS,
+    autoreset_mode: str = "next_step",
+    domain_randomization: bool = False,
+    **choices: Any,
+) -> VectorServingEnv:
+    """Builds a vector environment (``gymnasium.make_vec("pals/Simulated-v0", ...)``).
+
+    Args:
+        num_envs: Number of servers.
+        max_episode_steps: Steps after which an episode is truncated.
+        autoreset_mode: ``next_step``, ``same_step`` or ``disabled``.
+        domain_randomization: Draws each server's calibration anew for every episode.
+        **choices: Arguments of :func:`envs.factory.make_simulated`. Each of ``model``,
+            ``gpu``, ``workload``, ``objective``, ``server`` and ``calibration`` may be a list
+            with one choice a server, or a shorter list that is repeated.
+
+    Raises:
+        ConfigurationError: A choice is wrong, or settings do not go together.
+    """
+    per_server = ("model", "gpu", "workload", "objective", "server", "calibration")
+    lists = {key: _cycle(choices.pop(key)) for key in per_server if key in choices}
+    lattice_shape = choices.pop("action", factory.ACTION)
+    reward = catalog.build("reward", choices.pop("reward", factory.REWARD))
+    built: dict[str, ServingEnv] = {}
+    templates = []
+    for index in range(num_envs):
+        own = {key: values[index % len(values)] for key, values in lists.items()}
+        key = repr(sorted(own.items(), key=lambda item: item[0]))
+        if key not in built:
+            built[key] = factory.make_simulated(
+                **own, action=lattice_shape, reward=reward, **choices
+            )
+        templates.append(built[key])
+    return VectorServingEnv(
+        templates,
+        max_episode_steps=max_episode_steps,
+        autoreset_mode=autoreset_mode,
+        randomize=domain_randomization,
+    )
+
+
+def _cycle(choice: Any) -> list[Any]:
+    return list(choice) if isinstance(choice, list | tuple) else [choice]
