@@ -34,7 +34,8 @@ class RequestStream(Protocol):
     def take(self, count: int) -> RequestChunk:
         """Returns the next ``count`` requests, or fewer when the stream ends.
 
-        Taking the same stream in chunks of any size gives the same requests.
+        Taking the same stream in chunks of any size gives the same requests. The arrays
+        may be views of the stream's buffers: read them, do not write to them.
         """
 
 
@@ -46,22 +47,30 @@ class Workload(ABC):
         load: Arrival rate as a share of the Baseline strategy's saturated rate for this
             model and GPU. Ignored when ``rate`` is given.
         rate: Arrival rate in requests per second, or ``None`` to derive it from ``load``.
+            A trace with neither keeps its own arrival times.
         path: File of a trace; ``None`` for workloads that need none.
+        prompt_scale: Factor on every prompt length: a shift in what users send.
+        output_scale: Factor on every output length.
     """
 
-    load: float = 0.7
+    load: float | None = 0.7
     rate: float | None = None
     path: str | None = None
+    prompt_scale: float = 1.0
+    output_scale: float = 1.0
 
     def __post_init__(self) -> None:
         """Checks the values.
 
         Raises:
-            ConfigurationError: A rate or load is not positive and finite.
+            ConfigurationError: A rate, load or scale is not positive and finite.
         """
-        for key, value in (("workload.load", self.load), ("workload.rate", self.rate)):
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise ConfigurationError(f"{key}: must be a positive number, got {value}")
+        for key in ("load", "rate"):
+            value = getattr(self, key)
+            if value is not None:
+                check_positive(key, value)
+        check_positive("prompt_scale", self.prompt_scale)
+        check_positive("output_scale", self.output_scale)
 
     @property
     @abstractmethod
@@ -78,19 +87,53 @@ class Workload(ABC):
         """Requests kept in flight by a closed loop; ``None`` for open arrivals."""
         return None
 
+    @property
+    def own_rate_per_s(self) -> float | None:
+        """Rate that the workload brings along, as a trace does; ``None`` if it brings none."""
+        return None
+
+    @property
+    def needs_capacity(self) -> bool:
+        """Whether the arrival rate depends on what the server can do (only ``load`` is set)."""
+        return self.rate is None and self.load is not None
+
     @abstractmethod
     def stream(self, rng: np.random.Generator, rate_per_s: float) -> RequestStream:
         """Starts the sequence of requests of one episode.
 
         Args:
-            rng: Source of every random draw.
+            rng: Source of every random draw; generators are spawned from it.
             rate_per_s: Mean arrival rate in requests per second.
         """
 
     def rate_per_s(self, capacity_requests_per_s: float) -> float:
         """Returns the mean arrival rate in requests per second.
 
+        ``rate`` counts before ``load``, and a workload with neither keeps its own rate.
+
         Args:
-            capacity_requests_per_s: Baseline's saturated request rate on this server.
+            capacity_requests_per_s: Baseline's saturated request rate on this server; used
+                only where :attr:`needs_capacity` holds.
+
+        Raises:
+            ConfigurationError: Neither ``rate`` nor ``load`` is set, and the workload has no
+                rate of its own.
         """
-        return self.rate if self.rate is not None else self.load * capacity_requests_per_s
+        if self.rate is not None:
+            return self.rate
+        if self.load is not None:
+            return self.load * capacity_requests_per_s
+        own = self.own_rate_per_s
+        if own is None:
+            raise ConfigurationError("workload.load: set it, or workload.rate; both are null")
+        return own
+
+
+def check_positive(key: str, value: float) -> None:
+    """Checks that the value of ``workload.<key>`` is a positive, finite number.
+
+    Raises:
+        ConfigurationError: It is not.
+    """
+    if not (math.isfinite(value) and value > 0):
+        raise ConfigurationError(f"workload.{key}: must be a positive number, got {value}")

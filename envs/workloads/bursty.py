@@ -1,0 +1,105 @@
+"""Bursty arrivals: a Poisson process whose rate jumps between a quiet and a busy level."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.errors import ConfigurationError
+from envs.workloads.base import check_positive
+from envs.workloads.synthetic import SyntheticWorkload, UnitArrivals
+
+_SOJOURNS = 64  # even, so that every batch begins in the state the episode began in
+
+
+class ModulatedArrivals:
+    """A Markov-modulated Poisson process with two states, by time rescaling.
+
+    Args:
+        rng: Source of every draw.
+        rates_per_s: Arrival rates in the two states, requests per second.
+        sojourns_s: Mean times spent in the two states at a stretch, seconds.
+    """
+
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        rates_per_s: tuple[float, float],
+        sojourns_s: tuple[float, float],
+    ) -> None:
+        unit_rng, self._rng = rng.spawn(2)
+        self._unit = UnitArrivals(unit_rng)
+        # Begin in the stationary distribution: with no warm-up the mean rate holds at once.
+        first = int(self._rng.random() * sum(sojourns_s) >= sojourns_s[0])
+        order = [first, 1 - first]
+        self._rates_per_s = np.tile(np.array(rates_per_s)[order], _SOJOURNS // 2)
+        self._sojourns_s = np.tile(np.array(sojourns_s)[order], _SOJOURNS // 2)
+        # Corners of the integrated rate: the requests expected by each change of state.
+        self._time_s = np.zeros(1)
+        self._expected = np.zeros(1)
+
+    def next_block(self) -> NDArray[np.float64]:
+        """Returns the next arrival times in seconds."""
+        targets = self._unit.next_block()
+        while self._expected[-1] < targets[-1]:
+            self._extend()
+        times: NDArray[np.float64] = np.interp(targets, self._expected, self._time_s)
+        passed = int(np.searchsorted(self._expected, targets[-1])) - 1
+        self._time_s, self._expected = self._time_s[passed:], self._expected[passed:]
+        return times
+
+    def _extend(self) -> None:
+        sojourns_s = self._sojourns_s * self._rng.standard_exponential(_SOJOURNS)
+        time_s = self._time_s[-1] + np.cumsum(sojourns_s)
+        expected = self._expected[-1] + np.cumsum(sojourns_s * self._rates_per_s)
+        self._time_s = np.concatenate((self._time_s, time_s))
+        self._expected = np.concatenate((self._expected, expected))
+
+
+@dataclass(kw_only=True)
+class Bursty(SyntheticWorkload):
+    """Markov-modulated Poisson arrivals with a quiet and a burst state.
+
+    The defaults are the maximum-likelihood fit to the Azure 2023 conversation trace
+    (``python -m experiments.fit_workload azure_conv``).
+
+    Attributes:
+        burst_ratio: Arrival rate in bursts over that in quiet times.
+        burst_fraction: Share of the time spent in bursts.
+        burst_duration_s: Mean duration of a burst in seconds.
+    """
+
+    burst_ratio: float = 1.517
+    burst_fraction: float = 0.372
+    burst_duration_s: float = 73.0
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            ConfigurationError: A value is out of range.
+        """
+        super().__post_init__()
+        check_positive("burst_duration_s", self.burst_duration_s)
+        if not (math.isfinite(self.burst_ratio) and self.burst_ratio >= 1.0):
+            raise ConfigurationError(
+                f"workload.burst_ratio: must be at least 1, got {self.burst_ratio}"
+            )
+        if not 0.0 < self.burst_fraction < 1.0:
+            raise ConfigurationError(
+                f"workload.burst_fraction: must lie between 0 and 1, got {self.burst_fraction}"
+            )
+
+    def arrivals(self, rng: np.random.Generator, rate_per_s: float) -> ModulatedArrivals:
+        """Starts the arrivals of one episode; see the base class."""
+        fraction = self.burst_fraction
+        quiet_per_s = rate_per_s / (1.0 + fraction * (self.burst_ratio - 1.0))
+        quiet_s = self.burst_duration_s * (1.0 - fraction) / fraction
+        return ModulatedArrivals(
+            rng,
+            rates_per_s=(quiet_per_s, self.burst_ratio * quiet_per_s),
+            sojourns_s=(quiet_s, self.burst_duration_s),
+        )

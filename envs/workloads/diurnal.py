@@ -1,0 +1,97 @@
+"""Diurnal arrivals: a Poisson process whose rate follows the time of day."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.errors import ConfigurationError
+from envs.workloads.base import check_positive
+from envs.workloads.synthetic import SyntheticWorkload, UnitArrivals
+
+_STEPS_PER_DAY = 4096
+
+
+class DailyArrivals:
+    """Poisson arrivals of rate ``mean * (1 - swing * cos(time of day))``, by time rescaling.
+
+    The rate is constant within each of 4096 equal steps of the day, so that the integrated
+    rate is a line of straight pieces, through the exact values at the ends of the steps.
+
+    Args:
+        rng: Source of every draw.
+        rate_per_s: Mean arrival rate in requests per second.
+        swing: Amplitude over mean, at least 0 and below 1.
+        period_s: Length of a day in seconds.
+        start: Time of day at the beginning, as a share of the day after the trough.
+    """
+
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        rate_per_s: float,
+        swing: float,
+        period_s: float,
+        start: float,
+    ) -> None:
+        self._unit = UnitArrivals(rng)
+        self._period_s = period_s
+        self._days_per_request = 1.0 / (rate_per_s * period_s)
+        turn = 2.0 * math.pi
+        day = np.linspace(0.0, 1.0, _STEPS_PER_DAY + 1)
+        angle = turn * (start + day)
+        self._time_s = period_s * day
+        self._expected = day - swing * (np.sin(angle) - math.sin(turn * start)) / turn
+        self._expected[-1] = 1.0
+
+    def next_block(self) -> NDArray[np.float64]:
+        """Returns the next arrival times in seconds."""
+        expected = self._unit.next_block() * self._days_per_request
+        days = np.floor(expected)
+        expected -= days
+        days *= self._period_s
+        days += np.interp(expected, self._expected, self._time_s)
+        return days
+
+
+@dataclass(kw_only=True)
+class Diurnal(SyntheticWorkload):
+    """Arrivals whose rate swings like a day: a trough, a peak, and back.
+
+    Over whole days the mean rate is the one asked for.
+
+    Attributes:
+        peak_to_trough: Highest over lowest arrival rate (3 is assumed).
+        period_s: Length of a day in seconds; the default compresses one into a run of
+            10 minutes (assumed). 86400 is real time.
+        start: Time of day at the beginning, as a share of the day after the trough.
+    """
+
+    peak_to_trough: float = 3.0
+    period_s: float = 600.0
+    start: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            ConfigurationError: A value is out of range.
+        """
+        super().__post_init__()
+        check_positive("period_s", self.period_s)
+        if not 1.0 <= self.peak_to_trough <= 1000.0:
+            raise ConfigurationError(
+                f"workload.peak_to_trough: must lie between 1 and 1000, got {self.peak_to_trough}"
+            )
+        if not 0.0 <= self.start < 1.0:
+            raise ConfigurationError(
+                f"workload.start: must be a share of the day from 0 up to 1, got {self.start}"
+            )
+
+    def arrivals(self, rng: np.random.Generator, rate_per_s: float) -> DailyArrivals:
+        """Starts the arrivals of one episode; see the base class."""
+        swing = (self.peak_to_trough - 1.0) / (self.peak_to_trough + 1.0)
+        return DailyArrivals(rng, rate_per_s, swing, self.period_s, self.start)
