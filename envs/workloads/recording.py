@@ -1,0 +1,142 @@
+"""Recorded requests: reading a file of them once, and checking every row."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from array import array
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.errors import WorkloadError
+
+_MAX_TOKENS = 2**31 - 1
+
+
+class TraceRow(NamedTuple):
+    """One recorded request.
+
+    Attributes:
+        line: Line of the file, counted from 1.
+        time_s: Time of arrival in seconds, from any origin.
+        prompt_tokens: Prompt length.
+        output_tokens: Output length.
+    """
+
+    line: int
+    time_s: float
+    prompt_tokens: int
+    output_tokens: int
+
+
+class Recording(NamedTuple):
+    """Recorded requests in order of arrival, at least one.
+
+    Attributes:
+        time_s: Arrival times, ascending, in seconds after the first; shape ``(n,)``.
+        prompt_tokens: Prompt lengths, shape ``(n,)``.
+        output_tokens: Output lengths, shape ``(n,)``.
+    """
+
+    time_s: NDArray[np.float64]
+    prompt_tokens: NDArray[np.int64]
+    output_tokens: NDArray[np.int64]
+
+
+RowReader = Callable[[Path], Iterator[TraceRow]]
+
+
+def require_file(path: Path) -> None:
+    """Checks that there is a file.
+
+    Raises:
+        WorkloadError: There is none.
+    """
+    if not path.is_file():
+        raise WorkloadError(f"workload.path: no file at {path} (in {os.getcwd()})")
+
+
+def read_recording(rows: RowReader, path: Path) -> Recording:
+    """Reads and checks a file; a process reads an unchanged file once and shares the arrays.
+
+    Args:
+        rows: Reads the rows of a file in the order in which they stand there.
+        path: The file.
+
+    Raises:
+        WorkloadError: The file cannot be read, is empty or malformed, or its time runs
+            backwards; the message names file and line.
+    """
+    require_file(path)
+    status = path.stat()
+    return _read_once(rows, path.resolve(), status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=8)
+def _read_once(rows: RowReader, path: Path, mtime_ns: int, size: int) -> Recording:
+    # Arrays, not lists: a week of requests has tens of millions of rows.
+    times, prompts, outputs = array("d"), array("q"), array("q")
+    try:
+        for row in rows(path):
+            _check_row(path, row, times[-1] if times else row.time_s)
+            times.append(row.time_s)
+            prompts.append(row.prompt_tokens)
+            outputs.append(row.output_tokens)
+    except (OSError, UnicodeDecodeError) as error:
+        raise WorkloadError(f"{path}: cannot be read: {error}") from error
+    if not times:
+        raise WorkloadError(f"{path}: holds no requests")
+    recording = Recording(
+        np.array(times) - times[0], np.array(prompts, np.int64), np.array(outputs, np.int64)
+    )
+    for column in recording:
+        column.flags.writeable = False  # shared by every episode of the process
+    return recording
+
+
+def _check_row(path: Path, row: TraceRow, previous_s: float) -> None:
+    for name, tokens in (("prompt", row.prompt_tokens), ("output", row.output_tokens)):
+        if not 1 <= tokens <= _MAX_TOKENS:
+            raise WorkloadError(
+                f"{path}:{row.line}: {name} length is {tokens} tokens; it must be at least 1"
+                if tokens < 1
+                else f"{path}:{row.line}: {name} length of {tokens} tokens is impossible"
+            )
+    if row.time_s < previous_s:
+        raise WorkloadError(
+            f"{path}:{row.line}: time runs backwards, {previous_s - row.time_s:.6g} s before "
+            "the request on the line above; sort the file by time"
+        )
+
+
+def spread(times: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Spreads equal times evenly until the next time; the last ones over the median step.
+
+    Args:
+        times: Ascending times, shape ``(n,)``.
+    """
+    instants, group, size = np.unique(times, return_inverse=True, return_counts=True)
+    if len(instants) < 2:
+        return times
+    steps = np.diff(instants)
+    steps = np.append(steps, np.median(steps))
+    rank = np.arange(len(times)) - (np.cumsum(size) - size)[group]
+    spread_times: NDArray[np.float64] = times + steps[group] * rank / size[group]
+    return spread_times
+
+
+def head_sha256(recording: Recording, count: int) -> str:
+    """Returns the SHA-256 of the first requests: a line of milliseconds, prompt, output each.
+
+    Args:
+        recording: Requests; times count from the first one.
+        count: Number of requests that are hashed.
+    """
+    rows = zip(*(column[:count].tolist() for column in recording), strict=True)
+    text = "".join(f"{round(time * 1000)},{prompt},{output}\n" for time, prompt, output in rows)
+    return hashlib.sha256(text.encode()).hexdigest()

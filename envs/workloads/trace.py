@@ -1,0 +1,209 @@
+"""Replay of recorded requests: a time window of a trace, with rates and lengths rescaled."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.errors import ConfigurationError, WorkloadError
+from envs.workloads.base import RequestChunk, Workload
+from envs.workloads.public_file import PublicFile
+from envs.workloads.recording import Recording, TraceRow, read_recording, require_file, spread
+
+
+class TraceStream:
+    """A recording replayed; nothing is copied but the chunks that are asked for.
+
+    Args:
+        recording: Requests, with times between 0 and ``period_s``.
+        period_s: Time after which the recording begins anew.
+        time_factor: Seconds of the stream per second of the recording.
+        offset_s: Time of the recording at which the stream begins.
+        repeat: Whether the stream goes on for ever; otherwise every request comes once.
+        scales: Factors on prompt and output lengths.
+    """
+
+    def __init__(
+        self,
+        recording: Recording,
+        *,
+        period_s: float,
+        time_factor: float,
+        offset_s: float,
+        repeat: bool,
+        scales: tuple[float, float],
+    ) -> None:
+        self._recording = recording
+        self._period_s = period_s
+        self._time_factor = time_factor
+        self._offset_s = offset_s
+        self._first = int(np.searchsorted(recording.time_s, offset_s))
+        self._remaining = None if repeat else len(recording.time_s)
+        self._taken = 0
+        self._scales = scales
+
+    def take(self, count: int) -> RequestChunk:
+        """Returns the next ``count`` requests, or fewer when the trace ends."""
+        if self._remaining is not None:
+            count = min(count, self._remaining)
+            self._remaining -= count
+        begin = self._first + self._taken
+        self._taken += count
+        rounds, index = np.divmod(np.arange(begin, begin + count), len(self._recording.time_s))
+        time_s = self._recording.time_s[index] + rounds * self._period_s - self._offset_s
+        prompt_scale, output_scale = self._scales
+        return RequestChunk(
+            time_s * self._time_factor,
+            _scaled(self._recording.prompt_tokens[index], prompt_scale),
+            _scaled(self._recording.output_tokens[index], output_scale),
+        )
+
+
+@dataclass(kw_only=True)
+class Trace(Workload):
+    """Base of workloads that replay a file: subclasses read its rows.
+
+    With ``load`` and ``rate`` both null (the default) requests arrive when they were
+    recorded; a rate or a load stretches or compresses time. The window is in the
+    recording's own time.
+
+    Attributes:
+        start_s: Beginning of the window, seconds after the first request.
+        end_s: End of the window; ``None`` for the end of the trace, which lies one mean gap
+            after its last request.
+        repeat: Whether the window starts anew when it ends.
+        random_start: Whether an episode begins at a random time of the window (and goes round
+            once), so that seeds differ.
+        spread_ties: Whether requests recorded at the same instant are spread evenly until the
+            next instant, for recordings with a coarse clock.
+        public_file: Where the public file comes from; ``None`` if there is none.
+    """
+
+    load: float | None = None
+    start_s: float = 0.0
+    end_s: float | None = None
+    repeat: bool = False
+    random_start: bool = False
+    spread_ties: bool = False
+    public_file: ClassVar[PublicFile | None] = None
+
+    def __post_init__(self) -> None:
+        """Checks the values; the file is read when it is first needed.
+
+        Raises:
+            ConfigurationError: A value is out of range.
+            WorkloadError: A path is given, and there is no such file.
+        """
+        super().__post_init__()
+        if not 0.0 <= self.start_s < float("inf"):
+            raise ConfigurationError(f"workload.start_s: must not be negative, got {self.start_s}")
+        if self.end_s is not None and not self.end_s > self.start_s:
+            raise ConfigurationError(
+                f"workload.end_s: must be later than workload.start_s ({self.start_s}), "
+                f"got {self.end_s}"
+            )
+        if self.path is not None:
+            require_file(Path(self.path))
+
+    @classmethod
+    @abstractmethod
+    def rows(cls, path: Path) -> Iterator[TraceRow]:
+        """Reads the requests of a file in the order in which they stand there.
+
+        Raises:
+            WorkloadError: A row is malformed or a column is missing.
+        """
+
+    @classmethod
+    def read(cls, path: Path) -> Recording:
+        """Reads and checks a file; a process reads a file once and shares it.
+
+        Raises:
+            WorkloadError: The file cannot be read, is empty or malformed, or its time runs
+                backwards; the message names file and line.
+        """
+        return read_recording(cls.rows, path)
+
+    @property
+    def mean_prompt_tokens(self) -> float:
+        """Mean prompt length in the window, in tokens."""
+        return float(_scaled(self._window.prompt_tokens, self.prompt_scale).mean())
+
+    @property
+    def mean_output_tokens(self) -> float:
+        """Mean output length in the window, in tokens."""
+        return float(_scaled(self._window.output_tokens, self.output_scale).mean())
+
+    @property
+    def own_rate_per_s(self) -> float:
+        """Requests of the window over its duration, in requests per second."""
+        return len(self._window.time_s) / self._duration_s
+
+    def stream(self, rng: np.random.Generator, rate_per_s: float) -> TraceStream:
+        """Starts the replay of one episode; see the base class.
+
+        Without ``random_start`` nothing is random.
+        """
+        return TraceStream(
+            self._window,
+            period_s=self._duration_s,
+            time_factor=self.own_rate_per_s / rate_per_s,
+            offset_s=rng.uniform(0.0, self._duration_s) if self.random_start else 0.0,
+            repeat=self.repeat,
+            scales=(self.prompt_scale, self.output_scale),
+        )
+
+    @cached_property
+    def file(self) -> Path:
+        """The file that is replayed: ``path``, or where the public file lies.
+
+        Raises:
+            WorkloadError: No path is given, and the public file is not there.
+        """
+        if self.path is not None:
+            return Path(self.path)
+        if self.public_file is None:
+            raise ConfigurationError("workload.path: no file given")
+        return self.public_file.find()
+
+    @cached_property
+    def _window(self) -> Recording:
+        """The requests of the window, with times counted from its beginning."""
+        times, prompts, outputs = self.read(self.file)
+        if self.spread_ties:
+            times = spread(times)
+        end_s = float("inf") if self.end_s is None else self.end_s
+        first, last = np.searchsorted(times, (self.start_s, end_s))
+        if first == last:
+            raise WorkloadError(
+                f"{self.file}: no request between workload.start_s={self.start_s} and "
+                f"workload.end_s={self.end_s}; the trace lasts {times[-1]:.0f} s"
+            )
+        part = slice(first, last)
+        return Recording(times[part] - self.start_s, prompts[part], outputs[part])
+
+    @cached_property
+    def _duration_s(self) -> float:
+        if self.end_s is not None:
+            return self.end_s - self.start_s
+        times = self._window.time_s
+        if times[-1] == times[0]:
+            raise WorkloadError(
+                f"{self.file}: all requests of the window arrive at one instant, so it has no "
+                "rate; set workload.end_s"
+            )
+        return float(times[-1] + (times[-1] - times[0]) / (len(times) - 1))
+
+
+def _scaled(tokens: NDArray[np.int64], scale: float) -> NDArray[np.int64]:
+    if scale == 1.0:
+        return tokens
+    scaled: NDArray[np.int64] = np.maximum(np.rint(tokens * scale), 1.0).astype(np.int64)
+    return scaled
