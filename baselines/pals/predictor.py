@@ -6,6 +6,7 @@ import hashlib
 import json
 import zipfile
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -183,10 +184,16 @@ def predictor_for(profile: Profile, config: ForestConfig) -> Predictor:
     name = hashlib.sha256(facts.encode()).hexdigest()[:32]
     path = cache_dir() / "forests" / f"{name}.skops"
     if path.is_file():
-        return Predictor.load(path)
+        return _loaded(path, path.stat().st_mtime_ns)
     predictor = Predictor.fit(profile, config)
     predictor.save(path)
     return predictor
+
+
+@lru_cache(maxsize=8)
+def _loaded(path: Path, modified_ns: int) -> Predictor:
+    """Loads a file once per process, as long as it does not change."""
+    return Predictor.load(path)
 
 
 def _inputs(rows: tuple[ProfileRow, ...]) -> FloatArray:

@@ -1,0 +1,176 @@
+"""The forests: what they learn, what they report, and how they are kept."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skops.io
+
+from baselines.pals import predictor as module
+from baselines.pals.predictor import INPUTS, TARGETS, ForestConfig, Predictor, predictor_for
+from baselines.pals.profile import Profile
+from envs.actions.base import KnobLattice
+from envs.context import ControlContext
+from envs.errors import ConfigurationError, PalsError
+
+SMALL = ForestConfig(trees=10)
+
+
+@pytest.fixture(scope="module")
+def fitted(profile: Profile) -> Predictor:
+    return Predictor.fit(profile, ForestConfig(trees=40))
+
+
+@pytest.fixture
+def lattice(make_context: Callable[..., ControlContext]) -> KnobLattice:
+    return make_context().lattice
+
+
+def at(profile: Profile, name: str, tensor_parallel: int) -> np.ndarray:
+    rows = [row for row in profile.rows if row.tensor_parallel == tensor_parallel]
+    return np.array([getattr(row, name) for row in rows]).reshape(6, 6)
+
+
+def test_predictions_are_near_the_profile(
+    fitted: Predictor, profile: Profile, lattice: KnobLattice
+) -> None:
+    table = fitted.tabulate(lattice, profile)
+    for name, predicted in zip(TARGETS, table, strict=True):
+        assert predicted.shape == (6, 6)
+        error = np.abs(predicted / at(profile, name, 4) - 1)
+        assert np.median(error) < 0.1, name
+
+
+def test_parallelism_selects_the_prediction(
+    fitted: Predictor, profile: Profile, lattice: KnobLattice
+) -> None:
+    other = replace(profile, tensor_parallel=2)
+    large = fitted.tabulate(lattice, profile).throughput_tok_s
+    small = fitted.tabulate(lattice, other).throughput_tok_s
+    assert np.median(large / small) == pytest.approx(2.0, rel=0.25)
+
+
+def test_the_order_of_caps_and_batches_is_kept(
+    fitted: Predictor, profile: Profile, lattice: KnobLattice
+) -> None:
+    table = fitted.tabulate(lattice, profile)
+    assert np.all(np.diff(table.throughput_tok_s, axis=1) > 0)
+    assert np.all(np.diff(table.throughput_tok_s[:, -1]) > 0)
+    assert np.all(np.diff(table.power_w[:, -1]) > 0)
+
+
+def test_errors_are_those_of_rows_held_out(fitted: Predictor, profile: Profile) -> None:
+    report = fitted.report
+    assert report.rows == 72
+    assert set(report.mape) == set(TARGETS)
+    for name in ("throughput_tok_s", "power_w"):
+        inputs = module._inputs(profile.rows)
+        values = np.array([getattr(row, name) for row in profile.rows])
+        in_sample = np.abs(fitted.forests[name].predict(inputs) / values - 1).mean()
+        assert in_sample < report.mape[name] < 0.5
+
+
+def test_a_shuffled_profile_cannot_be_predicted(profile: Profile) -> None:
+    rng = np.random.default_rng(0)
+    throughput = rng.permutation([row.throughput_tok_s for row in profile.rows])
+    rows = tuple(
+        row._replace(throughput_tok_s=float(value))
+        for row, value in zip(profile.rows, throughput, strict=True)
+    )
+    honest = Predictor.fit(profile, SMALL).report.mape
+    chance = Predictor.fit(replace(profile, rows=rows), SMALL).report.mape
+    assert chance["throughput_tok_s"] > 3 * honest["throughput_tok_s"]
+    assert chance["power_w"] == honest["power_w"]
+
+
+def test_importances_are_shares_and_single_out_what_matters(fitted: Predictor) -> None:
+    for shares in fitted.report.importance.values():
+        assert list(shares) == list(INPUTS)
+        assert sum(shares.values()) == pytest.approx(1.0)
+        assert shares["expert_parallel"] == shares["data_parallel"] == 0.0
+    efficiency = fitted.report.importance["tokens_per_joule"]
+    assert max(efficiency, key=efficiency.__getitem__) == "max_num_seqs"
+
+
+def test_fitting_twice_gives_the_same(profile: Profile, lattice: KnobLattice) -> None:
+    one, other = Predictor.fit(profile, SMALL), Predictor.fit(profile, SMALL)
+    assert one.report == other.report
+    np.testing.assert_array_equal(one.tabulate(lattice, profile), other.tabulate(lattice, profile))
+    third = Predictor.fit(profile, replace(SMALL, random_state=1))
+    assert third.report != one.report
+
+
+def test_stored_forests_come_back_the_same(
+    profile: Profile, lattice: KnobLattice, tmp_path: Path
+) -> None:
+    fitted = Predictor.fit(profile, SMALL)
+    path = tmp_path / "deep" / "forests.skops"
+    fitted.save(path)
+    loaded = Predictor.load(path)
+    assert loaded.report == fitted.report
+    np.testing.assert_array_equal(
+        loaded.tabulate(lattice, profile), fitted.tabulate(lattice, profile)
+    )
+    with zipfile.ZipFile(path) as archive:
+        assert not [name for name in archive.namelist() if name.endswith((".pkl", ".pickle"))]
+
+
+class Foreign:
+    """A type that no forest is made of."""
+
+    def __init__(self) -> None:
+        self.value = 1
+
+
+def test_foreign_types_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "forests.skops"
+    skops.io.dump({"forests": {"power_w": Foreign()}, "report": "{}"}, path)
+    with pytest.raises(PalsError, match=r"forests\.skops: refused, it holds .*Foreign"):
+        Predictor.load(path)
+
+
+def test_damaged_files_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "forests.skops"
+    path.write_bytes(b"no forest")
+    with pytest.raises(PalsError, match=r"forests\.skops: not a stored predictor"):
+        Predictor.load(path)
+
+
+def test_forests_are_fitted_once_per_profile_and_configuration(
+    profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PALS_CACHE", str(tmp_path))
+    fits: list[str] = []
+    real = Predictor.fit
+
+    def counting(asked: Profile, config: ForestConfig) -> Predictor:
+        fits.append(asked.key)
+        return real(asked, config)
+
+    monkeypatch.setattr(Predictor, "fit", counting)
+    first = predictor_for(profile, SMALL)
+    assert predictor_for(profile, SMALL).report == first.report
+    assert fits == [profile.key]
+    predictor_for(replace(profile, key="another"), SMALL)
+    predictor_for(profile, replace(SMALL, trees=11))
+    assert fits == [profile.key, "another", profile.key]
+    assert len(list((tmp_path / "forests").glob("*.skops"))) == 3
+
+
+@pytest.mark.parametrize(("values", "key"), [({"trees": 0}, "trees"), ({"folds": 1}, "folds")])
+def test_impossible_forests_name_their_key(values: dict[str, int], key: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"controller\.forest\.{key}"):
+        ForestConfig(**values)
+
+
+def test_profiles_that_cannot_be_fitted_are_named(profile: Profile) -> None:
+    with pytest.raises(ConfigurationError, match="folds"):
+        Predictor.fit(replace(profile, rows=profile.rows[:3]), SMALL)
+    broken = (profile.rows[0]._replace(power_w=0.0), *profile.rows[1:])
+    with pytest.raises(ConfigurationError, match="power_w"):
+        Predictor.fit(replace(profile, rows=broken), SMALL)
