@@ -97,6 +97,10 @@ class Workload(ABC):
         """Whether the arrival rate depends on what the server can do (only ``load`` is set)."""
         return self.rate is None and self.load is not None
 
+    def endless(self) -> Workload:
+        """Returns this workload with a stream that never ends, for measuring capacity."""
+        return self
+
     @abstractmethod
     def stream(self, rng: np.random.Generator, rate_per_s: float) -> RequestStream:
         """Starts the sequence of requests of one episode.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -145,6 +145,10 @@ class Trace(Workload):
     def own_rate_per_s(self) -> float:
         """Requests of the window over its duration, in requests per second."""
         return len(self._window.time_s) / self._duration_s
+
+    def endless(self) -> Trace:
+        """Returns this workload with its window repeated for ever."""
+        return replace(self, repeat=True)
 
     def stream(self, rng: np.random.Generator, rate_per_s: float) -> TraceStream:
         """Starts the replay of one episode; see the base class.

@@ -1,5 +1,7 @@
 import itertools
+import time
 import tracemalloc
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -127,17 +129,20 @@ def test_memory_stays_flat_over_a_day(name: str, workloads: dict[str, Workload])
 
 
 @pytest.mark.long
-def test_poisson_requests_cost_less_than_60_ns() -> None:
-    import time
-
+def test_a_poisson_request_costs_little_more_than_its_random_numbers() -> None:
+    rng = np.random.default_rng(0)
     stream = start(build("workload", "poisson_gsm8k"))
-    stream.take(BLOCK)
-    best_s = min(_timed(stream, time.perf_counter) for _ in range(20))
-    assert best_s / (50 * BLOCK) < 60e-9
+    # Beside each other, so that a busy machine slows both: 24 ns and 7 ns when it is idle.
+    pairs = [
+        (_seconds(lambda: stream.take(BLOCK)), _seconds(lambda: rng.standard_exponential(BLOCK)))
+        for _ in range(30)
+    ]
+    stream_s, draws_s = (min(times) for times in zip(*pairs, strict=True))
+    assert stream_s < 6.0 * draws_s
 
 
-def _timed(stream: RequestStream, clock) -> float:  # type: ignore[no-untyped-def]
-    begin: float = clock()
+def _seconds(call: Callable[[], object]) -> float:
+    begin = time.perf_counter()
     for _ in range(50):
-        stream.take(BLOCK)
-    return float(clock() - begin)
+        call()
+    return time.perf_counter() - begin

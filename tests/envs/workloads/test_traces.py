@@ -109,6 +109,14 @@ def test_chunks_of_any_size_replay_the_same(
         assert np.array_equal(np.concatenate(pieces), getattr(whole, name))
 
 
+def test_an_endless_trace_goes_on(trace_of: TraceOf) -> None:
+    trace = trace_of(ROWS, prompt_scale=2.0)
+    chunk = trace.endless().stream(np.random.default_rng(0), 1.0).take(1000)
+    assert len(chunk.prompt_tokens) == 1000
+    assert set(chunk.prompt_tokens) == {200, 400, 600, 800, 1000}
+    assert not trace.repeat
+
+
 def test_ties_are_spread_until_the_next_instant() -> None:
     times = np.array([0.0, 0.0, 0.0, 3.0, 6.0, 6.0])
     assert spread(times) == pytest.approx([0.0, 1.0, 2.0, 3.0, 6.0, 7.5])
