@@ -1,0 +1,98 @@
+"""Command-line applications: Hydra around a job, every error as one message."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from envs import catalog
+from envs.errors import PalsError
+from experiments import schemas
+
+Job = Callable[[DictConfig, Path], None]
+_FULL_ERROR = "HYDRA_FULL_ERROR"
+
+
+class JobFailed(Exception):
+    """A job failed in a process of its own and has said so already."""
+
+
+def describe(error: BaseException) -> str:
+    """Returns the one message that tells a user what went wrong."""
+    if isinstance(error, PalsError):
+        return str(error)
+    if isinstance(error, HydraException):
+        cause = error.__cause__
+        detail = f": {cause}" if isinstance(cause, OmegaConfBaseException) else ""
+        return f"{error}{detail}".replace("\n    object_type=dict", "")
+    if isinstance(error, OmegaConfBaseException | OSError):
+        return str(error)
+    return f"{type(error).__name__}: {error} (debug=on shows where)"
+
+
+def application(config_name: str) -> Callable[[Job], Callable[[], None]]:
+    """Turns a job into a command-line application that Hydra configures.
+
+    A job that fails prints one message (and a traceback with ``debug=on``) and the
+    application exits with 1; the other jobs of a multirun still run.
+
+    Args:
+        config_name: The application's file in ``conf``, without ``.yaml``.
+    """
+
+    def decorate(job: Job) -> Callable[[], None]:
+        home = os.getpid()
+        failed: list[Path] = []
+
+        def task(config: DictConfig) -> None:
+            directory = Path(HydraConfig.get().runtime.output_dir)
+            for package in config.allow_packages:
+                catalog.allow_package(package)
+            try:
+                job(config, directory)
+            except Exception as error:
+                if config.debug.traceback:
+                    traceback.print_exception(error)
+                print_error(describe(error))
+                if os.getpid() != home:
+                    raise JobFailed(directory) from error  # Hydra's launcher has to tell
+                failed.append(directory)
+
+        def main() -> None:
+            schemas.register()
+            wants_traceback = os.environ.get(_FULL_ERROR) == "1"
+            os.environ[_FULL_ERROR] = "1"  # Hydra hands errors on instead of printing them
+            start = hydra.main(
+                version_base="1.3", config_path=str(catalog.CONF_DIR), config_name=config_name
+            )
+            try:
+                start(task)()
+            except KeyboardInterrupt:
+                print_error("interrupted")
+                sys.exit(130)
+            except Exception as error:
+                if wants_traceback:
+                    raise
+                print_error(describe(error))
+                sys.exit(1)
+            if failed:
+                sys.exit(1)
+
+        return main
+
+    return decorate
+
+
+def print_error(message: str) -> None:
+    """Prints a message on standard error."""
+    sys.stderr.write(f"error: {message}\n")
+    sys.stderr.flush()

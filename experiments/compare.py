@@ -1,0 +1,45 @@
+"""Compares controllers: ``python -m experiments.compare controllers=[static,pals] seeds=5``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from envs import catalog
+from envs.cache import atomic_write_text
+from experiments.application import application
+from experiments.comparison import aggregate, figures, plan, run_all
+from experiments.comparison_picture import draw_comparison
+from experiments.executors import Executor
+from experiments.provenance import provenance
+from experiments.report import Progress, print_comparison
+from experiments.settings import check_times
+from experiments.summary import write_json
+
+
+@application("compare")
+def main(config: DictConfig, directory: Path) -> None:
+    """Runs all, writes ``comparison.csv``, ``.json`` and ``.png``, and prints a table."""
+    import pandas
+
+    check_times(config)
+    app = HydraConfig.get()
+    search_path = [text for text in app.overrides.hydra if text.startswith("hydra.searchpath")]
+    runs = plan(config, directory, str(app.job.config_name), [*app.overrides.task, *search_path])
+    executor: Executor = catalog.build("executor", config.executor)
+    with Progress() as progress:
+        summaries = run_all(
+            runs, executor, lambda done, total: progress.update("runs", done, total)
+        )
+    rows = figures(summaries)
+    result = aggregate(rows)
+    atomic_write_text(directory / "comparison.csv", pandas.DataFrame(rows).to_csv(index=False))
+    draw_comparison(result, directory / "comparison.png")
+    write_json(directory / "comparison.json", {**result, "provenance": provenance(config)})
+    print_comparison(result, directory)
+
+
+if __name__ == "__main__":
+    main()

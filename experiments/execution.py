@@ -1,0 +1,127 @@
+"""One run from its configuration to its files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from baselines.base import Controller
+from envs import catalog
+from envs.cache import atomic_write_text
+from envs.errors import ConfigurationError
+from experiments.environments import make_env
+from experiments.episode import run_episode
+from experiments.fingerprint import plain
+from experiments.judging import add_reference
+from experiments.preparation import RunPreparation
+from experiments.provenance import provenance
+from experiments.recording import Row
+from experiments.reference import reference_tokens
+from experiments.settings import check_times
+from experiments.summary import Summary, summarise, write_json
+from experiments.tracking import RunFacts, Tracker
+
+OnProgress = Callable[[str, int, int], None]
+SUMMARY_FILE = "summary.json"
+_NOT_SAVED = ("_target_", "controllers", "executor", "experiment", "seeds")
+
+
+def execute(
+    config: DictConfig,
+    directory: Path,
+    controller_name: str,
+    on_progress: OnProgress | None = None,
+) -> Summary:
+    """Runs one controller on one environment and writes the run's files.
+
+    ``config.yaml``, ``intervals.parquet``, ``run.png`` and, last of all, ``summary.json``:
+    where that is, the run is complete. Each file appears whole, and none before the episode
+    is over.
+
+    Args:
+        config: A composed configuration of a run.
+        directory: Where to write.
+        controller_name: Name of the controller's choice, for the summary.
+        on_progress: Called with what is being done, how much is done and how much there is.
+
+    Returns:
+        The summary.
+
+    Raises:
+        PalsError: The configuration is wrong, or the world failed.
+    """
+    tell = on_progress or (lambda what, done, total: None)
+    for package in config.allow_packages:
+        catalog.allow_package(package)
+    check_times(config)
+    tracker: Tracker = catalog.build("tracker", config.tracker)
+    controller: Controller = catalog.build("controller", config.controller)
+    facts = RunFacts(f"{controller_name}-{config.seed}", directory, plain(config))
+    env = make_env(config)
+    try:
+        reference = reference_tokens(config)
+        controller.bind(env.context)
+        controller.prepare(RunPreparation(config, reference, tell))
+        intervals = max(1, round(config.duration / config.interval))
+        with tracker.follow(facts) as tracked:
+
+            def on_interval(number: int, row: Row) -> None:
+                tracked.interval(number, row)
+                tell(controller_name, number + 1, intervals)
+
+            episode = run_episode(
+                env,
+                controller,
+                seed=config.seed,
+                duration_s=config.duration,
+                on_interval=on_interval,
+            )
+            if reference is not None:
+                add_reference(episode.table, reference, env.context.qos, config.interval)
+            summary = {
+                "controller": controller_name,
+                "seed": int(config.seed),
+                **summarise(episode, env.context),
+                "provenance": provenance(config),
+            }
+            from experiments.run_picture import draw_run
+
+            (directory / SUMMARY_FILE).unlink(missing_ok=True)
+            episode.table.write_parquet(directory / "intervals.parquet")
+            draw_run(episode.table, env.context, directory / "run.png", controller_name)
+            atomic_write_text(directory / "config.yaml", saved_config(config))
+            tracked.finished(summary, directory / "run.png")
+            write_json(directory / SUMMARY_FILE, summary)
+    finally:
+        env.close()
+    return summary
+
+
+def saved_config(config: DictConfig) -> str:
+    """Returns a run's configuration as YAML, resolved, without what is only a comparison's."""
+    kept = {key: value for key, value in plain(config).items() if key not in _NOT_SAVED}
+    return str(OmegaConf.to_yaml(OmegaConf.create(kept)))
+
+
+def finished_summary(config: DictConfig, directory: Path) -> Summary | None:
+    """Returns the summary in a folder if it is that of this very configuration and code.
+
+    Raises:
+        ConfigurationError: The file is damaged.
+    """
+    import json
+
+    file = directory / SUMMARY_FILE
+    if not file.is_file():
+        return None
+    try:
+        summary: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        made_by = summary["provenance"]
+    except (ValueError, KeyError) as error:
+        raise ConfigurationError(f"{file}: damaged ({error}); delete it") from error
+    now = provenance(config)
+    same = ("version", "configuration_hash", "calibration_hash", "code_hash")
+    return summary if all(made_by.get(key) == now[key] for key in same) else None

@@ -1,0 +1,24 @@
+"""Profiles a server at every cap, batch limit and size: ``python -m experiments.profile``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from experiments.application import application
+from experiments.profiles import cached_file, make_profile, write_profile
+from experiments.report import Progress, print_profile
+
+
+@application("profile")
+def main(config: DictConfig, directory: Path) -> None:
+    """Sweeps the server, caches the profile and writes it into the folder."""
+    with Progress() as progress:
+        profile = make_profile(config, lambda done, total: progress.update("profile", done, total))
+    write_profile(profile, directory)
+    print_profile(profile, directory, cached_file(config))
+
+
+if __name__ == "__main__":
+    main()
