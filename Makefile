@@ -1,0 +1,51 @@
+# make run          one PALS run on the simulator        make test       tests (minutes)
+# make compare      PALS against its rivals              make test-long  the slow tests
+# make lint         ruff and mypy                        make test-live  against a real vLLM server
+# make pictures     the pictures in docs/images
+# Each creates .venv first if it is not there.  ARGS="seed=3 duration=60" reaches the command.
+
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+ARGS ?=
+
+.PHONY: run compare pictures test test-long test-live lint format venv clean
+
+run: venv
+	$(BIN)/python -m experiments.run controller=pals $(ARGS)
+
+compare: venv
+	$(BIN)/python -m experiments.compare $(ARGS)
+
+pictures: venv
+	$(BIN)/python -m experiments.pictures $(ARGS)
+
+test: venv
+	$(BIN)/python -m pytest -q $(ARGS)
+
+test-long: venv
+	$(BIN)/python -m pytest -q -m "long and not live" $(ARGS)
+
+test-live:
+	.ci/test-live $(ARGS)
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: venv
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+venv: $(STAMP)
+
+# The stamp depends on nothing: an environment that is there is left as it is. To renew it,
+# `make clean` first.
+$(STAMP):
+	@.ci/make-venv $(VENV)
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info
