@@ -55,9 +55,13 @@ class PowerDevice(ABC):
 
     Attributes:
         power_source: ``envs.telemetry.MEASURED`` or ``MODELLED``.
+        follows_process: Whether the device is the server's process and changes with it.
+        opens_to_restore: Whether :meth:`restore` needs :meth:`open` in another process.
     """
 
     power_source: str
+    opens_to_restore = True
+    follows_process = False
 
     @abstractmethod
     def open(self, server_pid: int | None) -> None:

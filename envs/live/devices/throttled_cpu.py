@@ -7,6 +7,7 @@ is read from it; elsewhere it is modelled, and telemetry says so.
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from envs.live.devices.processes import CpuTime, workers_of
 from envs.live.devices.quota import CgroupV1, CgroupV2, Quota
 from envs.live.devices.rapl import Rapl
 from envs.live.errors import (
+    DeviceLostError,
     DeviceNotFoundError,
     DeviceNotSupportedError,
     DevicePermissionError,
@@ -58,6 +60,9 @@ class ThrottledCpu(PowerDevice):
     mechanism: str = "auto"
     use_rapl: bool = True
 
+    opens_to_restore = False
+    follows_process = True
+
     def __post_init__(self) -> None:
         """Checks the values.
 
@@ -84,7 +89,8 @@ class ThrottledCpu(PowerDevice):
         self._energy_j = 0.0
         self._cpu_s = 0.0
         self._rapl_j = 0.0
-        self._time_s = 0.0
+        self._time_s: float | None = None
+        self._lock = threading.Lock()
         self._window: list[tuple[float, float]] = []
 
     @override
@@ -101,7 +107,10 @@ class ThrottledCpu(PowerDevice):
         self._cap_w = self.max_w
         self._cpu_s = self._cpu.seconds()
         self._rapl_j = 0.0
-        self._time_s = time.monotonic()
+        now = time.monotonic()
+        if self._time_s is not None:  # between two workers the machine idled
+            self._energy_j += self.idle_w * (now - self._time_s)
+        self._time_s = now
         self._window = [(self._time_s, self._energy_j)]
 
     @property
@@ -122,7 +131,13 @@ class ThrottledCpu(PowerDevice):
 
     @override
     def read(self) -> Reading:
-        now = time.monotonic()
+        with self._lock:
+            try:
+                return self._read(time.monotonic())
+            except OSError as error:
+                raise DeviceLostError(f"the worker's control group is gone ({error})") from error
+
+    def _read(self, now: float) -> Reading:
         self._count(now)
         while len(self._window) > 1 and now - self._window[1][0] >= SHORTEST_WINDOW_S:
             self._window.pop(0)
@@ -143,6 +158,7 @@ class ThrottledCpu(PowerDevice):
     def _count(self, now: float) -> None:
         """Adds up the energy since the last look."""
         assert self._cpu is not None
+        assert self._time_s is not None
         cpu_s = self._cpu.seconds()
         if self._rapl is not None:
             rapl_j = self._rapl.energy_j()
@@ -164,8 +180,12 @@ class ThrottledCpu(PowerDevice):
         share = (watts - self.idle_w) / (self.max_w - self.idle_w)
         if self._quota is None:
             raise DevicePermissionError("device: take_control() comes before set_power_cap()")
-        self._quota.set(None if share >= 1.0 else share * self.cores)
-        self._cap_w = watts
+        with self._lock:
+            try:
+                self._quota.set(None if share >= 1.0 else share * self.cores)
+            except OSError as error:
+                raise DeviceLostError(f"the worker's control group is gone ({error})") from error
+            self._cap_w = watts
 
     def _attach(self) -> Quota:
         choices: list[Quota] = [
@@ -197,9 +217,10 @@ class ThrottledCpu(PowerDevice):
 
     @override
     def restore(self, found: dict[str, Any]) -> None:
-        quota = self._quota or _quota_named(found)
-        quota.release(found)
-        self._quota = None
+        with self._lock:
+            quota = self._quota or _quota_named(found)
+            quota.release(found)
+            self._quota = None
         self._cap_w = self.max_w
 
     @override

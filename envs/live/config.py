@@ -1,0 +1,140 @@
+"""Configuration of a live server (``server=vllm``)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from envs.errors import ConfigurationError
+from envs.live.process import Launch
+
+ON_FAILURE = ("fail", "restart")
+BATCH_LIMIT = ("drain", "preempt", "off")
+
+
+@dataclass(kw_only=True)
+class VllmServerConfig:
+    """A vLLM server to attach to (``url``) or to start (``launch.model``).
+
+    Attributes:
+        url: Address of a running server, such as ``http://127.0.0.1:8000``.
+        launch: How to start one, when ``url`` is not given.
+        model: Name of the model at the server; ``None`` asks the server.
+        api_key_env: Environment variable with the server's API key; its value is never
+            recorded.
+        server_pid: Process of a running server's API server, for ``device=throttled_cpu``.
+        device: What sets caps and reads power.
+        dry_run: Decide and log, but set nothing.
+        batch_limit: How a lowered batch limit takes hold: ``drain`` lets running requests
+            finish, ``preempt`` sends the newest back to the queue, ``off`` leaves the limit
+            alone (a server without the plug-in).
+        max_num_seqs: Highest batch limit; a launched server is started with it.
+        tensor_parallel: GPUs that share each layer; a launched server is started with it.
+        expert_parallel: Ranks that hold whole experts; 1 splits every expert.
+        data_parallel: Replicas, each with its own batch.
+        cap_floor_w: No cap below this is ever set; ``None`` takes the device's lowest.
+        power_caps_w: Caps that controllers choose from; ``None`` takes those of the GPU type
+            within the device's limits, or six even steps.
+        capacity_tok_s: Output tokens per second of the Baseline strategy at saturation.
+        rated_power_w: Power of all GPUs in that state; ``None``: all at their highest cap.
+        profile_path: ``profile.json`` to take both from when they are not given; the
+            configuration files take what ``profile.path`` names.
+        system_alpha: Node power per watt of GPU power (arXiv:2605.21427 §3.1).
+        system_beta_w: Node power without GPUs, in watts.
+        on_failure: ``fail`` ends the run with an error; ``restart`` starts a server of ours
+            again and waits for anybody else's, and records it.
+        recovery_timeout_s: Longest time to wait for a server to come back.
+        call_timeout_s: Longest time for one short call (metrics, batch limit).
+        metrics_attempts: Readings of the metrics that may fail in a row before the server
+            counts as failed.
+        stall_timeout_s: Requests in flight this long without any token of any request mean
+            that the engine hangs.
+        refused_limit: Requests refused in one interval before the server counts as failed.
+        max_client_lag_s: Longest delay of our own sending before the load counts as not kept.
+        max_in_flight: Our requests that may be open at once.
+        first_token_id: Prompts are drawn from token ids from here ...
+        last_token_id: ... to here.
+        sample_period_s: Time between two readings of the device.
+        drain_timeout_s: Longest time that reset waits for a launched server to be empty.
+    """
+
+    factory: ClassVar[str] = "envs.live.factory.make_live"
+
+    url: str | None = None
+    launch: Launch = field(default_factory=Launch)
+    model: str | None = None
+    api_key_env: str | None = "VLLM_API_KEY"
+    server_pid: int | None = None
+    device: Any = None
+    dry_run: bool = False
+    batch_limit: str = "drain"
+    max_num_seqs: int = 64
+    tensor_parallel: int = 1
+    expert_parallel: int = 1
+    data_parallel: int = 1
+    cap_floor_w: float | None = None
+    power_caps_w: list[float] | None = None
+    capacity_tok_s: float | None = None
+    rated_power_w: float | None = None
+    profile_path: str | None = None
+    system_alpha: float = 1.05
+    system_beta_w: float = 345.0
+    on_failure: str = "fail"
+    recovery_timeout_s: float = 600.0
+    call_timeout_s: float = 2.0
+    metrics_attempts: int = 3
+    stall_timeout_s: float = 30.0
+    refused_limit: int = 5
+    max_client_lag_s: float = 2.0
+    max_in_flight: int = 1024
+    first_token_id: int = 10
+    last_token_id: int = 999
+    sample_period_s: float = 0.05
+    drain_timeout_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            ConfigurationError: A value is out of range or two contradict each other.
+        """
+        if self.url and self.launch.model:
+            raise ConfigurationError(
+                "server.url, server.launch.model: attach to a server or launch one, not both"
+            )
+        for key, allowed in (("on_failure", ON_FAILURE), ("batch_limit", BATCH_LIMIT)):
+            if getattr(self, key) not in allowed:
+                raise ConfigurationError(
+                    f"server.{key}: {getattr(self, key)!r} is none of {', '.join(allowed)}"
+                )
+        for key in (
+            "max_num_seqs", "tensor_parallel", "expert_parallel", "data_parallel",
+            "metrics_attempts", "refused_limit", "max_in_flight",
+        ):  # fmt: skip
+            if getattr(self, key) < 1:
+                raise ConfigurationError(f"server.{key}: must be >= 1, got {getattr(self, key)}")
+        for key in (
+            "recovery_timeout_s", "call_timeout_s", "stall_timeout_s", "max_client_lag_s",
+            "sample_period_s", "drain_timeout_s", "capacity_tok_s", "rated_power_w",
+        ):  # fmt: skip
+            value = getattr(self, key)
+            if value is not None and value <= 0:
+                raise ConfigurationError(f"server.{key}: must be positive, got {value}")
+        if not 0 <= self.first_token_id <= self.last_token_id:
+            raise ConfigurationError("server.first_token_id: must be 0 to server.last_token_id")
+        if self.power_caps_w is not None and not self.power_caps_w:
+            raise ConfigurationError("server.power_caps_w: name at least one cap, or null")
+
+    @property
+    def vllm_arguments(self) -> list[str]:
+        """Arguments of vLLM that follow from this configuration."""
+        arguments = [
+            "--max-num-seqs", str(self.max_num_seqs),
+            "--tensor-parallel-size", str(self.tensor_parallel),
+            "--data-parallel-size", str(self.data_parallel),
+        ]  # fmt: skip
+        if self.expert_parallel > 1:
+            arguments.append("--enable-expert-parallel")
+        if self.model is not None:
+            arguments += ["--served-model-name", self.model]
+        return arguments

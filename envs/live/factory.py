@@ -1,0 +1,107 @@
+"""Builds the environment around a live server: what ``pals/VLLM-v0`` is made of."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs import catalog
+from envs.errors import ConfigurationError
+from envs.factory import ACTION, OBJECTIVE, REWARD, WORKLOAD
+from envs.live.server import LiveServer
+from envs.serving import ServingEnv
+
+_CAPS = 6
+"""Caps to choose from where neither the server nor the GPU type names any (the paper's number)."""
+
+
+class LiveServingEnv(ServingEnv):
+    """The environment around a live server; spaces, rewards and ``info`` as in simulation."""
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """See :meth:`ServingEnv.reset`.
+
+        Raises:
+            ConfigurationError: The server's capacity is not known, so observations have no
+                scale.
+            PalsError: The server failed.
+        """
+        if math.isnan(self.system.capacity_tok_s):
+            raise ConfigurationError(
+                "server.capacity_tok_s: not known, and observations and targets are measured "
+                "by it. A run never profiles a live server by itself; do it with\n"
+                "    python -m experiments.profile server=...\n"
+                "and name the result with profile.path=/path/to/profile.json, or set "
+                "server.capacity_tok_s"
+            )
+        return super().reset(seed=seed, options=options)
+
+
+def make_live(
+    model: Any = None,
+    gpu: Any = None,
+    workload: Any = WORKLOAD,
+    objective: Any = OBJECTIVE,
+    action: Any = ACTION,
+    reward: Any = REWARD,
+    server: Any = "vllm",
+    interval: float = 0.5,
+    duration: float = 600.0,
+) -> ServingEnv:
+    """Builds an environment around a live vLLM server (``pals/VLLM-v0``).
+
+    Choices as in :func:`envs.factory.make_simulated`. The server is attached to, or started,
+    before this returns; ``close()`` puts everything back.
+
+    Args:
+        model: Not used; the server knows its model.
+        gpu: GPU type, for the caps to choose from when ``server.power_caps_w`` names none.
+        workload: Requests to send; ``external`` sends none.
+        objective: Targets, budgets and latency SLOs.
+        action: Action encoding.
+        reward: Reward terms and weights.
+        server: A :class:`~envs.live.config.VllmServerConfig`.
+        interval: Control interval in seconds.
+        duration: Time in seconds over which the objective's signals are laid out.
+
+    Raises:
+        PalsError: The configuration is wrong, or server or device are not to be had.
+    """
+    parts = {
+        "objective": catalog.build("objective", objective),
+        "encoding": catalog.build("action", action),
+        "reward": catalog.build("reward", reward),
+    }
+    config = catalog.build("server", server)
+    system = LiveServer(config, catalog.build("workload", workload))
+    try:
+        return LiveServingEnv(
+            system,
+            **parts,
+            interval_s=interval,
+            horizon_s=duration,
+            power_caps_w=_caps(system, config.power_caps_w, gpu),
+        )
+    except BaseException:
+        system.close()
+        raise
+
+
+def _caps(system: LiveServer, named: list[float] | None, gpu: Any) -> list[float]:
+    """Returns the caps that controllers choose from, ascending."""
+    low, high = system.knob_limits.power_cap_min_w, system.knob_limits.power_cap_max_w
+    if named is not None:
+        outside = [cap for cap in named if not low <= cap <= high]
+        if outside:
+            raise ConfigurationError(
+                f"server.power_caps_w: {outside[0]:g} W is outside {low:g}..{high:g} W"
+            )
+        return sorted(named)
+    known = [] if gpu is None else catalog.build("gpu", gpu).power_caps_w
+    usable = sorted(cap for cap in known if low <= cap <= high)
+    return usable or np.linspace(low, high, _CAPS).tolist()

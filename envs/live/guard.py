@@ -1,0 +1,200 @@
+"""A small process that puts everything back when its controller is gone.
+
+The controller may end in ways it cannot handle (SIGKILL, out of memory). The guard is started
+before the first knob is touched, in a session of its own, and waits at the other end of a
+pipe: when the pipe closes without a farewell, it restores. It also holds the locks, so that
+nobody else takes the device before that is done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from envs.errors import DeviceError, PalsError, ServerError
+from envs.live.errors import ActuationError
+
+ROOT = Path(__file__).resolve().parents[2]
+START_TIMEOUT_S = 30.0
+POLL_S = 0.2
+FAREWELL = "released"
+Plan = dict[str, Any]
+"""What to restore: ``device`` (class, configuration, settings found), ``batch_limit`` (address,
+headers, body) and ``server`` (a process of ours to end)."""
+
+
+class Guard:
+    """The controller's side of the guard.
+
+    Args:
+        plan: What to restore.
+        locks: File descriptors of the locks, which the guard holds too.
+
+    Raises:
+        ActuationError: The guard did not start; then nothing may be actuated.
+    """
+
+    def __init__(self, plan: Plan, locks: list[int]) -> None:
+        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "envs.live.guard"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            pass_fds=locks,
+            env=os.environ | {"PYTHONPATH": path},
+        )
+        self.update(plan)
+        assert self._process.stdout is not None
+        ready, _, _ = select.select([self._process.stdout], [], [], START_TIMEOUT_S)
+        answer = self._process.stdout.readline().strip() if ready else "no answer"
+        if answer != "ready":
+            self._process.kill()
+            self._process.wait()
+            raise ActuationError(f"the guard process did not start ({answer}); nothing was changed")
+
+    @property
+    def pid(self) -> int:
+        """The guard's process."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether the guard still watches."""
+        return self._process.poll() is None
+
+    def update(self, plan: Plan) -> None:
+        """Replaces the plan."""
+        self._send(json.dumps(plan))
+
+    def release(self) -> None:
+        """Tells the guard that everything was put back, and ends it."""
+        self._send(FAREWELL)
+        self._finish()
+
+    def restore(self) -> None:
+        """Lets the guard put everything back, and ends it."""
+        self._finish()
+
+    def _send(self, line: str) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(line + "\n")
+            self._process.stdin.flush()
+
+    def _finish(self) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(60.0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+
+
+def restore(plan: Plan, device: Any = None) -> list[str]:
+    """Puts back what a plan names, as much of it as possible.
+
+    Args:
+        plan: What to restore.
+        device: An open device; ``None`` opens one as the plan says.
+
+    Returns:
+        What went wrong, one message each.
+    """
+    problems = []
+    if plan.get("device"):
+        try:
+            device = device or open_device(plan["device"])
+            device.restore(plan["device"]["found"])
+        except (DeviceError, OSError) as error:
+            problems.append(str(error))
+    # A server that ends needs no limit, and one of ours is ended here.
+    if plan.get("server"):
+        from envs.live.process import end_process
+
+        end_process(plan["server"]["pid"], plan["server"]["start_ticks"])
+    elif plan.get("batch_limit"):
+        from envs.live.batch_limit import BatchLimit
+        from envs.live.http_client import HttpClient
+
+        limit = plan["batch_limit"]
+        try:
+            BatchLimit(HttpClient(limit["url"], limit["headers"], 2.0)).set(**limit["body"])
+        except ServerError as error:
+            problems.append(str(error))
+    return problems
+
+
+def open_device(spec: dict[str, Any]) -> Any:
+    """Builds and opens the device that a plan describes."""
+    from envs import catalog
+
+    catalog.allow_package(spec["class"].partition(".")[0])
+    device = catalog.locate(spec["class"])(**spec["config"])
+    if device.opens_to_restore:
+        device.open(None)
+    return device
+
+
+def main() -> int:
+    """Waits for the controller to say farewell or to end."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    lines = _lines()
+    plan: Plan = json.loads(next(lines))
+    device = None
+    try:
+        if plan.get("device"):
+            device = open_device(plan["device"])
+    except PalsError as error:
+        sys.stdout.write(f"{error}\n")
+        sys.stdout.flush()
+        return 1
+
+    def put_back(*_: Any) -> None:
+        for problem in restore(plan, device):
+            sys.stderr.write(f"guard: could not restore: {problem}\n")
+        sys.stderr.flush()
+
+    # The machine goes down: put back now, and again if the controller goes on until its end.
+    signal.signal(signal.SIGTERM, put_back)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    for line in lines:
+        if line == FAREWELL:
+            return 0
+        plan = json.loads(line)
+    put_back()
+    return 0
+
+
+def _lines() -> Iterator[str]:
+    """Yields the controller's lines until it ends.
+
+    The pipe's end tells; the parent's number too, should a forked child hold the pipe open.
+    """
+    parent, received = os.getppid(), b""
+    while True:
+        *lines, received = received.split(b"\n")
+        yield from (line.decode() for line in lines)
+        if select.select([0], [], [], POLL_S)[0]:
+            data = os.read(0, 65536)
+            if not data:
+                return
+            received += data
+        elif os.getppid() != parent:
+            return
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,229 @@
+"""Everything that is open while a live server is controlled, opened and closed as one."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from envs.errors import ConfigurationError, DeviceError, ServerError
+from envs.knobs import KnobLimits, Knobs
+from envs.live import metrics
+from envs.live.actuator import Actuator
+from envs.live.batch_limit import BatchLimit
+from envs.live.config import VllmServerConfig
+from envs.live.custody import Custody
+from envs.live.devices.base import PowerDevice
+from envs.live.errors import DeviceLostError, ServerDiedError
+from envs.live.host import Host
+from envs.live.load_generator import LoadGenerator, Target
+from envs.live.metrics import Snapshot
+from envs.live.sampler import IntervalPower, PowerSampler
+
+_LOG = logging.getLogger(__name__)
+
+
+class Session:
+    """Server, device, custody of what was found, and the threads that act and look.
+
+    Attributes:
+        host: The server.
+        device: The power device.
+        limits: The range of each knob.
+        max_num_seqs: Batch limit in force, as the server last told.
+        facts: What is known of server and device.
+
+    Args:
+        config: What to open.
+
+    Raises:
+        PalsError: Something is not there or may not be controlled; all is put back then.
+    """
+
+    def __init__(self, config: VllmServerConfig) -> None:
+        if not isinstance(config.device, PowerDevice):
+            raise ConfigurationError(
+                "server.device: choose one, device@server.device=nvml or throttled_cpu"
+            )
+        self._config = config
+        self.device: PowerDevice = config.device
+        self.host = Host(config)
+        self._custody = Custody(self.host, self.device)
+        self._limit = BatchLimit(self.host.client)
+        self._sampler: PowerSampler | None = None
+        self._actuator: Actuator | None = None
+        self._generator: LoadGenerator | None = None
+        self._effect_pending = False
+        self._questions = ThreadPoolExecutor(1, thread_name_prefix="batch-limit")
+        self._question: Future[dict[str, Any]] | None = None
+        self._closed = False
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> None:
+        config = self._config
+        self.host.start()
+        self._custody.watch_process()
+        self.host.connect()
+        self.device.open(self.host.pid)
+        found = None if config.batch_limit == "off" else self._limit.read()
+        self.limits = self._knob_limits(found)
+        self.max_num_seqs = config.max_num_seqs if found is None else int(found["max_num_seqs"])
+        if not config.dry_run:
+            self._take_control(found)
+        self._sampler = PowerSampler(self.device, config.sample_period_s)
+        self._actuator = Actuator(self._set_cap, self.device.lock_clock, self._set_batch)
+        self._generator = LoadGenerator(
+            Target(
+                url=self.host.url,
+                model=self.host.model,
+                headers=self.host.client.headers,
+                token_ids=(config.first_token_id, config.last_token_id + 1),
+                max_in_flight=config.max_in_flight,
+                connect_timeout_s=config.stall_timeout_s,
+            )
+        )
+        self.facts: dict[str, Any] = self.host.describe() | {
+            "power_source": self.device.power_source,
+            "device": self.device.keys,
+            "dry_run": config.dry_run,
+            "batch_limit": config.batch_limit,
+            "scheduler": None if found is None else found["scheduler"],
+        }
+
+    def _knob_limits(self, found: dict[str, Any] | None) -> KnobLimits:
+        device, config = self.device.limits, self._config
+        floor = device.cap_min_w if config.cap_floor_w is None else config.cap_floor_w
+        if floor > device.cap_max_w:
+            raise ConfigurationError(
+                f"server.cap_floor_w: {floor:g} W is above the device's highest cap, "
+                f"{device.cap_max_w:g} W"
+            )
+        if found is not None and found["ceiling_num_seqs"] < config.max_num_seqs:
+            raise ConfigurationError(
+                f"server.max_num_seqs: {config.max_num_seqs} is more than the server was "
+                f"started with ({found['ceiling_num_seqs']})"
+            )
+        return KnobLimits(
+            power_cap_min_w=max(floor, device.cap_min_w),
+            power_cap_max_w=device.cap_max_w,
+            max_num_seqs=config.max_num_seqs,
+            sm_clock_min_mhz=device.clock_min_mhz,
+            sm_clock_max_mhz=device.clock_max_mhz,
+        )
+
+    def _take_control(self, found: dict[str, Any] | None) -> None:
+        self._custody.take_device(found)
+        if found is not None:
+            self._limit.set(mode=self._config.batch_limit)
+
+    @property
+    def generator(self) -> LoadGenerator:
+        """Sends our requests."""
+        assert self._generator is not None
+        return self._generator
+
+    @property
+    def actuator(self) -> Actuator:
+        """Sets the knobs."""
+        assert self._actuator is not None
+        return self._actuator
+
+    @property
+    def guard_restarts(self) -> int:
+        """How often the guard process had to be started again."""
+        self._custody.keep_guarded()
+        return self._custody.guard_restarts
+
+    def power(self) -> IntervalPower:
+        """Returns what the device did since the last call.
+
+        Raises:
+            ServerError: The device is the server's process, and that ended.
+            DeviceError: The device failed.
+        """
+        assert self._sampler is not None
+        try:
+            return self._sampler.collect()
+        except DeviceLostError as error:
+            if self.device.follows_process:
+                raise ServerDiedError(f"the server's worker is gone: {error}") from error
+            raise
+
+    def effects_s(self) -> dict[str, float]:
+        """Returns, once, how long a knob took from being set to being felt."""
+        assert self._sampler is not None
+        effects = {}
+        if (cap := self._sampler.take_effect_s()) is not None:
+            effects["power_cap_w"] = cap
+        if self._question is not None and self._question.done():
+            delay = self._question.result()["effect_delay_s"]
+            self._question = None
+            if delay is not None:
+                self._effect_pending = False
+                effects["max_num_seqs"] = float(delay)
+        if self._effect_pending and self._question is None:
+            # A busy engine answers between two steps; the interval does not wait for it.
+            self._question = self._questions.submit(self._limit.read)
+        return effects
+
+    def _set_cap(self, watts: float) -> None:
+        self.device.set_power_cap(watts)
+        if self._sampler is not None:
+            self._sampler.expect(watts)
+
+    def _set_batch(self, max_num_seqs: int) -> None:
+        if self._config.batch_limit != "off":
+            answer = self._limit.set(max_num_seqs=max_num_seqs)
+            self.max_num_seqs = int(answer["max_num_seqs"])
+            self._effect_pending = True
+
+    def recover(self, problem: ServerError, knobs: Knobs) -> Snapshot:
+        """Gets a failed server back: ours is started again, anybody else's is waited for.
+
+        Args:
+            problem: What happened.
+            knobs: What to set again.
+
+        Returns:
+            The metrics of the server that is back.
+
+        Raises:
+            PalsError: It did not come back.
+        """
+        assert self._sampler is not None
+        _LOG.warning("recovering: %s", problem)
+        self.generator.pause()
+        self._sampler.pause()
+        self._effect_pending, self._question = False, None
+        if self.device.follows_process:
+            self._custody.release_device()
+            self.device.close()
+        self.host.recover(problem)
+        self._custody.watch_process()
+        if self.device.follows_process:
+            self.device.open(self.host.pid)
+        if not self._config.dry_run:
+            self._take_control(None if self._config.batch_limit == "off" else self._limit.read())
+            self.actuator.forget()
+            self.actuator.ask(knobs)
+        self._sampler.resume()
+        return metrics.fetch(self.host.client)
+
+    def close(self) -> None:
+        """Cancels our requests, puts everything back, ends what is ours."""
+        if self._closed:
+            return
+        self._closed = True
+        for part in (self._generator, self._actuator, self._sampler):
+            if part is not None:
+                part.close()
+        self._questions.shutdown(cancel_futures=True)
+        self._custody.close()
+        with contextlib.suppress(DeviceError):
+            self.device.close()
+        self.host.close()

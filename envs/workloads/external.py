@@ -1,0 +1,55 @@
+"""Traffic that somebody else sends: a live server is observed and nothing is sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NoReturn
+
+import numpy as np
+
+from envs.errors import ConfigurationError
+from envs.workloads.base import Workload, check_positive
+
+
+@dataclass(kw_only=True)
+class External(Workload):
+    """A live server's own users. What is expected of them only scales targets.
+
+    Attributes:
+        expected_prompt_tokens: Mean prompt length to expect.
+        expected_output_tokens: Mean output length to expect.
+    """
+
+    expected_prompt_tokens: float = 512.0
+    expected_output_tokens: float = 256.0
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            ConfigurationError: A length is not positive.
+        """
+        super().__post_init__()
+        check_positive("expected_prompt_tokens", self.expected_prompt_tokens)
+        check_positive("expected_output_tokens", self.expected_output_tokens)
+
+    @property
+    def mean_prompt_tokens(self) -> float:
+        """Mean prompt length that is expected."""
+        return self.expected_prompt_tokens * self.prompt_scale
+
+    @property
+    def mean_output_tokens(self) -> float:
+        """Mean output length that is expected."""
+        return self.expected_output_tokens * self.output_scale
+
+    def stream(self, rng: np.random.Generator, rate_per_s: float) -> NoReturn:
+        """Sends nothing, so there is no stream.
+
+        Raises:
+            ConfigurationError: Always; a simulator has no users of its own.
+        """
+        raise ConfigurationError(
+            "workload=external observes the users of a live server and needs server=vllm; "
+            "choose another workload to send requests"
+        )
