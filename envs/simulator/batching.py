@@ -7,6 +7,8 @@ the newest running request is preempted: it loses its blocks, goes to the front 
 and recomputes prompt and output later. A batch limit below the number running admits nobody
 until enough have finished.
 
+Data-parallel replicas are one pool: each does its even share of every step.
+
 While the batch cannot change (no prompt to compute, nobody to admit, nobody about to finish)
 several steps are taken at once, with the time of the one in the middle: the step time grows
 by equal amounts as the context does.
@@ -33,6 +35,8 @@ from envs.simulator.views import float_table, floats, int_table, ints
 _LOG_RATIO = math.log(LATENCY_RATIO)
 _NEVER = np.int64(1) << 60
 _SETTLED_W = 0.5
+_REFUSALS = 64
+"""Clients of a closed loop that are refused in a row before they try again a step later."""
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -98,11 +102,17 @@ def _accept(counts: Any, times: Any, lengths: Any, arrived_s: float) -> bool:
 @njit(cache=True, nogil=True)
 def _refill_loop(counts: Any, times: Any, lengths: Any, now: float) -> int:
     """Closed loop: keeps the set number of requests in flight."""
+    refused = 0
     while counts[at.IN_FLIGHT] < counts[at.CONCURRENCY]:
         if counts[at.NEXT] >= counts[at.END]:
             return DONE if counts[at.EXHAUSTED] else NEEDS_REQUESTS
         if _accept(counts, times, lengths, now):
             counts[at.IN_FLIGHT] += 1
+            refused = 0
+            continue
+        refused += 1
+        if refused == _REFUSALS:
+            return DONE
     return DONE
 
 
@@ -269,10 +279,11 @@ def _admit(
             total = lengths[counts[at.HEAD], 0]
         else:
             break
+        # vLLM admits a request only if all of it fits, though it allocates the first chunk alone.
+        if _blocks(total, size) > counts[at.BLOCKS] - counts[at.BLOCKS_USED]:
+            break
         chunk = min(total, budget)
         needed = _blocks(chunk, size)
-        if needed > counts[at.BLOCKS] - counts[at.BLOCKS_USED]:
-            break
         slot = counts[at.RUNNING]
         if resumed:
             counts[at.STACKED] -= 1
@@ -322,8 +333,6 @@ def _jump_length(numbers: Any, counts: Any, times: Any, phases: Any, now: float)
     free = counts[at.BLOCKS] - counts[at.BLOCKS_USED]
     needed = _blocks_for_iteration(counts, phases, 0)
     if counts[at.JUMP] == 0 or step_s <= 0.0 or limit <= 1:
-        return 1, needed
-    if numbers[at.CAP_IN_FORCE_W] != numbers[at.CAP_W]:
         return 1, needed
     limit = min(limit, np.int64((numbers[at.UNTIL] - now) / step_s))
     waiting = counts[at.HEAD] < counts[at.TAIL] or counts[at.STACKED] > 0
@@ -396,14 +405,26 @@ def _start_step(
     if decoding == 0 and prefill == 0:
         return False
     iterations = 1
+    share = 1.0 / numbers[at.REPLICAS]
     if prefill == 0 and counts[at.RUNNING] == decoding and not preempted:
         counts[at.BLOCKS_USED] -= needed
         iterations, needed = _jump_length(numbers, counts, times, phases, now)
+        if iterations > 1 and numbers[at.CAP_IN_FORCE_W] != numbers[at.CAP_W]:
+            # A cap that moves and binds changes from step to step; one that does not, changes
+            # nothing at all.
+            lower_w = min(numbers[at.CAP_IN_FORCE_W], numbers[at.CAP_W])
+            context = counts[at.CONTEXT] + decoding * (1.0 + 0.5 * (iterations - 1))
+            _, _, _, binding = resolve_step(
+                model, decoding * share, context * share, 0.0, 0.0, lower_w,
+                numbers[at.CLOCK_LIMIT],
+            )  # fmt: skip
+            if binding > 0.0:
+                iterations, needed = 1, _blocks_for_iteration(counts, phases, 0)
         counts[at.BLOCKS_USED] += needed
     while True:
         context = counts[at.CONTEXT] + decoding * (1.0 + 0.5 * (iterations - 1))
         time_s, power_w, clock, binding = resolve_step(
-            model, decoding, context, prefill, pairs,
+            model, decoding * share, context * share, prefill * share, pairs * share,
             numbers[at.CAP_IN_FORCE_W], numbers[at.CLOCK_LIMIT],
         )  # fmt: skip
         if prefill > 0:
@@ -561,7 +582,8 @@ def _overdue(
         if index < counts[at.DECODING]:
             generated = _generated(slots, finish_at, slot, counts[at.ITERATION])
         late = first - arrived > ttft_slo
-        overdue += late or (generated > 1 and now - first > tpot_slo * (generated - 1))
+        # Its mean so far, were the next token to come at this moment.
+        overdue += late or now - first > tpot_slo * generated
     return overdue
 
 
@@ -668,7 +690,7 @@ def observe(
         out[30] = numbers[at.CLOCK_SECONDS] / duration * numbers[at.CLOCK_MAX_MHZ]
         out[31] = numbers[at.BINDING_SECONDS] / duration
     out[32] = numbers[at.CAP_W]
-    out[33] = counts[at.MAX_SEQS]
+    out[33] = counts[at.MAX_SEQS] / numbers[at.REPLICAS]
 
     numbers[at.INTERVAL_START] = now
     numbers[at.GPU_ENERGY_J] = 0.0

@@ -13,9 +13,15 @@ from envs.latency import LATENCY_BUCKETS, LatencyRecord
 from envs.simulator import batching
 from envs.simulator import layout as at
 from envs.simulator.layout import NEEDS_REQUESTS, SAMPLES
+from envs.simulator.step_model import IDLE_W
+from envs.telemetry import NUMERIC_FIELDS
 from envs.workloads.base import RequestStream
 
 FloatArray = NDArray[np.float64]
+_POWER, _CLOCK, _CAP, _SEQS = (
+    NUMERIC_FIELDS.index(name)
+    for name in ("power_w", "sm_clock_mhz", "power_cap_w", "max_num_seqs")
+)
 
 
 @dataclass(frozen=True)
@@ -24,12 +30,13 @@ class EngineSpec:
 
     Attributes:
         step_model: Vector from :func:`envs.simulator.step_model.compile_step_model`.
-        kv_blocks: KV-cache blocks.
+        kv_blocks: KV-cache blocks of one replica.
         block_size: Tokens a block.
-        max_num_seqs: Highest batch limit.
-        max_num_batched_tokens: Token budget of one step.
+        max_num_seqs: Highest batch limit of one replica.
+        max_num_batched_tokens: Token budget of one step of one replica.
         max_model_len: Longest context, prompt and output together.
         num_gpus: GPUs that draw power.
+        replicas: Data-parallel replicas.
         power_cap_w: Power cap at reset, per GPU.
         sm_clock_max_mhz: Highest SM clock.
         cap_settling_s: Time constant with which a new cap takes hold.
@@ -44,6 +51,7 @@ class EngineSpec:
     max_num_batched_tokens: int
     max_model_len: int
     num_gpus: int
+    replicas: int
     power_cap_w: float
     sm_clock_max_mhz: float
     cap_settling_s: float
@@ -66,7 +74,9 @@ class Engine:
         self._specs = specs
         self._chunk = chunk
         self._jump = jump
-        slots = max(spec.max_num_seqs for spec in specs)
+        self._replicas = np.array([spec.replicas for spec in specs], dtype=np.int64)
+        self._settling_s = np.array([spec.cap_settling_s for spec in specs])
+        slots = max(spec.max_num_seqs * spec.replicas for spec in specs)
         self._models = np.stack([spec.step_model for spec in specs])
         self._numbers = np.zeros((count, at.NUM_NUMBERS))
         self._counts = np.zeros((count, at.NUM_COUNTS), dtype=np.int64)
@@ -94,41 +104,45 @@ class Engine:
         counts[:] = 0
         numbers[at.WARMUP_S] = warmup_s
         numbers[at.CAP_W] = numbers[at.CAP_IN_FORCE_W] = spec.power_cap_w
-        numbers[at.CAP_TAU_S] = spec.cap_settling_s
+        numbers[at.CAP_TAU_S] = self._settling_s[index]
         numbers[at.CLOCK_LIMIT] = 1.0
         numbers[at.CLOCK_MAX_MHZ] = spec.sm_clock_max_mhz
         numbers[at.STEP_END] = math.inf
         numbers[at.NUM_GPUS] = spec.num_gpus
+        numbers[at.REPLICAS] = spec.replicas
         numbers[at.ALPHA], numbers[at.BETA_W] = spec.system_power
-        numbers[at.SENSOR_W] = -1.0
+        idle_w = self._models[index, IDLE_W] * spec.num_gpus
+        numbers[at.SENSOR_W] = idle_w
         numbers[at.SENSOR_WINDOW_S] = spec.sensor_window_s
         numbers[at.TTFT_SLO_S] = numbers[at.TPOT_SLO_S] = math.inf
         counts[at.CONCURRENCY] = concurrency or 0
-        counts[at.BLOCKS] = spec.kv_blocks
+        counts[at.BLOCKS] = spec.kv_blocks * spec.replicas
         counts[at.BLOCK_SIZE] = spec.block_size
-        counts[at.MAX_SEQS] = spec.max_num_seqs
-        counts[at.MAX_STEP_TOKENS] = spec.max_num_batched_tokens
+        counts[at.MAX_SEQS] = spec.max_num_seqs * spec.replicas
+        counts[at.MAX_STEP_TOKENS] = spec.max_num_batched_tokens * spec.replicas
         counts[at.MAX_MODEL_LEN] = spec.max_model_len
         counts[at.NEXT_FINISH] = np.int64(1) << 60
         counts[at.JUMP] = self._jump
         self._phases[index] = 0
         self._totals[index] = 0
         self.telemetry[index] = 0.0
-        self.telemetry[index, -2] = spec.power_cap_w
-        self.telemetry[index, -1] = spec.max_num_seqs
+        self.telemetry[index, _POWER] = idle_w
+        self.telemetry[index, _CLOCK] = spec.sm_clock_max_mhz
+        self.telemetry[index, _CAP] = spec.power_cap_w
+        self.telemetry[index, _SEQS] = spec.max_num_seqs
         self._streams[index] = stream
         self._feed(index)
 
     def randomize(self, index: int, step_model: FloatArray, cap_settling_s: float) -> None:
         """Replaces the physics of server ``index``; takes effect with its next reset."""
         self._models[index] = step_model
-        self._numbers[index, at.CAP_TAU_S] = cap_settling_s
+        self._settling_s[index] = cap_settling_s
 
     def apply(self, power_cap_w: FloatArray, max_num_seqs: FloatArray, clock: FloatArray) -> None:
         """Asks for knobs: caps (W), batch limits and clock limits (shares of the highest)."""
         self._numbers[:, at.CAP_W] = power_cap_w
         self._numbers[:, at.CLOCK_LIMIT] = clock
-        self._counts[:, at.MAX_SEQS] = max_num_seqs
+        self._counts[:, at.MAX_SEQS] = max_num_seqs * self._replicas
 
     def set_slos(self, ttft_slo_s: FloatArray | float, tpot_slo_s: FloatArray | float) -> None:
         """Sets the latency SLOs that requests are judged by from now on."""

@@ -126,6 +126,7 @@ class Plant:
             max_num_batched_tokens=self.server.max_num_batched_tokens,
             max_model_len=longest,
             num_gpus=self.num_gpus,
+            replicas=self.server.data_parallel,
             power_cap_w=self.gpu.power_cap_max_w,
             sm_clock_max_mhz=self.gpu.sm_clock_max_mhz,
             cap_settling_s=self.coefficients.cap_settling_s,
@@ -141,7 +142,11 @@ class Plant:
 
     def rate(self, concurrency: int) -> Rating:
         """Measures Baseline with a fixed number of requests in flight (once per process)."""
-        key = (self.spec.step_model.tobytes(), repr(self.server), repr(self.workload), concurrency)
+        spec = self.spec
+        key = (
+            spec.step_model.tobytes(), spec.kv_blocks, spec.max_model_len, repr(self.server),
+            repr(self.workload), concurrency,
+        )  # fmt: skip
         if key not in _RATINGS:
             _RATINGS[key] = self._measure(concurrency)
         return _RATINGS[key]
@@ -149,7 +154,7 @@ class Plant:
     def _measure(self, concurrency: int) -> Rating:
         engine = Engine([self.spec])
         rng = np.random.default_rng(0)
-        engine.reset(0, self.workload.stream(rng, 1.0), concurrency)
+        engine.reset(0, self.workload.endless().stream(rng, 1.0), concurrency)
         engine.advance(_SETTLE_S)
         row = engine.advance(_MEASURE_S)[0]
         finished = float(row[_COLUMN["finished"]])
@@ -169,7 +174,7 @@ class Plant:
     @cached_property
     def saturated(self) -> Rating:
         """Baseline with more work than fits its batch."""
-        return self.rate(2 * self.server.max_num_seqs)
+        return self.rate(2 * self.server.max_num_seqs * self.server.data_parallel)
 
     @cached_property
     def rate_per_s(self) -> float:
