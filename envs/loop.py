@@ -41,7 +41,8 @@ _PREVIOUS = slice(_ENTRY["previous_power_cap_w"], _ENTRY["previous_sm_clock_mhz"
 _THROUGHPUT = _ENTRY["throughput_tok_s"]
 _ARRIVAL_RATE = _ENTRY["arrival_rate_per_s"]
 _OUTPUT_TOKENS, _ARRIVALS = _TELEMETRY["output_tokens"], _TELEMETRY["arrivals"]
-_WAITING, _POWER = _TELEMETRY["waiting"], _TELEMETRY["power_w"]
+_WAITING, _OLDEST = _TELEMETRY["waiting"], _TELEMETRY["oldest_wait_s"]
+_POWER = _TELEMETRY["power_w"]
 
 
 class Judgement(NamedTuple):
@@ -117,7 +118,8 @@ class ControlLoop:
         self._alpha = np.where(system, [item.system_power[0] for item in settings], 1.0)
         self._beta_w = np.where(system, [item.system_power[1] for item in settings], 0.0)
         quality = [item.objective.qos for item in settings]
-        self._bar = 1.0 - np.array([item.tolerance for item in quality])
+        self._tolerance = np.array([item.tolerance for item in quality])
+        self._backlog_s = np.array([item.backlog_s for item in quality])
         self._warmup = np.array([round(item.warmup_s / interval_s) for item in quality])
         self._tokens = qos.WindowedRate(window, interval_s, count)
         self._arrivals = qos.WindowedRate(window, interval_s, count)
@@ -175,8 +177,8 @@ class ControlLoop:
         target = conditions.target_tok_s
         throughput = self._tokens.push(rows[:, _OUTPUT_TOKENS])
         warm = self._step >= self._warmup
-        below = (throughput < self._bar * target) & warm
-        backlog = below & (rows[:, _WAITING] > 0.0)
+        below = qos.violation_plain(throughput, target, self._tolerance) & warm
+        backlog = below & qos.work_waits(rows[:, _WAITING], rows[:, _OLDEST], self._backlog_s)
         goal = target
         if reference_tokens is not None:
             goal = np.minimum(target, self._reference.push(reference_tokens))
@@ -185,7 +187,7 @@ class ControlLoop:
         elif self.reward.qos_reading == "plain":
             violation = below
         else:
-            violation = (throughput < self._bar * goal) & warm
+            violation = qos.violation_plain(throughput, goal, self._tolerance) & warm
         cost = violation.astype(np.float64)
         raw = self._raw
         reward, terms = self.reward(

@@ -19,11 +19,15 @@ class QoSConfig:
         window_s: Length of the sliding window over which throughput is averaged.
         tolerance: Shortfall that is forgiven, as a share of the target.
         warmup_s: Time after reset that QoS and latency leave out (never energy or tokens).
+        backlog_s: In the backlog-aware reading work waits when requests wait for a place and
+            the oldest has had no first token for this long. Without it a request that came
+            in the middle of an engine step would count as work kept waiting.
     """
 
     window_s: float = 10.0
     tolerance: float = 0.05
     warmup_s: float = 30.0
+    backlog_s: float = 0.5
 
     def __post_init__(self) -> None:
         """Checks the values.
@@ -37,8 +41,11 @@ class QoSConfig:
             raise ConfigurationError(
                 f"objective.qos.tolerance: must be in [0, 1), got {self.tolerance}"
             )
-        if self.warmup_s < 0:
-            raise ConfigurationError(f"objective.qos.warmup_s: must be >= 0, got {self.warmup_s}")
+        for key in ("warmup_s", "backlog_s"):
+            if getattr(self, key) < 0:
+                raise ConfigurationError(
+                    f"objective.qos.{key}: must be >= 0, got {getattr(self, key)}"
+                )
 
 
 class WindowedRate:
@@ -79,16 +86,21 @@ def shortfall(throughput: Any, target: Any) -> Any:
     return np.where(target > 0, np.maximum(0.0, 1.0 - throughput / np.maximum(target, 1e-9)), 0.0)
 
 
-def violation_plain(throughput: Any, target: Any, tolerance: float) -> Any:
+def violation_plain(throughput: Any, target: Any, tolerance: Any) -> Any:
     """Below the target, as arXiv:2605.21427 §4 words it (with the tolerance)."""
     return throughput < (1.0 - tolerance) * target
 
 
-def violation_backlog(throughput: Any, target: Any, waiting: Any, tolerance: float) -> Any:
-    """Below the target while requests wait: what a live server can know."""
-    return (throughput < (1.0 - tolerance) * target) & (waiting > 0)
+def work_waits(waiting: Any, oldest_wait_s: Any, backlog_s: Any) -> Any:
+    """Whether requests wait for a place, and not just for the next engine step."""
+    return (waiting > 0) & (oldest_wait_s >= backlog_s)
 
 
-def violation_reference(throughput: Any, target: Any, reference: Any, tolerance: float) -> Any:
+def violation_backlog(throughput: Any, target: Any, work_waits: Any, tolerance: Any) -> Any:
+    """Below the target while work waits: what a live server can know."""
+    return violation_plain(throughput, target, tolerance) & work_waits
+
+
+def violation_reference(throughput: Any, target: Any, reference: Any, tolerance: Any) -> Any:
     """Below what the Baseline strategy delivers on the same arrivals, or below the target."""
-    return throughput < (1.0 - tolerance) * np.minimum(target, reference)
+    return violation_plain(throughput, np.minimum(target, reference), tolerance)

@@ -15,6 +15,7 @@ from envs.qos import (
     violation_backlog,
     violation_plain,
     violation_reference,
+    work_waits,
 )
 
 AMOUNTS = st.lists(st.floats(0, 1e6), min_size=1, max_size=60)
@@ -91,7 +92,8 @@ def test_readings_differ_as_defined(
     relative: bool,
 ) -> None:
     assert violation_plain(throughput, target, 0.05) == plain
-    assert violation_backlog(throughput, target, waiting, 0.05) == backlog
+    assert violation_backlog(throughput, target, work_waits(waiting, 2.0, 0.5), 0.05) == backlog
+    assert not violation_backlog(throughput, target, work_waits(waiting, 0.1, 0.5), 0.05)
     assert violation_reference(throughput, target, reference, 0.05) == relative
 
 
