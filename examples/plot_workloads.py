@@ -26,7 +26,7 @@ from experiments.fit_workload import dispersion
 RATE_PER_S = 5.0
 SEED = 3
 ARRIVALS = ("poisson_gsm8k", "bursty", "bursty_strong", "diurnal")
-LENGTHS = ("gsm8k", "hellaswag", "azure_conv", "mooncake", "long_context")
+LENGTHS = ("gsm8k", "hellaswag", "azure_conv", "mooncake", "long_context", "long_output")
 COLOURS = plt.get_cmap("tab10").colors  # type: ignore[attr-defined]
 
 

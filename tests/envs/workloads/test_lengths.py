@@ -108,13 +108,22 @@ def test_gsm8k_and_hellaswag_have_the_published_prompt_lengths() -> None:
         assert table.max() == pytest.approx(longest / 4, abs=1.0)
 
 
-def test_long_contexts_exhaust_the_cache_at_a_batch_of_64_and_fit_the_context() -> None:
-    lengths = build("workload/lengths", "long_context")
+@pytest.mark.parametrize(
+    ("name", "model_name", "gpu", "tensor", "excess"),
+    [
+        ("long_context", "mixtral_8x7b", "a100_sxm4_80gb", 2, 1.2),
+        ("long_output", "llama2_7b", "a100_sxm4_40gb", 1, 1.5),
+    ],
+)
+def test_long_requests_exhaust_the_cache_at_a_batch_of_64_and_fit_the_context(
+    name: str, model_name: str, gpu: str, tensor: int, excess: float
+) -> None:
+    lengths = build("workload/lengths", name)
     prompt, output = (part.table().astype(float) for part in (lengths.prompt, lengths.output))
-    model = build("model", "mixtral_8x7b")
+    model = build("model", model_name)
     assert prompt.max() + output.max() <= model.max_model_len
     # Requests in flight are longer than requests: they stay as long as their output takes.
     in_flight = prompt.mean() + (output**2).mean() / (2.0 * output.mean())
-    cache = kv_cache_tokens(build("gpu", "a100_sxm4_80gb"), model, Parallelism(tensor=4))
-    assert 64 * in_flight > 1.1 * cache
-    assert 32 * in_flight < cache
+    cache = kv_cache_tokens(build("gpu", gpu), model, Parallelism(tensor=tensor))
+    assert 64 * in_flight > excess * cache
+    assert 16 * in_flight < cache
