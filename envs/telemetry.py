@@ -28,7 +28,8 @@ class Telemetry(NamedTuple):
         rejected: Requests refused because they exceed the model's context or the KV cache.
         running: Requests in the running batch at the end of the interval.
         waiting: Requests waiting for a place at the end of the interval.
-        prefill_backlog_tokens: Prompt tokens of waiting and running requests not yet computed.
+        prefill_backlog_tokens: Prompt tokens of the requests that have no first token yet
+            (how far a prompt under way has come cannot be seen from outside).
         oldest_wait_s: Age of the oldest request that has no first token yet; 0 if none.
         kv_cache_usage: Share of the KV-cache blocks in use, 0 to 1.
         preemptions: Requests preempted for lack of KV blocks or by a lowered limit.

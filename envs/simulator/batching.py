@@ -629,8 +629,8 @@ def observe(
         held, slot = slots, index
         if index >= counts[at.RUNNING]:
             held, slot = stack, index - counts[at.RUNNING]
-        unfinished_prompts += int(held[at.TO_COMPUTE, slot] - held[at.COMPUTED, slot])
         if held[at.FIRST_TOKEN_S, slot] < 0.0:
+            unfinished_prompts += int(held[at.PROMPT, slot])
             arrived = held[at.ARRIVED_S, slot]
             _keep_sample(samples, counts, 0, at.TTFT_SAMPLES, now - arrived)
             oldest = min(oldest, arrived)
