@@ -22,6 +22,7 @@ class GPUSpec:
         flops_tera: Peak dense tensor throughput in TFLOP/s by precision; must hold ``bf16``.
         interconnect: Name of the link between the GPUs of a node.
         link_bandwidth_gb_s: Bandwidth of that link per GPU and direction in GB/s.
+        switch_reduces: Whether the switch between the GPUs adds up all-reduces on its own.
         network_bandwidth_gb_s: Bandwidth between nodes per GPU and direction in GB/s.
         sm_clock_min_mhz: Lowest SM clock that can be locked.
         sm_clock_max_mhz: Highest SM clock.
@@ -41,6 +42,7 @@ class GPUSpec:
     flops_tera: dict[str, float] = field(default_factory=dict)
     interconnect: str = "PCIe"
     link_bandwidth_gb_s: float = 32.0
+    switch_reduces: bool = False
     network_bandwidth_gb_s: float = 25.0
     sm_clock_min_mhz: float = 210.0
     sm_clock_max_mhz: float = 1410.0

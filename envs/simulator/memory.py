@@ -6,6 +6,9 @@ from envs.errors import InfeasibleModelError
 from envs.simulator.gpus import GPUSpec
 from envs.simulator.models import ModelSpec
 from envs.simulator.parallelism import Parallelism
+from envs.simulator.roofline import kv_bytes_per_gpu
+
+__all__ = ["RUNTIME_BYTES", "kv_bytes_per_gpu", "kv_cache_tokens", "weight_bytes_per_gpu"]
 
 RUNTIME_BYTES = 1.5e9
 """Memory that CUDA graphs, NCCL buffers and activations of a step take on a GPU."""
@@ -15,12 +18,6 @@ def weight_bytes_per_gpu(model: ModelSpec, parallelism: Parallelism) -> float:
     """Returns the bytes of weights that one GPU holds."""
     experts = model.expert_bytes / parallelism.expert_shards
     return (model.weight_bytes - model.expert_bytes) / parallelism.tensor + experts
-
-
-def kv_bytes_per_gpu(model: ModelSpec, parallelism: Parallelism) -> float:
-    """Returns the bytes of cache that one token takes on each GPU of its replica."""
-    heads = 1 if model.latent_kv_rank else model.kv_heads
-    return model.kv_bytes_per_token / min(parallelism.tensor, heads)
 
 
 def kv_cache_tokens(

@@ -145,6 +145,11 @@ class ModelSpec:
         return cls(**spec_fields(config, name))
 
     @property
+    def block_scaled(self) -> bool:
+        """Whether the weights are FP8 with one scale per block."""
+        return self.weight_precision == "fp8_block"
+
+    @property
     def attention_layers(self) -> int:
         """Layers with softmax attention."""
         return self.layers - self.linear_layers

@@ -1,0 +1,104 @@
+"""Power of a GPU: what draws it at the highest clock, and how it follows the clock.
+
+At the highest clock ``P = static + (busy power x kernel time + energy of the work) / time``.
+At clock share ``x`` the part above a floor shrinks by ``g(x) = s x + (1 - s) x^m``: linear in
+the clock while the voltage stays at its minimum, steep where the voltage rises. Below a knee
+the clock also slows memory reads down.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.simulator import step_layout as at
+from envs.simulator.calibration import Calibration
+from envs.simulator.gpus import GPUSpec
+from envs.simulator.models import ModelSpec
+from envs.simulator.parallelism import Parallelism
+from envs.simulator.roofline import (
+    activation_bytes,
+    attention_flops,
+    expert_split,
+    kv_bytes_per_gpu,
+    state_bytes_per_gpu,
+)
+
+_FINE = 64
+
+
+def power_share(clock: NDArray[np.float64], k: Calibration) -> NDArray[np.float64]:
+    """Returns the share of the power above the floor that is left at a clock share."""
+    linear = k.clock_linear_share * clock
+    share: NDArray[np.float64] = linear + (1.0 - k.clock_linear_share) * clock**k.clock_exponent
+    return share
+
+
+def memory_slowdown(clock: NDArray[np.float64], k: Calibration) -> NDArray[np.float64]:
+    """Returns by how much memory reads take longer at a clock share than at the highest."""
+    knee, sharpness = k.memory_clock_knee, k.memory_clock_sharpness
+    slower: NDArray[np.float64] = (1.0 + (knee / clock) ** sharpness) / (1.0 + knee**sharpness)
+    return slower ** (1.0 / sharpness)
+
+
+@lru_cache(maxsize=64)
+def _clock_tables(
+    lowest: float, linear: float, exponent: float, knee: float, sharpness: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    k = Calibration(
+        clock_linear_share=linear,
+        clock_exponent=exponent,
+        memory_clock_knee=knee,
+        memory_clock_sharpness=sharpness,
+    )
+    clocks = np.linspace(lowest, 1.0, at.TABLE_CELLS + 1)
+    fine = np.linspace(lowest, 1.0, _FINE * at.TABLE_CELLS + 1)
+    curve = power_share(clocks, k)
+    shares = np.linspace(curve[0], 1.0, at.TABLE_CELLS + 1)
+    return curve, np.interp(shares, power_share(fine, k), fine), memory_slowdown(clocks, k)
+
+
+def fill_power(
+    c: NDArray[np.float64],
+    gpu: GPUSpec,
+    model: ModelSpec,
+    parallelism: Parallelism,
+    k: Calibration,
+) -> None:
+    """Writes energies, powers and the tables over the clock into the vector ``c``."""
+    tera = 1e-12
+    tensor = parallelism.tensor
+    compute = tera * k.compute_power_w_per_tflop_s
+    kv = tera * k.kv_power_w_per_tb_s
+    c[at.BUSY_W] = k.busy_power_w
+    weights = (model.dense_params + model.head_params) / tensor
+    c[at.WEIGHT_J] = tera * k.weight_power_w_per_tera_s * weights
+    c[at.KV_J] = kv * kv_bytes_per_gpu(model, parallelism)
+    if model.latent_kv_rank:
+        c[at.KV_J] += compute * attention_flops(model, parallelism, cached=True)
+    c[at.STATE_J] = kv * state_bytes_per_gpu(model, parallelism)
+    moved = k.activation_share * activation_bytes(model, parallelism)
+    c[at.TOKEN_J] = compute * 2.0 * model.dense_params / tensor
+    c[at.TOKEN_J] += tera * k.activation_power_w_per_tb_s * moved
+    c[at.ROW_J] = compute * 2.0 * model.head_params / tensor
+    c[at.PAIR_J] = compute * attention_flops(model, parallelism, cached=False)
+    if model.experts:
+        expert = model.moe_layers * model.params_per_expert / expert_split(parallelism)
+        c[at.EXPERT_J] = tera * k.expert_weight_power_w_per_tera_s * expert
+        c[at.CHOICE_J] = compute * 2.0 * expert
+    c[at.IDLE_W] = gpu.idle_power_w
+    c[at.STATIC_W] = k.static_power_w
+    c[at.FLOOR_W] = k.clock_power_floor_w
+    c[at.CAP_MAX_W] = gpu.power_cap_max_w
+    c[at.MIN_CLOCK] = gpu.min_clock_share
+    tables = _clock_tables(
+        gpu.min_clock_share,
+        k.clock_linear_share,
+        k.clock_exponent,
+        k.memory_clock_knee,
+        k.memory_clock_sharpness,
+    )
+    for start, table in zip((at.POWER_CURVE, at.INVERSE_CURVE, at.SLOWDOWN), tables, strict=True):
+        c[start : start + at.TABLE_CELLS + 1] = table
