@@ -106,9 +106,12 @@ class ServingEnv(gym.Env[NDArray[np.float32], Any]):
         self._loop = ControlLoop([self.setting], reward, interval_s)
         self.observation_space = layout.space
         self.action_space = encoding.space
+        self.cap_ceiling_w = np.inf
+        """Highest power cap per GPU that a cluster leaves to this server, in watts."""
         self._slos = (np.inf, np.inf)
         self._requested = system.knob_limits.highest
         self._conditions = Conditions()
+        self._last_row = np.zeros((1, len(NUMERIC_FIELDS)))
         system.set_warmup(objective.qos.warmup_s)
 
     def reset(
@@ -134,7 +137,8 @@ class ServingEnv(gym.Env[NDArray[np.float32], Any]):
         self._slos = (np.inf, np.inf)
         self._requested = self.system.knob_limits.highest
         self._take_conditions()
-        observation = self._loop.observe(_row(telemetry))[0]
+        self._last_row = _row(telemetry)
+        observation = self._loop.observe(self._last_row)[0]
         return observation, {"telemetry": telemetry, "conditions": self._conditions}
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
@@ -144,13 +148,16 @@ class ServingEnv(gym.Env[NDArray[np.float32], Any]):
             ServerError: A live server failed; never a stale or made-up observation.
         """
         decoded = self.encoding.decode(np.asarray(action)[None], _batch(self._requested))
+        if self.cap_ceiling_w < np.inf:
+            allowed = np.minimum(decoded.power_cap_w, self.cap_ceiling_w)
+            decoded = decoded._replace(power_cap_w=allowed)
         knobs = _single(decoded)
         self.system.apply(knobs)
         reference_tokens = None
         if self._reference is not None:
             reference_tokens = np.array([self._reference.advance(self.interval_s).output_tokens])
         telemetry = self.system.advance(self.interval_s)
-        row = _row(telemetry)
+        row = self._last_row = _row(telemetry)
         judged = self._loop.judge(row, decoded, reference_tokens)
         conditions = self._conditions
         self._requested = knobs
@@ -166,6 +173,20 @@ class ServingEnv(gym.Env[NDArray[np.float32], Any]):
             "violation_plain": float(judged.violation_plain[0]),
         }
         return self._loop.observe(row)[0], float(judged.reward[0]), False, False, info
+
+    def set_power_budget(self, budget_w: float) -> NDArray[np.float32]:
+        """Replaces the power budget of the coming interval, as a cluster's scheduler does.
+
+        Args:
+            budget_w: Power in watts over the objective's scope.
+
+        Returns:
+            The last observation with the new budget in it.
+        """
+        self._loop.condition_rows[0, Conditions._fields.index("power_budget_w")] = budget_w
+        self._take_conditions()
+        observation: NDArray[np.float32] = self._loop.observe(self._last_row)[0]
+        return observation
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Marks actions whose cap keeps the GPUs within the coming interval's power budget.
