@@ -21,3 +21,9 @@ gymnasium.register(
     vector_entry_point="envs.vector:make_simulated_vector",
     max_episode_steps=EPISODE_STEPS,
 )
+
+gymnasium.register(
+    id="pals/Cluster-v0",
+    entry_point="envs.cluster.factory:make_cluster",
+    max_episode_steps=EPISODE_STEPS,
+)

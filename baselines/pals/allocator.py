@@ -1,0 +1,112 @@
+"""Splits a cluster's power by each node's predicted marginal efficiency."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.cluster.allocators import Allocator, Demands
+from envs.errors import ConfigurationError
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PowerCurve:
+    """What a node is predicted to deliver at each power it may be given.
+
+    Attributes:
+        budget_w: Power of the node at each cap of its lattice, ascending.
+        throughput_tok_s: Highest predicted throughput among the settings with that cap or a
+            lower one.
+    """
+
+    budget_w: FloatArray
+    throughput_tok_s: FloatArray
+
+    def power_for(self, target_tok_s: float) -> float:
+        """Returns the least power at which the target is predicted to be reached."""
+        enough = np.flatnonzero(self.throughput_tok_s >= target_tok_s)
+        return float(self.budget_w[enough[0]] if enough.size else self.budget_w[-1])
+
+
+@dataclass(kw_only=True)
+class Predictive(Allocator):
+    """PALS's model at the cluster's level (the division of labour of arXiv:2605.21427 §6).
+
+    Each node's offline model says which power its target needs. If the budget covers all
+    of these, the rest is spread evenly as headroom. If not, power goes step by step to
+    where a watt is predicted to bring the most of the throughput still missing, relative to
+    the node's target.
+
+    Attributes:
+        margin: Throughput asked of the model beyond the target, as a share of it.
+    """
+
+    margin: float = 0.05
+
+    def set_curves(self, curves: list[PowerCurve]) -> None:
+        """Takes the nodes' predicted curves, in the order of the nodes."""
+        self._curves = curves
+
+    def wishes(self, budget_w: float, demands: Demands) -> FloatArray:
+        """See :meth:`Allocator.wishes`.
+
+        Raises:
+            ConfigurationError: No curves were given.
+        """
+        curves = getattr(self, "_curves", None)
+        if curves is None or len(curves) != len(demands.alive):
+            raise ConfigurationError(
+                "env.allocator: 'predictive' needs one offline profile per node"
+            )
+        target = np.where(demands.target_tok_s > 0, demands.target_tok_s, demands.capacity_tok_s)
+        target = target * (1.0 + self.margin)
+        needed = np.array(
+            [curve.power_for(goal) for curve, goal in zip(curves, target, strict=True)]
+        )
+        needed = np.where(demands.alive, needed, 0.0)
+        spare = budget_w - needed.sum()
+        if spare >= 0:
+            ceilings = np.where(demands.alive, demands.ceiling_w, 0.0)
+            room = np.maximum(ceilings - needed, 0.0)
+            return needed + spare * room / max(float(room.sum()), 1e-9)
+        return self._greedy(budget_w, demands, curves, target)
+
+    def _greedy(
+        self, budget_w: float, demands: Demands, curves: list[PowerCurve], target: FloatArray
+    ) -> FloatArray:
+        """Climbs each node's curve where the next watt brings most of what is missing."""
+        power = np.where(demands.alive, demands.floor_w, 0.0)
+        left = budget_w - power.sum()
+        steps = []
+        for node, curve in enumerate(curves):
+            if not demands.alive[node]:
+                continue
+            reached = np.minimum(curve.throughput_tok_s, target[node]) / target[node]
+            gain = np.diff(reached)
+            cost = np.diff(curve.budget_w)
+            # A cap whose gain per watt is below that of the next one is passed in one stride.
+            for step, rate in enumerate(_concave(gain, cost)):
+                steps.append((-rate, step, node, float(cost[step])))
+        for rate, _, node, cost_w in sorted(steps):
+            if rate == 0.0 or left <= 0.0:
+                break
+            given = min(cost_w, left)
+            power[node] += given
+            left -= given
+        return power
+
+
+def _concave(gain: FloatArray, cost: FloatArray) -> FloatArray:
+    """Returns the slopes of the concave hull of a curve, per segment of the curve."""
+    slopes = np.empty(len(gain))
+    start = 0
+    while start < len(gain):
+        reach = np.cumsum(gain[start:]) / np.cumsum(cost[start:])
+        best = int(np.argmax(reach))
+        slopes[start : start + best + 1] = reach[best]
+        start += best + 1
+    return slopes

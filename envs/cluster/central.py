@@ -1,0 +1,124 @@
+"""A cluster as one flat Gymnasium environment, for a central agent (``pals/Cluster-v0``)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.cluster.allocators import ByAction
+from envs.cluster.cluster import Cluster, ClusterState
+from envs.errors import ConfigurationError
+
+WEIGHT_LEVELS = 6
+"""Levels of a node's share when actions are discrete."""
+CLUSTER_ENTRIES = ("next_budget", "announced_budget", "power", "infeasible")
+
+
+class ClusterEnv(gym.Env[NDArray[np.float32], Any]):
+    """All nodes' observations and actions side by side.
+
+    The observation is the nodes' observations one after another, then per node whether it
+    answers and its share of the budget, then the entries of :data:`CLUSTER_ENTRIES` as shares
+    of the cluster's highest power. The action is the nodes' actions one after another; with
+    the allocator ``by_action`` one weight a node follows. The reward is the nodes' mean,
+    less the overshoot of the cluster's budget. ``info`` holds each node's own ``info`` under
+    ``nodes``, the :class:`~envs.cluster.cluster.ClusterState` under ``cluster``, and the mean
+    ``cost``.
+
+    Args:
+        cluster: The nodes under their budget.
+        overshoot_weight: Weight of the relative overshoot of the budget in the reward.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - Gymnasium's own protocol
+
+    def __init__(self, cluster: Cluster, overshoot_weight: float = 5.0) -> None:
+        self.cluster = cluster
+        self.interval_s = cluster.interval_s
+        self._overshoot_weight = overshoot_weight
+        self._by_action = isinstance(cluster.allocator, ByAction)
+        spaces = [node.env.action_space for node in cluster.nodes]
+        self._sizes = [_size(space) for space in spaces]
+        self._discrete = [isinstance(space, gym.spaces.Discrete) for space in spaces]
+        self.action_space = _joined(spaces, len(spaces) if self._by_action else 0)
+        own = [node.env.observation_space for node in cluster.nodes]
+        count = len(cluster.nodes)
+        extra = np.full(2 * count + len(CLUSTER_ENTRIES), 2.0, dtype=np.float32)
+        high = np.concatenate([*(space.high for space in own), extra])  # type: ignore[attr-defined]
+        self.observation_space = gym.spaces.Box(np.zeros_like(high), high, dtype=np.float32)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Starts an episode on every node; see :meth:`gymnasium.Env.reset`."""
+        super().reset(seed=seed)
+        if isinstance(self.cluster.allocator, ByAction):
+            self.cluster.allocator.set_weights(np.ones(len(self.cluster.nodes)))
+        generator = np.random.default_rng(int(self.np_random.integers(2**63 - 1)))
+        state = self.cluster.reset(generator)
+        return self._observe(state), self._info(state)
+
+    def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        """Sets all nodes' knobs (and shares) and lets one interval pass."""
+        parts = np.split(np.asarray(action), np.cumsum(self._sizes))
+        if self._by_action:
+            weights = parts[-1] + 1.0
+            assert isinstance(self.cluster.allocator, ByAction)
+            self.cluster.allocator.set_weights(weights)
+        actions = [
+            int(part[0]) if discrete else part
+            for part, discrete in zip(parts[:-1], self._discrete, strict=True)
+        ]
+        state = self.cluster.step(actions)
+        reward = float(np.mean([node.reward for node in self.cluster.nodes]))
+        reward -= self._overshoot_weight * max(0.0, state.power_w / max(state.budget_w, 1.0) - 1.0)
+        return self._observe(state), reward, False, False, self._info(state)
+
+    def close(self) -> None:
+        """Releases all nodes."""
+        self.cluster.close()
+
+    def _observe(self, state: ClusterState) -> NDArray[np.float32]:
+        nodes, top = self.cluster.nodes, self.cluster.highest_w
+        watts = (state.next_budget_w, state.announced_budget_w, state.power_w)
+        extra = np.array(
+            [
+                *(float(node.alive) for node in nodes),
+                *(given / node.ceiling_w for given, node in zip(
+                    state.allocation_w, nodes, strict=True)),
+                *(value / top for value in watts),
+                float(not state.feasible),
+            ]
+        )  # fmt: skip
+        extra = np.clip(extra, 0.0, 2.0).astype(np.float32)
+        return np.concatenate([*(node.observation for node in nodes), extra])
+
+    def _info(self, state: ClusterState) -> dict[str, Any]:
+        nodes = {node.name: node.info for node in self.cluster.nodes}
+        costs = [info.get("cost", 0.0) for info in nodes.values()]
+        return {"nodes": nodes, "cluster": state, "cost": float(np.mean(costs))}
+
+
+def _size(space: gym.Space[Any]) -> int:
+    return 1 if isinstance(space, gym.spaces.Discrete) else int(np.prod(space.shape or (1,)))
+
+
+def _joined(spaces: list[gym.Space[Any]], weights: int) -> gym.Space[Any]:
+    """Joins the nodes' action spaces, with ``weights`` further entries, into a flat one."""
+    if all(isinstance(space, gym.spaces.Box) for space in spaces):
+        size = sum(_size(space) for space in spaces) + weights
+        return gym.spaces.Box(-1.0, 1.0, (size,), dtype=np.float32)
+    sizes: list[int] = []
+    for space in spaces:
+        if isinstance(space, gym.spaces.MultiDiscrete):
+            sizes.extend(int(n) for n in space.nvec)
+        elif isinstance(space, gym.spaces.Discrete):
+            sizes.append(int(space.n))
+        else:
+            raise ConfigurationError(
+                "action: the nodes of a central environment need the same kind of action space"
+            )
+    return gym.spaces.MultiDiscrete([*sizes, *[WEIGHT_LEVELS] * weights])

@@ -1,0 +1,229 @@
+"""Servers in lockstep under one power budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.cluster.allocators import Allocation, Allocator, Demands
+from envs.cluster.node import Node
+from envs.errors import ConfigurationError
+from envs.signals import Signal
+
+
+class ClusterState(NamedTuple):
+    """What a cluster knows after an interval.
+
+    Attributes:
+        budget_w: Budget of the interval that has passed, over all nodes.
+        power_w: Mean power of all nodes over it.
+        next_budget_w: Budget of the interval to come.
+        announced_budget_w: Budget at the end of the notice time.
+        allocation_w: Power left to each node in the interval to come.
+        feasible: Whether the nodes' least power fits the budget to come.
+        events: What happened to nodes, such as ``"node1 down: ServerDied: ..."``.
+    """
+
+    budget_w: float
+    power_w: float
+    next_budget_w: float
+    announced_budget_w: float
+    allocation_w: tuple[float, ...]
+    feasible: bool
+    events: tuple[str, ...]
+
+
+@dataclass(kw_only=True)
+class ClusterBudget:
+    """The power a cluster may draw.
+
+    Attributes:
+        signal: Watts over time, or a share of the highest power of all nodes.
+        unit: ``w`` or ``share``.
+        notice_s: How long before a change the cluster is told of it, in seconds. The
+            allocation falls in time for an announced drop.
+        ramp_w_per_s: Fastest change of the budget that is passed on, in watts per second;
+            ``None`` passes on every change at once. Drops are never delayed.
+    """
+
+    signal: Any
+    unit: str = "w"
+    notice_s: float = 0.0
+    ramp_w_per_s: float | None = None
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            ConfigurationError: A value is out of range.
+        """
+        if self.unit not in ("w", "share"):
+            raise ConfigurationError(f"env.budget.unit: must be w or share, got {self.unit!r}")
+        if self.notice_s < 0:
+            raise ConfigurationError(f"env.budget.notice_s: must be >= 0, got {self.notice_s}")
+        if self.ramp_w_per_s is not None and self.ramp_w_per_s <= 0:
+            raise ConfigurationError(
+                f"env.budget.ramp_w_per_s: must be > 0, got {self.ramp_w_per_s}"
+            )
+
+    def schedule(
+        self, highest_w: float, rng: np.random.Generator, intervals: int, interval_s: float
+    ) -> NDArray[np.float64]:
+        """Returns the budget of every interval in watts, ramps applied.
+
+        Args:
+            highest_w: Highest power of all nodes, for the unit ``share``.
+            rng: Source of the random draws of random signals.
+            intervals: Number of intervals; some more are laid out for the notice time.
+            interval_s: Length of an interval in seconds.
+        """
+        ahead = round(self.notice_s / interval_s)
+        times = np.arange(intervals + ahead + 1) * interval_s
+        signal: Signal = self.signal
+        watts = signal.values(times, rng) * (highest_w if self.unit == "share" else 1.0)
+        if self.ramp_w_per_s is not None:
+            stride = self.ramp_w_per_s * interval_s
+            for index in range(1, len(watts)):
+                watts[index] = min(watts[index], watts[index - 1] + stride)
+        return watts
+
+
+class Cluster:
+    """Nodes in lockstep: every interval the budget is split, then each node takes its step.
+
+    Caps are clipped to what a node is left, so the sum of all caps, with the nodes' overhead
+    where the budget covers it, keeps within the budget as soon as lowered caps have settled.
+
+    Args:
+        nodes: The nodes; they must share interval and power scope.
+        budget: The cluster's budget.
+        allocator: Splits it.
+        intervals: Number of intervals the budget is laid out for; later it repeats.
+        concurrent: Steps the nodes at the same time, in threads; for live or remote ones.
+
+    Raises:
+        ConfigurationError: There is no node, or nodes do not go together.
+    """
+
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        budget: ClusterBudget,
+        allocator: Allocator,
+        intervals: int,
+        *,
+        concurrent: bool = False,
+    ) -> None:
+        if not nodes:
+            raise ConfigurationError("env.nodes: a cluster needs at least one node")
+        for what, values in (
+            ("interval", {node.env.interval_s for node in nodes}),
+            ("objective.power_scope", {node.env.context.power_scope for node in nodes}),
+        ):
+            if len(values) > 1:
+                raise ConfigurationError(
+                    f"env.nodes: all nodes need the same {what}, got {sorted(values)}"
+                )
+        if len({node.name for node in nodes}) < len(nodes):
+            raise ConfigurationError("env.nodes: two nodes have the same name")
+        self.nodes = list(nodes)
+        self.allocator = allocator
+        self.interval_s = nodes[0].env.interval_s
+        self.highest_w = sum(node.ceiling_w for node in nodes)
+        self._budget = budget
+        self._intervals = intervals
+        self._ahead = round(budget.notice_s / self.interval_s)
+        self._table = np.zeros(1)
+        self._interval = 0
+        self._floor = np.array([node.floor_w for node in nodes])
+        self._ceiling = np.array([node.ceiling_w for node in nodes])
+        self._capacity = np.array([node.env.context.capacity_tok_s for node in nodes])
+        self._pool = ThreadPoolExecutor(len(nodes)) if concurrent else None
+
+    def reset(self, rng: np.random.Generator) -> ClusterState:
+        """Starts an episode on every node."""
+        self._table = self._budget.schedule(self.highest_w, rng, self._intervals, self.interval_s)
+        self._interval = 0
+        seeds = [int(seed) for seed in rng.integers(2**31, size=len(self.nodes))]
+        self._each(lambda item: item[0].reset(item[1]), list(zip(self.nodes, seeds, strict=True)))
+        return self._share(0.0, 0.0, self._failures([True] * len(self.nodes)))
+
+    def step(self, actions: Sequence[Any]) -> ClusterState:
+        """Lets one interval pass on every node and splits the budget of the next one.
+
+        Args:
+            actions: One action a node, in the form its action encoding takes.
+        """
+        before = [node.alive for node in self.nodes]
+        budget_w = self._at(self._interval)
+        self._each(lambda item: item[0].step(item[1]), list(zip(self.nodes, actions, strict=True)))
+        self._interval += 1
+        power_w = sum(node.power_w for node in self.nodes)
+        return self._share(budget_w, power_w, self._failures(before))
+
+    def close(self) -> None:
+        """Releases all nodes; each puts back what it changed."""
+        try:
+            self._each(lambda node: node.env.close(), self.nodes)
+        finally:
+            if self._pool is not None:
+                self._pool.shutdown()
+
+    def demands(self) -> Demands:
+        """Returns what the allocator may know of the nodes."""
+        infos = [node.info for node in self.nodes]
+        conditions = [info.get("conditions") for info in infos]
+        telemetry = [info.get("telemetry") for info in infos]
+        return Demands(
+            alive=np.array([node.alive for node in self.nodes]),
+            floor_w=self._floor,
+            ceiling_w=self._ceiling,
+            target_tok_s=np.array([c.target_tok_s if c else 0.0 for c in conditions]),
+            capacity_tok_s=self._capacity,
+            throughput_tok_s=np.array([info.get("throughput_tok_s", 0.0) for info in infos]),
+            waiting=np.array([t.waiting if t else 0.0 for t in telemetry]),
+            power_w=np.array([node.power_w for node in self.nodes]),
+        )
+
+    def _share(self, budget_w: float, power_w: float, events: tuple[str, ...]) -> ClusterState:
+        coming = self._at(self._interval)
+        announced = min(self._at(self._interval + ahead) for ahead in range(self._ahead + 1))
+        # One interval is time enough for caps to settle, so an announced drop is met in time.
+        due = min(coming, self._at(self._interval + 1)) if self._ahead else coming
+        allocation: Allocation = self.allocator.allocate(due, self.demands())
+        for node, watts in zip(self.nodes, allocation.budget_w.tolist(), strict=True):
+            node.give(watts)
+        return ClusterState(
+            budget_w=budget_w,
+            power_w=power_w,
+            next_budget_w=coming,
+            announced_budget_w=announced,
+            allocation_w=tuple(allocation.budget_w.tolist()),
+            feasible=allocation.feasible,
+            events=events,
+        )
+
+    def _at(self, interval: int) -> float:
+        return float(self._table[interval % len(self._table)])
+
+    def _failures(self, before: list[bool]) -> tuple[str, ...]:
+        events = []
+        for node, was_alive in zip(self.nodes, before, strict=True):
+            if was_alive and not node.alive:
+                events.append(f"{node.name} down: {node.error}")
+            elif node.alive and not was_alive:
+                events.append(f"{node.name} back")
+        return tuple(events)
+
+    def _each(self, function: Any, items: Sequence[Any]) -> None:
+        if self._pool is None:
+            for item in items:
+                function(item)
+            return
+        for future in [self._pool.submit(function, item) for item in items]:
+            future.result()
