@@ -1,27 +1,22 @@
-"""State of one or many simulated servers, and the feeding of requests to them."""
+"""Simulated servers, stepped by one compiled call, and the feeding of requests to them."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.errors import WorkloadError
-from envs.latency import LATENCY_BUCKETS, LatencyRecord
-from envs.simulator import batching
-from envs.simulator import layout as at
-from envs.simulator.layout import NEEDS_REQUESTS, SAMPLES
+from envs.latency import LatencyRecord
+from envs.simulator.kernel import entry
+from envs.simulator.kernel import layout as at
+from envs.simulator.kernel.layout import COLUMN
+from envs.simulator.requests import RequestBuffer
+from envs.simulator.state import FloatArray, ServerStates
 from envs.simulator.step_model import IDLE_W
-from envs.telemetry import NUMERIC_FIELDS
 from envs.workloads.base import RequestStream
-
-FloatArray = NDArray[np.float64]
-_POWER, _CLOCK, _CAP, _SEQS = (
-    NUMERIC_FIELDS.index(name)
-    for name in ("power_w", "sm_clock_mhz", "power_cap_w", "max_num_seqs")
-)
 
 
 @dataclass(frozen=True)
@@ -63,46 +58,68 @@ class Engine:
     """Steps ``num_envs`` simulated servers by one compiled call.
 
     Args:
-        specs: One server each; their vectors must have the same length.
+        specs: One server each.
         chunk: Requests taken from a stream at a time.
         jump: Whether equal steps may be taken at once; ``False`` is the step-by-step
             reference that the fast path is tested against.
+        latency: Whether :meth:`latency` can be asked for; counting costs time.
+
+    Attributes:
+        telemetry: Telemetry of the last interval, shape ``(num_envs, len(NUMERIC_FIELDS))``.
     """
 
-    def __init__(self, specs: list[EngineSpec], *, chunk: int = 1024, jump: bool = True) -> None:
-        self.num_envs = count = len(specs)
+    def __init__(
+        self,
+        specs: list[EngineSpec],
+        *,
+        chunk: int = 1024,
+        jump: bool = True,
+        latency: bool = True,
+    ) -> None:
+        self.num_envs = len(specs)
         self._specs = specs
-        self._chunk = chunk
         self._jump = jump
+        self._latency = latency
+        self._states = ServerStates(
+            len(specs),
+            slots=max(spec.max_num_seqs * spec.replicas for spec in specs),
+            block_size=max(spec.block_size for spec in specs),
+            latency=latency,
+        )
+        self._numbers, self._counts = self._states.numbers, self._states.counts
+        self.telemetry = self._states.telemetry
+        self._models = [np.ascontiguousarray(spec.step_model) for spec in specs]
+        self._next_models = list(self._models)
+        self._requests = [RequestBuffer(chunk) for _ in specs]
+        self._settling_s = [spec.cap_settling_s for spec in specs]
         self._replicas = np.array([spec.replicas for spec in specs], dtype=np.int64)
-        self._settling_s = np.array([spec.cap_settling_s for spec in specs])
-        slots = max(spec.max_num_seqs * spec.replicas for spec in specs)
-        self._models = np.stack([spec.step_model for spec in specs])
-        self._numbers = np.zeros((count, at.NUM_NUMBERS))
-        self._counts = np.zeros((count, at.NUM_COUNTS), dtype=np.int64)
-        self._slots = np.zeros((count, at.NUM_SLOT_FIELDS, slots))
-        self._stacks = np.zeros((count, at.NUM_SLOT_FIELDS, slots))
-        self._finish_at = np.zeros((count, slots), dtype=np.int64)
-        self._phases = np.zeros((count, max(s.block_size for s in specs)), dtype=np.int64)
-        self._samples = np.zeros((count, 3, SAMPLES))
-        self._totals = np.zeros((count, 3, LATENCY_BUCKETS), dtype=np.int64)
-        self._times = np.zeros((count, 2 * chunk))
-        self._lengths = np.ones((count, 2 * chunk, 2), dtype=np.int64)
-        self._status = np.zeros(count, dtype=np.int64)
-        self._all = np.arange(count)
-        self._streams: list[RequestStream | None] = [None] * count
-        self.telemetry = np.zeros((count, at.NUM_TELEMETRY))
-        """Telemetry of the last interval, shape ``(num_envs, len(NUMERIC_FIELDS))``."""
-        self._locate()
+        self._status = np.full(len(specs), at.NEEDS_REQUESTS, dtype=np.int64)
+        self._first_row = int(self._states.rows[0])
+        self._fresh = np.ones(len(specs), dtype=np.bool_)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leaves out the views of the state."""
+        views = ("_numbers", "_counts", "telemetry", "_first_row")
+        return {name: value for name, value in self.__dict__.items() if name not in views}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Points the copy's state to the copy's own arrays."""
+        self.__dict__.update(state)
+        self._numbers, self._counts = self._states.numbers, self._states.counts
+        self.telemetry = self._states.telemetry
+        self._first_row = int(self._states.rows[0])
+        for counts, requests, model in zip(self._counts, self._requests, self._models, strict=True):
+            requests.locate(counts)
+            counts[at.MODEL_AT] = model.ctypes.data
 
     def reset(self, index: int, stream: RequestStream, concurrency: int | None) -> None:
         """Empties server ``index`` and gives it a new stream of requests."""
         spec = self._specs[index]
+        self._states.reset(index)
+        self._fresh[index] = False
         numbers, counts = self._numbers[index], self._counts[index]
-        warmup_s = numbers[at.WARMUP_S]
-        numbers[:] = 0.0
-        counts[:] = 0
-        numbers[at.WARMUP_S] = warmup_s
+        model = self._models[index] = self._next_models[index]
+        idle_w = model[IDLE_W] * spec.num_gpus
         numbers[at.CAP_W] = numbers[at.CAP_IN_FORCE_W] = spec.power_cap_w
         numbers[at.CAP_TAU_S] = self._settling_s[index]
         numbers[at.CLOCK_LIMIT] = 1.0
@@ -111,7 +128,6 @@ class Engine:
         numbers[at.NUM_GPUS] = spec.num_gpus
         numbers[at.REPLICAS] = spec.replicas
         numbers[at.ALPHA], numbers[at.BETA_W] = spec.system_power
-        idle_w = self._models[index, IDLE_W] * spec.num_gpus
         numbers[at.SENSOR_W] = idle_w
         numbers[at.SENSOR_WINDOW_S] = spec.sensor_window_s
         numbers[at.TTFT_SLO_S] = numbers[at.TPOT_SLO_S] = math.inf
@@ -121,25 +137,29 @@ class Engine:
         counts[at.MAX_SEQS] = spec.max_num_seqs * spec.replicas
         counts[at.MAX_STEP_TOKENS] = spec.max_num_batched_tokens * spec.replicas
         counts[at.MAX_MODEL_LEN] = spec.max_model_len
-        counts[at.NEXT_FINISH] = np.int64(1) << 60
         counts[at.JUMP] = self._jump
-        self._phases[index] = 0
-        self._totals[index] = 0
-        self.telemetry[index] = 0.0
-        self.telemetry[index, _POWER] = idle_w
-        self.telemetry[index, _CLOCK] = spec.sm_clock_max_mhz
-        self.telemetry[index, _CAP] = spec.power_cap_w
-        self.telemetry[index, _SEQS] = spec.max_num_seqs
-        self._streams[index] = stream
-        self._feed(index)
+        counts[at.MODEL_AT] = model.ctypes.data
+        row = self.telemetry[index]
+        row[COLUMN.power_w] = idle_w
+        row[COLUMN.sm_clock_mhz] = spec.sm_clock_max_mhz
+        row[COLUMN.power_cap_w] = spec.power_cap_w
+        row[COLUMN.max_num_seqs] = spec.max_num_seqs
+        self._requests[index].restart(stream)
+        self._requests[index].feed(counts)
 
     def randomize(self, index: int, step_model: FloatArray, cap_settling_s: float) -> None:
         """Replaces the physics of server ``index``; takes effect with its next reset."""
-        self._models[index] = step_model
+        self._next_models[index] = np.ascontiguousarray(step_model)
         self._settling_s[index] = cap_settling_s
 
-    def apply(self, power_cap_w: FloatArray, max_num_seqs: FloatArray, clock: FloatArray) -> None:
-        """Asks for knobs: caps (W), batch limits and clock limits (shares of the highest)."""
+    def apply(self, power_cap_w: Any, max_num_seqs: Any, clock: Any) -> None:
+        """Asks for knobs: caps (W), batch limits and clock limits (shares of the highest).
+
+        Args:
+            power_cap_w: Shape ``(num_envs,)``, or one number for all.
+            max_num_seqs: The same, per replica.
+            clock: The same.
+        """
         self._numbers[:, at.CAP_W] = power_cap_w
         self._numbers[:, at.CLOCK_LIMIT] = clock
         self._counts[:, at.MAX_SEQS] = max_num_seqs * self._replicas
@@ -149,86 +169,56 @@ class Engine:
         self._numbers[:, at.TTFT_SLO_S] = ttft_slo_s
         self._numbers[:, at.TPOT_SLO_S] = tpot_slo_s
 
-    def set_warmup(self, seconds: float) -> None:
+    def set_warmup(self, seconds: FloatArray | float) -> None:
         """Leaves requests that arrive before ``seconds`` out of :meth:`latency`."""
         self._numbers[:, at.WARMUP_S] = seconds
 
     def advance(self, seconds: float) -> FloatArray:
-        """Lets time pass on all servers; returns :attr:`telemetry`."""
+        """Lets time pass on all servers; returns :attr:`telemetry`.
+
+        Raises:
+            WorkloadError: A server was never reset.
+        """
+        if self._fresh.any():
+            raise WorkloadError("a server was not reset before time was to pass")
+        if self.num_envs == 1:
+            self._numbers[0, at.UNTIL] += seconds
+            while entry.advance_one(self._first_row) == at.NEEDS_REQUESTS:
+                self._requests[0].feed(self._counts[0])
+            return self.telemetry
         self._numbers[:, at.UNTIL] += seconds
-        pending = self._all
+        pending, status = None, self._status
+        rows = self._states.rows
         while True:
-            if len(pending) == 1:
-                index = pending[0]
-                self._status[index] = batching.advance_one(index, self._addresses, self._widths)
-            else:
-                batching.advance_many(pending, self._status, self._addresses, self._widths)
-            pending = pending[self._status[pending] == NEEDS_REQUESTS]
-            if not pending.size:
+            entry.advance_many(rows, status)
+            if not status.any():  # all are DONE
                 return self.telemetry
-            for index in pending:
-                self._feed(int(index))
+            hungry = np.flatnonzero(status)
+            pending = hungry if pending is None else pending[hungry]
+            for index in pending.tolist():
+                self._requests[index].feed(self._counts[index])
+            rows, status = self._states.rows[pending], self._status[: len(pending)]
 
     def latency(self, index: int) -> LatencyRecord:
-        """Returns the latencies of server ``index``; see :meth:`ServingSystem.latency`."""
-        numbers, counts = self._numbers[index], self._counts[index]
-        totals = self._totals[index].copy()
-        overdue = batching.unfinished(
-            numbers, counts, self._slots[index], self._stacks[index], self._finish_at[index],
-            self._times[index], totals,
-        )  # fmt: skip
+        """Returns the latencies of server ``index``; see :meth:`ServingSystem.latency`.
+
+        Raises:
+            ValueError: The engine was told not to count them.
+        """
+        if not self._latency:
+            raise ValueError("latencies are not counted; make the engine with latency=True")
+        totals, counts = self._states.totals[index].copy(), self._counts[index]
+        overdue = entry.unfinished(int(self._states.rows[index]), totals[at.TTFT])
         return LatencyRecord(
-            ttft=totals[0], tpot=totals[1], e2e=totals[2],
+            ttft=totals[at.TTFT],
+            tpot=totals[at.TPOT],
+            e2e=totals[at.E2E],
             finished=int(counts[at.TOTAL_FINISHED]),
             slo_missed=int(counts[at.TOTAL_SLO_MISSED]),
             slo_overdue=overdue,
-        )  # fmt: skip
+        )
 
     @property
     def engine_steps(self) -> int:
         """Engine steps taken since reset, over all servers."""
         return int(self._counts[:, at.STEPS].sum())
-
-    def _feed(self, index: int) -> None:
-        """Takes a chunk from the stream of server ``index`` and makes room for it."""
-        stream = self._streams[index]
-        if stream is None:
-            raise WorkloadError("the server was not reset before time was to pass")
-        counts = self._counts[index]
-        head, tail = counts[at.HEAD], counts[at.TAIL]
-        first, end = counts[at.NEXT], counts[at.END]
-        chunk = stream.take(self._chunk)
-        fresh = len(chunk.arrival_time_s)
-        kept, ahead = tail - head, end - first
-        if kept + ahead + fresh > self._times.shape[1]:
-            self._grow(2 * (kept + ahead + fresh))
-        times, lengths = self._times[index], self._lengths[index]
-        times[:kept] = times[head:tail].copy()
-        lengths[:kept] = lengths[head:tail].copy()
-        times[kept : kept + ahead] = times[first:end].copy()
-        lengths[kept : kept + ahead] = lengths[first:end].copy()
-        start = kept + ahead
-        times[start : start + fresh] = chunk.arrival_time_s
-        lengths[start : start + fresh, 0] = chunk.prompt_tokens
-        lengths[start : start + fresh, 1] = chunk.output_tokens
-        counts[at.HEAD], counts[at.TAIL] = 0, kept
-        counts[at.NEXT], counts[at.END] = kept, start + fresh
-        counts[at.EXHAUSTED] = fresh == 0
-
-    def _grow(self, capacity: int) -> None:
-        old = self._times.shape[1]
-        times = np.zeros((self.num_envs, capacity))
-        lengths = np.ones((self.num_envs, capacity, 2), dtype=np.int64)
-        times[:, :old] = self._times
-        lengths[:, :old] = self._lengths
-        self._times, self._lengths = times, lengths
-        self._locate()
-
-    def _locate(self) -> None:
-        """Notes where the state arrays lie, for the compiled code."""
-        arrays = [
-            self.telemetry if name == "telemetry" else getattr(self, f"_{name}")
-            for name in at.ARRAYS
-        ]
-        self._addresses = np.array([array.ctypes.data for array in arrays], dtype=np.int64)
-        self._widths = np.array([array.shape[-1] for array in arrays], dtype=np.int64)

@@ -54,8 +54,8 @@ def test_a_truncated_episode_ends_and_begins_within_one_step(venv: ServingVecEnv
                 assert info["TimeLimit.truncated"] is True
                 assert not np.array_equal(info["terminal_observation"], observation)
                 layout = venv.get_attr("context")[0].layout
-                assert layout.decode(observation).power_w == 0.0  # nothing has passed yet
-                assert layout.decode(info["terminal_observation"]).power_w > 0.0
+                assert layout.decode(observation).running == 0.0  # nothing has passed yet
+                assert layout.decode(info["terminal_observation"]).running > 0.0
 
 
 def test_earlier_observations_stay_as_they_were(venv: ServingVecEnv) -> None:

@@ -1,0 +1,19 @@
+"""Continuous batching as vLLM v1 does it, compiled: one control interval of one server.
+
+Each engine step schedules the running sequences first (one token per decoding sequence, a
+chunk for the one whose prompt is not finished), then admits waiting requests in order of
+arrival while the token budget, the batch limit and the KV blocks allow. When blocks run out,
+the newest running request is preempted: it loses its blocks, goes to the front of the queue
+and recomputes prompt and output later. A batch limit below the number running admits nobody
+until enough have finished.
+
+Data-parallel replicas are one pool: each does its even share of every step.
+
+While the batch cannot change (no prompt to compute, nobody to admit, nobody about to finish)
+several steps are taken at once, with the time of the one in the middle: the step time grows
+by equal amounts as the context does.
+
+A server's whole state is one row of memory, and the functions here take the row's address:
+:mod:`~envs.simulator.kernel.layout` says what lies where. Nothing is allocated, nothing is
+counted by reference, and many servers are stepped in parallel by one call.
+"""

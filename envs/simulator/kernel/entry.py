@@ -1,0 +1,59 @@
+"""What Python calls: one interval of one server, or of many in parallel."""
+
+from __future__ import annotations
+
+from numba import prange
+
+from envs.compiled import entry_point, kernel
+from envs.simulator.kernel import layout as at
+from envs.simulator.kernel.interval import observe
+from envs.simulator.kernel.latencies import count_unfinished
+from envs.simulator.kernel.steps import run_until
+from envs.simulator.kernel.views import Ints
+
+
+@kernel
+def _advance(server: int) -> int:
+    status = run_until(server)
+    if status == at.DONE:
+        observe(server)
+    return status
+
+
+@entry_point()
+def advance_one(server: int) -> int:
+    """Runs a server to the end of its interval and observes it.
+
+    Args:
+        server: Address of its row.
+
+    Returns:
+        ``DONE``, or ``NEEDS_REQUESTS``: give it requests and call again.
+    """
+    return _advance(server)
+
+
+@entry_point(parallel=True)
+def advance_many(servers: Ints, status: Ints) -> None:
+    """Runs many servers in parallel; see :func:`advance_one`.
+
+    Args:
+        servers: Addresses of their rows.
+        status: What :func:`advance_one` returns of each is written here.
+    """
+    for index in prange(len(servers)):
+        status[index] = _advance(servers[index])
+
+
+@entry_point()
+def unfinished(server: int, ttft: Ints) -> int:
+    """Adds unfinished requests to an episode's latencies.
+
+    Args:
+        server: Address of the server's row.
+        ttft: TTFT counts, to which requests without a first token are added with their age.
+
+    Returns:
+        Unfinished requests, arrived after the warm-up, that are already past an SLO.
+    """
+    return count_unfinished(server, ttft)

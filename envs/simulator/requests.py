@@ -1,0 +1,65 @@
+"""The requests that wait for or are yet to come to one simulated server."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.simulator.kernel import layout as at
+from envs.workloads.base import RequestStream
+
+
+class RequestBuffer:
+    """Arrival times and lengths, in memory that grows with the queue.
+
+    Args:
+        chunk: Requests taken from the stream at a time.
+    """
+
+    def __init__(self, chunk: int) -> None:
+        self._chunk = chunk
+        self._times = np.zeros(2 * chunk)
+        self._lengths = np.zeros((2 * chunk, 2), dtype=np.int64)
+        self._stream: RequestStream | None = None
+
+    def restart(self, stream: RequestStream) -> None:
+        """Begins an episode with a new stream; memory that a long queue took is given back."""
+        self._stream = stream
+        if len(self._times) > 8 * self._chunk:
+            self.__init__(self._chunk)  # type: ignore[misc]
+            self._stream = stream
+
+    def feed(self, counts: NDArray[np.int64]) -> None:
+        """Takes a chunk from the stream, behind what is left of those before.
+
+        Args:
+            counts: Integer state of the server; notes where its requests are now.
+        """
+        assert self._stream is not None
+        head, tail = int(counts[at.HEAD]), int(counts[at.TAIL])
+        first, end = int(counts[at.NEXT]), int(counts[at.END])
+        chunk = self._stream.take(self._chunk)
+        fresh = len(chunk.arrival_time_s)
+        kept = tail - head
+        start = kept + end - first
+        times, lengths = self._times, self._lengths
+        if start + fresh > len(times):
+            self._times = np.zeros(2 * (start + fresh))
+            self._lengths = np.zeros((2 * (start + fresh), 2), dtype=np.int64)
+        # What moves down within one array is copied on the way; NumPy sees to overlaps.
+        self._times[:kept] = times[head:tail]
+        self._lengths[:kept] = lengths[head:tail]
+        self._times[kept:start] = times[first:end]
+        self._lengths[kept:start] = lengths[first:end]
+        self._times[start : start + fresh] = chunk.arrival_time_s
+        self._lengths[start : start + fresh, 0] = chunk.prompt_tokens
+        self._lengths[start : start + fresh, 1] = chunk.output_tokens
+        counts[at.HEAD], counts[at.TAIL] = 0, kept
+        counts[at.NEXT], counts[at.END] = kept, start + fresh
+        counts[at.EXHAUSTED] = fresh == 0
+        self.locate(counts)
+
+    def locate(self, counts: NDArray[np.int64]) -> None:
+        """Notes in a server's state where its requests are."""
+        counts[at.TIMES_AT] = self._times.ctypes.data
+        counts[at.LENGTHS_AT] = self._lengths.ctypes.data
