@@ -30,6 +30,15 @@ class Custody:
         self._plan: Plan = {}
         self.guard_restarts = 0
 
+    def lock(self) -> None:
+        """Locks device and server; the guard is handed the locks when it starts.
+
+        Raises:
+            DeviceBusyError: Somebody else is in control.
+        """
+        if self._locks is None:
+            self._locks = Locks([*self._device.keys, self._host.url])
+
     def watch_process(self) -> None:
         """Starts to guard a server of ours: it shall not outlive us."""
         if self._host.process is not None:
@@ -37,7 +46,7 @@ class Custody:
         self._update()
 
     def take_device(self, batch_limit: dict[str, Any] | None) -> None:
-        """Locks device and server, notes their settings, and has them guarded.
+        """Locks device and server, notes the settings found, and has them guarded.
 
         Args:
             batch_limit: The limits found, or ``None`` if they are left alone.
@@ -46,8 +55,7 @@ class Custody:
             DeviceError: Somebody else is in control, or the device may not be set.
             ActuationError: The guard did not start.
         """
-        if self._locks is None:
-            self._locks = Locks([*self._device.keys, self._host.url])
+        self.lock()
         if batch_limit is not None:
             keys = ("max_num_seqs", "max_num_batched_tokens", "mode")
             self._plan["batch_limit"] = {
@@ -60,7 +68,7 @@ class Custody:
             "config": _configuration(self._device),
             "found": self._device.take_control(),
         }
-        self._update(renew=True)
+        self._update()
 
     def release_device(self) -> None:
         """Puts the device back before its process is replaced."""
@@ -73,19 +81,15 @@ class Custody:
         if self._guard is not None and not self._guard.alive:
             _LOG.warning("the guard process ended; starting another")
             self.guard_restarts += 1
-            self._update(renew=True)
+            self._guard = None
+            self._update()
 
-    def _update(self, *, renew: bool = False) -> None:
-        """Tells the guard the plan; a new guard is needed to hand it new locks."""
-        if not self._plan:
-            return
-        old = self._guard
-        if old is None or renew:
+    def _update(self) -> None:
+        """Tells the guard the plan."""
+        if self._guard is not None:
+            self._guard.update(self._plan)
+        elif self._plan:
             self._guard = Guard(self._plan, self._locks.descriptors if self._locks else [])
-            if old is not None:
-                old.release()
-        else:
-            old.update(self._plan)
 
     def close(self) -> list[str]:
         """Puts everything back, and lets go.

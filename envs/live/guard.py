@@ -15,6 +15,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from envs.live.errors import ActuationError
 ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT_S = 30.0
 POLL_S = 0.2
+PATIENCE_S = 3.0
+RETRY_S = 120.0
 FAREWELL = "released"
 Plan = dict[str, Any]
 """What to restore: ``device`` (class, configuration, settings found), ``batch_limit`` (address,
@@ -79,11 +82,11 @@ class Guard:
     def release(self) -> None:
         """Tells the guard that everything was put back, and ends it."""
         self._send(FAREWELL)
-        self._finish()
+        self._finish(START_TIMEOUT_S)
 
     def restore(self) -> None:
-        """Lets the guard put everything back, and ends it."""
-        self._finish()
+        """Lets the guard put everything back; it goes on trying when we are gone."""
+        self._finish(PATIENCE_S)
 
     def _send(self, line: str) -> None:
         assert self._process.stdin is not None
@@ -91,14 +94,12 @@ class Guard:
             self._process.stdin.write(line + "\n")
             self._process.stdin.flush()
 
-    def _finish(self) -> None:
+    def _finish(self, patience_s: float) -> None:
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
-        try:
-            self._process.wait(60.0)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(patience_s)
 
 
 def restore(plan: Plan, device: Any = None) -> list[str]:
@@ -161,10 +162,8 @@ def main() -> int:
         sys.stdout.flush()
         return 1
 
-    def put_back(*_: Any) -> None:
-        for problem in restore(plan, device):
-            sys.stderr.write(f"guard: could not restore: {problem}\n")
-        sys.stderr.flush()
+    def put_back(*_: Any) -> list[str]:
+        return restore(plan, device)
 
     # The machine goes down: put back now, and again if the controller goes on until its end.
     signal.signal(signal.SIGTERM, put_back)
@@ -174,7 +173,13 @@ def main() -> int:
         if line == FAREWELL:
             return 0
         plan = json.loads(line)
-    put_back()
+    # A server that hangs may come round, and must not keep our limit then.
+    end = time.monotonic() + RETRY_S
+    while problems := put_back():
+        if time.monotonic() > end:
+            sys.stderr.write(f"guard: could not restore: {'; '.join(problems)}\n")
+            return 1
+        time.sleep(1.0)
     return 0
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from envs.errors import DeviceError
 from envs.live.devices.base import PowerDevice, Reading
+from envs.live.errors import DeviceLostError
 
 TOLERANCE = 0.05
 """A cap has taken effect once power exceeds it by no more than this share."""
@@ -34,21 +35,28 @@ class IntervalPower(NamedTuple):
 class PowerSampler:
     """Samples a device and sums up over intervals.
 
+    Only its thread talks to the device, so that a device that hangs is an error here, not a
+    program that hangs with it.
+
     Args:
         device: An open device.
         period_s: Time between two readings.
+        timeout_s: Longest time for a reading.
     """
 
-    def __init__(self, device: PowerDevice, period_s: float) -> None:
+    def __init__(self, device: PowerDevice, period_s: float, timeout_s: float = 5.0) -> None:
         self._device = device
         self._period_s = period_s
-        self._lock = threading.Lock()
-        self._readings: list[Reading] = [device.read()]
+        self._timeout_s = timeout_s
+        self._readings: list[Reading] = []
         self._error: DeviceError | None = None
         self._awaited: tuple[float, float] | None = None
         self._effect_s: float | None = None
         self._paused = False
-        self._end = threading.Event()
+        self._ended = False
+        self._count = 0
+        self._hurry = False
+        self._change = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="power-sampler", daemon=True)
         self._thread.start()
 
@@ -56,60 +64,82 @@ class PowerSampler:
         """Returns what happened since the last call.
 
         Raises:
+            DeviceLostError: A reading took too long.
             DeviceError: A reading failed.
         """
-        self._sample()
-        with self._lock:
+        with self._change:
+            seen = self._count
+            self._hurry = True
+            self._change.notify_all()
+            fresh = self._change.wait_for(
+                lambda: self._error is not None or self._count > seen, self._timeout_s
+            )
             if self._error is not None:
                 raise self._error
+            if not fresh:
+                raise DeviceLostError(f"the device did not answer within {self._timeout_s:g} s")
             readings, self._readings = self._readings, self._readings[-1:]
         return summarise(readings)
 
     def expect(self, cap_w: float) -> None:
         """Starts to watch for the moment when power keeps to a new cap."""
-        with self._lock:
+        with self._change:
             self._awaited = (cap_w, time.monotonic())
             self._effect_s = None
 
     def take_effect_s(self) -> float | None:
         """Returns how long a cap took to take effect, once; ``None`` if there is no news."""
-        with self._lock:
+        with self._change:
             effect, self._effect_s = self._effect_s, None
             return effect
 
     def pause(self) -> None:
         """Stops reading, while the device is being replaced."""
-        with self._lock:
+        with self._change:
             self._paused = True
 
     def resume(self) -> None:
         """Reads again, and forgets errors of the time before."""
-        with self._lock:
+        with self._change:
             self._paused = False
             self._error = None
             self._awaited = None
 
     def close(self) -> None:
         """Ends the thread."""
-        self._end.set()
-        self._thread.join(5.0)
+        with self._change:
+            self._ended = True
+            self._change.notify_all()
+        self._thread.join(self._timeout_s)
 
     def _run(self) -> None:
-        while not self._end.wait(self._period_s):
+        while True:
+            with self._change:
+                self._change.wait_for(lambda: self._ended or self._hurry, self._period_s)
+                self._hurry = False
+                if self._ended:
+                    return
+                if self._paused or self._error is not None:
+                    continue
             self._sample()
 
     def _sample(self) -> None:
-        with self._lock:
-            if self._error is not None or self._paused:
-                return
-            try:
-                reading = self._device.read()
-            except DeviceError as error:
+        error: DeviceError | None = None
+        try:
+            reading = self._device.read()
+        except DeviceError as problem:
+            error = problem
+        except Exception as problem:  # a thread that ends unheard would leave stale readings
+            error = DeviceError(f"the device could not be read: {problem!r}")
+        with self._change:
+            if error is None:
+                self._readings.append(reading)
+                self._count += 1
+                if self._awaited is not None and reading.time_s > self._awaited[1]:
+                    self._judge(reading, *self._awaited)
+            elif not self._paused:
                 self._error = error
-                return
-            self._readings.append(reading)
-            if self._awaited is not None and reading.time_s > self._awaited[1]:
-                self._judge(reading, *self._awaited)
+            self._change.notify_all()
 
     def _judge(self, reading: Reading, cap_w: float, since: float) -> None:
         in_force = all(abs(cap - cap_w) <= 1.0 for cap in reading.cap_w)

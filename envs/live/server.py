@@ -87,6 +87,7 @@ class LiveServer:
         self.kv_cache_tokens = self._snapshot.kv_cache_tokens
         self._requested = self.knob_limits.highest
         self._start_s = self._last_s = self._returned_s = time.monotonic()
+        self._decision_s: float | None = None
 
     def _arrival_rate(self) -> float:
         """Returns the mean rate of our requests; 0 for a closed loop."""
@@ -159,7 +160,7 @@ class LiveServer:
 
     def apply(self, knobs: Knobs) -> None:
         """See :meth:`ServingSystem.apply`. Returns at once; a thread sets the knobs."""
-        self.extras["decision_s"] = time.monotonic() - self._returned_s
+        self._decision_s = time.monotonic() - self._returned_s
         self._requested = self.knob_limits.clip(knobs)
         if self.config.dry_run:
             _LOG.info("dry run: would set %s", self._requested)
@@ -185,8 +186,8 @@ class LiveServer:
         Raises:
             PalsError: Server or device failed; by then everything is put back.
         """
-        decision_s = self.extras.get("decision_s")
-        self.extras = {} if decision_s is None else {"decision_s": decision_s}
+        self.extras = {} if self._decision_s is None else {"decision_s": self._decision_s}
+        self._decision_s = None
         try:
             telemetry = self._advance(seconds)
         except BaseException:

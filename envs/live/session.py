@@ -66,10 +66,16 @@ class Session:
 
     def _open(self) -> None:
         config = self._config
-        self.host.start()
-        self._custody.watch_process()
+        if not self.device.follows_process:
+            self.device.open(None)  # a device that is not there is told before a server starts
+        if self.host.launched:
+            if not config.dry_run:
+                self._custody.lock()
+            self.host.start()
+            self._custody.watch_process()
         self.host.connect()
-        self.device.open(self.host.pid)
+        if self.device.follows_process:
+            self.device.open(self.host.pid)
         found = None if config.batch_limit == "off" else self._limit.read()
         self.limits = self._knob_limits(found)
         self.max_num_seqs = config.max_num_seqs if found is None else int(found["max_num_seqs"])

@@ -1,0 +1,155 @@
+"""A fake vLLM server as a real process, and fake NVIDIA GPUs, for tests of the live server."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from envs import catalog
+from envs.live.config import VllmServerConfig
+from envs.live.devices.processes import descendants
+from envs.live.devices.throttled_cpu import ThrottledCpu
+from envs.live.http_client import HttpClient
+from envs.live.process import Launch, end_process
+
+HERE = Path(__file__).resolve().parent
+FAKE_VLLM = HERE / "fake_vllm"
+FAKE_NVML = HERE / "fake_nvml"
+
+
+class FakeVllm:
+    """A fake vLLM server that the tests attach to."""
+
+    def __init__(self, port: int, *arguments: str) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        self.port = port
+        self._arguments = arguments
+        self.client = HttpClient(self.url, {}, 5.0)
+        self.start()
+
+    def start(self) -> None:
+        module = "vllm.entrypoints.openai.api_server"
+        command = [sys.executable, "-m", module, "--port", str(self.port), *self._arguments]
+        self.process = subprocess.Popen(
+            command,
+            env=os.environ | {"PYTHONPATH": str(FAKE_VLLM)},
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert self.process.stdout is not None
+        assert "ready" in self.process.stdout.readline()
+
+    def fault(self, **faults: Any) -> None:
+        """Makes the server fail from now on; nothing makes it well again."""
+        assert self.client.call("POST", "/fault", faults)[0] == 200
+
+    @property
+    def worker(self) -> int:
+        return descendants(self.process.pid)[0]
+
+    def limit(self) -> dict[str, Any]:
+        answer: dict[str, Any] = self.client.get_json("/pals/batch_limit")
+        return answer
+
+    def stop(self) -> None:
+        end_process(self.process.pid, None, patience_s=0.5)
+        self.process.kill()
+        self.process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def small_workload(**changes: Any) -> Any:
+    """Short requests, a few each second."""
+    settings = {"rate": 12.0, "prompt_scale": 0.05, "output_scale": 0.08} | changes
+    return catalog.build("workload", {"base": "poisson_gsm8k", **settings})
+
+
+def attach(server: FakeVllm, **changes: Any) -> VllmServerConfig:
+    """Returns the configuration of a controller attached to a fake server."""
+    settings: dict[str, Any] = {
+        "url": server.url,
+        "server_pid": server.process.pid,
+        "device": ThrottledCpu(mechanism="signals", use_rapl=False),
+        "max_num_seqs": 8,
+        "capacity_tok_s": 300.0,
+        "system_alpha": 1.0,
+        "system_beta_w": 10.0,
+        "call_timeout_s": 0.5,
+        "recovery_timeout_s": 10.0,
+    }
+    return VllmServerConfig(**{**settings, **changes})
+
+
+def launch(**changes: Any) -> VllmServerConfig:
+    """Returns the configuration of a controller that launches a fake server."""
+    arguments = changes.pop("arguments", [])
+    start = Launch(
+        model="fake",
+        python=sys.executable,
+        arguments=arguments,
+        environment={"PYTHONPATH": str(FAKE_VLLM)},
+        startup_timeout_s=20.0,
+    )
+    settings: dict[str, Any] = {
+        "launch": start,
+        "device": ThrottledCpu(mechanism="signals", use_rapl=False),
+        "max_num_seqs": 8,
+        "capacity_tok_s": 300.0,
+        "call_timeout_s": 0.5,
+    }
+    return VllmServerConfig(**{**settings, **changes})
+
+
+class FakeGpus:
+    """Fake GPUs, seen through the real Python bindings of NVML."""
+
+    def __init__(self, module: ModuleType, file: Path) -> None:
+        self.module = module
+        self.file = file
+
+    def set(self, *gpus: dict[str, Any], **state: Any) -> None:
+        """Sets the machine's state; ``gpus`` are changes to ordinary ones."""
+        built = [self.module.gpu(index, **changes) for index, changes in enumerate(gpus)]
+        self.module.write_state(self.file, gpus=built, **state)
+
+    def change(self, index: int, **changes: Any) -> None:
+        with self.file.open("r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            state = json.load(file)
+            state["gpus"][index] |= changes
+            file.seek(0)
+            file.truncate()
+            json.dump(state, file)
+
+    @property
+    def state(self) -> Any:
+        with self.file.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            return json.load(file)
+
+    @property
+    def limits_w(self) -> list[float]:
+        return [gpu["limit"] * 1e-3 for gpu in self.state["gpus"]]
+
+
+def wait_for(condition: Any, timeout_s: float = 5.0) -> float:
+    """Waits until a condition holds and returns how long it took."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < timeout_s, "did not happen in time"
+        time.sleep(0.01)
+    return time.monotonic() - began

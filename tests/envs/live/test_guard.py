@@ -1,0 +1,223 @@
+"""The guard: whatever ends the controller, the machine is put back within a second."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from live_support import FakeVllm, wait_for
+
+from envs.live import locks
+from envs.live.devices.nvml import Nvml
+from envs.live.devices.processes import start_ticks
+from envs.live.errors import ActuationError, DeviceBusyError
+from envs.live.guard import ROOT, Guard, restore
+from envs.live.locks import Locks
+from envs.live.process import end_process
+
+CONTROLLER = """
+import sys, time
+from envs.live import locks
+from pathlib import Path
+locks.SHARED = Path(sys.argv[3])
+from envs.live.config import VllmServerConfig
+from envs.live.devices.{module} import {name}
+from envs.live.session import Session
+
+session = Session(VllmServerConfig(
+    url=sys.argv[1], server_pid=int(sys.argv[2]), device={device}, max_num_seqs=8,
+))
+session._set_cap(150.0)
+session._set_batch(2)
+print("controlling", flush=True)
+{then}
+"""
+NVML = {"module": "nvml", "name": "Nvml", "device": "Nvml()"}
+SIGNALS = {
+    "module": "throttled_cpu",
+    "name": "ThrottledCpu",
+    "device": "ThrottledCpu(mechanism='signals', use_rapl=False)",
+}
+
+
+def controller(
+    server: FakeVllm, tmp_path: Path, kind: dict[str, str], then: str = "time.sleep(60)"
+) -> subprocess.Popen[str]:
+    code = CONTROLLER.format(**kind, then=textwrap.dedent(then))
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    arguments = [server.url, str(server.process.pid), str(tmp_path)]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        env=os.environ | {"PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "controlling\n"
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_cap_and_batch_limit_return_when_the_controller_is_killed(
+    fake_gpus: Any, fake_vllm: FakeVllm, tmp_path: Path, number: signal.Signals
+) -> None:
+    fake_gpus.set({"limit": 350_000})
+    fake_vllm.client.call("PUT", "/pals/batch_limit", {"max_num_seqs": 7})
+    process = controller(fake_vllm, tmp_path, NVML)
+    assert fake_gpus.limits_w == [150.0]
+    assert fake_vllm.limit()["max_num_seqs"] == 2
+    process.send_signal(number)
+    assert wait_for(lambda: fake_gpus.limits_w == [350.0]) < 1.0
+    wait_for(lambda: fake_vllm.limit()["max_num_seqs"] == 7)
+    process.wait()
+
+
+@pytest.mark.parametrize("then", ["raise RuntimeError('bug')", "sys.exit(3)", "session.close()"])
+def test_they_return_however_the_program_ends(
+    fake_gpus: Any, fake_vllm: FakeVllm, tmp_path: Path, then: str
+) -> None:
+    process = controller(fake_vllm, tmp_path, NVML, then)
+    process.wait()
+    assert wait_for(lambda: fake_gpus.limits_w == [400.0]) < 1.0
+    wait_for(lambda: fake_vllm.limit()["max_num_seqs"] == 8)
+
+
+def test_a_stopped_worker_runs_again(fake_vllm: FakeVllm, tmp_path: Path) -> None:
+    worker = fake_vllm.worker
+    process = controller(fake_vllm, tmp_path, SIGNALS)
+    # Kill the controller while it holds the worker stopped.
+    wait_for(lambda: state(worker) == "T")
+    process.kill()
+    process.wait()
+    time.sleep(1.0)
+    assert {state(worker) for _ in range(50) if not time.sleep(0.005)} <= {"S", "R"}
+
+
+def state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def test_the_device_stays_locked_until_it_is_restored(
+    fake_gpus: Any, fake_vllm: FakeVllm, tmp_path: Path
+) -> None:
+    process = controller(fake_vllm, tmp_path, NVML)
+    with pytest.raises(DeviceBusyError, match=f"pid {process.pid}"):
+        Locks(["GPU-00000000"])
+    with pytest.raises(DeviceBusyError, match="one controller at a time"):
+        Locks([fake_vllm.url])
+    process.kill()
+    process.wait()
+
+    def is_free() -> bool:
+        try:
+            Locks(["GPU-00000000", fake_vllm.url]).close()
+        except DeviceBusyError:
+            return False
+        return True
+
+    wait_for(is_free)
+    assert fake_gpus.limits_w == [400.0]
+
+
+def plan(device: Nvml) -> dict[str, Any]:
+    return {
+        "device": {
+            "class": "envs.live.devices.nvml.Nvml",
+            "config": {"gpus": device.gpus, "lock_clocks": device.lock_clocks},
+            "found": device.take_control(),
+        }
+    }
+
+
+def test_a_forked_child_that_holds_the_pipe_open_does_not_keep_the_guard_waiting(
+    fake_gpus: Any, fake_vllm: FakeVllm, tmp_path: Path
+) -> None:
+    fork = "import os\nif os.fork() == 0:\n    time.sleep(20)\n    os._exit(0)\ntime.sleep(60)"
+    process = controller(fake_vllm, tmp_path, NVML, fork)
+    time.sleep(0.3)
+    process.kill()
+    process.wait()
+    assert wait_for(lambda: fake_gpus.limits_w == [400.0]) < 1.0
+
+
+def test_farewell_leaves_everything_alone(fake_gpus: Any) -> None:
+    device = Nvml()
+    device.open(None)
+    guard = Guard(plan(device), [])
+    device.set_power_cap(200.0)
+    guard.release()
+    assert not guard.alive
+    assert fake_gpus.limits_w == [200.0]
+
+
+def test_a_guard_told_to_end_restores_at_once_and_goes_on_watching(fake_gpus: Any) -> None:
+    device = Nvml()
+    device.open(None)
+    guard = Guard(plan(device), [])
+    device.set_power_cap(200.0)
+    os.kill(guard.pid, signal.SIGTERM)
+    wait_for(lambda: fake_gpus.limits_w == [400.0])
+    os.kill(guard.pid, signal.SIGINT)
+    device.set_power_cap(250.0)
+    time.sleep(0.3)
+    assert guard.alive
+    guard.restore()
+    assert fake_gpus.limits_w == [400.0]
+
+
+def test_a_guard_that_cannot_see_the_device_stops_control_before_it_begins(
+    fake_gpus: Any,
+) -> None:
+    device = Nvml()
+    device.open(None)
+    made = plan(device)
+    fake_gpus.set({}, driver=False)
+    with pytest.raises(ActuationError, match="nothing was changed"):
+        Guard(made, [])
+
+
+def test_what_cannot_be_restored_is_told_and_the_rest_is_done(
+    fake_gpus: Any, fake_vllm: FakeVllm
+) -> None:
+    device = Nvml()
+    device.open(None)
+    made = plan(device)
+    made["batch_limit"] = {
+        "url": fake_vllm.url, "headers": {}, "body": {"max_num_seqs": 5, "mode": "drain"},
+    }  # fmt: skip
+    fake_gpus.change(0, lost=True)
+    problems = restore(made, device)
+    assert len(problems) == 1
+    assert "lost" in problems[0]
+    assert fake_vllm.limit()["max_num_seqs"] == 5
+
+
+def test_a_process_number_used_again_is_left_alone() -> None:
+    other = subprocess.Popen(["sleep", "30"], start_new_session=True)
+    ticks = start_ticks(other.pid)
+    assert ticks is not None
+    end_process(other.pid, ticks - 1, patience_s=0.1)
+    assert other.poll() is None
+    end_process(other.pid, ticks, patience_s=5.0)
+    assert other.wait() is not None
+
+
+def test_locks_lie_where_every_user_finds_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Locks(["a", "b"])
+    with pytest.raises(DeviceBusyError):
+        Locks(["c", "b"])
+    Locks(["c"]).close()  # what a failed attempt had taken is free again
+    first.close()
+    Locks(["a", "b"]).close()
+    assert [oct(file.stat().st_mode & 0o777) for file in tmp_path.glob("*.lock")] == ["0o666"] * 3
+    monkeypatch.setattr(locks, "SHARED", tmp_path / "missing")
+    assert locks.directory().is_dir()
