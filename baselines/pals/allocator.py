@@ -72,7 +72,8 @@ class Predictive(Allocator):
         if spare >= 0:
             ceilings = np.where(demands.alive, demands.ceiling_w, 0.0)
             room = np.maximum(ceilings - needed, 0.0)
-            return needed + spare * room / max(float(room.sum()), 1e-9)
+            shared: FloatArray = needed + spare * room / max(float(room.sum()), 1e-9)
+            return shared
         return self._greedy(budget_w, demands, curves, target)
 
     def _greedy(

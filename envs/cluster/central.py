@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from envs.cluster.allocators import ByAction
 from envs.cluster.cluster import Cluster, ClusterState
 from envs.errors import ConfigurationError
+from envs.serving import MAX_SEED
 
 WEIGHT_LEVELS = 6
 """Levels of a node's share when actions are discrete."""
@@ -57,8 +58,7 @@ class ClusterEnv(gym.Env[NDArray[np.float32], Any]):
         super().reset(seed=seed)
         if isinstance(self.cluster.allocator, ByAction):
             self.cluster.allocator.set_weights(np.ones(len(self.cluster.nodes)))
-        generator = np.random.default_rng(int(self.np_random.integers(2**63 - 1)))
-        state = self.cluster.reset(generator)
+        state = self.cluster.reset(int(self.np_random.integers(MAX_SEED)))
         return self._observe(state), self._info(state)
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from envs.cluster.allocators import Allocation, Allocator, Demands
 from envs.cluster.node import Node
-from envs.errors import ConfigurationError
+from envs.errors import ConfigurationError, PalsError
 from envs.signals import Signal
 
 
@@ -83,7 +83,7 @@ class ClusterBudget:
             interval_s: Length of an interval in seconds.
         """
         ahead = round(self.notice_s / interval_s)
-        times = np.arange(intervals + ahead + 1) * interval_s
+        times = np.arange(intervals + ahead + 1, dtype=np.float64) * interval_s
         signal: Signal = self.signal
         watts = signal.values(times, rng) * (highest_w if self.unit == "share" else 1.0)
         if self.ramp_w_per_s is not None:
@@ -91,6 +91,12 @@ class ClusterBudget:
             for index in range(1, len(watts)):
                 watts[index] = min(watts[index], watts[index - 1] + stride)
         return watts
+
+
+def node_seeds(seed: int, nodes: int) -> list[int]:
+    """Returns the seed of every node's episode in an episode of the cluster."""
+    sequence = np.random.SeedSequence([seed, nodes])
+    return [int(value) for value in sequence.generate_state(nodes)]
 
 
 class Cluster:
@@ -145,11 +151,14 @@ class Cluster:
         self._capacity = np.array([node.env.context.capacity_tok_s for node in nodes])
         self._pool = ThreadPoolExecutor(len(nodes)) if concurrent else None
 
-    def reset(self, rng: np.random.Generator) -> ClusterState:
-        """Starts an episode on every node."""
-        self._table = self._budget.schedule(self.highest_w, rng, self._intervals, self.interval_s)
+    def reset(self, seed: int) -> ClusterState:
+        """Starts an episode on every node; all its random draws follow from ``seed``."""
+        budget_rng = np.random.default_rng(seed)
+        self._table = self._budget.schedule(
+            self.highest_w, budget_rng, self._intervals, self.interval_s
+        )
         self._interval = 0
-        seeds = [int(seed) for seed in rng.integers(2**31, size=len(self.nodes))]
+        seeds = node_seeds(seed, len(self.nodes))
         self._each(lambda item: item[0].reset(item[1]), list(zip(self.nodes, seeds, strict=True)))
         return self._share(0.0, 0.0, self._failures([True] * len(self.nodes)))
 
@@ -167,12 +176,21 @@ class Cluster:
         return self._share(budget_w, power_w, self._failures(before))
 
     def close(self) -> None:
-        """Releases all nodes; each puts back what it changed."""
-        try:
-            self._each(lambda node: node.env.close(), self.nodes)
-        finally:
-            if self._pool is not None:
-                self._pool.shutdown()
+        """Releases all nodes, also when one of them fails; each puts back what it changed.
+
+        Raises:
+            PalsError: A node could not be released.
+        """
+        failures = []
+        for node in self.nodes:
+            try:
+                node.env.close()
+            except PalsError as error:
+                failures.append(error)
+        if self._pool is not None:
+            self._pool.shutdown()
+        if failures:
+            raise failures[0]
 
     def demands(self) -> Demands:
         """Returns what the allocator may know of the nodes."""

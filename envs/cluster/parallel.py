@@ -11,9 +11,10 @@ from pettingzoo import ParallelEnv
 
 from envs import EPISODE_STEPS
 from envs.cluster.cluster import Cluster, ClusterState
+from envs.serving import MAX_SEED
 
 
-class ParallelClusterEnv(ParallelEnv[str, NDArray[np.float32], Any]):
+class ParallelClusterEnv(ParallelEnv[str, NDArray[np.float32], Any]):  # type: ignore[misc]
     """Nodes as agents that act at the same time; needs the extra ``[ray]`` (PettingZoo).
 
     Each agent observes its own server, with the power budget that the cluster leaves it, acts
@@ -55,7 +56,7 @@ class ParallelClusterEnv(ParallelEnv[str, NDArray[np.float32], Any]):
         """Starts an episode on every node."""
         if seed is not None:
             self._generator = np.random.default_rng(seed)
-        state = self.cluster.reset(np.random.default_rng(int(self._generator.integers(2**63 - 1))))
+        state = self.cluster.reset(int(self._generator.integers(MAX_SEED)))
         self.agents = list(self.possible_agents)
         self._elapsed = 0
         return self._observations(), self._infos(state)
