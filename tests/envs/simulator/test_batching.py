@@ -222,8 +222,10 @@ def test_a_closed_loop_keeps_its_number_in_flight_and_skips_what_is_refused() ->
 
 def test_clients_that_are_all_refused_do_not_stop_time() -> None:
     """Ten requests that fit, then only ones that do not: the server ends up idle."""
-    requests = [(0.0, 30, 20)] * 10 + [(0.0, 900, 900)] * 600
-    server = make_server(Given(requests, concurrency=1), exact_steps=True)
+    good = [(0.0, 30, 20)] * 10
+    workload = Given(good + [(0.0, 900, 900)] * 600, concurrency=1)
+    workload.endless = Given(good).endless  # type: ignore[method-assign]
+    server = make_server(workload, exact_steps=True)
     server.reset(0)
     assert server.advance(2.0).finished == 10
     telemetry = server.advance(1.0)
