@@ -26,17 +26,27 @@ class Governor(KnobController):
     asks for; going down is one level at a time, after the occupancy has stayed ``margin``
     below the threshold for ``hold_s``. The batch limit stays at its highest.
 
+    While throughput is above the target by ``surplus`` the level falls whatever the
+    occupancy, and it does not rise while throughput is above the target at all: a server
+    that is offered more than was asked for is always full. This ends as soon as a request has
+    waited for ``patience_s``, lest energy be bought with queueing.
+
     Attributes:
         low: Occupancy below which the lowest cap does.
         high: Occupancy from which on the highest cap is used.
         margin: Occupancy below a threshold at which the level may fall (hysteresis).
-        hold_s: Time the occupancy must stay there before the level falls, in seconds.
+        hold_s: Time a reason to fall must last before the level falls, in seconds.
+        surplus: Throughput above the target, as a share of it, that lets the level fall.
+        patience_s: Longest wait for a first token, in seconds, that surplus throughput
+            excuses; half the TTFT SLO where that is shorter.
     """
 
-    low: float = 0.3
-    high: float = 0.9
+    low: float = 0.6
+    high: float = 1.0
     margin: float = 0.05
     hold_s: float = 2.0
+    surplus: float = 0.05
+    patience_s: float = 2.0
 
     def __post_init__(self) -> None:
         """Checks the values.
@@ -49,23 +59,34 @@ class Governor(KnobController):
                 f"controller.low, controller.high: need 0 <= low < high, "
                 f"got {self.low} and {self.high}"
             )
-        for key in ("margin", "hold_s"):
+        for key in ("margin", "hold_s", "surplus", "patience_s"):
             if getattr(self, key) < 0:
                 raise ConfigurationError(f"controller.{key}: must be >= 0")
 
-    def decide(self, observation: Observation, state: Any) -> tuple[Knobs, Any]:
+    def decide(self, observation: Observation, state: _State | None) -> tuple[Knobs, Any]:
         """See :meth:`KnobController.decide`."""
         context = self.context
         caps, seqs = context.lattice.power_caps_w, context.lattice.max_num_seqs[-1]
         occupancy = (observation.running + observation.waiting) / seqs
         last = state or _State(0, 0.0)
-        level, calm_s = max(last.level, self._level(occupancy)), 0.0
-        if self._level(occupancy + self.margin) < level:
+        level, calm_s = last.level, 0.0
+        above = self._above_target(observation)
+        asked = self._level(occupancy)
+        if asked > level and above < 0:
+            level = asked
+        elif level > 0 and (above > self.surplus or self._level(occupancy + self.margin) < level):
             calm_s = last.calm_s + context.interval_s
             if calm_s >= self.hold_s:
                 level, calm_s = level - 1, 0.0
         level = min(level, caps_within(context, observation) - 1)
         return Knobs(caps[level], seqs), _State(level, calm_s)
+
+    def _above_target(self, observation: Observation) -> float:
+        """Returns throughput above the target as a share; negative if it excuses nothing."""
+        patience_s = min(self.patience_s, 0.5 * observation.ttft_slo_s)
+        if observation.target_tok_s <= 0 or observation.oldest_wait_s > patience_s:
+            return -1.0
+        return float(observation.throughput_tok_s / observation.target_tok_s - 1.0)
 
     def _level(self, occupancy: float) -> int:
         """Returns the cap level that an occupancy asks for."""

@@ -90,11 +90,15 @@ def governor(context: ControlContext, **values: float) -> Governor:
     return controller
 
 
+BELOW = {"throughput_tok_s": 900.0}
+"""Below the target of 1,000 tokens/s, so that only the occupancy counts."""
+
+
 def test_governor_rises_with_the_queue_at_once(make_context: MakeContext, observe: Any) -> None:
     controller = governor(make_context(), low=0.25, high=0.75)
     levels = []
     for requests in (0, 8, 16, 28, 36, 44, 48, 64):
-        knobs, _ = decide(controller, observe, running=requests)
+        knobs, _ = decide(controller, observe, running=requests, **BELOW)
         levels.append(knobs.power_cap_w)
         assert knobs.max_num_seqs == 64
     assert levels == [150, 150, 200, 250, 300, 350, 400, 400]
@@ -102,7 +106,13 @@ def test_governor_rises_with_the_queue_at_once(make_context: MakeContext, observ
 
 def test_governor_counts_waiting_requests_too(make_context: MakeContext, observe: Any) -> None:
     controller = governor(make_context())
-    knobs, _ = decide(controller, observe, running=8, waiting=100)
+    assert decide(controller, observe, running=8, **BELOW)[0].power_cap_w == 150.0
+    assert decide(controller, observe, running=8, waiting=99, **BELOW)[0].power_cap_w == 400.0
+
+
+def test_governor_needs_no_target(make_context: MakeContext, observe: Any) -> None:
+    controller = governor(make_context())
+    knobs, _ = decide(controller, observe, running=64, target_tok_s=0.0)
     assert knobs.power_cap_w == 400.0
 
 
@@ -110,10 +120,10 @@ def test_governor_falls_slowly_and_a_level_at_a_time(
     make_context: MakeContext, observe: Any
 ) -> None:
     controller = governor(make_context(), low=0.25, high=0.75, margin=0.05, hold_s=1.0)
-    knobs, state = decide(controller, observe, running=64)
+    knobs, state = decide(controller, observe, running=64, **BELOW)
     caps = []
     for _ in range(10):
-        knobs, state = decide(controller, observe, state, running=0)
+        knobs, state = decide(controller, observe, state, running=0, **BELOW)
         caps.append(knobs.power_cap_w)
     assert caps == [400, 350, 350, 300, 300, 250, 250, 200, 200, 150]
 
@@ -122,12 +132,41 @@ def test_governor_does_not_flap_at_a_threshold(make_context: MakeContext, observ
     controller = governor(make_context(), low=0.25, high=0.75, margin=0.05, hold_s=1.0)
     state, caps = None, set()
     for index in range(40):
-        knobs, state = decide(controller, observe, state, running=16 - index % 2)
+        knobs, state = decide(controller, observe, state, running=16 - index % 2, **BELOW)
         caps.add(knobs.power_cap_w)
     assert caps == {200.0}
 
 
-@pytest.mark.parametrize("values", [{"low": 0.9, "high": 0.3}, {"margin": -1.0}, {"hold_s": -1.0}])
+def fallen(controller: Governor, observe: Any, **values: float) -> float:
+    """Returns the cap that a full server has after a while under the given observations."""
+    knobs, state = decide(controller, observe, running=64, waiting=50, **BELOW)
+    assert knobs.power_cap_w == 400.0
+    for _ in range(60):
+        knobs, state = decide(controller, observe, state, running=64, waiting=50, **values)
+    return float(knobs.power_cap_w)
+
+
+def test_governor_saves_energy_where_a_full_server_is_above_its_target(
+    make_context: MakeContext, observe: Any
+) -> None:
+    controller = governor(make_context(), surplus=0.05)
+    assert fallen(controller, observe, throughput_tok_s=1100.0) == 150.0
+    assert fallen(controller, observe, throughput_tok_s=1020.0) == 400.0
+
+
+def test_governor_does_not_buy_energy_with_queueing(
+    make_context: MakeContext, observe: Any
+) -> None:
+    controller = governor(make_context(), patience_s=2.0)
+    above = {"throughput_tok_s": 1100.0}
+    assert fallen(controller, observe, oldest_wait_s=1.5, **above) == 150.0
+    assert fallen(controller, observe, oldest_wait_s=2.5, **above) == 400.0
+    assert fallen(controller, observe, oldest_wait_s=1.5, ttft_slo_s=2.0, **above) == 400.0
+
+
+@pytest.mark.parametrize(
+    "values", [{"low": 0.9, "high": 0.3}, {"margin": -1.0}, {"patience_s": -1.0}]
+)
 def test_impossible_thresholds_name_their_key(values: dict[str, float]) -> None:
     with pytest.raises(ConfigurationError, match=f"controller.{next(iter(values))}"):
         catalog.build("controller", {"base": "governor", **values})
