@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -32,8 +34,9 @@ def describe(error: BaseException) -> str:
         return str(error)
     if isinstance(error, HydraException):
         cause = error.__cause__
-        detail = f": {cause}" if isinstance(cause, OmegaConfBaseException) else ""
-        return f"{error}{detail}".replace("\n    object_type=dict", "")
+        detail = f"\n{cause}" if isinstance(cause, OmegaConfBaseException) else ""
+        text = f"{error}".partition("\nConfig search path")[0] + detail
+        return re.sub(r"\n\s*(full_key|object_type)\S*.*", "", text)
     if isinstance(error, OmegaConfBaseException | OSError):
         return str(error)
     return f"{type(error).__name__}: {error} (debug=on shows where)"
@@ -68,7 +71,9 @@ def application(config_name: str) -> Callable[[Job], Callable[[], None]]:
                 failed.append(directory)
 
         def main() -> None:
+            failed.clear()
             schemas.register()
+            _allow_named_packages(sys.argv[1:])
             wants_traceback = os.environ.get(_FULL_ERROR) == "1"
             os.environ[_FULL_ERROR] = "1"  # Hydra hands errors on instead of printing them
             start = hydra.main(
@@ -90,6 +95,17 @@ def application(config_name: str) -> Callable[[Job], Callable[[], None]]:
         return main
 
     return decorate
+
+
+def _allow_named_packages(arguments: list[str]) -> None:
+    """Allows the packages of ``allow_packages=[...]`` before Hydra composes.
+
+    A user's files may inherit the schema of a class of theirs, which is imported then.
+    """
+    for text in arguments:
+        if text.startswith("allow_packages="):
+            for package in OverridesParser.create().parse_override(text).value():
+                catalog.allow_package(str(package))
 
 
 def print_error(message: str) -> None:

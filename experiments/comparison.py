@@ -70,12 +70,15 @@ def plan(
         )
     if any(text.partition("=")[0] == "controller" for text in overrides):
         raise ConfigurationError("controller: a comparison takes controllers=[...] instead")
+    composed = {
+        name: compose(config_name, overrides=[*overrides, f"controller={name}"])
+        for name in controllers
+    }
     runs = []
     for seed in seed_list(config.seeds, config.seed):
-        for name in controllers:
-            composed = compose(config_name, overrides=[*overrides, f"controller={name}"])
-            OmegaConf.update(composed, "seed", seed)
-            runs.append(PlannedRun(name, seed, composed, directory / "runs" / name / f"{seed}"))
+        for name, shared in composed.items():
+            own = DictConfig(OmegaConf.merge(shared, {"seed": seed}))
+            runs.append(PlannedRun(name, seed, own, directory / "runs" / name / f"seed_{seed}"))
     return runs
 
 

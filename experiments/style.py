@@ -15,7 +15,7 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY, BLACK = (
 )  # fmt: skip
 """Okabe and Ito's palette, with greys."""
 
-_RC: dict[str, Any] = {
+_RC: dict[Any, Any] = {
     "font.size": 9.5,
     "axes.titlesize": 10.5,
     "axes.titleweight": "bold",
@@ -53,7 +53,7 @@ def picture(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    settings: dict[str, Any] = {**mpl.rcParamsDefault, **_RC}  # type: ignore[dict-item]
+    settings: Any = {**mpl.rcParamsDefault, **_RC}
     with mpl.rc_context(settings):
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
