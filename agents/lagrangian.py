@@ -1,0 +1,104 @@
+"""Constrained training for any Stable-Baselines3 algorithm: priced costs in the reward.
+
+A :class:`PricedVecEnv` subtracts each cost times its price from the reward; a
+:class:`PriceUpdates` callback moves the prices so that each cost's rate ends at its limit.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import VecEnvWrapper
+
+from agents.constraints import Constraint, Price
+from agents.vec_env import ServingVecEnv
+
+
+class PricedVecEnv(VecEnvWrapper):
+    """Rewards minus priced costs, divided by one plus the prices (so that they stay in scale).
+
+    Args:
+        venv: The servers.
+        constraints: Constraints by name; none leaves the reward as it is.
+
+    Attributes:
+        prices: Price of each cost in force.
+    """
+
+    def __init__(self, venv: ServingVecEnv, constraints: dict[str, Constraint]) -> None:
+        super().__init__(venv)
+        self.constraints = constraints
+        self.prices: dict[str, Price] = {name: item.start() for name, item in constraints.items()}
+        self._servers = venv
+        self._contexts = venv.env.contexts
+        self._sums = {name: np.zeros(2) for name in constraints}
+        self._reward_sum, self._rewards = 0.0, 0
+
+    def reset(self) -> Any:
+        """See :meth:`VecEnv.reset`."""
+        return self.venv.reset()
+
+    def step_wait(self) -> Any:
+        """See :meth:`VecEnv.step_wait`."""
+        observations, rewards, ended, infos = self.venv.step_wait()
+        self._reward_sum += float(rewards.sum())
+        self._rewards += len(rewards)
+        priced: NDArray[np.float64] = rewards
+        total = 1.0
+        for name, constraint in self.constraints.items():
+            cost = constraint.cost(self._servers.vector_info, self._contexts)
+            self._sums[name] += cost.amount.sum(), cost.judged.sum()
+            priced = priced - self.prices[name].value * cost.amount
+            total += self.prices[name].value
+        return observations, priced / total, ended, infos
+
+    def take_rates(self) -> dict[str, float]:
+        """Returns each cost's mean rate since the last call; what was never judged is left out."""
+        rates = {
+            name: float(amount / judged) for name, (amount, judged) in self._sums.items() if judged
+        }
+        for sums in self._sums.values():
+            sums[:] = 0.0
+        return rates
+
+    def take_reward(self) -> float:
+        """Returns the mean unpriced reward per interval since the last call."""
+        mean = self._reward_sum / max(1, self._rewards)
+        self._reward_sum, self._rewards = 0.0, 0
+        return mean
+
+
+class PriceUpdates(BaseCallback):
+    """Moves the prices every so many steps and logs rates and prices.
+
+    Args:
+        env: The environment whose prices are moved.
+        every: Steps (of all servers together) between two updates.
+    """
+
+    def __init__(self, env: PricedVecEnv, every: int) -> None:
+        super().__init__()
+        self._env = env
+        self._every = every
+        self._next = every
+
+    def _on_training_start(self) -> None:
+        self._next = self.num_timesteps + self._every
+
+    def _on_step(self) -> bool:
+        if self.num_timesteps >= self._next:
+            self._next += self._every
+            self.update()
+        return True
+
+    def update(self) -> None:
+        """Moves every price whose cost was judged since the last update."""
+        env = self._env
+        for name, rate in env.take_rates().items():
+            env.prices[name] = env.constraints[name].update(env.prices[name], rate)
+            self.logger.record(f"constraints/{name}_rate", rate)
+            self.logger.record(f"constraints/{name}_price", env.prices[name].value)
+        self.logger.record("rollout/reward_mean", env.take_reward())

@@ -1,0 +1,73 @@
+"""Recipes: which algorithm of the library, with which arguments, on how many servers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import VecEnv
+
+from envs import catalog
+from envs.errors import ConfigurationError
+
+
+@dataclass(kw_only=True)
+class Recipe:
+    """How an agent is trained (``conf/agent``).
+
+    Attributes:
+        algorithm: Import path of the algorithm's class, of Stable-Baselines3 or sb3-contrib.
+        arguments: Its arguments; environment, seed and device are given by the training.
+        action: Action encoding that suits the algorithm: a name in ``conf/action`` or a mapping.
+        servers: Simulated servers stepped together.
+        steps: Decisions to train for, of all servers together.
+        price_every: Decisions between two updates of the constraints' prices.
+    """
+
+    algorithm: str = "stable_baselines3.PPO"
+    arguments: dict[str, Any] = field(default_factory=dict)
+    action: Any = "grid"
+    servers: int = 256
+    steps: int = 3_000_000
+    price_every: int = 16_384
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            ConfigurationError: A number is not positive, or the class is no algorithm.
+        """
+        for key in ("servers", "steps", "price_every"):
+            if getattr(self, key) < 1:
+                raise ConfigurationError(f"agent.{key}: must be >= 1, got {getattr(self, key)}")
+
+    @property
+    def algorithm_class(self) -> type[BaseAlgorithm]:
+        """The algorithm's class.
+
+        Raises:
+            ConfigurationError: There is none at the path.
+        """
+        cls = catalog.locate(self.algorithm)
+        if not (isinstance(cls, type) and issubclass(cls, BaseAlgorithm)):
+            raise ConfigurationError(f"agent.algorithm: {self.algorithm} is no algorithm")
+        return cls
+
+    def make(self, env: VecEnv, *, seed: int, device: str) -> BaseAlgorithm:
+        """Builds the algorithm.
+
+        Args:
+            env: What it learns on.
+            seed: Seed of its draws.
+            device: Torch device.
+
+        Raises:
+            ConfigurationError: An argument is unknown to the class, or out of range.
+        """
+        cls: Any = self.algorithm_class
+        try:
+            algorithm: BaseAlgorithm = cls(env=env, seed=seed, device=device, **self.arguments)
+        except (TypeError, ValueError, AssertionError) as error:
+            raise ConfigurationError(f"agent.arguments: {error}") from error
+        return algorithm

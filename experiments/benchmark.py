@@ -1,0 +1,60 @@
+"""The standing comparison of controllers: ``python -m experiments.benchmark``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from envs import catalog
+from envs.cache import atomic_write_text
+from experiments.application import application
+from experiments.benchmark_figures import Results
+from experiments.benchmark_goals import degeneracies, goals
+from experiments.benchmark_picture import draw_overall, draw_settings
+from experiments.benchmark_report import OVERALL_PICTURE, SETTINGS_PICTURE, report
+from experiments.benchmarking import benchmark_facts, check, controller_choices, run_all
+from experiments.report import Progress
+from experiments.settings import check_times
+from experiments.suites import Suite
+from experiments.summary import write_json
+
+REPORT_FILE = "results.md"
+PICTURES = "images"
+
+
+@application("benchmark")
+def main(config: DictConfig, directory: Path) -> None:
+    """Runs what is missing, writes ``results.md``, ``results.json`` and the pictures."""
+    check_times(config)
+    check(config)
+    suite: Suite = catalog.build("suite", config.suite)
+    with Progress() as progress:
+        results = run_all(
+            config, directory, lambda done, total: progress.update("settings", done, total)
+        )
+    write_json(directory / "results.json", results)
+    write_report(config, suite, results, directory)
+    if config.report is not None:
+        write_report(config, suite, results, Path(config.report))
+
+
+def write_report(config: DictConfig, suite: Suite, results: Results, folder: Path) -> None:
+    """Writes the report and its pictures into a folder."""
+    controllers = list(controller_choices(config))
+    draw_overall(results, controllers, folder / PICTURES / OVERALL_PICTURE)
+    draw_settings(results, controllers, folder / PICTURES / SETTINGS_PICTURE)
+    text = report(
+        results,
+        suite.settings,
+        subject=config.subject,
+        goals=goals(results, suite.settings, config.subject, config.restricted),
+        degeneracies=degeneracies(results, config.subject),
+        facts=benchmark_facts(config),
+        pictures=f"{PICTURES}/",
+    )
+    atomic_write_text(folder / REPORT_FILE, text)
+
+
+if __name__ == "__main__":
+    main()

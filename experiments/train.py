@@ -1,0 +1,29 @@
+"""Trains an agent on the simulator: ``python -m experiments.train agent=ppo``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from experiments.application import application
+from experiments.report import Progress
+from experiments.training import Training, resumed_config
+from experiments.training_report import print_training
+
+
+@application("train")
+def main(config: DictConfig, directory: Path) -> None:
+    """Trains, shows progress and prints how the agent does on the held-out settings."""
+    config = resumed_config(config, list(HydraConfig.get().overrides.task))
+    with Progress() as progress:
+        progress.update("settings", 0, 1)
+        training = Training(config, directory)
+        progress.update("settings", 1, 1)
+        evaluation = training.run(progress.update)
+    print_training(evaluation, directory)
+
+
+if __name__ == "__main__":
+    main()
