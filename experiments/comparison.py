@@ -136,7 +136,7 @@ def figures(summaries: Sequence[Summary]) -> list[dict[str, Any]]:
     unit = {s["seed"]: s[EFFICIENCY] for s in summaries if s["controller"] == base}
     rows = []
     for summary in summaries:
-        row = {key: value for key, value in summary.items() if key != "provenance"}
+        row = {key: value for key, value in summary.items() if not isinstance(value, dict | list)}
         value, reference = summary[EFFICIENCY], unit[summary["seed"]]
         row[RELATIVE] = value / reference if value is not None and reference else None
         rows.append(row)

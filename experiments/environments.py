@@ -57,6 +57,15 @@ def _factory(config: DictConfig) -> str:
     return str(getattr(cls, "factory", SIMULATED))
 
 
+def runner_of(config: DictConfig) -> str | None:
+    """Returns the function that runs this kind of environment; ``None`` for the usual one.
+
+    It is named by ``runner`` of the class in the ``env`` group, and is called with what
+    :func:`experiments.execution.execute` is called with.
+    """
+    return getattr(catalog.locate(str(config.env["_target_"])), "runner", None)
+
+
 def make_env(config: DictConfig, **replaced: Any) -> ServingEnv:
     """Builds the environment of a configuration; see :meth:`SingleServer.make`."""
     builder: SingleServer = catalog.build("env", config.env)

@@ -12,13 +12,13 @@ from baselines.base import Controller
 from envs import catalog
 from envs.cache import atomic_write_text
 from envs.errors import ConfigurationError
-from experiments.environments import make_env
+from experiments.environments import make_env, runner_of
 from experiments.episode import run_episode
 from experiments.fingerprint import plain
 from experiments.judging import add_reference
 from experiments.preparation import RunPreparation
 from experiments.provenance import provenance
-from experiments.recording import Row
+from experiments.recording import IntervalTable, Row
 from experiments.reference import reference_tokens
 from experiments.settings import check_times
 from experiments.summary import Summary, summarise, write_json
@@ -39,7 +39,7 @@ def execute(
 
     ``config.yaml``, ``intervals.parquet``, ``run.png`` and, last of all, ``summary.json``:
     where that is, the run is complete. Each file appears whole, and none before the episode
-    is over.
+    is over; of an episode that failed there is only ``intervals.parquet``, as far as it came.
 
     Args:
         config: A composed configuration of a run.
@@ -57,6 +57,10 @@ def execute(
     for package in config.allow_packages:
         catalog.allow_package(package)
     check_times(config)
+    runner = runner_of(config)
+    if runner is not None:
+        summary: Summary = catalog.locate(runner)(config, directory, controller_name, tell)
+        return summary
     tracker: Tracker = catalog.build("tracker", config.tracker)
     controller: Controller = catalog.build("controller", config.controller)
     facts = RunFacts(f"{controller_name}-{config.seed}", directory, plain(config))
@@ -68,23 +72,32 @@ def execute(
         intervals = max(1, round(config.duration / config.interval))
         with tracker.follow(facts) as tracked:
 
+            seen = IntervalTable()
+
             def on_interval(number: int, row: Row) -> None:
+                seen.append(row)
                 tracked.interval(number, row)
                 tell(controller_name, number + 1, intervals)
 
-            episode = run_episode(
-                env,
-                controller,
-                seed=config.seed,
-                duration_s=config.duration,
-                on_interval=on_interval,
-            )
+            try:
+                episode = run_episode(
+                    env,
+                    controller,
+                    seed=config.seed,
+                    duration_s=config.duration,
+                    on_interval=on_interval,
+                )
+            except BaseException:
+                if len(seen):  # a live server failed: what was recorded so far is kept
+                    seen.write_parquet(directory / "intervals.parquet")
+                raise
             if reference is not None:
                 add_reference(episode.table, reference, env.context.qos, config.interval)
             summary = {
                 "controller": controller_name,
                 "seed": int(config.seed),
                 **summarise(episode, env.context),
+                **_live_facts(env.system),
                 "provenance": provenance(config),
             }
             from experiments.run_picture import draw_run
@@ -98,6 +111,13 @@ def execute(
     finally:
         env.close()
     return summary
+
+
+def _live_facts(system: Any) -> Summary:
+    """Returns what a live server tells of itself, and what it recovered from."""
+    if not hasattr(system, "facts"):
+        return {}
+    return {"server": system.facts, "recoveries": system.events}
 
 
 def saved_config(config: DictConfig) -> str:

@@ -46,6 +46,15 @@ FIGURES: tuple[Figure, ...] = (
     ("requests_rejected", "Requests rejected", "", 1.0),
 )
 
+CLUSTER_FIGURES: tuple[Figure, ...] = (
+    ("budget_mean_w", "Power budget, mean", "W", 1.0),
+    ("power_in_scope_mean_w", "Power within its scope, mean", "W", 1.0),
+    ("energy_over_budget_j", "Energy over the budget", "kJ", 1e-3),
+    ("infeasible_fraction", "Time the budget cannot be met", "%", 100.0),
+    ("down_fraction", "Time nodes are down", "%", 100.0),
+)
+"""What the summary of a cluster's run has besides."""
+
 
 class Progress:
     """Progress bars on standard error; one for each thing that is being done."""
@@ -99,12 +108,29 @@ def print_run(summary: Mapping[str, Any], directory: Path) -> None:
     table.add_column("Figure")
     table.add_column("Value", justify="right")
     table.add_column("Unit")
-    for key, name, unit, factor in FIGURES:
-        if summary[key] is not None:
+    for key, name, unit, factor in (*FIGURES, *CLUSTER_FIGURES):
+        if summary.get(key) is not None:
             table.add_row(name, shown(summary[key], factor), unit)
     console = _console()
     console.print(table)
+    if "nodes" in summary:
+        console.print(_nodes(summary["nodes"]))
+        for event in summary["events"]:
+            console.print(event, highlight=False)
     console.print(f"Files: {directory}", soft_wrap=True, highlight=False)
+
+
+def _nodes(nodes: Mapping[str, Mapping[str, Any] | None]) -> Table:
+    """Returns the main figures of a cluster's nodes, a row a node."""
+    columns = [figure for figure in COMPARED if figure[0] != "tokens_per_joule_relative"]
+    table = Table(title="Nodes", title_justify="left")
+    table.add_column("Node")
+    for _, name, unit, _ in columns:
+        table.add_column(f"{name}\n{unit}", justify="right")
+    for node, figures in nodes.items():
+        cells = [shown((figures or {}).get(key), factor) for key, _, _, factor in columns]
+        table.add_row(node, *cells)
+    return table
 
 
 COMPARED: tuple[Figure, ...] = (

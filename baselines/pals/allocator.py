@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from baselines.base import Preparation
+from baselines.pals.predictor import ForestConfig, PredictionTable, predictor_for
 from envs.cluster.allocators import Allocator, Demands
+from envs.context import ControlContext
 from envs.errors import ConfigurationError
+from envs.objective import power_in_scope
 
 FloatArray = NDArray[np.float64]
 
@@ -32,6 +37,14 @@ class PowerCurve:
         return float(self.budget_w[enough[0]] if enough.size else self.budget_w[-1])
 
 
+def power_curve(context: ControlContext, table: PredictionTable) -> PowerCurve:
+    """Returns what a node delivers at each cap with its best batch limit, as predicted."""
+    gpus = context.num_gpus * np.asarray(context.lattice.power_caps_w, dtype=np.float64)
+    power = power_in_scope(gpus, context.power_scope, context.system_power)
+    best = np.maximum.accumulate(table.throughput_tok_s.max(axis=1))
+    return PowerCurve(np.asarray(power), best)
+
+
 @dataclass(kw_only=True)
 class Predictive(Allocator):
     """PALS's model at the cluster's level (the division of labour of arXiv:2605.21427 §6).
@@ -43,9 +56,22 @@ class Predictive(Allocator):
 
     Attributes:
         margin: Throughput asked of the model beyond the target, as a share of it.
+        forest: The offline models.
     """
 
     margin: float = 0.05
+    forest: ForestConfig = field(default_factory=ForestConfig)
+
+    def prepare(
+        self, contexts: Sequence[ControlContext], preparations: Sequence[Preparation]
+    ) -> None:
+        """Fits every node's model to its profile, as PALS does for its own node."""
+        curves = []
+        for context, preparation in zip(contexts, preparations, strict=True):
+            profile = preparation.profile()
+            table = predictor_for(profile, self.forest).tabulate(context.lattice, profile)
+            curves.append(power_curve(context, table))
+        self.set_curves(curves)
 
     def set_curves(self, curves: list[PowerCurve]) -> None:
         """Takes the nodes' predicted curves, in the order of the nodes."""
@@ -60,7 +86,8 @@ class Predictive(Allocator):
         curves = getattr(self, "_curves", None)
         if curves is None or len(curves) != len(demands.alive):
             raise ConfigurationError(
-                "env.allocator: 'predictive' needs one offline profile per node"
+                "env.allocator: 'predictive' needs one offline profile per node; "
+                "python -m experiments.run env=cluster makes them, set_curves() takes them"
             )
         target = np.where(demands.target_tok_s > 0, demands.target_tok_s, demands.capacity_tok_s)
         target = target * (1.0 + self.margin)

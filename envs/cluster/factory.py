@@ -114,7 +114,7 @@ def as_budget(budget: Any) -> ClusterBudget:
     """Returns a budget from watts, a signal, a configuration or a built budget."""
     if isinstance(budget, int | float):
         return ClusterBudget(signal=Constant(value=float(budget)))
-    built = catalog.build("env.budget", budget)
+    built = catalog.build("budget", budget)
     return built if isinstance(built, ClusterBudget) else ClusterBudget(signal=built)
 
 

@@ -38,6 +38,11 @@ class Node:
         self._seed = 0
 
     @property
+    def seed(self) -> int:
+        """Seed of the episode under way; another one after every attempt to rejoin."""
+        return self._seed + self._restarts
+
+    @property
     def floor_w(self) -> float:
         """Least power in the budget's scope: all GPUs at their lowest cap."""
         return self._in_scope(self.env.context.limits.power_cap_min_w)
@@ -77,7 +82,7 @@ class Node:
             if self._down_s >= self._retry_s:
                 self._down_s = 0.0
                 self._restarts += 1
-                self._try_start(self._seed + self._restarts)
+                self._try_start(self.seed)
             return
         try:
             self.observation, self.reward, _, _, self.info = self.env.step(action)

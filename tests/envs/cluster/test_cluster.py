@@ -14,7 +14,6 @@ from envs.errors import ConfigurationError, PalsError
 from envs.signals import Constant, Regulation, Steps
 
 
-
 def highest_action(node):
     return np.array(node.env.action_space.nvec) - 1
 

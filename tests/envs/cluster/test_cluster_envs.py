@@ -154,8 +154,6 @@ def test_expert_parallelism_over_nodes_pays_for_infiniband():
 
     within = capacity(tensor_parallel=4, data_parallel=1, expert_parallel=4)
     across = capacity(tensor_parallel=4, data_parallel=3, expert_parallel=12)
-    same_link = capacity(
-        tensor_parallel=4, data_parallel=3, expert_parallel=12, gpus_per_node=12
-    )
+    same_link = capacity(tensor_parallel=4, data_parallel=3, expert_parallel=12, gpus_per_node=12)
     assert across < 0.9 * same_link
     assert across < within
