@@ -1,13 +1,14 @@
 """Compiled functions, and the cache that keeps them between processes.
 
 Numba's own cache looks at the file of a function only, so a change in another file that was
-compiled into it goes unnoticed. Here an entry point is compiled anew whenever any file of the
-folder it lies in, or of the modules it names, has changed.
+compiled into it goes unnoticed. Here an entry point is compiled anew whenever the file of a
+function that it calls, or a constant that one of them uses, has changed.
 """
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -18,7 +19,6 @@ from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLoca
 from envs.cache import cache_dir
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-_ENVS = Path(__file__).resolve().parent
 
 
 def kernel(function: Function) -> Function:
@@ -46,12 +46,34 @@ def entry_point(*, parallel: bool = False) -> Callable[[Function], Function]:
     return compile_it
 
 
-def _digest(folder: Path) -> str:
-    """Returns a digest of all sources that entry points may have compiled into them."""
-    files = {*folder.glob("*.py"), *folder.parent.glob("*.py"), *_ENVS.glob("*.py")}
-    digest = hashlib.sha256()
+def fingerprint(function: Callable[..., Any]) -> str:
+    """Returns a digest of everything that is compiled into a function.
+
+    That is the files of the function and of those it calls, and the constants they use.
+    """
+    files: set[Path] = set()
+    constants: set[str] = set()
+    seen: set[Any] = set()
+    pending: list[Any] = [function]
+    while pending:
+        current = pending.pop()
+        current = getattr(current, "py_func", current)
+        if current in seen:
+            continue
+        seen.add(current)
+        files.add(Path(inspect.getfile(current)))
+        names = current.__code__.co_names
+        places = [current.__globals__]
+        places += [vars(place) for place in map(places[0].get, names) if inspect.ismodule(place)]
+        for name in names:
+            for place in places:
+                value = place.get(name)
+                if hasattr(value, "py_func"):
+                    pending.append(value)
+                elif isinstance(value, int | float | str | tuple):
+                    constants.add(f"{name}={value!r}")
+    digest = hashlib.sha256("\n".join(sorted(constants)).encode())
     for file in sorted(files):
-        digest.update(file.name.encode())
         digest.update(file.read_bytes())
     return digest.hexdigest()
 
@@ -59,12 +81,12 @@ def _digest(folder: Path) -> str:
 class _KernelLocator(_CacheLocator):  # type: ignore[misc]
     """Places compiled code in the project's cache folder, stamped with all its sources."""
 
-    def __init__(self, source: Path) -> None:
-        self._source = source
+    def __init__(self, function: Any) -> None:
+        self._function = function
 
     @classmethod
     def from_function(cls, py_func: Any, py_file: str) -> _KernelLocator:
-        return cls(Path(py_file).resolve())
+        return cls(py_func)
 
     def get_cache_path(self) -> str:
         folder = cache_dir() / "compiled"
@@ -72,10 +94,10 @@ class _KernelLocator(_CacheLocator):  # type: ignore[misc]
         return str(folder)
 
     def get_source_stamp(self) -> str:
-        return _digest(self._source.parent)
+        return fingerprint(self._function)
 
     def get_disambiguator(self) -> str:
-        return hashlib.sha256(str(self._source).encode()).hexdigest()[:12]
+        return hashlib.sha256(inspect.getfile(self._function).encode()).hexdigest()[:12]
 
 
 class _KernelCacheImpl(CompileResultCacheImpl):  # type: ignore[misc]

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from numba import prange
 
-from envs.compiled import entry_point, kernel
+from envs.compiled import entry_point
 from envs.simulator.kernel import layout as at
 from envs.simulator.kernel.interval import observe
 from envs.simulator.kernel.latencies import count_unfinished
 from envs.simulator.kernel.steps import run_until
 from envs.simulator.kernel.views import Ints
-
-
-@kernel
-def _advance(server: int) -> int:
-    status = run_until(server)
-    if status == at.DONE:
-        observe(server)
-    return status
 
 
 @entry_point()
@@ -30,7 +22,10 @@ def advance_one(server: int) -> int:
     Returns:
         ``DONE``, or ``NEEDS_REQUESTS``: give it requests and call again.
     """
-    return _advance(server)
+    status = run_until(server)
+    if status == at.DONE:
+        observe(server)
+    return status
 
 
 @entry_point(parallel=True)
@@ -42,7 +37,7 @@ def advance_many(servers: Ints, status: Ints) -> None:
         status: What :func:`advance_one` returns of each is written here.
     """
     for index in prange(len(servers)):
-        status[index] = _advance(servers[index])
+        status[index] = advance_one(servers[index])
 
 
 @entry_point()

@@ -80,17 +80,19 @@ def record_finished(server: int, slot: int) -> None:
 
 @kernel
 def sort(values: Floats, count: int) -> None:
-    """Sorts the first ``count`` values in place; a handful is the rule."""
-    if count > 64:
-        values[:count].sort()
-        return
-    for end in range(1, count):
-        value = values[end]
-        place = end
-        while place > 0 and values[place - 1] > value:
-            values[place] = values[place - 1]
-            place -= 1
-        values[place] = value
+    """Sorts the first ``count`` values in place (Shell's method; a handful is the rule)."""
+    gap = 1
+    while gap < count // 9:
+        gap = 3 * gap + 1
+    while gap > 0:
+        for end in range(gap, count):
+            value = values[end]
+            place = end
+            while place >= gap and values[place - gap] > value:
+                values[place] = values[place - gap]
+                place -= gap
+            values[place] = value
+        gap //= 3
 
 
 @inlined
