@@ -21,8 +21,9 @@ class _State(NamedTuple):
 class Governor(KnobController):
     """Sets the cap level from running and waiting requests, as CPU governors do from load.
 
-    The thresholds divide the occupancy (requests over the batch limit) between ``low`` and
-    ``high`` evenly among the caps. Going up is immediate, to the level that the occupancy
+    The occupancy is the number of requests over the places there are for them: the batch
+    limit, or as many as the KV cache holds where that is fewer. The thresholds divide it
+    between ``low`` and ``high`` evenly among the caps. Going up is immediate, to the level that the occupancy
     asks for; going down is one level at a time, after the occupancy has stayed ``margin``
     below the threshold for ``hold_s``. The batch limit stays at its highest.
 
@@ -41,8 +42,8 @@ class Governor(KnobController):
             excuses; half the TTFT SLO where that is shorter.
     """
 
-    low: float = 0.6
-    high: float = 1.0
+    low: float = 0.5
+    high: float = 1.5
     margin: float = 0.05
     hold_s: float = 2.0
     surplus: float = 0.05
@@ -67,7 +68,7 @@ class Governor(KnobController):
         """See :meth:`KnobController.decide`."""
         context = self.context
         caps, seqs = context.lattice.power_caps_w, context.lattice.max_num_seqs[-1]
-        occupancy = (observation.running + observation.waiting) / seqs
+        occupancy = _occupancy(observation, seqs)
         last = state or _State(0, 0.0)
         level, calm_s = last.level, 0.0
         above = self._above_target(observation)
@@ -95,3 +96,10 @@ class Governor(KnobController):
             return 0
         share = min(1.0, (occupancy - self.low) / (self.high - self.low))
         return 1 + int(share * (count - 2))
+
+
+def _occupancy(observation: Observation, seqs: int) -> float:
+    """Returns requests over places; a KV cache that is full counts as a full batch."""
+    running, requests = observation.running, observation.running + observation.waiting
+    by_cache = observation.kv_cache_usage * requests / running if running > 0.5 else 0.0
+    return float(max(requests / seqs, by_cache))

@@ -110,8 +110,19 @@ def test_governor_counts_waiting_requests_too(make_context: MakeContext, observe
     assert decide(controller, observe, running=8, waiting=99, **BELOW)[0].power_cap_w == 400.0
 
 
+def test_governor_takes_a_full_kv_cache_for_a_full_batch(
+    make_context: MakeContext, observe: Any
+) -> None:
+    controller = governor(make_context(), low=0.5, high=1.0)
+    few = {"running": 10, **BELOW}
+    assert decide(controller, observe, kv_cache_usage=0.3, **few)[0].power_cap_w == 150.0
+    assert decide(controller, observe, kv_cache_usage=0.75, **few)[0].power_cap_w == 300.0
+    full = decide(controller, observe, kv_cache_usage=0.9, waiting=5, **few)[0]
+    assert full.power_cap_w == 400.0
+
+
 def test_governor_needs_no_target(make_context: MakeContext, observe: Any) -> None:
-    controller = governor(make_context())
+    controller = governor(make_context(), low=0.5, high=1.0)
     knobs, _ = decide(controller, observe, running=64, target_tok_s=0.0)
     assert knobs.power_cap_w == 400.0
 
