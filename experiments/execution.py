@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ from omegaconf import DictConfig, OmegaConf
 from baselines.base import Controller
 from envs import catalog
 from envs.cache import atomic_write_text
+from envs.context import ControlContext
 from envs.errors import ConfigurationError
 from experiments.environments import make_env, runner_of
-from experiments.episode import run_episode
+from experiments.episode import Episode, run_episode
 from experiments.fingerprint import plain
 from experiments.judging import add_reference
 from experiments.preparation import RunPreparation
@@ -22,10 +24,12 @@ from experiments.recording import IntervalTable, Row
 from experiments.reference import reference_tokens
 from experiments.settings import check_times
 from experiments.summary import Summary, summarise, write_json
-from experiments.tracking import RunFacts, Tracker
+from experiments.tracking import RunFacts, TrackedRun, Tracker
 
 OnProgress = Callable[[str, int, int], None]
 SUMMARY_FILE = "summary.json"
+INTERVALS_FILE = "intervals.parquet"
+PICTURE_FILE = "run.png"
 _NOT_SAVED = ("_target_", "controllers", "executor", "experiment", "seeds")
 
 
@@ -69,27 +73,18 @@ def execute(
         reference = reference_tokens(config)
         controller.bind(env.context)
         controller.prepare(RunPreparation(config, reference, tell))
-        intervals = max(1, round(config.duration / config.interval))
         with tracker.follow(facts) as tracked:
-
-            seen = IntervalTable()
-
-            def on_interval(number: int, row: Row) -> None:
-                seen.append(row)
-                tracked.interval(number, row)
-                tell(controller_name, number + 1, intervals)
-
+            watcher = _Watcher(config, controller_name, tracked, tell)
             try:
                 episode = run_episode(
                     env,
                     controller,
                     seed=config.seed,
                     duration_s=config.duration,
-                    on_interval=on_interval,
+                    on_interval=watcher.on_interval,
                 )
             except BaseException:
-                if len(seen):  # a live server failed: what was recorded so far is kept
-                    seen.write_parquet(directory / "intervals.parquet")
+                watcher.keep(directory)
                 raise
             if reference is not None:
                 add_reference(episode.table, reference, env.context.qos, config.interval)
@@ -100,17 +95,53 @@ def execute(
                 **_live_facts(env.system),
                 "provenance": provenance(config),
             }
-            from experiments.run_picture import draw_run
-
-            (directory / SUMMARY_FILE).unlink(missing_ok=True)
-            episode.table.write_parquet(directory / "intervals.parquet")
-            draw_run(episode.table, env.context, directory / "run.png", controller_name)
-            atomic_write_text(directory / "config.yaml", saved_config(config))
-            tracked.finished(summary, directory / "run.png")
+            _write(directory, config, episode, env.context, summary)
+            tracked.finished(summary, directory / PICTURE_FILE)
             write_json(directory / SUMMARY_FILE, summary)
     finally:
         env.close()
     return summary
+
+
+class _Watcher:
+    """Tells of every interval as it passes, and keeps it in case the episode fails."""
+
+    def __init__(
+        self, config: DictConfig, name: str, tracked: TrackedRun, tell: OnProgress
+    ) -> None:
+        self._name = name
+        self._tracked = tracked
+        self._tell = tell
+        self._intervals = max(1, round(config.duration / config.interval))
+        self._seen = IntervalTable()
+
+    def on_interval(self, number: int, row: Row) -> None:
+        """Takes the row of an interval."""
+        self._seen.append(row)
+        self._tracked.interval(number, row)
+        self._tell(self._name, number + 1, self._intervals)
+
+    def keep(self, directory: Path) -> None:
+        """Writes what was recorded of an episode that failed."""
+        if len(self._seen):
+            (directory / SUMMARY_FILE).unlink(missing_ok=True)
+            self._seen.write_parquet(directory / INTERVALS_FILE)
+
+
+def _write(
+    directory: Path,
+    config: DictConfig,
+    episode: Episode,
+    context: ControlContext,
+    summary: Summary,
+) -> None:
+    """Writes all files but the summary, which is taken away until they are there."""
+    from experiments.run_picture import draw_run
+
+    (directory / SUMMARY_FILE).unlink(missing_ok=True)
+    episode.table.write_parquet(directory / INTERVALS_FILE)
+    draw_run(episode.table, context, directory / PICTURE_FILE, summary["controller"])
+    atomic_write_text(directory / "config.yaml", saved_config(config))
 
 
 def _live_facts(system: Any) -> Summary:
@@ -132,8 +163,6 @@ def finished_summary(config: DictConfig, directory: Path) -> Summary | None:
     Raises:
         ConfigurationError: The file is damaged.
     """
-    import json
-
     file = directory / SUMMARY_FILE
     if not file.is_file():
         return None

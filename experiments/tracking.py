@@ -74,7 +74,8 @@ class _WandbRun:
 
     def interval(self, number: int, row: Row) -> None:
         """See :meth:`TrackedRun.interval`."""
-        self._run.log({key: value for key, value in row.items() if value is not None}, step=number)
+        known = {key: value for key, value in row.items() if value is not None}
+        self._run.log(known, step=number, commit=True)
 
     def finished(self, summary: Mapping[str, Any], picture: Path) -> None:
         """See :meth:`TrackedRun.finished`."""

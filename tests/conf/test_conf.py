@@ -16,6 +16,8 @@ from experiments import schemas
 
 SAMPLES = {
     "budget_file": ("objective.power_budget.path", "time_s,value\n0,1000\n"),
+    "carbon": ("budget.signal.signal.path", "timestamp,avg_CI\n2022-01-01,300\n"),
+    "price": ("budget.signal.signal.path", "timestamp,price_per_kwh\n2022-01-01,0.2\n"),
     "target_file": ("objective.target.path", "time_s,value\n0,1000\n"),
 }
 APPLICATIONS = sorted(path.stem for path in catalog.CONF_DIR.glob("*.yaml"))

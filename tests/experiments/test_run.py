@@ -150,7 +150,7 @@ def test_debug_shows_where(command):
     assert "workload.rate: must be a positive number" in done.err
 
 
-def test_a_server_that_dies_leaves_nothing_half_written(command, tmp_path, monkeypatch):
+def test_a_server_that_dies_leaves_what_was_recorded_and_no_summary(command, tmp_path, monkeypatch):
     advance = SimulatedServer.advance
 
     def dies(self, seconds):
@@ -163,7 +163,8 @@ def test_a_server_that_dies_leaves_nothing_half_written(command, tmp_path, monke
     done = command(main, "duration=20", "controller=static", "seed=11")
     assert done.code != 0
     assert "server died after 5 s" in done.err
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {".hydra"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {".hydra", "intervals.parquet"}
+    assert pandas.read_parquet(tmp_path / "out" / "intervals.parquet")["time_s"].max() == 5.0
 
 
 def test_an_unexpected_error_is_named_without_a_traceback(command, monkeypatch):
