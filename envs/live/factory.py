@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from omegaconf import DictConfig, OmegaConf
 
 from envs import catalog
 from envs.errors import ConfigurationError
@@ -77,6 +78,8 @@ def make_live(
         "encoding": catalog.build("action", action),
         "reward": catalog.build("reward", reward),
     }
+    if isinstance(server, DictConfig):  # profile_path may refer to another part of its tree
+        server = OmegaConf.create(OmegaConf.to_container(server, resolve=True))
     config = catalog.build("server", server)
     system = LiveServer(config, catalog.build("workload", workload))
     try:

@@ -90,9 +90,9 @@ class LiveServer:
         self._decision_s: float | None = None
 
     def _arrival_rate(self) -> float:
-        """Returns the mean rate of our requests; 0 for a closed loop."""
+        """Returns the mean rate of our requests; of a closed loop, any: it is ignored."""
         if self.workload.concurrency is not None:
-            return 0.0
+            return 1.0
         if self.workload.needs_capacity and math.isnan(self.capacity_tok_s):
             raise ConfigurationError(
                 "server.capacity_tok_s: workload.load is a share of it, and it is not known. "

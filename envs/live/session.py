@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -22,6 +23,7 @@ from envs.live.metrics import Snapshot
 from envs.live.sampler import IntervalPower, PowerSampler
 
 _LOG = logging.getLogger(__name__)
+_SWITCH_INTERVAL_S = 0.0005
 
 
 class Session:
@@ -58,6 +60,9 @@ class Session:
         self._questions = ThreadPoolExecutor(1, thread_name_prefix="batch-limit")
         self._question: Future[dict[str, Any]] | None = None
         self._closed = False
+        # Requests are read by another thread; a decision shall not wait its usual 5 ms for it.
+        self._switch_interval_s = sys.getswitchinterval()
+        sys.setswitchinterval(_SWITCH_INTERVAL_S)
         try:
             self._open()
         except BaseException:
@@ -225,6 +230,7 @@ class Session:
         if self._closed:
             return
         self._closed = True
+        sys.setswitchinterval(self._switch_interval_s)
         for part in (self._generator, self._actuator, self._sampler):
             if part is not None:
                 part.close()

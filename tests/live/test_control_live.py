@@ -1,0 +1,192 @@
+"""A real server under control: telemetry, throttle, controllers, an independent client."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from live_help import PYTHON, ROOT, FixedLengths, attached, live, rate, requests, run, total
+
+from envs.knobs import Knobs
+from envs.latency import percentile
+from envs.live import metrics
+from envs.live.batch_limit import BatchLimit
+from envs.live.process import VllmProcess
+from envs.telemetry import NUMERIC_FIELDS
+
+pytestmark = pytest.mark.live
+
+
+def test_the_servers_metrics_and_our_own_clocks_agree(vllm: VllmProcess) -> None:
+    with live(attached(vllm), requests(rate=4.0)) as server:
+        server.reset(0)
+        before = metrics.fetch(server._session.host.client)
+        rows, received = [], 0.0
+        for _ in range(40):
+            rows.append(server.advance(0.5))
+            received += server.extras["client_output_tokens"]
+        added = metrics.fetch(server._session.host.client).since(before)
+        record = server.latency()
+        assert all(math.isfinite(getattr(row, name)) for row in rows for name in NUMERIC_FIELDS)
+        assert total(rows, "output_tokens") == pytest.approx(received, rel=0.03, abs=40)
+        assert total(rows, "finished") > 40
+        ttft, tpot = percentile(record.ttft, 50), percentile(record.tpot, 50)
+        assert ttft is not None
+        assert tpot is not None
+        # The server's buckets are coarse and its TTFT leaves the network and parsing out.
+        assert added.histograms["ttft"].percentile(50) == pytest.approx(ttft, rel=0.5, abs=0.05)
+        assert added.histograms["tpot"].percentile(50) == pytest.approx(tpot, rel=0.4, abs=0.01)
+        assert added.histograms["ttft"].samples == pytest.approx(record.ttft.sum(), abs=15)
+        assert rows[-1].power_source == "modelled"
+        mean_w = total(rows, "energy_gpu_j") / total(rows, "duration_s")
+        assert 60.0 < mean_w < 420.0
+
+
+def test_the_throttle_is_felt_in_tokens_per_second(vllm: VllmProcess) -> None:
+    with live(attached(vllm), requests(concurrency=16)) as server:
+        server.reset(0)
+        run(server, 3.0)
+        speeds, powers, binding = {}, {}, {}
+        for cap in (400.0, 230.0, 128.0, 400.0):
+            server.apply(Knobs(cap, 32))
+            run(server, 2.0)
+            rows = run(server, 6.0)
+            speeds[cap] = rate(rows)
+            powers[cap] = rate(rows, "energy_gpu_j")
+            binding[cap] = float(np.mean([row.cap_binding for row in rows]))
+        assert speeds[128.0] < 0.5 * speeds[400.0]
+        assert speeds[128.0] < speeds[230.0] < 1.05 * speeds[400.0]
+        assert powers[128.0] < 1.05 * 128.0
+        assert powers[128.0] < powers[230.0] < 1.05 * 230.0
+        assert binding[128.0] > 0.7
+        assert binding[400.0] < 0.05
+
+
+def test_a_cap_above_the_demand_changes_nothing(vllm: VllmProcess) -> None:
+    """The null control: light traffic needs less than 350 W allow."""
+    with live(attached(vllm), requests(rate=0.7)) as server:
+        server.reset(0)
+        run(server, 2.0)
+        server.apply(Knobs(350.0, 32))
+        rows = run(server, 8.0)
+        assert float(np.mean([row.cap_binding for row in rows])) < 0.25
+        assert rows[-1].waiting == 0
+
+
+def test_a_random_policy_for_two_minutes(vllm: VllmProcess) -> None:
+    rng = np.random.default_rng(0)
+    with live(attached(vllm), requests(rate=4.0)) as server:
+        server.set_warmup(10.0)
+        server.reset(0)
+        rows, decisions, overruns = [], [], []
+        for _ in range(240):
+            server.apply(Knobs(float(rng.uniform(200, 400)), int(rng.integers(8, 33))))
+            rows.append(server.advance(0.5))
+            decisions.append(server.extras["decision_s"])
+            overruns.append(server.extras["interval_overrun_s"])
+        assert total(rows, "finished") > 200
+        assert total(rows, "duration_s") == pytest.approx(120.0, rel=0.05)
+        assert float(np.percentile(decisions, 99)) < 0.005
+        assert float(np.median(overruns)) < 0.25
+        assert server.events == []
+
+
+def _experiment(*arguments: str, timeout_s: float = 400.0) -> None:
+    subprocess.run([sys.executable, "-m", *arguments], check=True, cwd=ROOT, timeout=timeout_s)
+
+
+def test_pals_for_two_minutes_from_the_command_line(
+    vllm: VllmProcess, limit: BatchLimit, tmp_path: Path
+) -> None:
+    import pandas
+
+    common = [
+        "server=vllm_cpu", f"server.url={vllm.url}", f"server.server_pid={vllm.pid}",
+        "server.call_timeout_s=5", "server.power_caps_w=[150,250,400]",
+        "action.max_num_seqs=[8,16,32]", "workload.prompt_scale=0.2",
+        "workload.output_scale=0.3",
+    ]  # fmt: skip
+    profile = tmp_path / "profile"
+    _experiment(
+        "experiments.profile", *common, "profile.settle_s=2", "profile.measure_s=4",
+        f"hydra.run.dir={profile}",
+    )  # fmt: skip
+    out = tmp_path / "run"
+    _experiment(
+        "experiments.run", *common, "controller=pals", f"profile.path={profile}/profile.json",
+        "workload.load=0.5", "duration=120", "objective.qos.warmup_s=10", f"hydra.run.dir={out}",
+    )  # fmt: skip
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["power_source"] == "modelled"
+    assert summary["requests_finished"] > 50
+    assert summary["server"]["launched"] is False
+    assert summary["recoveries"] == []
+    table = pandas.read_parquet(out / "intervals.parquet")
+    assert len(table) == 240
+    assert table["decision_s"].quantile(0.5) < 0.01
+    assert table["requested_power_cap_w"].nunique() >= 1
+    assert limit.read()["max_num_seqs"] == 32
+
+
+def test_a_failed_run_keeps_its_record(vllm: VllmProcess, tmp_path: Path) -> None:
+    """A live run without a profile says how to make one; it sweeps nothing by itself."""
+    result = subprocess.run(
+        [
+            sys.executable, "-m", "experiments.run", "server=vllm_cpu",
+            f"server.url={vllm.url}", f"server.server_pid={vllm.pid}", "controller=pals",
+            "server.capacity_tok_s=400", f"hydra.run.dir={tmp_path}", "duration=5",
+        ],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert "python -m experiments.profile" in result.stderr
+
+
+def test_vllms_own_benchmark_agrees_with_our_load_generator(
+    vllm: VllmProcess, models: Path, tmp_path: Path
+) -> None:
+    """Throughput, TTFT and TPOT of the same load, by two clients one after the other."""
+    prompt, output, streams, count = 100, 40, 8, 96
+    code = (
+        "import argparse, asyncio\n"
+        "from vllm.benchmarks.serve import add_cli_args, main\n"
+        "parser = argparse.ArgumentParser()\nadd_cli_args(parser)\nmain(parser.parse_args())\n"
+    )
+    result = tmp_path / "bench.json"
+    subprocess.run(
+        [
+            str(PYTHON), "-c", code, "--backend", "openai", "--base-url", vllm.url,
+            "--model", "tiny", "--tokenizer", str(models / "olmoe"),
+            "--dataset-name", "random", "--random-input-len", str(prompt),
+            "--random-output-len", str(output), "--ignore-eos", "--num-prompts", str(count),
+            "--max-concurrency", str(streams), "--save-result", "--result-filename", str(result),
+            "--percentile-metrics", "ttft,tpot", "--disable-tqdm",
+        ],
+        check=True, timeout=300,
+    )  # fmt: skip
+    theirs = json.loads(result.read_text())
+    same = FixedLengths(prompt=prompt, output=output, streams=streams)
+    with live(attached(vllm), same) as server:
+        server.set_warmup(3.0)
+        server.reset(0)
+        run(server, 3.0)
+        rows = run(server, 25.0)
+        record = server.latency()
+    mine = {
+        "throughput": rate(rows),
+        "ttft_ms": 1e3 * (percentile(record.ttft, 50) or 0.0),
+        "tpot_ms": 1e3 * (percentile(record.tpot, 50) or 0.0),
+    }
+    other = {
+        "throughput": theirs["output_throughput"],
+        "ttft_ms": theirs["median_ttft_ms"],
+        "tpot_ms": theirs["median_tpot_ms"],
+    }
+    sys.stderr.write(f"\nload generator {mine}\nvllm bench     {other}\n")
+    for name, value in other.items():
+        assert mine[name] == pytest.approx(value, rel=0.25), name

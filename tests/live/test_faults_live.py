@@ -1,0 +1,169 @@
+"""A real vLLM that is launched, throttled, killed, and started again; run after the others."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from live_help import (
+    MAX_NUM_SEQS,
+    ROOT,
+    attached,
+    launch,
+    live,
+    requests,
+    run,
+    total,
+    wait_for,
+)
+
+from envs.knobs import Knobs
+from envs.live.config import VllmServerConfig
+from envs.live.devices.processes import start_ticks, workers_of
+from envs.live.devices.throttled_cpu import CGROUP_V1, ThrottledCpu
+from envs.live.errors import ServerDiedError, ServerHangsError
+from envs.live.process import VllmProcess
+
+pytestmark = pytest.mark.live
+
+CONTROLLER = """
+import sys, time
+sys.path.insert(0, {tests!r})
+from live_help import attached
+from envs.knobs import Knobs
+from envs.live.session import Session
+
+class Running:
+    url, pid = sys.argv[1], int(sys.argv[2])
+
+session = Session(attached(Running))
+session.actuator.ask(Knobs(100.0, 3))
+assert session.actuator.wait(20.0)
+print("controlling", flush=True)
+time.sleep(60)
+"""
+
+
+def state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def groups() -> list[Path]:
+    return list(Path(CGROUP_V1).glob("pals-gym-*")) if Path(CGROUP_V1).is_dir() else []
+
+
+def test_cap_and_limit_return_within_a_second_of_sigkill(vllm: VllmProcess, limit: Any) -> None:
+    code = CONTROLLER.format(tests=str(Path(__file__).parent))
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, vllm.url, str(vllm.pid)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "controlling\n"
+    assert limit.read()["max_num_seqs"] == 3
+    process.kill()
+    process.wait()
+    took = wait_for(lambda: limit.read()["max_num_seqs"] == MAX_NUM_SEQS, 10.0)
+    assert took < 1.0
+    assert groups() == []
+    assert state(workers_of(vllm.pid)[0]) != "T"
+
+
+def test_an_engine_that_is_stopped_hangs(vllm: VllmProcess) -> None:
+    """vLLM's API process goes on answering; only the missing tokens tell."""
+    engine = workers_of(vllm.pid)[0]
+    with live(attached(vllm, stall_timeout_s=4.0), requests(concurrency=4)) as server:
+        server.reset(0)
+        run(server, 2.0)
+        os.kill(engine, signal.SIGSTOP)
+        rows = []
+        try:
+            with pytest.raises(ServerHangsError):
+                rows.extend(server.advance(0.5) for _ in range(40))
+        finally:
+            os.kill(engine, signal.SIGCONT)
+        assert rows
+    with live(attached(vllm), requests(concurrency=4)) as server:
+        server.reset(0)
+        assert total(run(server, 5.0), "output_tokens") > 0
+
+
+def test_a_killed_worker_ends_an_attached_run_with_its_own_error(vllm: VllmProcess) -> None:
+    """The last test of this server."""
+    with live(attached(vllm), requests(rate=4.0)) as server:
+        server.reset(0)
+        server.apply(Knobs(200.0, 8))
+        rows = run(server, 3.0)
+        os.kill(workers_of(vllm.pid)[0], signal.SIGKILL)
+        with pytest.raises(ServerDiedError):
+            rows.extend(server.advance(0.5) for _ in range(60))
+        assert total(rows, "finished") > 0
+        assert server.latency().finished > 0
+    assert groups() == []
+
+
+def test_a_launched_server_with_a_key_and_asynchronous_scheduling_survives_a_crash(
+    vllm: VllmProcess, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vllm.stop()
+    monkeypatch.setenv("VLLM_API_KEY", "a secret")
+    config = VllmServerConfig(
+        launch=launch(models / "qwen2moe", asynchronous=True),
+        device=ThrottledCpu(),
+        max_num_seqs=MAX_NUM_SEQS,
+        capacity_tok_s=400.0,
+        call_timeout_s=5.0,
+        on_failure="restart",
+        batch_limit="preempt",
+    )
+    with live(config, requests(concurrency=12)) as server:
+        assert server.facts["scheduler"] == "AsyncBatchLimitScheduler"
+        assert server.facts["prefix_caching"] is False
+        process = server._session.host.process
+        assert process is not None
+        first = process.pid
+        server.reset(0)
+        run(server, 4.0)
+        server.apply(Knobs(400.0, 3))
+        run(server, 3.0)
+        rows = run(server, 4.0)
+        assert max(row.running for row in rows) <= 3
+        assert rows[-1].max_num_seqs == 3
+        assert server._session.generator.take_failures() == []
+
+        monkeypatch.setenv("VLLM_API_KEY", "wrong")
+        status, _ = _put(process.url, {"Authorization": "Bearer wrong"})
+        assert status == 401
+        status, _ = _put(process.url, {})
+        assert status == 401
+        assert server._session._limit.read()["max_num_seqs"] == 3
+        monkeypatch.setenv("VLLM_API_KEY", "a secret")
+
+        os.kill(workers_of(process.pid)[0], signal.SIGKILL)
+        deadline = time.monotonic() + 400.0
+        while not server.events and time.monotonic() < deadline:
+            server.advance(0.5)
+        assert server.events[0]["error"] in ("ServerDiedError", "ServerNotThereError")
+        assert server.extras["downtime_s"] > 5.0
+        assert process.pid != first
+        rows = run(server, 6.0)
+        assert total(rows, "output_tokens") > 0
+        assert rows[-1].max_num_seqs == 3
+        last = process.pid
+    assert start_ticks(last) is None
+    assert groups() == []
+
+
+def _put(url: str, headers: dict[str, str]) -> tuple[int, bytes]:
+    from envs.live.batch_limit import PATH
+    from envs.live.http_client import HttpClient
+
+    return HttpClient(url, headers, 5.0).call("PUT", PATH, {"max_num_seqs": 9})
