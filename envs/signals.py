@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.errors import ConfigurationError, WorkloadError
+from envs.errors import ConfigurationError
+from envs.series import read_series
 
 FloatArray = NDArray[np.float64]
 
@@ -191,21 +191,26 @@ class Regulation(Signal):
 
 @dataclass(kw_only=True)
 class FromFile(Signal):
-    """A signal read from a CSV file with a time column in seconds and a value column.
+    """A signal read from a CSV file: prices, carbon intensities, an operator's own signal.
 
     Attributes:
         path: The file.
-        time_column: Column of times in seconds, ascending.
+        time_column: Column of times, ascending: seconds, or ISO 8601 timestamps.
         value_column: Column of values.
+        begin_s: Time in the file, in seconds after its first row, at which the signal begins.
         time_scale: Factor on the times (``1/60`` plays an hour in a minute).
         value_scale: Factor on the values.
+        skip_gaps: Lets the value before a row without one hold on, instead of refusing the
+            file.
     """
 
     path: str
     time_column: str = "time_s"
     value_column: str = "value"
+    begin_s: float = 0.0
     time_scale: float = 1.0
     value_scale: float = 1.0
+    skip_gaps: bool = False
 
     def __post_init__(self) -> None:
         """Reads the file.
@@ -215,46 +220,62 @@ class FromFile(Signal):
             WorkloadError: The file cannot be read; the message names file and line.
         """
         _require(self.time_scale > 0, "time_scale", "must be > 0", self.time_scale)
-        self._times, self._values = self._read()
-
-    def _read(self) -> tuple[FloatArray, FloatArray]:
-        file = Path(self.path)
-        if not file.is_file():
-            raise WorkloadError(f"signal.path: no file {self.path}")
-        times: list[float] = []
-        values: list[float] = []
-        with file.open(newline="", encoding="utf-8", errors="replace") as handle:
-            reader = csv.DictReader(handle)
-            missing = {self.time_column, self.value_column} - set(reader.fieldnames or [])
-            if missing:
-                raise WorkloadError(f"{file}:1: no column {', '.join(sorted(missing))}")
-            for row in reader:
-                where = f"{file}:{reader.line_num}"
-                time = self.time_scale * _number(row, self.time_column, where)
-                if times and time < times[-1]:
-                    raise WorkloadError(f"{where}: time runs backwards")
-                times.append(time)
-                values.append(self.value_scale * _number(row, self.value_column, where))
-        if not times:
-            raise WorkloadError(f"{file}: no rows")
-        return np.asarray(times), np.asarray(values)
+        times, values = read_series(
+            self.path, self.time_column, self.value_column, skip_gaps=self.skip_gaps
+        )
+        start = times[0] if self.begin_s > 0 else 0.0
+        self._times = (times - start - self.begin_s) * self.time_scale
+        self._values = self.value_scale * values
 
     def values(self, times_s: FloatArray, rng: np.random.Generator) -> FloatArray:
-        """See :meth:`Signal.values`; before its first row the signal has its first value."""
+        """See :meth:`Signal.values`; beyond its rows it has its first or last value."""
         index = np.searchsorted(self._times, times_s, side="right") - 1
         return self._values[np.maximum(index, 0)]
 
 
-def _number(row: dict[str, str | None], column: str, where: str) -> float:
-    """Returns the number in a column of a row; ``where`` is its file and line."""
-    text = row[column]
-    try:
-        number = float(text or "")
-    except ValueError:
-        raise WorkloadError(f"{where}: {column} is not a number: {text!r}") from None
-    if not math.isfinite(number):
-        raise WorkloadError(f"{where}: {column} is not a finite number: {text!r}")
-    return number
+@dataclass(kw_only=True)
+class Band(Signal):
+    """Another signal mapped onto a band: a power budget that follows carbon or price.
+
+    Where the other signal is at its ``from_low`` this one is at ``low``, and at ``from_high``
+    at ``high``; in between it is linear, outside it is clipped.
+
+    Attributes:
+        signal: The other signal.
+        low: Lower end of the band.
+        high: Upper end of the band.
+        from_low: Value that stands for ``low``; ``None`` takes the lowest of the episode.
+        from_high: Value that stands for ``high``; ``None`` takes the highest of the episode.
+        invert: Turns the band round: the dirtier or dearer, the less.
+    """
+
+    signal: Any
+    low: float = 0.5
+    high: float = 1.0
+    from_low: float | None = None
+    from_high: float | None = None
+    invert: bool = False
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            ConfigurationError: The bounds are not in order.
+        """
+        _require(self.low <= self.high, "low", f"must be <= high ({self.high})", self.low)
+        if self.from_low is not None and self.from_high is not None:
+            rule = f"must be < from_high ({self.from_high})"
+            _require(self.from_low < self.from_high, "from_low", rule, self.from_low)
+
+    def values(self, times_s: FloatArray, rng: np.random.Generator) -> FloatArray:
+        """See :meth:`Signal.values`."""
+        seen: FloatArray = self.signal.values(times_s, rng)
+        low = float(seen.min()) if self.from_low is None else self.from_low
+        high = float(seen.max()) if self.from_high is None else self.from_high
+        share = np.clip((seen - low) / max(high - low, 1e-12), 0.0, 1.0)
+        if self.invert:
+            share = 1.0 - share
+        return np.asarray(self.low + (self.high - self.low) * share)
 
 
 def _require(holds: bool, key: str, rule: str, value: object) -> None:

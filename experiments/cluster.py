@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -13,7 +13,6 @@ from envs.cluster.central import ClusterEnv
 from envs.cluster.cluster import Cluster, ClusterBudget
 from envs.cluster.node import Node
 from envs.errors import ConfigurationError
-from envs.signals import Constant
 from experiments.environments import is_simulated, make_env
 from experiments.fingerprint import plain
 
@@ -28,7 +27,8 @@ class ClusterNode:
         model: Name of its model; ``None`` takes the run's.
         gpu: Name of its GPU type; ``None`` takes the run's.
         workload: Name of its workload; ``None`` takes the run's.
-        server: Keys of ``server`` that differ from the run's.
+        server: Keys of ``server`` that differ from the run's; with the key ``base`` another
+            choice of that group.
         target_share: Throughput target as a share of the node's capacity, and its load;
             ``None`` takes the run's objective and workload as they are.
     """
@@ -69,7 +69,7 @@ class ServerCluster:
     runner: ClassVar[str] = "experiments.cluster_run.execute_cluster"
 
     nodes: dict[str, ClusterNode | None] = field(default_factory=dict)
-    budget: ClusterBudget = field(default_factory=lambda: ClusterBudget(signal=Constant()))
+    budget: Any = None
     allocator: Any = None
     power_scope: str = "system"
     retry_s: float = 5.0
@@ -80,10 +80,12 @@ class ServerCluster:
         """Checks the values.
 
         Raises:
-            ConfigurationError: No node is left.
+            ConfigurationError: No node is left, or there is no budget.
         """
         if not self._chosen():
             raise ConfigurationError("env.nodes: a cluster needs at least one node")
+        if not isinstance(self.budget, ClusterBudget):
+            raise ConfigurationError("env.budget: choose one, budget@env.budget=constant")
 
     def _chosen(self) -> dict[str, ClusterNode]:
         return {name: node for name, node in self.nodes.items() if node is not None}
@@ -102,7 +104,7 @@ class ServerCluster:
             choice = getattr(node, group)
             if choice is not None:
                 parts[group] = plain(catalog.load(group, choice))
-        parts["server"] = plain(catalog.checked("server", _merged(parts["server"], node.server)))
+        parts["server"] = _server(parts["server"], node.server)
         objective = {**parts["objective"], "power_scope": self.power_scope, "power_budget": None}
         if node.target_share is not None:
             objective["target"] = {
@@ -134,15 +136,17 @@ class ServerCluster:
                 self.budget,
                 catalog.build("allocator", self.allocator or "uniform"),
                 max(1, round(config.duration / config.interval)),
-                concurrent=self._concurrent(config),
+                concurrent=self._concurrent(configs.values()),
             )
         except BaseException:
             for node in nodes:
                 node.env.close()
             raise
 
-    def _concurrent(self, config: DictConfig) -> bool:
-        return not is_simulated(config) if self.concurrent is None else self.concurrent
+    def _concurrent(self, configs: Iterable[DictConfig]) -> bool:
+        if self.concurrent is None:
+            return not all(is_simulated(config) for config in configs)
+        return self.concurrent
 
     def make(self, config: DictConfig, **replaced: Any) -> ClusterEnv:
         """Builds the flat environment of all nodes, for a central agent.
@@ -156,9 +160,17 @@ class ServerCluster:
         return ClusterEnv(self.build(own), self.overshoot_weight)
 
 
-def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> DictConfig:
-    """Returns a server's configuration with changes; GPUs in all follow from its sizes anew."""
+def _server(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Any:
+    """Returns a server's configuration with a node's changes.
+
+    A mapping with the key ``base`` is another choice of the group instead; the number of GPUs
+    follows anew from sizes that change.
+    """
+    if "base" in changes:
+        return plain(catalog.load("server", changes))
     values = {**base, **changes}
+    if isinstance(changes.get("inner"), Mapping):
+        values["inner"] = _server(base.get("inner") or {}, changes["inner"])
     if "num_gpus" in base and {"tensor_parallel", "data_parallel"} & set(changes):
         values["num_gpus"] = changes.get("num_gpus")
-    return DictConfig(OmegaConf.create(values))
+    return plain(catalog.checked("server", OmegaConf.create(values)))

@@ -1,0 +1,17 @@
+"""What can go wrong with a node that lives in another process or on another machine."""
+
+from __future__ import annotations
+
+from envs.errors import ServerError
+
+
+class NodeDiedError(ServerError):
+    """The process or machine that a node's server lives in is gone."""
+
+
+class NodeHangsError(ServerError):
+    """A node did not answer in time."""
+
+
+class NodeStartingError(ServerError):
+    """A node is being started again and is not ready yet."""

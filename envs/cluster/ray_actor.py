@@ -1,0 +1,85 @@
+"""What runs on a node's own machine: the server, behind a Ray actor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from envs import catalog
+from envs.knobs import KnobLimits, Knobs
+from envs.latency import LatencyRecord
+from envs.telemetry import Telemetry
+
+
+class ServerFacts(NamedTuple):
+    """What a coordinator needs to know about a server; see :class:`envs.system.ServingSystem`.
+
+    Attributes:
+        knob_limits: The range of each knob.
+        num_gpus: GPUs of the server.
+        capacity_tok_s: Baseline's saturated throughput.
+        rated_power_w: Power in that state.
+        offered_tok_s: Output tokens/s the workload asks for.
+        system_power: ``(alpha, beta_w)``.
+        power_caps_w: Caps that controllers choose from.
+    """
+
+    knob_limits: KnobLimits
+    num_gpus: int
+    capacity_tok_s: float
+    rated_power_w: float
+    offered_tok_s: float
+    system_power: tuple[float, float]
+    power_caps_w: list[float]
+
+
+class ServerActor:
+    """Owns a server; every method is one message.
+
+    Args:
+        factory: Import path of the function that builds the server's environment.
+        parts: Its keyword arguments, as plain values.
+    """
+
+    def __init__(self, factory: str, parts: Mapping[str, Any]) -> None:
+        self._env = catalog.locate(factory)(**parts)
+        self._system = self._env.system
+
+    def facts(self) -> ServerFacts:
+        """Returns what does not change."""
+        system = self._system
+        return ServerFacts(
+            system.knob_limits,
+            system.num_gpus,
+            system.capacity_tok_s,
+            system.rated_power_w,
+            system.offered_tok_s,
+            system.system_power,
+            list(self._env.context.lattice.power_caps_w),
+        )
+
+    def reset(self, seed: int, warmup_s: float) -> Telemetry:
+        """Starts an episode."""
+        self._system.set_warmup(warmup_s)
+        telemetry: Telemetry = self._system.reset(seed)
+        return telemetry
+
+    def advance(
+        self, knobs: Knobs | None, slos: tuple[float, float] | None, seconds: float
+    ) -> tuple[Telemetry, dict[str, float]]:
+        """Sets knobs and SLOs that have changed, lets time pass and tells what was observed."""
+        if slos is not None:
+            self._system.set_slos(*slos)
+        if knobs is not None:
+            self._system.apply(knobs)
+        telemetry: Telemetry = self._system.advance(seconds)
+        return telemetry, dict(getattr(self._system, "extras", {}))
+
+    def latency(self) -> LatencyRecord:
+        """Returns the latencies of the episode."""
+        record: LatencyRecord = self._system.latency()
+        return record
+
+    def close(self) -> None:
+        """Releases the server; a live one gets its knobs back."""
+        self._env.close()

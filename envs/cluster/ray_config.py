@@ -1,0 +1,53 @@
+"""Configuration of a server in a Ray actor (``server=ray``)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from envs.errors import ConfigurationError
+
+
+@dataclass(kw_only=True)
+class RayServerConfig:
+    """A server, with its power device, that lives in a Ray actor on its own machine.
+
+    Attributes:
+        inner: The server itself: simulated or live.
+        address: Ray cluster to join, such as ``auto`` or ``ray://head:10001``; ``None`` takes
+            the one this process has joined, or starts one on this machine.
+        resources: Custom resources the actor needs: this is how a node's actor gets onto its
+            machine (``ray start --resources='{"node0": 1}'``).
+        num_cpus: CPU cores reserved for the actor.
+        num_gpus: GPUs reserved for the actor; a live server's device manages its own.
+        start_timeout_s: Longest time for a node to start.
+        call_timeout_s: Longest time for an answer, beyond the time an interval takes. ``None``:
+            one control interval for a live server, so that a node that hangs is known and its
+            budget is spent elsewhere within two, and 60 s for a simulated one.
+        object_store_bytes: Memory of the object store where Ray is started here.
+    """
+
+    factory: ClassVar[str] = "envs.cluster.ray_node.make_ray"
+
+    inner: Any = None
+    address: str | None = None
+    resources: dict[str, float] = field(default_factory=dict)
+    num_cpus: float = 0.0
+    num_gpus: float = 0.0
+    start_timeout_s: float = 300.0
+    call_timeout_s: float | None = None
+    object_store_bytes: int = 100_000_000
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            ConfigurationError: A value is out of range.
+        """
+        for key in ("start_timeout_s", "call_timeout_s", "object_store_bytes"):
+            value = getattr(self, key)
+            if value is not None and not value > 0:
+                raise ConfigurationError(f"server.{key}: must be > 0, got {value}")
+        for key in ("num_cpus", "num_gpus"):
+            if getattr(self, key) < 0:
+                raise ConfigurationError(f"server.{key}: must be >= 0, got {getattr(self, key)}")

@@ -1,0 +1,267 @@
+"""A server in a Ray actor, seen from the coordinator (``server=ray``)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+from envs import catalog
+from envs.cluster.errors import NodeDiedError, NodeHangsError, NodeStartingError
+from envs.cluster.ray_actor import ServerActor, ServerFacts
+from envs.cluster.ray_config import RayServerConfig
+from envs.errors import ConfigurationError, PalsError, ServerError
+from envs.factory import ACTION, GPU, MODEL, OBJECTIVE, REWARD, WORKLOAD
+from envs.knobs import Knobs
+from envs.latency import LatencyRecord
+from envs.serving import ServingEnv
+from envs.telemetry import Telemetry
+
+SIMULATED = "envs.factory.make_simulated"
+_SIMULATED_TIMEOUT_S = 60.0
+
+
+class RayServer:
+    """Implements :class:`envs.system.ServingSystem` by messages to an actor.
+
+    One message an interval carries the knobs there and the telemetry back. An actor that is
+    gone or silent raises a typed error and is given up: :meth:`reset` asks for another one and
+    raises :class:`NodeStartingError` until it is ready, so that other nodes need not wait.
+    What a live server's guard on the actor's machine restores, it restores by itself.
+
+    Args:
+        config: Where and how the actor runs.
+        factory: Import path of the function that builds the server there.
+        parts: Its keyword arguments, as plain values.
+        interval_s: Control interval in seconds.
+
+    Raises:
+        PalsError: The server could not be built.
+    """
+
+    def __init__(
+        self, config: RayServerConfig, factory: str, parts: Mapping[str, Any], interval_s: float
+    ) -> None:
+        self._config = config
+        self._factory, self._parts = factory, dict(parts)
+        otherwise = _SIMULATED_TIMEOUT_S if factory == SIMULATED else interval_s
+        self._slack_s = config.call_timeout_s or otherwise
+        self._actor: Any = None
+        self._ready: Any = None
+        self._knobs: Knobs | None = None
+        self._slos: tuple[float, float] | None = None
+        self._warmup_s = 0.0
+        self.extras: dict[str, float] = {}
+        _join_ray(config)
+        self._start()
+        facts = self._facts(config.start_timeout_s)
+        self.knob_limits = facts.knob_limits
+        self.num_gpus = facts.num_gpus
+        self.capacity_tok_s = facts.capacity_tok_s
+        self.rated_power_w = facts.rated_power_w
+        self.offered_tok_s = facts.offered_tok_s
+        self.system_power = facts.system_power
+        self.power_caps_w = facts.power_caps_w
+
+    @property
+    def actor(self) -> Any:
+        """Handle of the actor; ``None`` while there is none."""
+        return self._actor
+
+    def _start(self) -> None:
+        import ray
+
+        remote = ray.remote(ServerActor).options(
+            num_cpus=self._config.num_cpus,
+            num_gpus=self._config.num_gpus,
+            resources=dict(self._config.resources) or None,
+            max_restarts=0,
+            max_concurrency=1,
+        )
+        self._actor = remote.remote(self._factory, self._parts)
+        self._ready = self._actor.facts.remote()
+
+    def _facts(self, timeout_s: float) -> ServerFacts:
+        facts: ServerFacts = self._wait(self._ready, timeout_s, "starting")
+        self._ready = None
+        return facts
+
+    def reset(self, seed: int) -> Telemetry:
+        """See :meth:`ServingSystem.reset`.
+
+        Raises:
+            NodeStartingError: The actor is being started again.
+            ServerError: The node does not start.
+        """
+        if self._actor is None:
+            self._start()
+        if self._ready is not None:
+            import ray
+
+            done, _ = ray.wait([self._ready], timeout=0)
+            if not done:
+                raise NodeStartingError("the node is being started again; not ready yet")
+            self._facts(self._slack_s)
+        self._knobs, self.extras = None, {}
+        limit_s = self._config.start_timeout_s
+        telemetry: Telemetry = self._call("reset", limit_s, seed, self._warmup_s)
+        return telemetry
+
+    def apply(self, knobs: Knobs) -> None:
+        """See :meth:`ServingSystem.apply`; the knobs travel with the next :meth:`advance`."""
+        self._knobs = knobs
+
+    def set_slos(self, ttft_slo_s: float, tpot_slo_s: float) -> None:
+        """See :meth:`ServingSystem.set_slos`; they travel with the next :meth:`advance`."""
+        self._slos = (ttft_slo_s, tpot_slo_s)
+
+    def set_warmup(self, seconds: float) -> None:
+        """See :meth:`ServingSystem.set_warmup`; it holds from the next :meth:`reset`."""
+        self._warmup_s = seconds
+
+    def advance(self, seconds: float) -> Telemetry:
+        """See :meth:`ServingSystem.advance`.
+
+        Raises:
+            NodeDiedError: The actor is gone.
+            NodeHangsError: It did not answer in time.
+        """
+        knobs, slos = self._knobs, self._slos
+        self._knobs = self._slos = None
+        telemetry: Telemetry
+        telemetry, self.extras = self._call(
+            "advance", seconds + self._slack_s, knobs, slos, seconds
+        )
+        return telemetry
+
+    def latency(self) -> LatencyRecord:
+        """See :meth:`ServingSystem.latency`."""
+        record: LatencyRecord = self._call("latency", self._slack_s)
+        return record
+
+    def close(self) -> None:
+        """See :meth:`ServingSystem.close`; the actor ends."""
+        if self._actor is None:
+            return
+        try:
+            self._call("close", self._config.start_timeout_s)
+        finally:
+            self._give_up()
+
+    def _call(self, method: str, timeout_s: float, *arguments: Any) -> Any:
+        if self._actor is None:
+            raise NodeDiedError(f"{method}: there is no actor; reset() starts another one")
+        return self._wait(getattr(self._actor, method).remote(*arguments), timeout_s, method)
+
+    def _wait(self, answer: Any, timeout_s: float, what: str) -> Any:
+        import ray
+        from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+
+        try:
+            return ray.get(answer, timeout=timeout_s)
+        except GetTimeoutError:
+            self._give_up()
+            raise NodeHangsError(
+                f"{what}: no answer from the node within {timeout_s:g} s"
+            ) from None
+        except RayActorError as error:
+            cause = error.__cause__ or error
+            self._give_up()
+            if isinstance(cause, PalsError):
+                raise cause from None
+            raise NodeDiedError(f"{what}: {_first_line(error)}") from None
+        except RayTaskError as error:
+            cause = error.cause
+            if isinstance(cause, ServerError):
+                self._give_up()
+            if isinstance(cause, PalsError):
+                raise cause from None
+            raise
+
+    def _give_up(self) -> None:
+        """Lets go of the actor, for good; a live server's guard puts its machine in order."""
+        import ray
+
+        actor, self._actor, self._ready = self._actor, None, None
+        if actor is not None:
+            with contextlib.suppress(Exception):  # it may be gone already, or Ray with it
+                ray.kill(actor)
+
+
+def _join_ray(config: RayServerConfig) -> None:
+    """Joins a Ray cluster, unless this process has joined one."""
+    try:
+        import ray
+    except ImportError as error:
+        raise ConfigurationError("server=ray needs Ray: pip install 'pals-gym[ray]'") from error
+    if ray.is_initialized():
+        return
+    if config.address is not None:
+        ray.init(address=config.address, log_to_driver=False)
+        return
+    ray.init(
+        include_dashboard=False,
+        log_to_driver=False,
+        object_store_memory=config.object_store_bytes,
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def make_ray(
+    model: Any = MODEL,
+    gpu: Any = GPU,
+    workload: Any = WORKLOAD,
+    objective: Any = OBJECTIVE,
+    action: Any = ACTION,
+    reward: Any = REWARD,
+    server: Any = "ray",
+    interval: float = 0.5,
+    duration: float = 600.0,
+) -> ServingEnv:
+    """Builds an environment whose server lives in a Ray actor.
+
+    Choices as in :func:`envs.factory.make_simulated`; ``server`` is a
+    :class:`~envs.cluster.ray_config.RayServerConfig`, whose ``inner`` is the server itself.
+
+    Raises:
+        PalsError: The configuration is wrong, or the node does not start.
+    """
+    from omegaconf import OmegaConf
+
+    inner = server.get("inner") if isinstance(server, Mapping) else None
+    inner = "simulated" if inner is None else inner
+    config: RayServerConfig = catalog.build("server", server)
+    factory = inner_factory(inner)
+    parts = {
+        key: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+        for key, value in {
+            "model": model, "gpu": gpu, "workload": workload, "server": inner,
+        }.items()
+    }  # fmt: skip
+    encoding = catalog.build("action", action)
+    parts |= {"interval": interval, "duration": duration, "action": encoding}
+    system = RayServer(config, factory, parts, interval)
+    try:
+        return ServingEnv(
+            system,
+            catalog.build("objective", objective),
+            encoding,
+            catalog.build("reward", reward),
+            interval_s=interval,
+            horizon_s=duration,
+            power_caps_w=system.power_caps_w,
+        )
+    except BaseException:
+        system.close()
+        raise
+
+
+def inner_factory(inner: Any) -> str:
+    """Returns the import path of what builds the server that an actor is to hold."""
+    node = inner if isinstance(inner, Mapping) else catalog.load("server", str(inner))
+    target = node.get("_target_") or catalog.load("server", node)["_target_"]
+    return str(getattr(catalog.locate(str(target)), "factory", SIMULATED))
