@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from envs.errors import WorkloadError
+from envs.knobs import Knobs
 from envs.latency import LatencyRecord
 from envs.simulator.kernel import entry
 from envs.simulator.kernel import layout as at
@@ -32,11 +33,15 @@ class EngineSpec:
         max_model_len: Longest context, prompt and output together.
         num_gpus: GPUs that draw power.
         replicas: Data-parallel replicas.
-        power_cap_w: Power cap at reset, per GPU.
+        power_cap_min_w: Lowest power cap, per GPU.
+        power_cap_w: Highest power cap, in force at reset.
+        sm_clock_min_mhz: Lowest SM clock.
         sm_clock_max_mhz: Highest SM clock.
         cap_settling_s: Time constant with which a new cap takes hold.
         sensor_window_s: Averaging window of the power sensor.
         system_power: ``(alpha, beta_w)`` of the node's power.
+        exact_steps: Takes every engine step by itself; the step-by-step reference that the
+            fast path is tested against.
     """
 
     step_model: FloatArray
@@ -47,11 +52,14 @@ class EngineSpec:
     max_model_len: int
     num_gpus: int
     replicas: int
+    power_cap_min_w: float
     power_cap_w: float
+    sm_clock_min_mhz: float
     sm_clock_max_mhz: float
     cap_settling_s: float
     sensor_window_s: float
     system_power: tuple[float, float]
+    exact_steps: bool = False
 
 
 class Engine:
@@ -60,8 +68,6 @@ class Engine:
     Args:
         specs: One server each.
         chunk: Requests taken from a stream at a time.
-        jump: Whether equal steps may be taken at once; ``False`` is the step-by-step
-            reference that the fast path is tested against.
         latency: Whether :meth:`latency` can be asked for; counting costs time.
 
     Attributes:
@@ -73,12 +79,10 @@ class Engine:
         specs: list[EngineSpec],
         *,
         chunk: int = 1024,
-        jump: bool = True,
         latency: bool = True,
     ) -> None:
         self.num_envs = len(specs)
         self._specs = specs
-        self._jump = jump
         self._latency = latency
         self._states = ServerStates(
             len(specs),
@@ -92,9 +96,8 @@ class Engine:
         self._next_models = list(self._models)
         self._requests = [RequestBuffer(chunk) for _ in specs]
         self._settling_s = [spec.cap_settling_s for spec in specs]
-        self._replicas = np.array([spec.replicas for spec in specs], dtype=np.int64)
         self._status = np.full(len(specs), at.NEEDS_REQUESTS, dtype=np.int64)
-        self._first_row = int(self._states.rows[0])
+        self._first_row = int(self._states.addresses[0])
         self._fresh = np.ones(len(specs), dtype=np.bool_)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -107,7 +110,7 @@ class Engine:
         self.__dict__.update(state)
         self._numbers, self._counts = self._states.numbers, self._states.counts
         self.telemetry = self._states.telemetry
-        self._first_row = int(self._states.rows[0])
+        self._first_row = int(self._states.addresses[0])
         for counts, requests, model in zip(self._counts, self._requests, self._models, strict=True):
             requests.locate(counts)
             counts[at.MODEL_AT] = model.ctypes.data
@@ -120,7 +123,12 @@ class Engine:
         numbers, counts = self._numbers[index], self._counts[index]
         model = self._models[index] = self._next_models[index]
         idle_w = model[IDLE_W] * spec.num_gpus
+        numbers[at.ASKED_CAP_W] = numbers[at.CAP_MAX_W] = spec.power_cap_w
+        numbers[at.CAP_MIN_W] = spec.power_cap_min_w
         numbers[at.CAP_W] = numbers[at.CAP_IN_FORCE_W] = spec.power_cap_w
+        numbers[at.ASKED_SEQS] = numbers[at.SEQS_MAX] = spec.max_num_seqs
+        numbers[at.ASKED_CLOCK_MHZ] = math.inf
+        numbers[at.CLOCK_MIN_MHZ] = spec.sm_clock_min_mhz
         numbers[at.CAP_TAU_S] = self._settling_s[index]
         numbers[at.CLOCK_LIMIT] = 1.0
         numbers[at.CLOCK_MAX_MHZ] = spec.sm_clock_max_mhz
@@ -137,7 +145,7 @@ class Engine:
         counts[at.MAX_SEQS] = spec.max_num_seqs * spec.replicas
         counts[at.MAX_STEP_TOKENS] = spec.max_num_batched_tokens * spec.replicas
         counts[at.MAX_MODEL_LEN] = spec.max_model_len
-        counts[at.JUMP] = self._jump
+        counts[at.JUMP] = not spec.exact_steps
         counts[at.MODEL_AT] = model.ctypes.data
         row = self.telemetry[index]
         row[COLUMN.power_w] = idle_w
@@ -152,17 +160,12 @@ class Engine:
         self._next_models[index] = np.ascontiguousarray(step_model)
         self._settling_s[index] = cap_settling_s
 
-    def apply(self, power_cap_w: Any, max_num_seqs: Any, clock: Any) -> None:
-        """Asks for knobs: caps (W), batch limits and clock limits (shares of the highest).
-
-        Args:
-            power_cap_w: Shape ``(num_envs,)``, or one number for all.
-            max_num_seqs: The same, per replica.
-            clock: The same.
-        """
-        self._numbers[:, at.CAP_W] = power_cap_w
-        self._numbers[:, at.CLOCK_LIMIT] = clock
-        self._counts[:, at.MAX_SEQS] = max_num_seqs * self._replicas
+    def apply(self, knobs: Knobs) -> None:
+        """Asks for knobs, one number for all servers or shape ``(num_envs,)`` each."""
+        clock_mhz = knobs.sm_clock_mhz
+        self._numbers[:, at.ASKED_CAP_W] = knobs.power_cap_w
+        self._numbers[:, at.ASKED_SEQS] = knobs.max_num_seqs
+        self._numbers[:, at.ASKED_CLOCK_MHZ] = math.inf if clock_mhz is None else clock_mhz
 
     def set_slos(self, ttft_slo_s: FloatArray | float, tpot_slo_s: FloatArray | float) -> None:
         """Sets the latency SLOs that requests are judged by from now on."""
@@ -188,7 +191,7 @@ class Engine:
             return self.telemetry
         self._numbers[:, at.UNTIL] += seconds
         pending, status = None, self._status
-        rows = self._states.rows
+        rows = self._states.addresses
         while True:
             entry.advance_many(rows, status)
             if not status.any():  # all are DONE
@@ -197,7 +200,7 @@ class Engine:
             pending = hungry if pending is None else pending[hungry]
             for index in pending.tolist():
                 self._requests[index].feed(self._counts[index])
-            rows, status = self._states.rows[pending], self._status[: len(pending)]
+            rows, status = self._states.addresses[pending], self._status[: len(pending)]
 
     def latency(self, index: int) -> LatencyRecord:
         """Returns the latencies of server ``index``; see :meth:`ServingSystem.latency`.
@@ -208,7 +211,7 @@ class Engine:
         if not self._latency:
             raise ValueError("latencies are not counted; make the engine with latency=True")
         totals, counts = self._states.totals[index].copy(), self._counts[index]
-        overdue = entry.unfinished(int(self._states.rows[index]), totals[at.TTFT])
+        overdue = entry.unfinished(int(self._states.addresses[index]), totals[at.TTFT])
         return LatencyRecord(
             ttft=totals[at.TTFT],
             tpot=totals[at.TPOT],

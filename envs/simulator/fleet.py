@@ -21,20 +21,15 @@ class Fleet:
     Args:
         plants: One plant a server; the same object may stand in many places.
         randomize: Draws each server's calibration anew for every episode.
+        latency: Whether :meth:`latency` can be asked for; counting costs time.
     """
 
-    def __init__(self, plants: list[Plant], *, randomize: bool = False) -> None:
+    def __init__(
+        self, plants: list[Plant], *, randomize: bool = False, latency: bool = True
+    ) -> None:
         self.plants = plants
         self._randomize = randomize
-        self.engine = Engine(
-            [plant.spec for plant in plants], jump=not plants[0].server.exact_steps
-        )
-        limits = [plant.limits for plant in plants]
-        self._cap_low = np.array([limit.power_cap_min_w for limit in limits])
-        self._cap_high = np.array([limit.power_cap_max_w for limit in limits])
-        self._seqs_high = np.array([limit.max_num_seqs for limit in limits])
-        self._clock_low = np.array([limit.sm_clock_min_mhz for limit in limits])
-        self._clock_high = np.array([limit.sm_clock_max_mhz for limit in limits])
+        self.engine = Engine([plant.spec for plant in plants], latency=latency)
         most = max(plant.num_gpus for plant in plants)
         self.power_shares = np.zeros((len(plants), most))
         """Share of each GPU in its server's power, shape ``(num_envs, most GPUs)``."""
@@ -52,14 +47,8 @@ class Fleet:
         self.engine.reset(index, stream, plant.workload.concurrency)
 
     def apply(self, knobs: Knobs) -> None:
-        """Asks for knobs, shape ``(num_envs,)`` each, clipped to each server's limits."""
-        cap = np.minimum(np.maximum(knobs.power_cap_w, self._cap_low), self._cap_high)
-        seqs = np.minimum(np.maximum(knobs.max_num_seqs, 1), self._seqs_high)
-        clock: Any = 1.0
-        if knobs.sm_clock_mhz is not None:
-            bounded = np.minimum(knobs.sm_clock_mhz, self._clock_high)
-            clock = np.maximum(bounded, self._clock_low) / self._clock_high
-        self.engine.apply(cap, seqs, clock)
+        """Asks for knobs, shape ``(num_envs,)`` each; each server clips them to its limits."""
+        self.engine.apply(knobs)
 
     def set_slos(self, ttft_slo_s: Any, tpot_slo_s: Any) -> None:
         """Sets the latency SLOs of each server (seconds)."""

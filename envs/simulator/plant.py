@@ -127,11 +127,14 @@ class Plant:
             max_model_len=longest,
             num_gpus=self.num_gpus,
             replicas=self.server.data_parallel,
+            power_cap_min_w=self.gpu.power_cap_min_w,
             power_cap_w=self.gpu.power_cap_max_w,
+            sm_clock_min_mhz=self.gpu.sm_clock_min_mhz,
             sm_clock_max_mhz=self.gpu.sm_clock_max_mhz,
             cap_settling_s=self.coefficients.cap_settling_s,
             sensor_window_s=self.coefficients.sensor_window_s,
             system_power=self.system_power,
+            exact_steps=self.server.exact_steps,
         )
 
     def randomized(self, rng: np.random.Generator) -> tuple[Any, float]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from envs.knobs import Knobs
 from envs.latency import LatencyRecord
 from envs.simulator.fleet import Fleet
@@ -43,8 +41,7 @@ class SimulatedServer:
     def apply(self, knobs: Knobs) -> None:
         """See :meth:`ServingSystem.apply`."""
         self._requested = self.knob_limits.clip(knobs)
-        clock = None if knobs.sm_clock_mhz is None else np.array([knobs.sm_clock_mhz])
-        self._fleet.apply(Knobs(knobs.power_cap_w, knobs.max_num_seqs, clock))
+        self._fleet.apply(knobs)
 
     def set_slos(self, ttft_slo_s: float, tpot_slo_s: float) -> None:
         """See :meth:`ServingSystem.set_slos`."""

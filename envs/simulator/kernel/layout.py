@@ -15,7 +15,9 @@ from envs.telemetry import NUMERIC_FIELDS
     CAP_W, CAP_IN_FORCE_W, CAP_TAU_S, CLOCK_LIMIT, CLOCK_MAX_MHZ,
     NUM_GPUS, REPLICAS, ALPHA, BETA_W, SENSOR_W, SENSOR_WINDOW_S,
     TTFT_SLO_S, TPOT_SLO_S, WARMUP_S,
-) = range(25)  # fmt: skip
+    # Knobs asked for, per replica and without a limit on the clock infinite; and their limits.
+    ASKED_CAP_W, ASKED_SEQS, ASKED_CLOCK_MHZ, CAP_MIN_W, CAP_MAX_W, SEQS_MAX, CLOCK_MIN_MHZ,
+) = range(32)  # fmt: skip
 NUM_NUMBERS = 32
 
 # Integer state (``counts``), behind it.

@@ -40,6 +40,7 @@ def run_until(server: int) -> int:
         call again.
     """
     numbers, counts = numbers_of(server), counts_of(server)
+    _take_knobs(server)
     until = numbers[at.UNTIL]
     closed_loop = counts[at.CONCURRENCY] > 0
     while True:
@@ -63,6 +64,19 @@ def run_until(server: int) -> int:
 
 
 @inlined
+def _take_knobs(server: int) -> None:
+    """Sets the knobs that are asked for, within the server's limits."""
+    numbers, counts = numbers_of(server), counts_of(server)
+    cap_w = max(numbers[at.ASKED_CAP_W], numbers[at.CAP_MIN_W])
+    numbers[at.CAP_W] = min(cap_w, numbers[at.CAP_MAX_W])
+    seqs = min(max(numbers[at.ASKED_SEQS], 1.0), numbers[at.SEQS_MAX])
+    counts[at.MAX_SEQS] = int(seqs) * int(numbers[at.REPLICAS])
+    clock_mhz = max(numbers[at.ASKED_CLOCK_MHZ], numbers[at.CLOCK_MIN_MHZ])
+    highest_mhz = numbers[at.CLOCK_MAX_MHZ]
+    numbers[at.CLOCK_LIMIT] = min(clock_mhz, highest_mhz) / highest_mhz
+
+
+@inlined
 def _idle(server: int) -> None:
     """Waits for the next request."""
     numbers, counts = numbers_of(server), counts_of(server)
@@ -70,7 +84,7 @@ def _idle(server: int) -> None:
     if counts[at.CONCURRENCY] == 0 and counts[at.NEXT] < counts[at.END]:
         until = min(until, times_of(counts)[counts[at.NEXT]])
     power_w = idle_power_w(model_of(counts))
-    _pass_time(server, until, power_w, min(numbers[at.CLOCK_LIMIT], 1.0), 0.0)
+    _pass_time(server, until, power_w, numbers[at.CLOCK_LIMIT], 0.0)
 
 
 @kernel
