@@ -1,0 +1,53 @@
+"""Compares a live server with its simulation: ``python -m experiments.transfer server=vllm``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from envs.cache import atomic_write_text
+from experiments.application import application
+from experiments.provenance import provenance
+from experiments.report import Progress
+from experiments.settings import check_times
+from experiments.summary import write_json
+from experiments.transfer_report import as_markdown, print_transfer
+from experiments.transferring import transfer
+
+
+@application("transfer")
+def main(config: DictConfig, directory: Path) -> None:
+    """Runs all, writes ``transfer.json``, ``transfer.csv`` and ``transfer.md``, prints a table."""
+    import pandas
+
+    check_times(config)
+    with Progress() as progress:
+        result = transfer(config, lambda where, done, total: progress.update("runs", done, total))
+    live, simulated = result.rankings()
+    rows = result.rows()
+    atomic_write_text(directory / "transfer.csv", pandas.DataFrame(rows).to_csv(index=False))
+    atomic_write_text(directory / "transfer.md", as_markdown(result))
+    write_json(
+        directory / "transfer.json",
+        {
+            "rows": rows,
+            "ranking_live": live,
+            "ranking_simulated": simulated,
+            "same_ranking": live == simulated,
+            "power_source": result.power_source,
+            "calibration": asdict(result.fit.calibration),
+            "fit": {
+                "throughput_error": result.fit.throughput_error,
+                "power_error": result.fit.power_error,
+                "rows": result.fit.rows,
+            },
+            "provenance": provenance(config),
+        },
+    )
+    print_transfer(result, directory)
+
+
+if __name__ == "__main__":
+    main()
