@@ -19,7 +19,10 @@ compare: venv
 	$(BIN)/python -m experiments.compare $(ARGS)
 
 pictures: venv
-	$(BIN)/python -m experiments.pictures $(ARGS)
+	$(BIN)/python -m experiments.compare \
+	    controllers=[static,adaptive_batch,adaptive_cap,pals,governor,oracle] \
+	    hydra.run.dir=outputs/pictures $(ARGS)
+	cp outputs/pictures/comparison.png docs/images/comparison.png
 
 test: venv
 	$(BIN)/python -m pytest -q $(ARGS)

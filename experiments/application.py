@@ -73,6 +73,7 @@ def application(config_name: str) -> Callable[[Job], Callable[[], None]]:
         def main() -> None:
             failed.clear()
             schemas.register()
+            sys.argv[1:] = _with_model_files(sys.argv[1:])
             _allow_named_packages(sys.argv[1:])
             wants_traceback = os.environ.get(_FULL_ERROR) == "1"
             os.environ[_FULL_ERROR] = "1"  # Hydra hands errors on instead of printing them
@@ -106,6 +107,18 @@ def _allow_named_packages(arguments: list[str]) -> None:
         if text.startswith("allow_packages="):
             for package in OverridesParser.create().parse_override(text).value():
                 catalog.allow_package(str(package))
+
+
+def _with_model_files(arguments: list[str]) -> list[str]:
+    """Returns the arguments with ``model=/path/to/config.json`` spelt as Hydra needs it."""
+    spelt = []
+    for text in arguments:
+        key, _, value = text.partition("=")
+        if key == "model" and (value.endswith(".json") or Path(value).is_dir()):
+            spelt += ["model=huggingface", f"model.path='{value}'"]
+        else:
+            spelt.append(text)
+    return spelt
 
 
 def print_error(message: str) -> None:

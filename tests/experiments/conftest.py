@@ -8,6 +8,7 @@ from typing import NamedTuple
 import hydra
 import pytest
 from omegaconf import DictConfig
+from support.caches import own_cache
 
 from envs import catalog
 from experiments import schemas
@@ -18,7 +19,7 @@ SHORT = ("duration=60", "profile.settle_s=5", "profile.measure_s=10")
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A cache of this session's own, shared by its tests."""
-    folder = tmp_path_factory.mktemp("cache")
+    folder = own_cache(tmp_path_factory.getbasetemp() / "experiments-cache")
     patch = pytest.MonkeyPatch()
     patch.setenv("PALS_CACHE", str(folder))
     yield folder
@@ -27,7 +28,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def empty_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    folder = tmp_path / "cache"
+    folder = own_cache(tmp_path / "cache")
     monkeypatch.setenv("PALS_CACHE", str(folder))
     return folder
 

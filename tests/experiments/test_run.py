@@ -12,6 +12,7 @@ import pandas
 import pytest
 import yaml
 from omegaconf import OmegaConf
+from support.caches import own_cache
 
 from envs.errors import ServerError
 from envs.simulator.server import SimulatedServer
@@ -103,7 +104,7 @@ def test_a_fresh_process_prints_a_table(tmp_path):
         text=True,
         timeout=300,
         check=True,
-        env={**os.environ, "PALS_CACHE": str(tmp_path / "cache")},
+        env={**os.environ, "PALS_CACHE": str(own_cache(tmp_path / "cache"))},
     )
     assert "Tokens per joule (GPUs)" in done.stdout
     assert "40/40" in done.stderr
@@ -218,6 +219,30 @@ def users_files(tmp_path, monkeypatch):
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     return f"hydra.searchpath=[file://{tmp_path / 'users_conf'}]"
+
+
+def test_users_bring_models_of_their_own(command, tmp_path):
+    file = tmp_path / "config.json"
+    shape = {
+        "model_type": "llama", "num_hidden_layers": 16, "hidden_size": 2048,
+        "num_attention_heads": 32, "num_key_value_heads": 8, "intermediate_size": 8192,
+        "vocab_size": 128256, "max_position_embeddings": 8192, "torch_dtype": "bfloat16",
+        "tie_word_embeddings": True,
+    }  # fmt: skip
+    file.write_text(json.dumps(shape))
+    done = command(main, f"model={file}", "duration=10", "controller=static")
+    assert done.code == 0, done.err
+    saved = yaml.safe_load((tmp_path / "out" / "config.yaml").read_text())
+    assert saved["model"]["path"] == str(file)
+    first = json.loads((tmp_path / "out" / "summary.json").read_text())
+    file.write_text(json.dumps({**shape, "num_hidden_layers": 48}))
+    assert command(main, f"model={file}", "duration=10", "controller=static").code == 0
+    larger = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert larger["capacity_tok_s"] < 0.6 * first["capacity_tok_s"]
+    file.write_text("{}")
+    done = command(main, f"model={file}", "duration=10", "controller=static")
+    assert done.code != 0
+    assert str(file) in done.err
 
 
 def test_users_bring_controllers_of_their_own(command, tmp_path, users_files):

@@ -1,0 +1,108 @@
+"""What ``docs/architecture.md`` promises about the tree and the imports."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("envs", "baselines", "agents", "experiments")
+MAY_IMPORT = {
+    "envs": {"envs"},
+    "baselines": {"envs", "baselines"},
+    "agents": {"envs", "baselines", "agents"},
+    "experiments": set(PACKAGES),
+}
+
+
+@cache
+def modules() -> dict[str, Path]:
+    files = [file for package in PACKAGES for file in (ROOT / package).rglob("*.py")]
+    return {module_name(file): file for file in files}
+
+
+def module_name(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(file: Path, *, at_import_time: bool) -> set[str]:
+    """Names of this project's modules that a file imports."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    nodes = list(top_level(tree)) if at_import_time else list(ast.walk(tree))
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                found.add(inner if inner in modules() else node.module)
+    return {name for name in found if name.split(".")[0] in PACKAGES}
+
+
+def top_level(tree: ast.AST):
+    """Nodes that run when the module is imported: no functions, no type-checking blocks."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        yield node
+        yield from top_level(node)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_import_downwards_only(package):
+    for name, file in modules().items():
+        if name.split(".")[0] == package:
+            for other in imports(file, at_import_time=False):
+                assert other.split(".")[0] in MAY_IMPORT[package], f"{name} imports {other}"
+
+
+def test_no_modules_import_each_other():
+    graph = {name: imports(file, at_import_time=True) for name, file in modules().items()}
+    try:
+        list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_import_envs_is_light():
+    heavy = "numba torch sklearn pandas aiohttp hydra matplotlib scipy pyarrow wandb joblib"
+    code = f"import sys, envs; print([n for n in {heavy.split()!r} if n in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_tree_in_the_documentation_is_there():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    tree = re.search(r"```\n(conf/.*?)```", page, re.DOTALL)
+    assert tree is not None
+    folder, named = "", 0
+    for line in tree.group(1).splitlines():
+        inside = line.startswith("  ")
+        if not inside:
+            folder = line.split()[0]
+            assert (ROOT / folder).is_dir(), folder
+        for entry in re.findall(r"\b([a-z_]+(?:/|\.py))(?=[\s:;,]|$)", line):
+            known = (ROOT / entry).exists() or list((ROOT / folder).rglob(entry.rstrip("/")))
+            assert known, f"{folder}{entry}"
+            named += 1
+    assert named > 20
+
+
+@pytest.mark.parametrize("page", [*sorted(ROOT.glob("docs/*.md")), ROOT / "README.md"])
+def test_links_in_the_documentation_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
