@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
@@ -47,7 +48,11 @@ class TransferSettings(RunSettings):
 
     Attributes:
         controllers: Names of the controllers to run on both.
+        model_path: ``config.json``, or a folder with one, of the model that the server serves;
+            ``None`` takes that of ``server.launch.model`` if it is a folder, else ``model``.
     """
+
+    model_path: str | None = None
 
     controllers: list[str] = field(
         default_factory=lambda: ["static", "governor", "adaptive_batch", "pals"]
@@ -143,7 +148,7 @@ def _simulated(
     system: Any = live.system
     server: VllmServerConfig = system.config
     caps = list(live.context.lattice.power_caps_w)
-    model = build_model(config.model)
+    model = build_model(_model(config, server))
     if isinstance(server.device, ThrottledCpu):
         gpu, start = stand_in_gpu(server.device, caps), stand_in_start(server.device)
     else:
@@ -174,6 +179,14 @@ def _simulated(
         duration=config.duration,
     )
     return fit, environment
+
+
+def _model(config: DictConfig, server: VllmServerConfig) -> Any:
+    """Returns what names the served model's shape."""
+    if config.model_path is not None:
+        return str(config.model_path)
+    launched = server.launch.model
+    return launched if launched and Path(launched).is_dir() else config.model
 
 
 def _run(config: DictConfig, env: ServingEnv, name: str) -> Summary:

@@ -101,7 +101,7 @@ def _experiment(*arguments: str, timeout_s: float = 400.0) -> None:
 
 
 def test_pals_for_two_minutes_from_the_command_line(
-    vllm: VllmProcess, limit: BatchLimit, tmp_path: Path
+    vllm: VllmProcess, limit: BatchLimit, models: Path, tmp_path: Path
 ) -> None:
     import pandas
 
@@ -131,6 +131,24 @@ def test_pals_for_two_minutes_from_the_command_line(
     assert table["decision_s"].quantile(0.5) < 0.01
     assert table["requested_power_cap_w"].nunique() >= 1
     assert limit.read()["max_num_seqs"] == 32
+    _compare_with_the_simulator(common, profile, models, tmp_path / "transfer")
+
+
+def _compare_with_the_simulator(common: list[str], profile: Path, models: Path, out: Path) -> None:
+    """The same controllers, live and on the simulator fitted to the profile just made."""
+    _experiment(
+        "experiments.transfer", *common, f"model_path={models}/olmoe",
+        f"profile.path={profile}/profile.json", "controllers=[static,governor]",
+        "workload.load=0.5", "duration=20", "objective.qos.warmup_s=5", f"hydra.run.dir={out}",
+    )  # fmt: skip
+    transfer = json.loads((out / "transfer.json").read_text())
+    assert transfer["power_source"] == "modelled"
+    assert transfer["fit"]["rows"] == 9
+    # A small sweep on a busy machine is noisy; the fit must still know the device's order.
+    assert transfer["fit"]["throughput_error"] < 0.5
+    gaps = {(row["controller"], row["figure"]): row["gap"] for row in transfer["rows"]}
+    assert abs(gaps["static", "throughput_tok_s"]) < 0.5
+    assert "live / simulated" in (out / "transfer.md").read_text()
 
 
 def test_a_failed_run_keeps_its_record(vllm: VllmProcess, tmp_path: Path) -> None:
