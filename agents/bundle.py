@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -151,8 +152,8 @@ def load_policy(directory: Path, bundle: Bundle, action_space: Any, device: str)
     try:
         weights = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
         policy.load_state_dict(weights)
-    except (RuntimeError, ValueError, KeyError, EOFError) as error:
-        raise ConfigurationError(f"{file}: does not fit the policy: {error}") from error
+    except (RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
+        raise ConfigurationError(f"{file}: not the weights of this policy: {error}") from error
     policy.to(device)
     policy.set_training_mode(False)
     return policy

@@ -50,7 +50,7 @@ def write_report(config: DictConfig, suite: Suite, results: Results, folder: Pat
         subject=config.subject,
         goals=goals(results, suite.settings, config.subject, config.restricted),
         degeneracies=degeneracies(results, config.subject),
-        facts=benchmark_facts(config),
+        facts=benchmark_facts(config, suite),
         pictures=f"{PICTURES}/",
     )
     atomic_write_text(folder / REPORT_FILE, text)

@@ -97,7 +97,8 @@ def run_all(
     Raises:
         PalsError: Runs failed; the others are kept.
     """
-    tasks = [_Task(config, str(name), directory / "runs") for name in config.suite.settings]
+    suite: Suite = catalog.build("suite", config.suite)
+    tasks = [_Task(config, name, directory / "runs") for name in suite.settings]
     executor: Executor = catalog.build("executor", config.executor)
     results: dict[str, dict[str, list[Summary]]] = {}
     failures = []
@@ -109,7 +110,7 @@ def run_all(
         on_progress(number, len(tasks))
     if failures:
         raise PalsError("settings failed (the others are kept):\n" + "\n".join(sorted(failures)))
-    return {str(name): results[str(name)] for name in config.suite.settings}
+    return {name: results[name] for name in suite.settings}
 
 
 def _run_setting(task: _Task) -> tuple[str, dict[str, list[Summary]], str | None]:
@@ -129,12 +130,12 @@ def _run_setting(task: _Task) -> tuple[str, dict[str, list[Summary]], str | None
     return task.name, runs, None
 
 
-def benchmark_facts(config: DictConfig) -> list[str]:
+def benchmark_facts(config: DictConfig, suite: Suite) -> list[str]:
     """Returns lines that say what was run."""
     names = ", ".join(f"`{name}`" for name in controller_choices(config))
     minutes = config.duration / 60.0
     facts = [
-        f"{len(config.suite.settings)} settings, {config.seeds} paired seeds each, "
+        f"{len(suite.settings)} settings, {config.seeds} paired seeds each, "
         f"{minutes:g} simulated minutes an episode, a decision every {config.interval:g} s",
         f"controllers: {names}; all choose from the lattice `action="
         f"{str(config.action['_target_']).rpartition('.')[2].lower()}`",

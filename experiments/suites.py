@@ -81,19 +81,29 @@ class Suite:
     Attributes:
         settings: The settings.
         seed: First of the seeds of its episodes; suites use ranges that do not overlap.
+        only: Names of the settings to take; none for all of them.
     """
 
     settings: dict[str, SuiteSetting] = field(default_factory=dict)
     seed: int = 0
+    only: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Checks that there is a setting.
+        """Leaves out the settings that :attr:`only` does not name.
 
         Raises:
-            ConfigurationError: There is none.
+            ConfigurationError: There is no setting, or none of a name.
         """
         if not self.settings:
             raise ConfigurationError("suite.settings: at least one setting is needed")
+        unknown = [name for name in self.only if name not in self.settings]
+        if unknown:
+            raise ConfigurationError(
+                f"suite.only: no setting named {', '.join(unknown)}; "
+                f"there are {', '.join(self.settings)}"
+            )
+        if self.only:
+            self.settings = {name: self.settings[name] for name in self.only}
 
 
 def plain_choice(choice: Any) -> Any:

@@ -201,7 +201,8 @@ class Training:
         self.evaluations.append(plain_numbers(row))
         write_json(self.directory / EVALUATIONS_FILE, self.evaluations)
         for name, value in row["mean"].items():
-            self.model.logger.record(f"evaluation/{name}", value)
+            if value is not None:
+                self.model.logger.record(f"evaluation/{name}", value)
 
     def _save_checkpoint(self) -> None:
         save_checkpoint(self.directory / CHECKPOINT_FILE, self.model, self.env.prices)

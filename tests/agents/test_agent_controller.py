@@ -1,0 +1,71 @@
+"""A bundle as a controller: every encoding, batches, and the public protocol."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from agents.controller import Agent
+from baselines.base import Controller
+from envs import catalog
+from envs.factory import make_simulated
+from envs.knobs import Knobs
+from experiments.episode import run_episode
+
+
+@pytest.fixture
+def agent(bundle):
+    return Agent(bundle=str(bundle))
+
+
+def test_it_is_a_controller(agent):
+    assert isinstance(agent, Controller)
+
+
+@pytest.mark.parametrize("action", catalog.names("action"))
+def test_it_asks_for_the_same_knobs_under_every_encoding(agent, server, action):
+    """Delta moves one level at a time; all others reach the agent's setting at once."""
+    env = make_simulated(action=action, duration=30.0)
+    agent.bind(server.context)
+    plain = run_episode(server, agent, seed=3, duration_s=20.0).table
+    agent.bind(env.context)
+    table = run_episode(env, agent, seed=3, duration_s=20.0).table
+    if action == "delta":
+        caps = np.array(env.context.lattice.power_caps_w)
+        level = np.searchsorted(caps, table["requested_power_cap_w"])
+        assert np.abs(np.diff(level)).max() <= 1
+    else:
+        np.testing.assert_array_equal(
+            table["requested_power_cap_w"], plain["requested_power_cap_w"]
+        )
+        np.testing.assert_array_equal(
+            table["requested_max_num_seqs"], plain["requested_max_num_seqs"]
+        )
+
+
+def test_a_batch_is_decided_like_its_rows(agent, server):
+    agent.bind(server.context)
+    rng = np.random.default_rng(1)
+    batch = rng.uniform(0, 1, (6, 28)).astype(np.float32)
+    together, _ = agent.predict(batch)
+    alone = [agent.predict(row)[0] for row in batch]
+    np.testing.assert_array_equal(together, np.stack(alone))
+
+
+def test_a_fixed_batch_limit_is_kept(bundle, server):
+    agent = Agent(bundle=str(bundle), fixed_max_num_seqs=64)
+    agent.bind(server.context)
+    rng = np.random.default_rng(1)
+    action, _ = agent.predict(rng.uniform(0, 1, (50, 28)).astype(np.float32))
+    knobs = server.encoding.decode(action, Knobs(400.0, 64))
+    assert set(knobs.max_num_seqs.tolist()) == {64}
+    assert len(set(knobs.power_cap_w.tolist())) > 1 or knobs.power_cap_w.size == 50
+
+
+def test_sampled_actions_differ_from_the_best_ones(agent, server):
+    agent.bind(server.context)
+    batch = np.zeros((400, 28), dtype=np.float32)
+    best, _ = agent.predict(batch)
+    sampled, _ = agent.predict(batch, deterministic=False)
+    assert len(np.unique(best, axis=0)) == 1
+    assert len(np.unique(sampled, axis=0)) > 1

@@ -1,0 +1,133 @@
+"""Prices follow costs, and costs are what the summaries report."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from agents.constraints import BudgetConstraint, LatencyConstraint, ThroughputConstraint
+from agents.lagrangian import PricedVecEnv, PriceUpdates
+from agents.vec_env import make_vec_env
+from envs.errors import ConfigurationError
+from envs.factory import make_simulated
+from envs.knobs import Knobs
+from experiments.batched import Episodes, HeldSettings, Share
+
+
+def updated(constraint, rates):
+    price = constraint.start()
+    values = []
+    for rate in rates:
+        price = constraint.update(price, rate)
+        values.append(price.value)
+    return values
+
+
+def test_the_price_rises_above_the_limit_and_falls_below_it():
+    constraint = ThroughputConstraint(limit=0.02, ki=0.5, smoothing=0.0)
+    rising = updated(constraint, [0.1] * 5)
+    assert rising == pytest.approx([1.0 + 0.04 * n for n in range(1, 6)])
+    falling = updated(constraint, [0.0] * 5)
+    assert falling == pytest.approx([1.0 - 0.01 * n for n in range(1, 6)])
+
+
+def test_the_price_stays_within_its_bounds_and_does_not_wind_up():
+    constraint = ThroughputConstraint(
+        limit=0.02, ki=1.0, smoothing=0.0, initial=1.0, lowest=0.5, highest=2.0
+    )
+    values = updated(constraint, [1.0] * 50 + [0.0] * 1)
+    assert max(values) == 2.0
+    assert values[-1] == pytest.approx(2.0 - 0.02)
+    assert min(updated(constraint, [0.0] * 100)) == 0.5
+
+
+def test_proportional_and_derivative_gains_react_to_level_and_rise():
+    level = ThroughputConstraint(limit=0.0, ki=0.0, kp=2.0, smoothing=0.0)
+    assert updated(level, [0.1, 0.2]) == pytest.approx([1.2, 1.4])
+    rise = ThroughputConstraint(limit=0.0, ki=0.0, kd=3.0, smoothing=0.0)
+    assert updated(rise, [0.1, 0.2, 0.1]) == pytest.approx([1.0, 1.3, 1.0])
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"limit": -0.1}, {"smoothing": 1.0}, {"initial": 9.0}, {"ki": -1.0}]
+)
+def test_values_out_of_range_are_named(wrong):
+    with pytest.raises(ConfigurationError, match=next(iter(wrong))):
+        ThroughputConstraint(**wrong)
+
+
+SETTING = {
+    "workload": {"base": "poisson_gsm8k", "load": 0.9},
+    "reward": "constrained",
+    "objective": {
+        "base": "latency_slo", "tpot_slo_s": 0.03, "ttft_slo_s": 1.0,
+        "power_budget": {"_target_": "envs.signals.Steps", "levels": [0.9, 0.4], "every_s": 20.0},
+    },
+    "duration": 90.0,
+}  # fmt: skip
+
+
+def test_costs_are_the_rates_of_the_summary():
+    """A slow setting that violates everything: the training's rates are the figures'."""
+    env = make_simulated(**SETTING)
+    knobs = Knobs(200.0, 16)
+    episodes = Episodes({"one": env}, seeds=[5], duration_s=90.0)
+    held = HeldSettings([knobs])
+    held.bind(env.context)
+    (summary,) = episodes.run([Share(held, np.array([0]))])["one"]
+
+    servers = make_vec_env(1, max_episode_steps=10_000, **SETTING)
+    servers.seed(5)
+    constraints = {
+        "qos": ThroughputConstraint(), "slo": LatencyConstraint(), "budget": BudgetConstraint()
+    }  # fmt: skip
+    priced = PricedVecEnv(servers, constraints)
+    priced.reset()
+    action = env.encoding.encode(knobs, Knobs(400.0, 64))[None]
+    missed = finished = 0.0
+    for _ in range(180):
+        priced.step(action)
+        telemetry = servers.vector_info["telemetry"]
+        missed += float(telemetry.slo_missed[0])
+        finished += float(telemetry.finished[0])
+    rates = priced.take_rates()
+    assert rates["qos"] == pytest.approx(summary["qos_violation_rate"])
+    assert rates["budget"] == pytest.approx(summary["budget_overshoot_rate"])
+    assert 0.0 < rates["qos"] <= 1.0
+    assert 0.0 < rates["budget"] < 1.0
+    # The rate of the latency cost is the mean over intervals of each one's share.
+    assert rates["slo"] > 0.0
+    assert missed <= finished
+
+
+def test_what_does_not_apply_is_not_judged():
+    servers = make_vec_env(2, max_episode_steps=200, seed=0)
+    priced = PricedVecEnv(servers, {"slo": LatencyConstraint(), "budget": BudgetConstraint()})
+    priced.reset()
+    for _ in range(20):
+        priced.step(np.array([[5, 5]] * 2))
+    assert priced.take_rates() == {}
+
+
+def test_rewards_are_priced_and_kept_in_scale(servers):
+    constraint = ThroughputConstraint(initial=3.0)
+    priced = PricedVecEnv(servers, {"qos": constraint})
+    priced.reset()
+    lows = np.array([[0, 0]] * 4)
+    for _ in range(75):
+        _, rewards, _, _ = priced.step(lows)
+        plain = sum(servers.vector_info["rewards"].values())
+        cost = servers.vector_info["cost"]
+        np.testing.assert_allclose(rewards, (plain - 3.0 * cost) / 4.0)
+    assert servers.vector_info["cost"].max() == 1.0
+
+
+def test_prices_move_while_an_algorithm_learns(servers):
+    from agents.recipe import Recipe
+
+    priced = PricedVecEnv(servers, {"qos": ThroughputConstraint(ki=5.0, limit=0.0)})
+    recipe = Recipe(arguments={"policy": "MlpPolicy", "n_steps": 16, "batch_size": 32})
+    model = recipe.make(priced, seed=0, device="cpu")
+    model.learn(64 * 6, callback=PriceUpdates(priced, every=64))
+    assert priced.prices["qos"].value > 1.0
+    assert priced.prices["qos"].rate > 0.0

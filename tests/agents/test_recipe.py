@@ -1,0 +1,51 @@
+"""Recipes: the library's own classes, from YAML, and mistakes that are named."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sb3_contrib import RecurrentPPO
+from stable_baselines3 import PPO, SAC
+
+from agents.recipe import Recipe
+from agents.vec_env import make_vec_env
+from envs import catalog
+from envs.errors import ConfigurationError
+
+CLASSES = {"ppo": PPO, "sac": SAC, "recurrent_ppo": RecurrentPPO}
+
+
+@pytest.mark.parametrize("name", catalog.names("agent"))
+def test_every_recipe_learns_a_little(name):
+    """Two rollouts (or some gradient steps) through the real class change its weights."""
+    small = {
+        "ppo": {"n_steps": 8, "batch_size": 16},
+        "recurrent_ppo": {"n_steps": 8, "batch_size": 16},
+        "sac": {"learning_starts": 8, "batch_size": 16, "buffer_size": 500},
+    }[name]
+    node = catalog.load("agent", name)
+    node.arguments.update(small)
+    recipe: Recipe = catalog.build("agent", node)
+    env = make_vec_env(2, seed=0, action=recipe.action, max_episode_steps=30)
+    model = recipe.make(env, seed=0, device="cpu")
+    assert type(model) is CLASSES[name]
+    before = [weight.detach().clone() for weight in model.policy.parameters()]
+    model.learn(48)
+    after = list(model.policy.parameters())
+    assert any(not np.array_equal(a.detach(), b) for a, b in zip(after, before, strict=True))
+
+
+def test_an_unknown_argument_is_named(servers):
+    recipe = Recipe(arguments={"policy": "MlpPolicy", "n_stepz": 8})
+    with pytest.raises(ConfigurationError, match="n_stepz"):
+        recipe.make(servers, seed=0, device="cpu")
+
+
+def test_a_class_that_is_no_algorithm_is_refused():
+    with pytest.raises(ConfigurationError, match="no algorithm"):
+        _ = Recipe(algorithm="envs.actions.grid.Grid").algorithm_class
+
+
+def test_numbers_have_to_be_positive():
+    with pytest.raises(ConfigurationError, match=r"agent\.steps"):
+        Recipe(steps=0)
