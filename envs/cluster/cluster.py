@@ -160,7 +160,7 @@ class Cluster:
         self._interval = 0
         seeds = node_seeds(seed, len(self.nodes))
         self._each(lambda item: item[0].reset(item[1]), list(zip(self.nodes, seeds, strict=True)))
-        return self._share(0.0, 0.0, self._failures([True] * len(self.nodes)))
+        return self.share(0.0, 0.0, self._failures([True] * len(self.nodes)))
 
     def step(self, actions: Sequence[Any]) -> ClusterState:
         """Lets one interval pass on every node and splits the budget of the next one.
@@ -173,7 +173,7 @@ class Cluster:
         self._each(lambda item: item[0].step(item[1]), list(zip(self.nodes, actions, strict=True)))
         self._interval += 1
         power_w = sum(node.power_w for node in self.nodes)
-        return self._share(budget_w, power_w, self._failures(before))
+        return self.share(budget_w, power_w, self._failures(before))
 
     def close(self) -> None:
         """Releases all nodes, also when one of them fails; each puts back what it changed.
@@ -208,7 +208,16 @@ class Cluster:
             power_w=np.array([node.power_w for node in self.nodes]),
         )
 
-    def _share(self, budget_w: float, power_w: float, events: tuple[str, ...]) -> ClusterState:
+    def share(
+        self, budget_w: float = 0.0, power_w: float = 0.0, events: tuple[str, ...] = ()
+    ) -> ClusterState:
+        """Splits the budget of the interval to come over the nodes and hands it out.
+
+        Args:
+            budget_w: Budget of the interval that has passed, for the state returned.
+            power_w: Power drawn in it.
+            events: What happened in it.
+        """
         coming = self._at(self._interval)
         announced = min(self._at(self._interval + ahead) for ahead in range(self._ahead + 1))
         # One interval is time enough for caps to settle, so an announced drop is met in time.

@@ -1,0 +1,92 @@
+"""Independent runs on a Ray cluster: a laptop or many machines, by the same command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from envs.errors import ConfigurationError
+
+
+@dataclass(kw_only=True)
+class RayJobs:
+    """Processes of a Ray cluster, with joblib's Ray backend.
+
+    Machines of a cluster need this project installed, the data a run reads, and the run's
+    folder on a file system that they share.
+
+    Attributes:
+        address: Ray cluster to join, such as ``auto``; ``None`` takes the one this process has
+            joined, or starts one on this machine.
+        jobs: Runs at a time; -1 for one per CPU core of the cluster.
+        object_store_bytes: Memory of the object store where Ray is started here.
+    """
+
+    address: str | None = None
+    jobs: int = -1
+    object_store_bytes: int = 100_000_000
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            ConfigurationError: The number of jobs or bytes is impossible.
+        """
+        if self.jobs == 0 or self.jobs < -1:
+            raise ConfigurationError(
+                f"executor.jobs: must be a number of processes or -1, got {self.jobs}"
+            )
+        if self.object_store_bytes <= 0:
+            raise ConfigurationError("executor.object_store_bytes: must be > 0")
+
+    def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
+        """Yields ``function(item)`` for every item, in the order in which they are done.
+
+        Raises:
+            ConfigurationError: Ray is not installed, or its cluster cannot be reached.
+        """
+        import joblib
+
+        own = self._join()
+        try:
+            jobs = min(self._cores() if self.jobs == -1 else self.jobs, max(len(items), 1))
+            with joblib.parallel_config("ray", n_jobs=jobs):
+                calls = (joblib.delayed(function)(item) for item in items)
+                yield from joblib.Parallel(return_as="generator_unordered", batch_size=1)(calls)
+        finally:
+            if own:
+                import ray
+
+                ray.shutdown()
+
+    def _join(self) -> bool:
+        """Joins or starts a Ray cluster; returns whether this call did."""
+        try:
+            import ray
+            from ray.util.joblib import register_ray
+        except ImportError as error:
+            raise ConfigurationError(
+                "executor=ray needs Ray: pip install 'pals-gym[ray]'"
+            ) from error
+        register_ray()
+        if ray.is_initialized():
+            return False
+        try:
+            if self.address is not None:
+                ray.init(address=self.address, log_to_driver=False)
+            else:
+                ray.init(
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    object_store_memory=self.object_store_bytes,
+                )
+        except (ConnectionError, ValueError) as error:
+            raise ConfigurationError(f"executor.address: {error}") from error
+        return True
+
+    @staticmethod
+    def _cores() -> int:
+        import ray
+
+        return max(1, int(ray.cluster_resources().get("CPU", 1)))
