@@ -138,7 +138,9 @@ def load(group: str, choice: str | Mapping[str, Any], **overrides: Any) -> DictC
 
 def _load_file(group: str, file: Path) -> DictConfig:
     node = OmegaConf.load(file)
-    own = OmegaConf.masked_copy(node, [key for key in node if key != "defaults"])
+    if not isinstance(node, DictConfig):
+        raise ConfigurationError(f"{file}: must hold keys and values, not a list")
+    own = OmegaConf.masked_copy(node, [str(key) for key in node if key != "defaults"])
     layers: list[Any] = []
     self_placed = False
     for entry in node.get("defaults", []):
@@ -223,7 +225,7 @@ def _convert(key: str, value: Any) -> Any:
         cls = OmegaConf.get_type(value)
         if is_dataclass(cls):
             return _construct(key, value, {}, cls)
-        return {str(name): _convert(f"{key}.{name}", item) for name, item in value.items()}
+        return {str(name): _convert(f"{key}.{name!s}", item) for name, item in value.items()}
     if OmegaConf.is_list(value):
         return [_convert(f"{key}[{index}]", item) for index, item in enumerate(value)]
     return value

@@ -105,7 +105,8 @@ def _allow_named_packages(arguments: list[str]) -> None:
     """
     for text in arguments:
         if text.startswith("allow_packages="):
-            for package in OverridesParser.create().parse_override(text).value():
+            packages = OverridesParser.create().parse_override(text).value()
+            for package in packages if isinstance(packages, list) else [packages]:
                 catalog.allow_package(str(package))
 
 
