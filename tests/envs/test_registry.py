@@ -14,6 +14,7 @@ from stable_baselines3.common.env_checker import check_env as check_env_sb3
 import envs  # noqa: F401 - registers the environments
 from envs import catalog
 
+SINGLE = "pals/Simulated-v0"
 OUTSIDE = {"pals/VLLM-v0": "needs a vLLM server"}
 """Environments that act on something outside this process."""
 
@@ -42,7 +43,7 @@ def env_id(request: pytest.FixtureRequest) -> str:
 
 
 def test_the_simulated_environment_is_registered() -> None:
-    assert "pals/Simulated-v0" in registered()
+    assert SINGLE in registered()
 
 
 @pytest.mark.parametrize("action", ENCODINGS, ids=label)
@@ -57,9 +58,9 @@ def test_the_checkers_find_nothing_to_warn_of(env_id: str, action: dict[str, Any
 
 @pytest.mark.parametrize("action", ENCODINGS, ids=label)
 def test_the_clock_is_an_axis_of_its_own_and_off_by_default(
-    env_id: str, action: dict[str, Any]
+    action: dict[str, Any],
 ) -> None:
-    env = gymnasium.make(env_id, action=action).unwrapped
+    env = gymnasium.make(SINGLE, action=action).unwrapped
     env.reset(seed=0)
     env.action_space.seed(0)
     clocks = {env.step(env.action_space.sample())[4]["knobs"].sm_clock_mhz for _ in range(30)}
@@ -67,20 +68,20 @@ def test_the_clock_is_an_axis_of_its_own_and_off_by_default(
         assert len(clocks - {None}) > 1
     else:
         assert clocks == {None}
-        assert gymnasium.make(env_id, action=action["base"]).action_space == env.action_space
+        assert gymnasium.make(SINGLE, action=action["base"]).action_space == env.action_space
 
 
-def test_the_default_grid_is_the_papers(env_id: str) -> None:
-    env = gymnasium.make(env_id)
+def test_the_default_grid_is_the_papers() -> None:
+    env = gymnasium.make(SINGLE)
     np.testing.assert_array_equal(env.action_space.nvec, [6, 6])  # type: ignore[attr-defined]
     lattice = env.unwrapped.encoding.lattice  # type: ignore[attr-defined]
     assert lattice.power_caps_w == (150.0, 200.0, 250.0, 300.0, 350.0, 400.0)
     assert lattice.max_num_seqs == (1, 4, 8, 16, 32, 64)
 
 
-def test_a_specification_survives_json(env_id: str) -> None:
+def test_a_specification_survives_json() -> None:
     made = gymnasium.make(
-        env_id,
+        SINGLE,
         model="olmoe_1b_7b",
         gpu="h100_sxm",
         workload={"base": "bursty", "load": 0.4},
