@@ -19,6 +19,8 @@ SHARES = frozenset(
 )  # fmt: skip
 """Coefficients that lie between 0 and 1."""
 
+_MOST_DEVIATION = 0.2
+
 
 @dataclass(kw_only=True)
 class Calibration:
@@ -70,6 +72,10 @@ class Calibration:
         cap_settling_s: Time constant with which a new power cap takes hold.
         sensor_window_s: Window over which the power sensor averages.
         device_spread: Relative standard deviation of power between devices of this type.
+        run_levels: Time and dynamic power of measured runs over the simulated ones, ``[time,
+            power]`` by run: how fast a run of a cap sweep is at its highest cap, which a fit
+            of its response to caps must not depend on. Used to validate such runs, never to
+            simulate.
         uncertainty: Relative standard deviation of fitted coefficients, by name.
         ranges: Lowest and highest plausible value of coefficients that no data fix, by name.
         fitted_on: What it was fitted to; empty when it was not fitted.
@@ -118,6 +124,7 @@ class Calibration:
     cap_settling_s: float = 0.15
     sensor_window_s: float = 1.0
     device_spread: float = 0.06
+    run_levels: dict[str, list[float]] = field(default_factory=dict)
     uncertainty: dict[str, float] = field(default_factory=dict)
     ranges: dict[str, list[float]] = field(default_factory=dict)
     fitted_on: str = ""
@@ -152,9 +159,10 @@ def coefficient_names() -> list[str]:
 def randomize(calibration: Calibration, rng: np.random.Generator) -> Calibration:
     """Draws a calibration from the doubt about it, to make a policy robust to that doubt.
 
-    Fitted coefficients are drawn log-normally with their fitted relative deviation; those
-    that no data fix, log-uniformly from their range (uniformly where it begins at 0). Shares
-    stay at or below 1.
+    Fitted coefficients are drawn log-normally with their fitted relative deviation, at most
+    20 %: the loosely known ones are correlated, and drawn further apart one by one they would
+    no longer fit the data. Those that no data fix are drawn log-uniformly from their range
+    (uniformly where it begins at 0). Shares stay at or below 1.
 
     Args:
         calibration: The calibration to vary.
@@ -162,7 +170,7 @@ def randomize(calibration: Calibration, rng: np.random.Generator) -> Calibration
     """
     drawn: dict[str, Any] = {}
     for key, deviation in calibration.uncertainty.items():
-        factor = float(np.exp(deviation * rng.standard_normal()))
+        factor = float(np.exp(min(deviation, _MOST_DEVIATION) * rng.standard_normal()))
         drawn[key] = getattr(calibration, key) * factor
     for key, (low, high) in calibration.ranges.items():
         if low > 0.0:

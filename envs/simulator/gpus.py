@@ -94,8 +94,8 @@ class GPUSpec:
     def flops(self, weight_precision: str) -> float:
         """Peak FLOP/s of a matrix product whose weights are stored in ``weight_precision``.
 
-        Precisions without tensor cores of their own (4-bit weights are expanded to bf16
-        before the product) run at the bf16 rate.
+        Precisions without tensor cores of their own (4-bit weights on most GPUs are expanded
+        to bf16 before the product) run at the bf16 rate.
         """
-        key = "fp8" if weight_precision.startswith("fp8") else "bf16"
+        key = "fp8" if weight_precision.startswith("fp8") else weight_precision
         return 1e12 * self.flops_tera.get(key, self.flops_tera["bf16"])

@@ -35,9 +35,7 @@ def communication(
         latency, second_per_byte = _link(gpu, parallelism, calibration, parallelism.tensor)
         collectives = 2 * model.layers
         per_step += collectives * latency
-        per_token += (
-            collectives * message * second_per_byte * _volume(gpu, parallelism.tensor)
-        )
+        per_token += collectives * message * second_per_byte * _volume(gpu, parallelism.tensor)
     shards = parallelism.expert_shards
     if parallelism.replicas_per_expert_group > 1 and model.experts:
         latency, second_per_byte = _link(gpu, parallelism, calibration, shards)

@@ -1,0 +1,34 @@
+"""Fits a GPU type's coefficients: ``python -m experiments.calibrate gpu=h100_sxm data=DIR``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from envs import catalog
+from experiments.application import application
+from experiments.calibration.calibrating import calibrate
+from experiments.calibration.report import print_calibration
+from experiments.calibration.settings import CalibrateSettings, ProfileRecord
+from experiments.calibration.store import write
+
+
+@application("calibrate")
+def main(config: DictConfig, directory: Path) -> None:
+    """Fits, writes the calibration into the folder and, with ``install=true``, installs it."""
+    gpu = catalog.build("gpu", config.gpu)
+    settings = CalibrateSettings(
+        data=config.data,
+        gpu=gpu,
+        profiles=[ProfileRecord(**record) for record in config.profiles],
+    )
+    calibration, rows, skipped = calibrate(settings)
+    written = [write(calibration, gpu, directory)]
+    if config.install:
+        written.append(write(calibration, gpu, catalog.CONF_DIR / "calibration"))
+    print_calibration(calibration, rows, skipped, written)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""What no data here fix: ranges that domain randomisation draws from.
+
+The clock's share of the power differs between GPU types measured under caps (V100, A40 and
+RTX 6000 in training, RTX PRO 6000 in inference): their spread is the doubt about a GPU whose
+response to caps nobody has published. Settling time and sensor windows follow what is known
+of NVIDIA's driver (arXiv:2312.02741: a 1 s average on Ampere and later, except GA100).
+"""
+
+from __future__ import annotations
+
+from envs.simulator.gpus import GPUSpec
+
+FLOOR_SHARE = (0.15, 0.37)
+"""Share of the highest cap: V100 0.15, A40 0.22, RTX PRO 6000 0.27, RTX 6000 0.37."""
+_CLOCK = {
+    "clock_linear_share": (0.3, 0.85),
+    "clock_exponent": (4.0, 20.0),
+    "memory_clock_knee": (0.3, 0.6),
+    "launch_clock_share": (0.0, 1.0),
+}
+_ANYWAY = {
+    "cap_settling_s": (0.05, 0.5),
+    "network_efficiency": (0.4, 0.9),
+    "network_latency_s": (5e-6, 40e-6),
+    "device_spread": (0.04, 0.08),
+}
+
+
+def ranges(gpu: GPUSpec, *, caps_measured: bool) -> dict[str, list[float]]:
+    """Returns the plausible range of each coefficient that was not fitted.
+
+    Args:
+        gpu: GPU type.
+        caps_measured: Whether its response to caps was fitted.
+    """
+    found = {name: list(bounds) for name, bounds in _ANYWAY.items()}
+    if not caps_measured:
+        floor = [round(share * gpu.power_cap_max_w, 1) for share in FLOOR_SHARE]
+        found["clock_power_floor_w"] = floor
+        found |= {name: list(bounds) for name, bounds in _CLOCK.items()}
+    found["sensor_window_s"] = [0.1, 1.0]
+    if gpu.calibration == "a100_sxm4":
+        found["sensor_window_s"] = [0.025, 1.0]
+        found["link_efficiency"] = [0.08, 0.70]  # vLLM of 2024 and TensorRT-LLM
+    return found

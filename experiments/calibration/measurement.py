@@ -1,0 +1,114 @@
+"""One measured row, in the simulator's terms, whatever file it comes from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from envs.simulator.gpus import GPUSpec
+from envs.simulator.models import ModelSpec
+from envs.simulator.parallelism import Parallelism
+
+
+@dataclass(frozen=True)
+class StepKind:
+    """One kind of engine step that a run consists of, per data-parallel replica.
+
+    Attributes:
+        decode_seqs: Sequences that decode.
+        context_tokens: Tokens they have cached, in all.
+        prefill_tokens: Prompt tokens computed in the step.
+        prefill_pairs: Sum over these of the tokens each attends to.
+        weight: Such steps per output token of a sequence.
+        median_weight: Weight in the median step (the middle fifth of all steps).
+    """
+
+    decode_seqs: float
+    context_tokens: float
+    prefill_tokens: float
+    prefill_pairs: float
+    weight: float
+    median_weight: float
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What was run and what was measured; quantities that were not are ``None``.
+
+    Attributes:
+        dataset: Name of the data set.
+        gpu: GPU type.
+        model: Model.
+        model_id: Model identifier in the data.
+        run: Rows that differ in batch size or cap only share this name.
+        parallelism: How the model was spread.
+        batch: Sequences that ran at once, over all replicas.
+        counted_tokens: Tokens that the throughput column counts per output token.
+        steps: The steps the run consisted of.
+        cap_w: Power cap of each GPU in watts.
+        itl_s: Median inter-token latency in seconds.
+        tpot_s: Mean time per output token in seconds.
+        throughput_tok_s: Tokens per second.
+        power_w: Power of all GPUs in watts.
+        clock_share: Mean SM clock as a share of the highest.
+        context_per_seq: Mean tokens cached per sequence.
+        digest: Identifies the row's contents.
+        has_level: Whether the run's own level is taken from its other caps, so that only its
+            response to caps is compared.
+        apart: Why the row is kept apart from the fit and the main error figures; empty if not.
+    """
+
+    dataset: str
+    gpu: GPUSpec
+    model: ModelSpec
+    model_id: str
+    run: str
+    parallelism: Parallelism
+    batch: float
+    counted_tokens: float
+    steps: tuple[StepKind, ...]
+    cap_w: float
+    itl_s: float | None = None
+    tpot_s: float | None = None
+    throughput_tok_s: float | None = None
+    power_w: float | None = None
+    clock_share: float | None = None
+    context_per_seq: float = 0.0
+    digest: str = ""
+    has_level: bool = False
+    apart: str = ""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A row that cannot be compared, and why."""
+
+    dataset: str
+    row: int
+    model: str
+    reason: str
+
+
+@dataclass
+class Reading:
+    """What a reader found in a file."""
+
+    measurements: list[Measurement] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+
+    def extend(self, other: Reading) -> None:
+        """Adds the findings of another reader."""
+        self.measurements += other.measurements
+        self.skipped += other.skipped
+
+
+def digest(row: Mapping[str, Any]) -> str:
+    """Returns a short name for the contents of a row, independent of column order."""
+    text = "\x1f".join(f"{key}={_plain(row[key])}" for key in sorted(row))
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def _plain(value: Any) -> str:
+    return f"{value:.9g}" if isinstance(value, float) else str(value)

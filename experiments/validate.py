@@ -1,0 +1,32 @@
+"""Compares the simulator with measured data: ``python -m experiments.validate data=DIR``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from experiments.application import application
+from experiments.calibration.pictures import draw_all
+from experiments.calibration.report import print_stage, print_validation
+from experiments.calibration.settings import data_folder
+from experiments.calibration.tables_out import write_validation
+from experiments.calibration.validation import validate
+
+
+@application("validate")
+def main(config: DictConfig, directory: Path) -> None:
+    """Writes ``validation.json``, tables and pictures into the folder."""
+    found = validate(
+        data_folder(config.data),
+        held_out=config.held_out,
+        processes=config.processes,
+        on_stage=print_stage,
+    )
+    errors = write_validation(found, directory)
+    pictures = draw_all(found.judged, directory)
+    print_validation(errors, found.skipped, [directory / "validation.json", *pictures])
+
+
+if __name__ == "__main__":
+    main()
