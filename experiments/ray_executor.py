@@ -69,7 +69,8 @@ class RayJobs:
             raise ConfigurationError(
                 "executor=ray needs Ray: pip install 'pals-gym[ray]'"
             ) from error
-        register_ray()
+        register: Any = register_ray  # untyped in Ray
+        register()
         if ray.is_initialized():
             return False
         try:
@@ -89,4 +90,5 @@ class RayJobs:
     def _cores() -> int:
         import ray
 
-        return max(1, int(ray.cluster_resources().get("CPU", 1)))
+        resources: Any = ray.cluster_resources  # untyped in Ray
+        return max(1, int(resources().get("CPU", 1)))

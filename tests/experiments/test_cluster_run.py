@@ -14,10 +14,12 @@ from envs.cluster.cluster import node_seeds
 from envs.errors import ConfigurationError, ServerError
 from envs.simulator.server import SimulatedServer
 from experiments.cluster import ServerCluster
+from experiments.cluster_run import simulated_twin
 from experiments.compare import main as compare_main
 from experiments.environments import make_env
 from experiments.execution import execute
-from experiments.reference import reference_tokens
+from experiments.profiles import profile_key
+from experiments.reference import reference_key, reference_tokens
 from experiments.run import main
 
 FILES = {"summary.json", "intervals.parquet", "config.yaml", "run.png"}
@@ -228,3 +230,26 @@ def test_an_agent_can_act_on_a_configured_cluster(compose):
     observation, _ = env.reset(seed=0)
     assert env.observation_space.contains(observation)
     assert env.action_space.nvec.tolist() == [6, 6] * 3 + [6] * 3
+
+
+def test_a_remote_simulator_is_judged_and_profiled_as_the_local_one(compose):
+    def node(*overrides):
+        config = compose("env=cluster", "+env.nodes.node0.server.inner.max_num_seqs=32", *overrides)
+        return simulated_twin(catalog.build("env", config.env).node_configs(config)["node0"])
+
+    remote = node("server=ray")
+    local = compose("env=cluster", "+env.nodes.node0.server={max_num_seqs: 32}")
+    local = catalog.build("env", local.env).node_configs(local)["node0"]
+    assert remote.server.max_num_seqs == 32
+    assert reference_key(remote) == reference_key(local)
+    assert profile_key(remote) == profile_key(local)
+
+
+def test_a_node_may_be_another_kind_of_server(compose):
+    config = compose(
+        "env=cluster", "server=ray",
+        "+env.nodes.node0.server={inner: {base: vllm_cpu, url: 'http://127.0.0.1:8000'}}",
+    )  # fmt: skip
+    configs = catalog.build("env", config.env).node_configs(config)
+    targets = [own.server.inner["_target_"].rpartition(".")[2] for own in configs.values()]
+    assert targets == ["VllmServerConfig", "SimulatedServerConfig", "SimulatedServerConfig"]

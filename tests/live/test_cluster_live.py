@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from live_help import MAX_NUM_SEQS
+from support.local_ray import start_ray
 
 from envs.cluster.allocators import Uniform
 from envs.cluster.cluster import Cluster, ClusterBudget
@@ -22,10 +23,7 @@ BUDGET_W = 3600.0
 @pytest.fixture
 def cluster(vllm: VllmProcess) -> Iterator[Cluster]:
     """One live node and two simulated ones, each in an actor of its own."""
-    ray = pytest.importorskip("ray")
-    ray.init(
-        num_cpus=2, include_dashboard=False, object_store_memory=100_000_000, log_to_driver=False
-    )
+    ray = start_ray()
     inner: dict[str, Any] = {
         "base": "vllm_cpu",
         "url": vllm.url,

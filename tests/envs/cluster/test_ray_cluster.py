@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+from support.local_ray import start_ray
 
 from envs import factory
 from envs.cluster.allocators import Uniform
@@ -26,10 +27,7 @@ PARTS = {"model": "olmoe_1b_7b", "duration": 60.0, "action": "grid"}
 
 @pytest.fixture(scope="module")
 def ray():
-    ray = pytest.importorskip("ray")
-    ray.init(
-        num_cpus=2, include_dashboard=False, object_store_memory=100_000_000, log_to_driver=False
-    )
+    ray = start_ray()
     yield ray
     ray.shutdown()
 
