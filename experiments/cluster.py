@@ -29,8 +29,8 @@ class ClusterNode:
         workload: Name of its workload; ``None`` takes the run's.
         server: Keys of ``server`` that differ from the run's; with the key ``base`` another
             choice of that group.
-        target_share: Throughput target as a share of the node's capacity, and its load;
-            ``None`` takes the run's objective and workload as they are.
+        target_share: Throughput target as a share of the node's capacity, and its load unless
+            the workload has a rate or a closed loop; ``None`` takes the run's objective and workload as they are.
     """
 
     model: str | None = None
@@ -112,7 +112,8 @@ class ServerCluster:
                 "value": node.target_share,
             }
             objective["target_unit"] = "capacity"
-            if parts["workload"].get("rate") is None:
+            workload = parts["workload"]
+            if workload.get("rate") is None and "concurrency" not in workload:
                 parts["workload"] = {**parts["workload"], "load": node.target_share}
         parts["objective"] = objective
         return DictConfig(OmegaConf.create(parts))

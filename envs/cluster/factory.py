@@ -51,7 +51,8 @@ def node_choices(node: Mapping[str, Any], power_scope: str) -> dict[str, Any]:
             target["base"] = given
     share = node.get("target_share")
     if share is not None:
-        workload.setdefault("load", float(share))
+        if "concurrency" not in catalog.load("workload", workload):  # a closed loop has no load
+            workload.setdefault("load", float(share))
         objective.setdefault("target", {"_target_": "envs.signals.Constant", "value": float(share)})
         objective.setdefault("target_unit", "capacity")
     objective.setdefault("power_scope", power_scope)

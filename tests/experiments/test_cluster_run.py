@@ -220,7 +220,10 @@ def test_a_nodes_own_server_keys_hold_for_it_alone(compose):
 def test_the_papers_experiments_describe_three_nodes(compose, experiment):
     config = compose(f"experiment={experiment}")
     described = catalog.build("env", config.env)
-    assert len(described.node_configs(config)) == 3
+    configs = described.node_configs(config)
+    assert len(configs) == 3
+    for own in configs.values():
+        assert catalog.build("workload", own.workload).mean_output_tokens > 0
     assert described.power_scope == "system"
 
 
