@@ -27,3 +27,10 @@ gymnasium.register(
     entry_point="envs.cluster.factory:make_cluster",
     max_episode_steps=EPISODE_STEPS,
 )
+
+gymnasium.register(
+    id="pals/VLLM-v0",
+    entry_point="envs.live.factory:make_live",
+    max_episode_steps=EPISODE_STEPS,
+    nondeterministic=True,
+)
