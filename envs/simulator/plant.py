@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from envs import catalog
-from envs.errors import ConfigurationError
+from envs.errors import ConfigurationError, InfeasibleModelError
 from envs.knobs import KnobLimits
 from envs.simulator.calibration import Calibration, randomize
 from envs.simulator.config import SimulatedServerConfig
@@ -107,15 +107,18 @@ class Plant:
 
         Raises:
             InfeasibleModelError: The model does not fit into the GPUs' memory.
+            ConfigurationError: ``server.max_model_len`` is longer than it can be.
         """
         tokens = kv_cache_tokens(
             self.gpu, self.model, self.parallelism, self.server.gpu_memory_utilization
         )
         blocks = tokens // self.server.block_size
-        longest = min(
-            self.server.max_model_len or self.model.max_model_len,
-            blocks * self.server.block_size,
-        )
+        if not blocks:
+            raise InfeasibleModelError(
+                f"model {self.model.name!r} leaves room for {tokens} tokens of KV cache on "
+                f"{self.gpu.name!r}, less than one block (server.block_size="
+                f"{self.server.block_size}); raise server.tensor_parallel"
+            )
         return EngineSpec(
             step_model=compile_step_model(
                 self.gpu, self.model, self.parallelism, self.coefficients
@@ -124,7 +127,7 @@ class Plant:
             block_size=self.server.block_size,
             max_num_seqs=self.server.max_num_seqs,
             max_num_batched_tokens=self.server.max_num_batched_tokens,
-            max_model_len=longest,
+            max_model_len=self._longest_context(blocks * self.server.block_size),
             num_gpus=self.num_gpus,
             replicas=self.server.data_parallel,
             power_cap_min_w=self.gpu.power_cap_min_w,
@@ -136,6 +139,20 @@ class Plant:
             system_power=self.system_power,
             exact_steps=self.server.exact_steps,
         )
+
+    def _longest_context(self, cache_tokens: int) -> int:
+        asked = self.server.max_model_len
+        if asked is None:
+            return min(self.model.max_model_len, cache_tokens)
+        for limit, what in (
+            (self.model.max_model_len, f"the context of {self.model.name!r}"),
+            (cache_tokens, "the KV cache"),
+        ):
+            if asked > limit:
+                raise ConfigurationError(
+                    f"server.max_model_len: {asked} tokens are more than {what} holds ({limit})"
+                )
+        return asked
 
     def randomized(self, rng: np.random.Generator) -> tuple[Any, float]:
         """Draws a step model and a cap settling time within the calibration's doubt."""

@@ -67,6 +67,10 @@ def test_a_choice_may_be_a_name_a_mapping_or_an_object() -> None:
             ["server.max_num_batched_tokens", "server.max_num_seqs"],
         ),
         ({"server": {"base": "simulated", "gpu_memory_utilization": 1.5}}, ["utilization"]),
+        (
+            {"server": {"base": "simulated", "max_model_len": 40_000}},
+            ["server.max_model_len", "40000", "mixtral_8x7b", "32768"],
+        ),
         ({"action": {"base": "grid", "max_num_seqs": [128]}}, ["action.max_num_seqs", "1-64"]),
         ({"action": {"base": "grid", "power_caps_w": [50.0]}}, ["action.power_caps_w", "100"]),
         ({"interval": 0.0}, ["interval", "> 0"]),
@@ -86,6 +90,16 @@ def test_a_model_that_does_not_fit_says_what_to_do() -> None:
         make_simulated(model="llama31_405b")
     for word in ("a100_sxm4_80gb", "server.tensor_parallel", "gpu="):
         assert word in str(caught.value)
+
+
+def test_a_cache_too_small_for_the_context_asked_for_says_so() -> None:
+    server = {"base": "simulated", "tensor_parallel": 1, "max_model_len": 4096}
+    tight = server | {"gpu_memory_utilization": 0.198}
+    with pytest.raises(ConfigurationError, match=r"server\.max_model_len: 4096.*KV cache"):
+        make_simulated(model="llama2_7b", server=tight)
+    assert make_simulated(model="llama2_7b", server=server).system.plant.spec.max_model_len == 4096
+    with pytest.raises(InfeasibleModelError, match=r"3875 tokens.*server\.block_size=4096"):
+        make_simulated(model="llama2_7b", server=tight | {"block_size": 4096})
 
 
 def test_requests_longer_than_the_context_are_an_error_not_a_hang() -> None:
