@@ -44,6 +44,7 @@ class Bundle:
         observation: What each entry of an observation means.
         action: Configuration of the action encoding.
         lattice: What of the knob lattice the policy depends on.
+        shield: Whether its caps are held within the power budget (:mod:`agents.shield`).
         calibrations: Hash of each calibration it was trained on, by name.
         configuration: The training's configuration.
         evaluation: How it did on held-out settings.
@@ -58,6 +59,7 @@ class Bundle:
     observation: list[dict[str, Any]]
     action: dict[str, Any]
     lattice: dict[str, Any]
+    shield: bool
     calibrations: dict[str, str]
     configuration: dict[str, Any]
     evaluation: dict[str, Any]
@@ -179,6 +181,7 @@ def policy_facts(recipe: Recipe, model: BaseAlgorithm) -> dict[str, Any]:
         "algorithm": recipe.algorithm,
         "policy": str(recipe.arguments["policy"]),
         "policy_arguments": arguments,
+        "shield": recipe.shield,
     }
 
 

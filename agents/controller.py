@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from agents.bundle import find_bundle, load_policy, read_bundle, stale_calibrations
 from agents.layouts import bound_encoding, lattice_mismatch, observation_mismatch
+from agents.shield import BudgetShield
 from baselines.base import Preparation
 from envs.context import ControlContext
 from envs.errors import ConfigurationError
@@ -70,6 +71,7 @@ class Agent:
         self._own = own
         same = type(own) is type(context.encoding) and own.lattice == context.lattice
         self._translate = not same or self.fixed_max_num_seqs is not None
+        self._shield = BudgetShield([context], [own]) if self.facts.shield else None
         self._policy = load_policy(self._folder, self.facts, own.space, self.device)
 
     def prepare(self, preparation: Preparation) -> None:
@@ -85,6 +87,10 @@ class Agent:
         """See :meth:`Controller.predict`."""
         seen = np.asarray(observation, dtype=np.float32)
         action, state = self._policy.predict(seen, state, episode_start, deterministic)
+        if self._shield is not None:
+            many = seen.ndim == 2
+            kept = self._shield(action if many else action[None], np.atleast_2d(seen))
+            action = kept if many else kept[0]
         return (self._translated(action, seen) if self._translate else action), state
 
     def _translated(self, action: Any, observation: NDArray[np.float32]) -> Any:

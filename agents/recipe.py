@@ -23,6 +23,8 @@ class Recipe:
         servers: Simulated servers stepped together.
         steps: Decisions to train for, of all servers together.
         price_every: Decisions between two updates of the constraints' prices.
+        shield: Whether caps are held within the power budget, in training and after
+            (:mod:`agents.shield`).
     """
 
     algorithm: str = "stable_baselines3.PPO"
@@ -31,6 +33,7 @@ class Recipe:
     servers: int = 256
     steps: int = 3_000_000
     price_every: int = 16_384
+    shield: bool = True
 
     def __post_init__(self) -> None:
         """Checks the values.

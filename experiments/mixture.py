@@ -31,36 +31,25 @@ class MixtureServer:
 
 
 @dataclass(kw_only=True)
-class Mixture:
-    """Servers, workloads and objectives that are combined at random.
-
-    Each list is dealt like a deck of cards, so that its entries appear equally often; loads
-    and lengths are drawn. An objective with a ``tpot_slo_s`` gets one that suits the server:
-    a multiple of the Baseline strategy's time per output token at saturation.
+class Scenario:
+    """Workloads and objectives that go together.
 
     Attributes:
-        servers: Servers.
+        share: Share of the servers that it gets, relative to the others'.
+        servers: Its own servers; none for those of the mixture.
         workloads: Workloads; their load is drawn.
-        objectives: Objectives.
+        objectives: Objectives. One with a ``tpot_slo_s`` gets an SLO that suits the server: a
+            multiple of the Baseline strategy's time per output token with a full batch.
         load: Lowest and highest load.
-        prompt_scale: Smallest and largest factor on prompt lengths (log-uniform).
-        output_scale: Smallest and largest factor on output lengths (log-uniform).
         tpot_slo: Smallest and largest multiple for a TPOT SLO.
-        domain_randomization: Draws the calibration anew for every episode.
-        also: Settings that are added as they are, for what random combination rarely meets.
-        also_share: Share of the servers that :attr:`also` gets.
     """
 
-    servers: list[MixtureServer] = field(default_factory=lambda: [MixtureServer()])
+    share: float = 1.0
+    servers: list[MixtureServer] = field(default_factory=list)
     workloads: list[Any] = field(default_factory=lambda: [factory.WORKLOAD])
     objectives: list[Any] = field(default_factory=lambda: [factory.OBJECTIVE])
     load: list[float] = field(default_factory=lambda: [0.3, 1.1])
-    prompt_scale: list[float] = field(default_factory=lambda: [1.0, 1.0])
-    output_scale: list[float] = field(default_factory=lambda: [1.0, 1.0])
     tpot_slo: list[float] = field(default_factory=lambda: [0.6, 1.2])
-    domain_randomization: bool = True
-    also: list[SuiteSetting] = field(default_factory=list)
-    also_share: float = 0.0
 
     def __post_init__(self) -> None:
         """Checks the values.
@@ -68,57 +57,91 @@ class Mixture:
         Raises:
             ConfigurationError: A list is empty, or a range is not two positive numbers.
         """
-        for key in ("servers", "workloads", "objectives"):
+        for key in ("workloads", "objectives"):
+            if not getattr(self, key):
+                raise ConfigurationError(f"mixture.scenarios.{key}: needs at least one entry")
+        if not self.share > 0:
+            raise ConfigurationError(f"mixture.scenarios.share: must be > 0, got {self.share}")
+        for key in ("load", "tpot_slo"):
+            _check_range(f"mixture.scenarios.{key}", getattr(self, key))
+
+
+@dataclass(kw_only=True)
+class Mixture:
+    """Servers and scenarios that are combined at random.
+
+    Each list is dealt like a deck of cards, so that its entries appear equally often; loads
+    and lengths are drawn.
+
+    Attributes:
+        servers: Servers.
+        scenarios: Scenarios by name.
+        prompt_scale: Smallest and largest factor on prompt lengths (log-uniform).
+        output_scale: Smallest and largest factor on output lengths (log-uniform).
+        domain_randomization: Draws the calibration anew for every episode.
+    """
+
+    servers: list[MixtureServer] = field(default_factory=lambda: [MixtureServer()])
+    scenarios: dict[str, Scenario] = field(default_factory=dict)
+    prompt_scale: list[float] = field(default_factory=lambda: [1.0, 1.0])
+    output_scale: list[float] = field(default_factory=lambda: [1.0, 1.0])
+    domain_randomization: bool = True
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            ConfigurationError: There is no server or scenario, or a range is not two positive
+                numbers.
+        """
+        for key in ("servers", "scenarios"):
             if not getattr(self, key):
                 raise ConfigurationError(f"mixture.{key}: needs at least one entry")
-        for key in ("load", "prompt_scale", "output_scale", "tpot_slo"):
-            value = list(getattr(self, key))
-            if len(value) != 2 or not 0 < value[0] <= value[1]:
-                raise ConfigurationError(
-                    f"mixture.{key}: needs two positive numbers in order, got {value}"
-                )
-        if not 0 <= self.also_share <= 1 or (self.also_share > 0 and not self.also):
-            raise ConfigurationError(
-                "mixture.also_share: must be in [0, 1], and 0 when mixture.also is empty, "
-                f"got {self.also_share}"
-            )
+        for key in ("prompt_scale", "output_scale"):
+            _check_range(f"mixture.{key}", getattr(self, key))
 
     def draw(self, count: int, rng: np.random.Generator) -> list[SuiteSetting]:
-        """Draws settings.
+        """Draws settings; every scenario gets its share of them, rounded.
 
         Args:
             count: How many.
             rng: Source of every draw.
         """
-        cards: tuple[Sequence[Any], ...] = (self.servers, self.workloads, self.objectives)
-        decks = [_dealt(one, rng) for one in cards]
-        fixed = round(self.also_share * count)
-        drawn = []
-        for _ in range(count - fixed):
-            server, workload, objective = (next(deck) for deck in decks)
-            drawn.append(self._setting(server, workload, objective, rng))
-        extra = _dealt(self.also, rng) if fixed else iter(())
-        return drawn + [next(extra) for _ in range(fixed)]
+        shares = np.array([scenario.share for scenario in self.scenarios.values()])
+        ends = np.rint(np.cumsum(shares) / shares.sum() * count).astype(int).tolist()
+        drawn: list[SuiteSetting] = []
+        for name, end in zip(self.scenarios, ends, strict=True):
+            drawn += self._scenario(name, end - len(drawn), rng)
+        return drawn
 
-    def _setting(
-        self, server: MixtureServer, workload: Any, objective: Any, rng: np.random.Generator
-    ) -> SuiteSetting:
-        lengths = {
-            key: _log_uniform(getattr(self, key), rng) for key in ("prompt_scale", "output_scale")
-        }
-        load = float(rng.uniform(self.load[0], self.load[1]))
-        slo = float(rng.uniform(self.tpot_slo[0], self.tpot_slo[1]))
-        asked = built("objective", objective)
-        setting = SuiteSetting(
-            model=server.model,
-            gpu=server.gpu,
-            server=server.server,
-            workload=replace(built("workload", workload), load=load, **lengths),
-            objective=asked,
-        )
-        if asked.tpot_slo_s is not None:
-            setting.objective = replace(asked, tpot_slo_s=slo * saturated_tpot_s(setting))
-        return setting
+    def _scenario(self, name: str, count: int, rng: np.random.Generator) -> list[SuiteSetting]:
+        scenario = self.scenarios[name]
+        servers = _dealt(scenario.servers or self.servers, rng)
+        workloads = _dealt(scenario.workloads, rng)
+        objectives = _dealt(scenario.objectives, rng)
+        drawn = []
+        for _ in range(count):
+            server = next(servers)
+            workload = replace(
+                built("workload", next(workloads)),
+                load=float(rng.uniform(scenario.load[0], scenario.load[1])),
+                prompt_scale=_log_uniform(self.prompt_scale, rng),
+                output_scale=_log_uniform(self.output_scale, rng),
+            )
+            setting = SuiteSetting(
+                model=server.model,
+                gpu=server.gpu,
+                server=server.server,
+                workload=workload,
+                objective=built("objective", next(objectives)),
+                family=name,
+            )
+            multiple = float(rng.uniform(scenario.tpot_slo[0], scenario.tpot_slo[1]))
+            if setting.objective.tpot_slo_s is not None:
+                slo_s = multiple * saturated_tpot_s(setting)
+                setting.objective = replace(setting.objective, tpot_slo_s=slo_s)
+            drawn.append(setting)
+        return drawn
 
 
 def saturated_tpot_s(setting: SuiteSetting) -> float:
@@ -127,6 +150,17 @@ def saturated_tpot_s(setting: SuiteSetting) -> float:
     plant = factory.build_plant(**parts)
     places = plant.server.max_num_seqs * plant.server.data_parallel
     return places / plant.saturated.output_tok_s
+
+
+def calibrations(settings: Sequence[SuiteSetting]) -> list[str]:
+    """Returns the names of the calibrations that the settings' GPUs use, sorted."""
+    return sorted({built("gpu", setting.gpu).calibration for setting in settings})
+
+
+def _check_range(key: str, value: Sequence[float]) -> None:
+    bounds = list(value)
+    if len(bounds) != 2 or not 0 < bounds[0] <= bounds[1]:
+        raise ConfigurationError(f"{key}: needs two positive numbers in order, got {bounds}")
 
 
 def _log_uniform(bounds: Sequence[float], rng: np.random.Generator) -> float:
@@ -138,8 +172,3 @@ def _dealt(cards: Sequence[_T], rng: np.random.Generator) -> Iterator[_T]:
     while True:
         for index in rng.permutation(len(cards)):
             yield cards[index]
-
-
-def calibrations(settings: Sequence[SuiteSetting]) -> list[str]:
-    """Returns the names of the calibrations that the settings' GPUs use, sorted."""
-    return sorted({built("gpu", setting.gpu).calibration for setting in settings})

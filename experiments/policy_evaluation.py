@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from agents.shield import BudgetShield
 from baselines.base import Preparation
 from envs.context import ControlContext
 from experiments.batched import Episodes, HeldSettings, Share
@@ -21,10 +22,12 @@ class Played:
 
     Args:
         policy: A Stable-Baselines3 policy or model.
+        shield: What holds its caps within power budgets; ``None`` for nothing.
     """
 
-    def __init__(self, policy: Any) -> None:
+    def __init__(self, policy: Any, shield: BudgetShield | None) -> None:
         self._policy = policy
+        self._shield = shield
 
     def bind(self, context: ControlContext) -> None:
         """See :meth:`Controller.bind`; nothing has to be known."""
@@ -38,6 +41,8 @@ class Played:
     ) -> tuple[Any, Any]:  # fmt: skip
         """See :meth:`Controller.predict`."""
         action, state = self._policy.predict(observation, state, episode_start, deterministic)
+        if self._shield is not None:
+            action = self._shield(action, observation)
         return action, state
 
 
@@ -51,6 +56,7 @@ class PolicyEvaluation:
         interval_s: Time between two decisions in seconds.
         action: Action encoding of the policy.
         reward: Reward configuration.
+        shield: Whether the policy's caps are held within power budgets.
     """
 
     def __init__(
@@ -62,6 +68,7 @@ class PolicyEvaluation:
         interval_s: float,
         action: Any,
         reward: Any,
+        shield: bool,
     ) -> None:
         envs = {
             name: setting.make(
@@ -70,6 +77,8 @@ class PolicyEvaluation:
             for name, setting in suite.settings.items()
         }
         self._episodes = Episodes(envs, seeds, duration_s)
+        contexts = [env.context for env in envs.values() for _ in seeds]
+        self._shield = BudgetShield(contexts) if shield else None
         self._baseline: dict[str, list[Summary]] | None = None
 
     @property
@@ -92,7 +101,7 @@ class PolicyEvaluation:
             Baseline, the rates of violations (``None`` where nothing is asked) and TTFT p99.
         """
         everyone = np.concatenate(list(self._episodes.members.values()))
-        results = self._episodes.run([Share(Played(policy), everyone)])
+        results = self._episodes.run([Share(Played(policy, self._shield), everyone)])
         settings = {name: self._figures(name, results[name]) for name in results}
         return {"mean": _mean(list(settings.values())), "settings": settings}
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
+from stable_baselines3.common.vec_env import VecEnv
 
 from agents.bundle import Bundle, calibration_hash, plain_numbers, policy_facts, save_bundle
 from agents.callbacks import Every
@@ -18,6 +19,7 @@ from agents.constraints import Constraint
 from agents.lagrangian import PricedVecEnv, PriceUpdates
 from agents.layouts import describe_lattice, describe_observation
 from agents.recipe import Recipe
+from agents.shield import ShieldedVecEnv
 from agents.vec_env import ServingVecEnv
 from envs import catalog
 from envs.cache import atomic_write_text
@@ -110,8 +112,12 @@ class Training:
         mixture: Mixture = catalog.build("mixture", config.mixture)
         suite: Suite = catalog.build("suite", config.suite)
         self.settings = mixture.draw(self.recipe.servers, np.random.default_rng(config.seed))
-        self.env = PricedVecEnv(self._servers(mixture.domain_randomization), self._constraints())
-        self.model = self.recipe.make(self.env, seed=config.seed, device=config.device)
+        servers = self._servers(mixture.domain_randomization)
+        self.env = PricedVecEnv(servers, self._constraints())
+        seen: VecEnv = self.env
+        if self.recipe.shield:
+            seen = ShieldedVecEnv(self.env, servers.env.contexts)
+        self.model = self.recipe.make(seen, seed=config.seed, device=config.device)
         self.evaluation = PolicyEvaluation(
             suite,
             seeds=range(suite.seed, suite.seed + config.evaluate_seeds),
@@ -119,6 +125,7 @@ class Training:
             interval_s=config.interval,
             action=self.recipe.action,
             reward=config.reward,
+            shield=self.recipe.shield,
         )
         self.evaluations: list[dict[str, Any]] = []
 

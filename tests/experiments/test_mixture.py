@@ -9,7 +9,13 @@ import pytest
 
 from envs import catalog
 from envs.errors import ConfigurationError
-from experiments.mixture import Mixture, MixtureServer, calibrations, saturated_tpot_s
+from experiments.mixture import (
+    Mixture,
+    MixtureServer,
+    Scenario,
+    calibrations,
+    saturated_tpot_s,
+)
 from experiments.suites import SuiteSetting
 
 
@@ -22,11 +28,23 @@ def mixture():
     return catalog.build("mixture", "default")
 
 
-def test_entries_come_equally_often(mixture):
-    cards = len(mixture.servers) * 2
-    drawn = draw(mixture, cards)
-    counts = Counter((repr(s.model), repr(s.gpu), repr(s.server)) for s in drawn)
-    assert set(counts.values()) == {2}
+def test_entries_come_equally_often():
+    servers = [MixtureServer(model=name) for name in ("mixtral_8x7b", "olmoe_1b_7b")]
+    mixture = Mixture(
+        servers=servers,
+        scenarios={"one": Scenario(workloads=["poisson_gsm8k", "bursty", "diurnal"])},
+    )
+    drawn = draw(mixture, 12)
+    assert set(Counter(setting.model for setting in drawn).values()) == {6}
+    assert set(Counter(type(setting.workload) for setting in drawn).values()) == {4}
+
+
+def test_scenarios_get_their_share(mixture):
+    drawn = Counter(setting.family for setting in draw(mixture, 110))
+    total = sum(scenario.share for scenario in mixture.scenarios.values())
+    for name, scenario in mixture.scenarios.items():
+        assert drawn[name] == pytest.approx(110 * scenario.share / total, abs=1)
+    assert len(draw(mixture, 7)) == 7
 
 
 def test_the_same_seed_draws_the_same(mixture):
@@ -34,13 +52,14 @@ def test_the_same_seed_draws_the_same(mixture):
     assert draw(mixture, 20, seed=4) != draw(mixture, 20, seed=5)
 
 
-def test_loads_and_lengths_stay_in_their_ranges(mixture):
-    drawn = draw(mixture, 60)
-    for key in ("load", "prompt_scale", "output_scale"):
-        low, high = getattr(mixture, key)
-        values = [getattr(setting.workload, key) for setting in drawn]
+def test_loads_and_lengths_stay_in_their_ranges():
+    mixture = Mixture(scenarios={"one": Scenario(load=[0.4, 0.9])}, prompt_scale=[0.5, 2.0])
+    drawn = [setting.workload for setting in draw(mixture, 60)]
+    for key, (low, high) in {"load": (0.4, 0.9), "prompt_scale": (0.5, 2.0)}.items():
+        values = [getattr(workload, key) for workload in drawn]
         assert low <= min(values) < max(values) <= high
-        assert max(values) - min(values) > 0.5 * (high - low)
+        assert max(values) - min(values) > 0.8 * (high - low)
+    assert {workload.output_scale for workload in drawn} == {1.0}
 
 
 def test_a_tpot_slo_suits_its_server():
@@ -49,28 +68,27 @@ def test_a_tpot_slo_suits_its_server():
             MixtureServer(model="olmoe_1b_7b", server={"base": "simulated", "tensor_parallel": 1}),
             MixtureServer(),
         ],
-        objectives=[{"base": "latency_slo"}],
-        tpot_slo=[0.8, 0.8],
+        scenarios={"one": Scenario(objectives=["latency_slo"], tpot_slo=[0.8, 0.8])},
     )
     for setting in draw(mixture, 4):
         assert setting.objective.tpot_slo_s == pytest.approx(0.8 * saturated_tpot_s(setting))
-    slos = {repr(s.model): s.objective.tpot_slo_s for s in draw(mixture, 2)}
-    assert len(set(slos.values())) == 2
-
-
-def test_fixed_settings_get_their_share():
-    also = [SuiteSetting(family="fixed")]
-    drawn = draw(Mixture(also=also, also_share=0.25), 8)
-    assert sum(setting.family == "fixed" for setting in drawn) == 2
+    assert len({setting.objective.tpot_slo_s for setting in draw(mixture, 2)}) == 2
 
 
 @pytest.mark.parametrize(
-    "wrong",
-    [{"servers": []}, {"load": [1.0, 0.5]}, {"load": [0.5]}, {"also_share": 0.5}],
+    ("wrong", "key"),
+    [
+        (lambda: Mixture(servers=[], scenarios={"one": Scenario()}), "servers"),
+        (lambda: Mixture(), "scenarios"),
+        (lambda: Mixture(scenarios={"one": Scenario()}, prompt_scale=[2.0, 1.0]), "prompt_scale"),
+        (lambda: Scenario(load=[0.5]), "load"),
+        (lambda: Scenario(objectives=[]), "objectives"),
+        (lambda: Scenario(share=0.0), "share"),
+    ],
 )
-def test_mistakes_are_named(wrong):
-    with pytest.raises(ConfigurationError, match=f"mixture.{next(iter(wrong))}"):
-        Mixture(**wrong)
+def test_mistakes_are_named(wrong, key):
+    with pytest.raises(ConfigurationError, match=rf"mixture\..*{key}"):
+        wrong()
 
 
 def test_all_servers_share_one_action_space(mixture):
@@ -91,9 +109,12 @@ def test_training_and_test_settings_are_apart(mixture):
     seeds = sorted(suite.seed for suite in suites)
     assert seeds[0] >= 100_000
     assert seeds[1] - seeds[0] >= 100_000
-    trained = {server.model for server in mixture.servers}
-    gpus = {server.gpu for server in mixture.servers}
-    workloads = {type(catalog.build("workload", w)).__name__ for w in mixture.workloads}
+    scenarios = mixture.scenarios.values()
+    servers = [*mixture.servers, *(one for scenario in scenarios for one in scenario.servers)]
+    trained = {server.model for server in servers}
+    gpus = {server.gpu for server in servers}
+    chosen = [workload for scenario in scenarios for workload in scenario.workloads]
+    workloads = {type(catalog.build("workload", one)).__name__ for one in chosen}
     tested = suites[1].settings.values()
     assert {setting.model for setting in tested} - trained
     assert {setting.gpu for setting in tested} - gpus

@@ -88,7 +88,9 @@ def test_the_log_has_constraints_and_rewards(trained):
     _, folder, _ = trained
     log = pandas.read_csv(folder / "progress.csv")
     assert {"constraints/qos_rate", "constraints/qos_price", "rollout/reward_mean"} <= set(log)
-    assert log["constraints/qos_price"].between(0.05, 6.0).all()
+    prices = log["constraints/qos_price"].dropna()  # none where the warm-up took all
+    assert len(prices) > 0
+    assert prices.between(0.05, 6.0).all()
 
 
 def test_the_bundle_plays_what_was_trained(trained):
@@ -136,7 +138,7 @@ def test_the_command_runs_and_names_mistakes(command, tmp_path):
     assert "Held-out settings after 512 decisions" in out.out
     cases = {
         "agent.arguments.n_stepz=3": "n_stepz",
-        "mixture.load=[2,1]": "mixture.load",
+        "mixture.prompt_scale=[2,1]": "mixture.prompt_scale",
         "constraints.qos.limit=-1": "constraints.limit",
         f"resume={tmp_path}/nothing": "resume",
         "agent=nonsense": "nonsense",

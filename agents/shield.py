@@ -1,0 +1,117 @@
+"""The shield: no action of an agent asks for a cap above what the power budget leaves.
+
+PALS and the rules filter their candidates in the same way (arXiv:2605.21427 §3.3, line 2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
+
+from envs.actions.base import ActionEncoding
+from envs.context import ControlContext
+from envs.knobs import Knobs
+
+_ROUNDING = 1e-4
+"""Relative slack for the float32 observation."""
+_LAST = ("last_power_cap_w", "last_max_num_seqs", "last_sm_clock_mhz")
+
+
+class BudgetShield:
+    """Lowers caps to the highest level that keeps the GPUs within the coming power budget.
+
+    The lowest cap is always allowed: a server cannot be told to draw less.
+
+    Args:
+        contexts: What a controller of each server of a batch is told; one context for a
+            batch of servers that are all alike.
+        encodings: How each one's actions are encoded; by default as the server's own are.
+    """
+
+    def __init__(
+        self,
+        contexts: Sequence[ControlContext],
+        encodings: Sequence[ActionEncoding] | None = None,
+    ) -> None:
+        layout = contexts[0].layout
+        self._budget = layout.index("power_budget_w")
+        self._unlimited = float(layout.high[self._budget])
+        self._last = [layout.index(name) for name in _LAST]
+        self._budget_unit = np.array([c.layout.scales["power_budget_w"].unit for c in contexts])
+        self._last_units = np.array([[c.layout.scales[n].unit for n in _LAST] for c in contexts])
+        # The limit is linear in the budget, whatever it covers: two points give the line.
+        zero = np.array([float(c.cap_limit_w(0.0)) for c in contexts])
+        self._slope = np.array([float(c.cap_limit_w(1.0)) for c in contexts]) - zero
+        self._offset = zero
+        self._groups = _alike(encodings or [context.encoding for context in contexts])
+
+    def __call__(
+        self, actions: NDArray[Any], observations: NDArray[np.floating[Any]]
+    ) -> NDArray[Any]:
+        """Returns the actions that are let through.
+
+        Args:
+            actions: Actions, with a leading axis of servers.
+            observations: What each was decided on, encoded.
+        """
+        budget = observations[:, self._budget]
+        if (budget >= self._unlimited).all():
+            return actions
+        limit = self._offset + self._slope * budget * self._budget_unit * (1.0 + _ROUNDING)
+        limit = np.where(budget >= self._unlimited, np.inf, limit)
+        current = (observations[:, self._last] * self._last_units).T
+        result = np.array(actions)
+        for encoding, members in self._groups:
+            knobs = Knobs(*(entry[members] for entry in current))
+            asked = encoding.decode(actions[members], knobs)
+            caps = np.asarray(encoding.lattice.power_caps_w)
+            allowed = np.searchsorted(caps, limit[members], side="right")
+            highest = caps[np.maximum(allowed, 1) - 1]
+            over = asked.power_cap_w > highest
+            safe = asked._replace(power_cap_w=np.minimum(asked.power_cap_w, highest))
+            kept = over.reshape(-1, *[1] * (result.ndim - 1))
+            result[members] = np.where(kept, encoding.encode(safe, knobs), actions[members])
+        return result
+
+
+class ShieldedVecEnv(VecEnvWrapper):
+    """Puts the shield between an algorithm and its servers.
+
+    Args:
+        venv: The servers.
+        contexts: What a controller of each server is told.
+    """
+
+    def __init__(self, venv: VecEnv, contexts: Sequence[ControlContext]) -> None:
+        super().__init__(venv)
+        self._shield = BudgetShield(contexts)
+        self._seen: Any = None
+
+    def reset(self) -> Any:
+        """See :meth:`VecEnv.reset`."""
+        self._seen = self.venv.reset()
+        return self._seen
+
+    def step_async(self, actions: NDArray[Any]) -> None:
+        """See :meth:`VecEnv.step_async`; the algorithm keeps what it asked for."""
+        self.venv.step_async(self._shield(actions, self._seen))
+
+    def step_wait(self) -> Any:
+        """See :meth:`VecEnv.step_wait`."""
+        result = self.venv.step_wait()
+        self._seen = result[0]
+        return result
+
+
+def _alike(encodings: Sequence[ActionEncoding]) -> list[tuple[ActionEncoding, Any]]:
+    """Groups servers whose encodings share a lattice; a single one stands for any number."""
+    if len(encodings) == 1:
+        return [(encodings[0], slice(None))]
+    members: dict[Any, list[int]] = {}
+    for index, encoding in enumerate(encodings):
+        members.setdefault((type(encoding), encoding.lattice), []).append(index)
+    return [(encodings[group[0]], np.array(group)) for group in members.values()]
