@@ -6,51 +6,39 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from envs import qos
+from envs import loop_kernel as at
 from envs.conditions import Conditions
 from envs.errors import ConfigurationError
 from envs.knobs import KnobLimits, Knobs
 from envs.objective import Objective
-from envs.observations import Observation, ObservationLayout
-from envs.rewards import Reward, Step
-from envs.telemetry import MODELLED, NUMERIC_FIELDS, Telemetry
+from envs.observations import ObservationLayout
+from envs.rewards import QOS_READINGS, Reward, Step
+from envs.rows import Rows, addresses_of_rows
+from envs.schedule import Schedule
+from envs.telemetry import MODELLED, Telemetry
 
 FloatArray = NDArray[np.float64]
-_TELEMETRY = {name: index for index, name in enumerate(NUMERIC_FIELDS)}
-_ENTRY = {name: index for index, name in enumerate(Observation._fields)}
-_COPIED = (
-    "running", "waiting", "prefill_backlog_tokens", "oldest_wait_s", "kv_cache_usage",
-    "preemptions", "ttft_p99_s", "tpot_p99_s", "power_w", "sm_clock_mhz", "cap_binding",
-    "power_cap_w", "max_num_seqs",
-)  # fmt: skip
-_FROM = np.array([_TELEMETRY[name] for name in _COPIED])
-_TO = np.array([_ENTRY[name] for name in _COPIED])
-_RATES_FROM = np.array([_TELEMETRY[n] for n in ("output_tokens", "prompt_tokens", "arrivals")])
-_RATES_TO = np.array([_ENTRY[n] for n in ("output_tok_s", "prompt_tok_s", "arrivals_per_s")])
-_CONDITIONS_TO = np.array(
-    [_ENTRY[n] for n in ("target_tok_s", "power_budget_w", "ttft_slo_s", "tpot_slo_s")]
-)
-_LAST = slice(_ENTRY["last_power_cap_w"], _ENTRY["last_sm_clock_mhz"] + 1)
-_PREVIOUS = slice(_ENTRY["previous_power_cap_w"], _ENTRY["previous_sm_clock_mhz"] + 1)
-_THROUGHPUT = _ENTRY["throughput_tok_s"]
-_ARRIVAL_RATE = _ENTRY["arrival_rate_per_s"]
-_OUTPUT_TOKENS, _ARRIVALS = _TELEMETRY["output_tokens"], _TELEMETRY["arrivals"]
-_WAITING, _OLDEST = _TELEMETRY["waiting"], _TELEMETRY["oldest_wait_s"]
-_POWER = _TELEMETRY["power_w"]
+_COMING = slice(at.COMING, at.COMING + at.NUM_CONDITIONS)
+_PASSED = slice(at.PASSED, at.PASSED + at.NUM_CONDITIONS)
+_JUDGED = slice(at.JUDGED, at.JUDGED + at.NUM_JUDGED)
+_LAST = slice(at.ENTRY.last_power_cap_w, at.ENTRY.last_sm_clock_mhz + 1)
+_PREVIOUS = slice(at.ENTRY.previous_power_cap_w, at.ENTRY.previous_sm_clock_mhz + 1)
 
 
 class Judgement(NamedTuple):
-    """What is made of one interval; each field has shape ``(num_envs,)``.
+    """What is made of one interval; each field is a number or has shape ``(num_envs,)``.
 
     Attributes:
         reward: Weighted sum of the reward terms.
         terms: Each weighted term by name.
+        conditions: What was demanded during the interval.
         cost: Constraint signal for safe RL: 1 where throughput QoS is violated in the
             reward's reading, 0 elsewhere and during the warm-up.
         throughput_tok_s: Output tokens/s over the QoS window.
@@ -60,6 +48,7 @@ class Judgement(NamedTuple):
 
     reward: Any
     terms: dict[str, Any]
+    conditions: Conditions
     cost: Any
     throughput_tok_s: Any
     violation_backlog: Any
@@ -94,136 +83,196 @@ class ControlLoop:
         settings: One a server.
         reward: Reward terms, the same for all.
         interval_s: Length of a control interval in seconds.
+        telemetry: Where the telemetry of each interval will be found, shape
+            ``(num_envs, len(NUMERIC_FIELDS))``.
+        reference: The same of servers that run the Baseline strategy on the same arrivals;
+            needed when the reward's reading is ``reference``.
+
+    Attributes:
+        addresses: Address of each server's row, for :mod:`envs.loop_kernel`.
+        observations: The observations, shape ``(num_envs, entries)``, written anew in each
+            interval.
+        coming: Conditions of the interval to come, shape
+            ``(num_envs, len(Conditions._fields))``.
+        asked: Knobs asked for, shape ``(num_envs, 3)``; a free clock is ``inf``.
 
     Raises:
         ConfigurationError: The servers' QoS windows differ.
     """
 
-    def __init__(self, settings: list[Setting], reward: Reward, interval_s: float) -> None:
+    def __init__(
+        self,
+        settings: list[Setting],
+        reward: Reward,
+        interval_s: float,
+        telemetry: FloatArray,
+        reference: FloatArray | None = None,
+    ) -> None:
         windows = {setting.objective.qos.window_s for setting in settings}
         if len(windows) > 1:
             raise ConfigurationError(
                 "objective.qos.window_s: must be the same for all servers of a vector, "
                 f"got {sorted(windows)}"
             )
-        window = windows.pop()
         self.num_envs = count = len(settings)
         self.reward = reward
-        self.interval_s = interval_s
-        self._encode = ObservationLayout.stacked([item.layout for item in settings]).encode
+        self.telemetry, self._reference = telemetry, reference
+        self.observations = np.zeros((count, at.NUM_ENTRIES), dtype=np.float32)
+        self._settings = settings
+        self._schedules: list[Schedule | None] = [None] * count
+        self._window = max(1, round(windows.pop() / interval_s))
+        self._rows = Rows(
+            count,
+            numbers=(float, at.NUM_NUMBERS),
+            counts=(int, at.NUM_COUNTS),
+            RAW_AT=(float, at.NUM_ENTRIES),
+            INVERSE_UNIT_AT=(float, at.NUM_ENTRIES),
+            LOG_FACTOR_AT=(float, at.NUM_ENTRIES),
+            HIGH_AT=(float, at.NUM_ENTRIES),
+            RINGS_AT=(float, 3, self._window),
+        )
+        self._locate()
+        for index, setting in enumerate(settings):
+            self._describe(index, setting, interval_s)
         self._limits = KnobLimits.stacked([item.limits for item in settings])
         self._capacity = np.array([item.capacity_tok_s for item in settings])
         self._rated_power = np.array([item.rated_power_w for item in settings])
-        system = [item.objective.power_scope == "system" for item in settings]
-        self._alpha = np.where(system, [item.system_power[0] for item in settings], 1.0)
-        self._beta_w = np.where(system, [item.system_power[1] for item in settings], 0.0)
-        quality = [item.objective.qos for item in settings]
-        self._tolerance = np.array([item.tolerance for item in quality])
-        self._backlog_s = np.array([item.backlog_s for item in quality])
-        self._warmup = np.array([round(item.warmup_s / interval_s) for item in quality])
-        self._tokens = qos.WindowedRate(window, interval_s, count)
-        self._arrivals = qos.WindowedRate(window, interval_s, count)
-        self._reference = qos.WindowedRate(window, interval_s, count)
-        self._schedules = np.zeros((count, 1, len(Conditions._fields)))
-        self._servers = np.arange(count)
-        self._step = np.zeros(count, dtype=np.int64)
-        self._raw = np.zeros((count, len(Observation._fields)))
-        self._now = np.zeros((count, len(Conditions._fields)))
+        first = settings[0]
+        self._facts_of_one = first.limits, self._capacity[0], self._rated_power[0]
 
-    def reset(self, index: int, schedule: FloatArray) -> None:
-        """Starts an episode of server ``index`` with its table of conditions.
+    def _describe(self, index: int, setting: Setting, interval_s: float) -> None:
+        """Writes what stays the same about a server into its row."""
+        quality, numbers = setting.objective.qos, self._numbers[index]
+        scope = setting.objective.power_scope
+        alpha, beta_w = setting.system_power if scope == "system" else (1.0, 0.0)
+        numbers[at.INTERVAL_S] = interval_s
+        numbers[at.ALPHA], numbers[at.BETA_W] = alpha, beta_w
+        numbers[at.TOLERANCE], numbers[at.BACKLOG_S] = quality.tolerance, quality.backlog_s
+        numbers[at.CLOCK_MAX_MHZ] = setting.limits.sm_clock_max_mhz
+        self._counts[index, at.WARMUP] = round(quality.warmup_s / interval_s)
+        self._counts[index, at.WINDOW] = self._window
+        self._counts[index, at.READING] = QOS_READINGS.index(self.reward.qos_reading)
+        layout = setting.layout
+        self._rows.view("INVERSE_UNIT_AT")[index] = layout.inverse_unit
+        self._rows.view("LOG_FACTOR_AT")[index] = layout.log_factor
+        self._rows.view("HIGH_AT")[index] = layout.high
 
-        A table that ends before the episode does begins anew.
+    def __getstate__(self) -> dict[str, Any]:
+        """Leaves out the views, which must share memory with the rows."""
+        views = ("addresses", "coming", "asked", "_numbers", "_counts", "_raw", "_rings")
+        return {name: value for name, value in self.__dict__.items() if name not in views}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Makes the views anew."""
+        self.__dict__.update(state)
+        self._locate()
+
+    def _locate(self) -> None:
+        rows = self._rows
+        self.addresses = rows.addresses
+        self._first = int(rows.addresses[0])
+        self._numbers, self._counts = rows.view("numbers"), rows.view("counts")
+        self._raw, self._rings = rows.view("RAW_AT"), rows.view("RINGS_AT")
+        self.coming = self._numbers[:, _COMING]
+        self.asked = self._numbers[:, at.ASKED : at.ASKED + 3]
+        for name in ("RAW_AT", "INVERSE_UNIT_AT", "LOG_FACTOR_AT", "HIGH_AT", "RINGS_AT"):
+            self._counts[:, getattr(at, name)] = rows.addresses_of(name)
+        self._counts[:, at.TELEMETRY_AT] = addresses_of_rows(self.telemetry)
+        self._counts[:, at.OBSERVATION_AT] = addresses_of_rows(self.observations)
+        if self._reference is not None:
+            self._counts[:, at.REFERENCE_AT] = addresses_of_rows(self._reference)
+        for index, schedule in enumerate(self._schedules):
+            if schedule is not None:
+                self._follow_schedule(index, schedule)
+
+    def _follow_schedule(self, index: int, schedule: Schedule) -> None:
+        self._schedules[index] = schedule  # kept alive: the row holds its addresses
+        counts = self._counts[index]
+        counts[at.STRETCHES] = len(schedule.rows)
+        counts[at.BEGINS_AT] = schedule.begins.ctypes.data
+        counts[at.CONDITIONS_AT] = schedule.rows.ctypes.data
+
+    def reset(self, index: int, schedule: Schedule) -> None:
+        """Starts an episode of server ``index``, whose telemetry is that of time 0.
+
+        Conditions that end before the episode does begin anew.
         """
-        if self._schedules.shape[1] != len(schedule):
-            self._schedules = np.zeros((self.num_envs, *schedule.shape))
-        self._schedules[index] = schedule
-        chosen = self._servers == index
-        for window in (self._tokens, self._arrivals, self._reference):
-            window.reset(chosen)
-        self._step[index] = 0
-        self._now[index] = schedule[0]
-        limits = self._limits
-        raw = self._raw[index]
+        self._follow_schedule(index, schedule)
+        numbers, counts = self._numbers[index], self._counts[index]
+        numbers[at.SUMS : at.SUMS + 3] = 0.0
+        self._rings[index] = 0.0
+        counts[[at.STEP, at.PLACE, at.STRETCH, at.SEEN, at.RING_NEXT]] = 0
+        numbers[_COMING] = numbers[_PASSED] = schedule.rows[0]
+        numbers[_JUDGED] = 0.0
+        limits, raw = self._settings[index].limits, self._raw[index]
         raw[:] = 0.0
         raw[_LAST] = raw[_PREVIOUS] = (
-            limits.power_cap_max_w[index],
-            limits.max_num_seqs[index],
-            limits.sm_clock_max_mhz[index],
-        )
+            limits.power_cap_max_w, limits.max_num_seqs, limits.sm_clock_max_mhz,
+        )  # fmt: skip
+        self.observe(index)
 
-    @property
-    def condition_rows(self) -> FloatArray:
-        """Conditions of the interval to come, shape ``(num_envs, len(Conditions._fields))``."""
-        return self._now
+    def ask(self, knobs: Knobs) -> None:
+        """Notes the knobs asked for in the interval to come, shape ``(num_envs,)`` each."""
+        asked, clock_mhz = self.asked, knobs.sm_clock_mhz
+        asked[:, 0] = knobs.power_cap_w
+        asked[:, 1] = knobs.max_num_seqs
+        asked[:, 2] = math.inf if clock_mhz is None else clock_mhz
 
     @property
     def requested(self) -> Knobs:
         """Knobs asked for by the last action, shape ``(num_envs,)`` each."""
-        return Knobs(*self._raw[:, _LAST].T)
+        return Knobs(*self._raw[:, _LAST].T.copy())
 
-    def judge(
-        self, rows: FloatArray, knobs: Knobs, reference_tokens: FloatArray | None = None
-    ) -> Judgement:
-        """Judges the interval that has just passed and moves on to the next one.
+    def follow(self) -> None:
+        """Reads the interval that has passed and goes on to the next one (one server)."""
+        at.follow_one(self._first)
+
+    def observe(self, index: int) -> None:
+        """Encodes the observation of server ``index`` anew."""
+        at.observe_one(int(self.addresses[index]))
+
+    def judge(self, telemetry: Telemetry, knobs: Knobs) -> Judgement:
+        """Rewards the interval that has been followed, on all servers.
 
         Args:
-            rows: Telemetry, shape ``(num_envs, len(NUMERIC_FIELDS))``.
-            knobs: Knobs asked for at its beginning, shape ``(num_envs,)`` each.
-            reference_tokens: Output tokens of the Baseline strategy on the same arrivals,
-                shape ``(num_envs,)``; needed when the reward's reading is ``reference``.
+            telemetry: What was observed over it, shape ``(num_envs,)`` a field.
+            knobs: Knobs asked for at its beginning, likewise.
         """
-        conditions = Conditions(*self._now.T)
-        target = conditions.target_tok_s
-        throughput = self._tokens.push(rows[:, _OUTPUT_TOKENS])
-        warm = self._step >= self._warmup
-        below = qos.violation_plain(throughput, target, self._tolerance) & warm
-        backlog = below & qos.work_waits(rows[:, _WAITING], rows[:, _OLDEST], self._backlog_s)
-        goal = target
-        if reference_tokens is not None:
-            goal = np.minimum(target, self._reference.push(reference_tokens))
-        if self.reward.qos_reading == "backlog":
-            violation = backlog
-        elif self.reward.qos_reading == "plain":
-            violation = below
-        else:
-            violation = qos.violation_plain(throughput, goal, self._tolerance) & warm
-        cost = violation.astype(np.float64)
-        raw = self._raw
-        reward, terms = self.reward(
-            Step(
-                telemetry=Telemetry(*rows.T, (), knobs, MODELLED),
-                conditions=conditions,
-                knobs=knobs,
-                previous_knobs=Knobs(*raw[:, _LAST].T),
-                throughput_tok_s=throughput,
-                violation=cost,
-                shortfall=qos.shortfall(throughput, goal),
-                power_in_scope_w=self._alpha * rows[:, _POWER] + self._beta_w,
-                capacity_tok_s=self._capacity,
-                rated_power_w=self._rated_power,
-                limits=self._limits,
-            )
-        )
-        raw[:, _PREVIOUS] = raw[:, _LAST]
-        last = raw[:, _LAST]
-        last[:, 0] = knobs.power_cap_w
-        last[:, 1] = knobs.max_num_seqs
-        highest = self._limits.sm_clock_max_mhz
-        free = knobs.sm_clock_mhz is None
-        last[:, 2] = highest if free else np.minimum(knobs.sm_clock_mhz, highest)
-        raw[:, _THROUGHPUT] = throughput
-        raw[:, _ARRIVAL_RATE] = self._arrivals.push(rows[:, _ARRIVALS])
-        self._step += 1
-        self._now = self._schedules[self._servers, self._step % self._schedules.shape[1]]
-        return Judgement(
-            reward, terms, cost, throughput, backlog.astype(np.float64), below.astype(np.float64)
+        facts = self._limits, self._capacity, self._rated_power
+        numbers = self._numbers.T
+        previous = Knobs(*self._raw.T[_PREVIOUS])
+        conditions = Conditions(*numbers[_PASSED].copy())
+        return self._judge(telemetry, conditions, knobs, previous, numbers[_JUDGED].copy(), facts)
+
+    def judge_one(self, knobs: Knobs) -> Judgement:
+        """The same of a single server, in numbers of NumPy, which is several times as fast.
+
+        Numbers of NumPy divide by zero as arrays do, so a term behaves alike for both.
+        """
+        numbers = list(self._numbers[0])
+        values: list[Any] = list(self.telemetry[0])
+        telemetry = Telemetry._make([*values, (), knobs, MODELLED])
+        previous = Knobs(*self._raw[0, _PREVIOUS])
+        conditions = Conditions(*numbers[_PASSED])
+        return self._judge(
+            telemetry, conditions, knobs, previous, numbers[_JUDGED], self._facts_of_one
         )
 
-    def observe(self, rows: FloatArray) -> NDArray[np.float32]:
-        """Encodes what was observed and what is demanded next, shape ``(num_envs, entries)``."""
-        raw = self._raw
-        raw[:, _TO] = rows[:, _FROM]
-        raw[:, _RATES_TO] = rows[:, _RATES_FROM] / self.interval_s
-        raw[:, _CONDITIONS_TO] = self._now[:, :4]
-        return np.asarray(self._encode(raw))
+    def _judge(
+        self,
+        telemetry: Telemetry,
+        conditions: Conditions,
+        knobs: Knobs,
+        previous: Knobs,
+        judged: Any,
+        facts: tuple[KnobLimits, Any, Any],
+    ) -> Judgement:
+        throughput, below, backlog, violation, shortfall, power_w = judged
+        limits, capacity, rated_power = facts
+        reward, terms = self.reward(
+            Step(
+                telemetry, conditions, knobs, previous, throughput, violation, shortfall,
+                power_w, capacity, rated_power, limits,
+            )
+        )  # fmt: skip
+        return Judgement(reward, terms, conditions, violation, throughput, backlog, below)

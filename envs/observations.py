@@ -107,6 +107,12 @@ class ObservationLayout:
 
     Args:
         scales: The scale of every field of :class:`Observation`.
+
+    Attributes:
+        high: Upper bound of each encoded entry; the lower one is 0.
+        inverse_unit: What each entry is multiplied with first.
+        log_factor: What the logarithm of one plus the entry is multiplied with then; 0 where
+            the scale is linear.
     """
 
     names: tuple[str, ...] = Observation._fields
@@ -116,21 +122,16 @@ class ObservationLayout:
         self.scales = dict(zip(self.names, ordered, strict=True))
         self._unit = np.array([scale.unit for scale in ordered])
         self._log = np.flatnonzero([scale.logarithmic for scale in ordered])
-        self._log_factor = np.array(
-            [1.0 / math.log1p(ordered[i].top / ordered[i].unit) for i in self._log]
+        self.log_factor = np.array(
+            [
+                1.0 / math.log1p(scale.top / scale.unit) if scale.logarithmic else 0.0
+                for scale in ordered
+            ]
         )
-        self._inverse_unit = 1.0 / self._unit
+        self.inverse_unit = 1.0 / self._unit
         self._unbounded = np.flatnonzero([scale.unbounded for scale in ordered])
         self.high = np.full(len(ordered), LINEAR_HIGH, dtype=np.float32)
         self.high[self._log] = LOG_HIGH
-
-    @classmethod
-    def stacked(cls, layouts: list[ObservationLayout]) -> ObservationLayout:
-        """Returns a layout for batches whose i-th row is encoded by the i-th layout."""
-        together = cls(layouts[0].scales)
-        for name in ("_unit", "_inverse_unit", "_log_factor"):
-            setattr(together, name, np.stack([getattr(layout, name) for layout in layouts]))
-        return together
 
     @classmethod
     def for_system(cls, system: ServingSystem) -> ObservationLayout:
@@ -200,9 +201,13 @@ class ObservationLayout:
         Returns:
             float32 array of the same shape within the bounds of :attr:`space`.
         """
-        scaled = raw * self._inverse_unit
-        scaled[..., self._log] = np.log1p(scaled[..., self._log]) * self._log_factor
-        return np.minimum(scaled, self.high, dtype=np.float32, casting="same_kind")
+        from envs.loop_kernel import encode_rows
+
+        rows = np.ascontiguousarray(raw, dtype=np.float64).reshape(-1, len(self.names))
+        out = np.empty(rows.shape, dtype=np.float32)
+        high = self.high.astype(np.float64)
+        encode_rows(rows, self.inverse_unit, self.log_factor, high, out)
+        return out.reshape(np.shape(raw))
 
     def decode(self, encoded: NDArray[np.floating[Any]]) -> Observation:
         """Decodes an observation, or a batch of them, into SI units.
@@ -212,7 +217,7 @@ class ObservationLayout:
         """
         values = np.asarray(encoded, dtype=np.float64)
         raw = values.copy()
-        raw[..., self._log] = np.expm1(raw[..., self._log] / self._log_factor)
+        raw[..., self._log] = np.expm1(raw[..., self._log] / self.log_factor[self._log])
         raw *= self._unit
         at_top = values[..., self._unbounded] >= self.high[self._unbounded]
         raw[..., self._unbounded] = np.where(at_top, np.inf, raw[..., self._unbounded])

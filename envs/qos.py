@@ -83,7 +83,7 @@ class WindowedRate:
 
 def shortfall(throughput: Any, target: Any) -> Any:
     """Relative shortfall of throughput below its target, 0 where there is no target."""
-    return np.where(target > 0, np.maximum(0.0, 1.0 - throughput / np.maximum(target, 1e-9)), 0.0)
+    return (target > 0) * np.maximum(0.0, 1.0 - throughput / np.maximum(target, 1e-9))
 
 
 def violation_plain(throughput: Any, target: Any, tolerance: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import gymnasium as gym
@@ -17,9 +18,11 @@ from envs.loop import ControlLoop, Setting
 from envs.objective import Objective
 from envs.observations import ObservationLayout
 from envs.rewards import Reward
+from envs.schedule import Planner
 from envs.system import ServingSystem
 from envs.telemetry import NUMERIC_FIELDS, Telemetry
 
+_OUTPUT_TOKENS = NUMERIC_FIELDS.index("output_tokens")
 MAX_SEED = 2**63 - 1
 """Seeds of a system are drawn below this."""
 
@@ -103,15 +106,17 @@ class ServingEnv(gym.Env[NDArray[np.float32], Any]):
             capacity_tok_s=system.capacity_tok_s,
             rated_power_w=system.rated_power_w,
         )
-        self._loop = ControlLoop([self.setting], reward, interval_s)
-        self.observation_space = layout.space
+        self._row = _row_of(system)
+        self._reference_row = None if reference is None else _row_of(reference)
+        self._loop = ControlLoop([self.setting], reward, interval_s, self._row, self._reference_row)
+        self.planner = Planner(objective, system, self.intervals, interval_s)
+        self.observation_space: gym.Space[Any] = layout.space
         self.action_space = encoding.space
-        self.cap_ceiling_w = np.inf
+        self.cap_ceiling_w = math.inf
         """Highest power cap per GPU that a cluster leaves to this server, in watts."""
-        self._slos = (np.inf, np.inf)
+        self._slos = (math.inf, math.inf)
         self._requested = system.knob_limits.highest
         self._conditions = Conditions()
-        self._last_row = np.zeros((1, len(NUMERIC_FIELDS)))
         system.set_warmup(objective.qos.warmup_s)
 
     def reset(
@@ -128,17 +133,16 @@ class ServingEnv(gym.Env[NDArray[np.float32], Any]):
         """
         super().reset(seed=seed)
         system_seed = int(self.np_random.integers(MAX_SEED))
-        demands = np.random.default_rng(int(self.np_random.integers(MAX_SEED)))
+        demands_seed = int(self.np_random.integers(MAX_SEED))
         telemetry = self.system.reset(system_seed)
         if self._reference is not None:
             self._reference.reset(system_seed)
-        table = self.objective.schedule(self.system, demands, self.intervals, self.interval_s)
-        self._loop.reset(0, table)
-        self._slos = (np.inf, np.inf)
+        self._note(telemetry)
+        self._loop.reset(0, self.planner.plan(demands_seed))
+        self._slos = (math.inf, math.inf)
         self._requested = self.system.knob_limits.highest
         self._take_conditions()
-        self._last_row = _row(telemetry)
-        observation = self._loop.observe(self._last_row)[0]
+        observation = self._loop.observations[0].copy()
         return observation, {"telemetry": telemetry, "conditions": self._conditions}
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
@@ -147,32 +151,44 @@ class ServingEnv(gym.Env[NDArray[np.float32], Any]):
         Raises:
             ServerError: A live server failed; never a stale or made-up observation.
         """
-        decoded = self.encoding.decode(np.asarray(action)[None], _batch(self._requested))
-        if self.cap_ceiling_w < np.inf:
-            allowed = np.minimum(decoded.power_cap_w, self.cap_ceiling_w)
-            decoded = decoded._replace(power_cap_w=allowed)
-        knobs = _single(decoded)
+        knobs = self._decode(action)
         self.system.apply(knobs)
-        reference_tokens = None
-        if self._reference is not None:
-            reference_tokens = np.array([self._reference.advance(self.interval_s).output_tokens])
+        if self._reference is not None and self._reference_row is not None:
+            delivered = self._reference.advance(self.interval_s).output_tokens
+            self._reference_row[0, _OUTPUT_TOKENS] = delivered
         telemetry = self.system.advance(self.interval_s)
-        row = self._last_row = _row(telemetry)
-        judged = self._loop.judge(row, decoded, reference_tokens)
-        conditions = self._conditions
+        self._note(telemetry)
+        loop, conditions = self._loop, self._conditions
+        loop.ask(knobs)
+        loop.follow()
+        free = self.encoding.sm_clock and knobs.sm_clock_mhz is None
+        judged = loop.judge_one(knobs._replace(sm_clock_mhz=math.inf) if free else knobs)
         self._requested = knobs
         self._take_conditions()
         info = {
             "telemetry": telemetry,
             "conditions": conditions,
             "knobs": knobs,
-            "rewards": {name: float(term[0]) for name, term in judged.terms.items()},
-            "cost": float(judged.cost[0]),
-            "throughput_tok_s": float(judged.throughput_tok_s[0]),
-            "violation_backlog": float(judged.violation_backlog[0]),
-            "violation_plain": float(judged.violation_plain[0]),
+            "rewards": {name: float(term) for name, term in judged.terms.items()},
+            "cost": float(judged.cost),
+            "throughput_tok_s": float(judged.throughput_tok_s),
+            "violation_backlog": float(judged.violation_backlog),
+            "violation_plain": float(judged.violation_plain),
         }
-        return self._loop.observe(row)[0], float(judged.reward[0]), False, False, info
+        return loop.observations[0].copy(), float(judged.reward), False, False, info
+
+    def _decode(self, action: Any) -> Knobs:
+        """Returns the knobs that an action stands for, as plain numbers."""
+        knobs = self.encoding.decode(action, self._requested)
+        cap_w, clock_mhz = float(knobs.power_cap_w), None
+        if knobs.sm_clock_mhz is not None and math.isfinite(knobs.sm_clock_mhz):
+            clock_mhz = float(knobs.sm_clock_mhz)
+        return Knobs(min(cap_w, self.cap_ceiling_w), int(knobs.max_num_seqs), clock_mhz)
+
+    def _note(self, telemetry: Telemetry) -> None:
+        """Puts telemetry where the loop finds it, if the system has not written it there."""
+        if self._row is not getattr(self.system, "telemetry_row", None):
+            self._row[0] = telemetry[: len(NUMERIC_FIELDS)]
 
     def set_power_budget(self, budget_w: float) -> NDArray[np.float32]:
         """Replaces the power budget of the coming interval, as a cluster's scheduler does.
@@ -183,9 +199,10 @@ class ServingEnv(gym.Env[NDArray[np.float32], Any]):
         Returns:
             The last observation with the new budget in it.
         """
-        self._loop.condition_rows[0, Conditions._fields.index("power_budget_w")] = budget_w
+        self._loop.coming[0, Conditions._fields.index("power_budget_w")] = budget_w
         self._take_conditions()
-        observation: NDArray[np.float32] = self._loop.observe(self._last_row)[0]
+        self._loop.observe(0)
+        observation: NDArray[np.float32] = self._loop.observations[0].copy()
         return observation
 
     def action_masks(self) -> NDArray[np.bool_]:
@@ -204,24 +221,14 @@ class ServingEnv(gym.Env[NDArray[np.float32], Any]):
             self._reference.close()
 
     def _take_conditions(self) -> None:
-        self._conditions = Conditions(*self._loop.condition_rows[0].tolist())
+        self._conditions = Conditions(*self._loop.coming[0].tolist())
         slos = (self._conditions.ttft_slo_s, self._conditions.tpot_slo_s)
         if slos != self._slos:
             self._slos = slos
             self.system.set_slos(*slos)
 
 
-def _row(telemetry: Telemetry) -> NDArray[np.float64]:
-    return np.array([telemetry[: len(NUMERIC_FIELDS)]], dtype=np.float64)
-
-
-def _batch(knobs: Knobs) -> Knobs:
-    clock = None if knobs.sm_clock_mhz is None else np.array([knobs.sm_clock_mhz])
-    return Knobs(np.array([knobs.power_cap_w]), np.array([knobs.max_num_seqs]), clock)
-
-
-def _single(knobs: Knobs) -> Knobs:
-    clock = None
-    if knobs.sm_clock_mhz is not None and np.isfinite(knobs.sm_clock_mhz[0]):
-        clock = float(knobs.sm_clock_mhz[0])
-    return Knobs(float(knobs.power_cap_w[0]), int(knobs.max_num_seqs[0]), clock)
+def _row_of(system: ServingSystem) -> NDArray[np.float64]:
+    """Returns where a system writes its telemetry, or a place for it; shape ``(1, n)``."""
+    row: NDArray[np.float64] | None = getattr(system, "telemetry_row", None)
+    return np.zeros((1, len(NUMERIC_FIELDS))) if row is None else row

@@ -16,10 +16,13 @@ from envs.conditions import Conditions
 from envs.context import ControlContext
 from envs.errors import ConfigurationError
 from envs.knobs import Knobs
-from envs.loop import ControlLoop
+from envs.loop import ControlLoop, Judgement
 from envs.serving import MAX_SEED, ServingEnv
 from envs.simulator.fleet import Fleet
-from envs.telemetry import MODELLED, Telemetry
+from envs.telemetry import MODELLED, NUMERIC_FIELDS, Telemetry
+from envs.vector_kernel import step_many
+
+_POWER = NUMERIC_FIELDS.index("power_w")
 
 
 class VectorServingEnv(gym.vector.VectorEnv[NDArray[np.float32], Any, NDArray[Any]]):
@@ -39,6 +42,7 @@ class VectorServingEnv(gym.vector.VectorEnv[NDArray[np.float32], Any, NDArray[An
         autoreset_mode: ``next_step`` (Gymnasium's default: the step after a truncation
             resets and ignores the action), ``same_step`` or ``disabled``.
         randomize: Draws each server's calibration anew for every episode.
+        latency: Whether ``fleet.latency`` can be asked for; counting costs time.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class VectorServingEnv(gym.vector.VectorEnv[NDArray[np.float32], Any, NDArray[An
         max_episode_steps: int = EPISODE_STEPS,
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
         randomize: bool = False,
+        latency: bool = True,
     ) -> None:
         first = templates[0]
         for template in templates:
@@ -67,25 +72,25 @@ class VectorServingEnv(gym.vector.VectorEnv[NDArray[np.float32], Any, NDArray[An
         self.interval_s = first.interval_s
         self.contexts: list[ControlContext] = [template.context for template in templates]
         """What a controller of each server is told."""
-        self._objectives = [template.objective for template in templates]
-        self._systems = [template.system for template in templates]
-        self._intervals = [template.intervals for template in templates]
+        self._planners = [template.planner for template in templates]
         self._groups = _encoding_groups([template.encoding for template in templates])
         plants = [template.system.plant for template in templates]  # type: ignore[attr-defined]
-        self.fleet = Fleet(plants, randomize=randomize)
+        self.fleet = Fleet(plants, randomize=randomize, latency=latency)
         self._reference: Fleet | None = None
         if first.reward.qos_reading == "reference":
-            self._reference = Fleet(plants, randomize=randomize)
-        warmup = np.array([objective.qos.warmup_s for objective in self._objectives])
-        self.fleet.set_warmup(warmup)
+            self._reference = Fleet(plants, randomize=randomize, latency=False)
+        self.fleet.set_warmup(np.array([template.objective.qos.warmup_s for template in templates]))
         self._loop = ControlLoop(
-            [template.setting for template in templates], first.reward, first.interval_s
+            [template.setting for template in templates],
+            first.reward,
+            first.interval_s,
+            self.fleet.engine.telemetry,
+            self._reference.engine.telemetry if self._reference else None,
         )
         self._generators = [np.random.default_rng() for _ in templates]
         self._elapsed = np.zeros(self.num_envs, dtype=np.int64)
         self._ended = np.zeros(self.num_envs, dtype=np.bool_)
-        self._slos = np.zeros((self.num_envs, 2))
-        self._never = np.zeros(self.num_envs, dtype=np.bool_)
+        self._all = np.arange(self.num_envs)
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
@@ -101,18 +106,18 @@ class VectorServingEnv(gym.vector.VectorEnv[NDArray[np.float32], Any, NDArray[An
         mask = np.ones(self.num_envs, dtype=np.bool_)
         if options and "reset_mask" in options:
             mask = np.asarray(options["reset_mask"], dtype=np.bool_)
-        seeds = seed if isinstance(seed, list) else [None] * self.num_envs
+        seeds: list[int | None] = [None] * self.num_envs
         if isinstance(seed, int | np.integer):
             seeds = [int(seed) + index for index in range(self.num_envs)]
-        for index in np.flatnonzero(mask):
-            chosen = seeds[index]
-            if chosen is not None:
-                self._generators[index], _ = gym.utils.seeding.np_random(chosen)
+        elif seed is not None:
+            seeds = list(seed)
+        for index in np.flatnonzero(mask).tolist():
+            if seeds[index] is not None:
+                self._generators[index], _ = gym.utils.seeding.np_random(seeds[index])
         self._start(np.flatnonzero(mask))
-        rows = self.fleet.engine.telemetry
-        return self._loop.observe(rows), {
-            "telemetry": self._telemetry(rows.copy()),
-            "conditions": Conditions(*self._loop.condition_rows.T.copy()),
+        return self._loop.observations.copy(), {
+            "telemetry": self._telemetry(self.fleet.engine.telemetry.copy()),
+            "conditions": Conditions(*self._loop.coming.T.copy()),
         }
 
     def step(
@@ -127,17 +132,24 @@ class VectorServingEnv(gym.vector.VectorEnv[NDArray[np.float32], Any, NDArray[An
         marks.
         """
         knobs = self._decode(np.asarray(actions))
-        self.fleet.apply(knobs)
-        reference_tokens = None
-        if self._reference is not None:
-            reference_tokens = self._reference.advance(self.interval_s)[:, 3].copy()
-        rows = self.fleet.advance(self.interval_s)
-        condition_rows = self._loop.condition_rows
-        judged = self._loop.judge(rows, knobs, reference_tokens)
-        reward = judged.reward
+        ended = self._ended  # by the step before; with next-step autoreset they start anew now
+        restart = bool(ended.any()) and self.autoreset_mode is AutoresetMode.NEXT_STEP
+        loop, rows = self._loop, self.fleet.engine.telemetry
+        self._advance(knobs, np.flatnonzero(~ended) if restart else self._all)
+        rows = rows.copy()
+        telemetry = self._telemetry(rows, knobs)
+        judged = loop.judge(telemetry, knobs)
+        self._elapsed += 1
+        truncated = self._elapsed >= self.max_episode_steps
+        if restart:
+            self._start(np.flatnonzero(ended))
+            rows[ended] = self.fleet.engine.telemetry[ended]
+            telemetry = self._telemetry(rows, knobs)
+            judged = _blank(judged, ended, Conditions(*loop.coming.T))
+            truncated &= ~ended
         info: dict[str, Any] = {
-            "telemetry": self._telemetry(rows.copy(), knobs),
-            "conditions": Conditions(*condition_rows.T),
+            "telemetry": telemetry,
+            "conditions": judged.conditions,
             "knobs": knobs,
             "rewards": judged.terms,
             "cost": judged.cost,
@@ -145,25 +157,29 @@ class VectorServingEnv(gym.vector.VectorEnv[NDArray[np.float32], Any, NDArray[An
             "violation_backlog": judged.violation_backlog,
             "violation_plain": judged.violation_plain,
         }
-        self._elapsed += 1
-        truncated = self._elapsed >= self.max_episode_steps
-        ended = self._ended
-        if ended.any():  # next-step autoreset: this step only starts the episode
-            self._start(np.flatnonzero(ended))
-            reward = np.where(ended, 0.0, reward)
-            truncated = truncated & ~ended
-        if self.autoreset_mode is AutoresetMode.NEXT_STEP:
-            self._ended = truncated
-        elif self.autoreset_mode is AutoresetMode.SAME_STEP and truncated.any():
-            info["final_obs"] = self._loop.observe(rows)
+        self._ended = truncated
+        if self.autoreset_mode is AutoresetMode.SAME_STEP and truncated.any():
+            info["final_obs"] = loop.observations.copy()
             info["_final_obs"] = truncated
             self._start(np.flatnonzero(truncated))
-        self._take_slos()
-        return self._loop.observe(rows), reward, self._never, truncated, info
+        never = np.zeros(self.num_envs, dtype=np.bool_)
+        return loop.observations.copy(), judged.reward, never, truncated.copy(), info
+
+    def _advance(self, knobs: Knobs, which: NDArray[np.int64]) -> None:
+        """Lets one interval pass on some servers, and on their reference."""
+        loop, engine = self._loop, self.fleet.engine
+        loop.ask(knobs)
+        if self._reference is not None:
+            self._reference.advance(self.interval_s, which)
+
+        def run(pending: NDArray[np.int64], status: NDArray[np.int64]) -> None:
+            step_many(pending, loop.addresses, engine.addresses, status)
+
+        engine.drive(which, self.interval_s, run)
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Action masks of all servers, shape ``(num_envs, mask length)``; see ``ServingEnv``."""
-        budget = self._loop.condition_rows[:, 1]
+        budget = self._loop.coming[:, 1]
         requested = self._loop.requested
         rows = []
         for index, context in enumerate(self.contexts):
@@ -174,27 +190,19 @@ class VectorServingEnv(gym.vector.VectorEnv[NDArray[np.float32], Any, NDArray[An
 
     def _start(self, indices: NDArray[np.int64]) -> None:
         """Starts an episode of each of these servers."""
-        for index in indices:
+        for index in indices.tolist():
             generator = self._generators[index]
             system_seed = int(generator.integers(MAX_SEED))
-            demands = np.random.default_rng(int(generator.integers(MAX_SEED)))
+            demands_seed = int(generator.integers(MAX_SEED))
             self.fleet.reset(index, system_seed)
             if self._reference is not None:
                 self._reference.reset(index, system_seed)
-            table = self._objectives[index].schedule(
-                self._systems[index], demands, self._intervals[index], self.interval_s
-            )
-            self._loop.reset(int(index), table)
+            self._loop.reset(index, self._planners[index].plan(demands_seed))
         self._elapsed[indices] = 0
-        self._ended = self._never
-        self._slos[:] = 0.0
-        self._take_slos()
-
-    def _take_slos(self) -> None:
-        slos = self._loop.condition_rows[:, 2:4]
-        if not np.array_equal(slos, self._slos):
-            self._slos = slos.copy()
-            self.fleet.set_slos(slos[:, 0], slos[:, 1])
+        self._ended = self._ended.copy()
+        self._ended[indices] = False
+        coming = self._loop.coming
+        self.fleet.set_slos(coming[:, 2], coming[:, 3])
 
     def _decode(self, actions: NDArray[Any]) -> Knobs:
         current = self._loop.requested
@@ -210,10 +218,28 @@ class VectorServingEnv(gym.vector.VectorEnv[NDArray[np.float32], Any, NDArray[An
         return Knobs(cap, seqs, clock if self._groups[0][0].sm_clock else None)
 
     def _telemetry(self, rows: NDArray[np.float64], knobs: Knobs | None = None) -> Telemetry:
-        columns = rows.T
-        power = rows[:, 27]
-        gpus = tuple(power * share for share in self.fleet.power_shares.T)
-        return Telemetry(*columns, gpus, knobs or self._loop.requested, MODELLED)
+        """Returns telemetry whose fields are columns of ``rows``."""
+        gpus = (rows[:, _POWER, None] * self.fleet.power_shares).T
+        return Telemetry._make([*rows.T, tuple(gpus), knobs or self._loop.requested, MODELLED])
+
+
+def _blank(judged: Judgement, where: NDArray[np.bool_], coming: Conditions) -> Judgement:
+    """Returns zeros for servers on which no interval has passed, and what comes for them."""
+
+    def blank(values: Any) -> Any:
+        return np.where(where, 0.0, values)
+
+    return Judgement(
+        reward=blank(judged.reward),
+        terms={name: blank(term) for name, term in judged.terms.items()},
+        conditions=Conditions(
+            *(np.where(where, *pair) for pair in zip(coming, judged.conditions, strict=True))
+        ),
+        cost=blank(judged.cost),
+        throughput_tok_s=blank(judged.throughput_tok_s),
+        violation_backlog=blank(judged.violation_backlog),
+        violation_plain=blank(judged.violation_plain),
+    )
 
 
 def _mode(mode: str | AutoresetMode) -> AutoresetMode:
@@ -241,6 +267,7 @@ def make_simulated_vector(
     max_episode_steps: int = EPISODE_STEPS,
     autoreset_mode: str = "next_step",
     domain_randomization: bool = False,
+    record_latency: bool = False,
     **choices: Any,
 ) -> VectorServingEnv:
     """Builds a vector environment (``gymnasium.make_vec("pals/Simulated-v0", ...)``).
@@ -250,6 +277,7 @@ def make_simulated_vector(
         max_episode_steps: Steps after which an episode is truncated.
         autoreset_mode: ``next_step``, ``same_step`` or ``disabled``.
         domain_randomization: Draws each server's calibration anew for every episode.
+        record_latency: Whether ``fleet.latency`` can be asked for; counting costs time.
         **choices: Arguments of :func:`envs.factory.make_simulated`. Each of ``model``,
             ``gpu``, ``workload``, ``objective``, ``server`` and ``calibration`` may be a list
             with one choice a server, or a shorter list that is repeated.
@@ -276,6 +304,7 @@ def make_simulated_vector(
         max_episode_steps=max_episode_steps,
         autoreset_mode=autoreset_mode,
         randomize=domain_randomization,
+        latency=record_latency,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +16,11 @@ from envs.simulator.kernel import entry
 from envs.simulator.kernel import layout as at
 from envs.simulator.kernel.layout import COLUMN
 from envs.simulator.requests import RequestBuffer
-from envs.simulator.state import FloatArray, ServerStates
+from envs.simulator.state import FloatArray, IntArray, ServerStates
 from envs.simulator.step_model import IDLE_W
 from envs.workloads.base import RequestStream
+
+_UNBORN = "a server was not reset before time was to pass"
 
 
 @dataclass(frozen=True)
@@ -96,13 +99,14 @@ class Engine:
         self._next_models = list(self._models)
         self._requests = [RequestBuffer(chunk) for _ in specs]
         self._settling_s = [spec.cap_settling_s for spec in specs]
-        self._status = np.full(len(specs), at.NEEDS_REQUESTS, dtype=np.int64)
-        self._first_row = int(self._states.addresses[0])
-        self._fresh = np.ones(len(specs), dtype=np.bool_)
+        self._status = np.full(len(specs), at.DONE, dtype=np.int64)
+        self._all = np.arange(len(specs))
+        self._unborn = set(range(len(specs)))
+        self._first = int(self._states.addresses[0])
 
     def __getstate__(self) -> dict[str, Any]:
         """Leaves out the views of the state."""
-        views = ("_numbers", "_counts", "telemetry", "_first_row")
+        views = ("_numbers", "_counts", "telemetry", "_first")
         return {name: value for name, value in self.__dict__.items() if name not in views}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -110,7 +114,7 @@ class Engine:
         self.__dict__.update(state)
         self._numbers, self._counts = self._states.numbers, self._states.counts
         self.telemetry = self._states.telemetry
-        self._first_row = int(self._states.addresses[0])
+        self._first = int(self._states.addresses[0])
         for counts, requests, model in zip(self._counts, self._requests, self._models, strict=True):
             requests.locate(counts)
             counts[at.MODEL_AT] = model.ctypes.data
@@ -119,7 +123,7 @@ class Engine:
         """Empties server ``index`` and gives it a new stream of requests."""
         spec = self._specs[index]
         self._states.reset(index)
-        self._fresh[index] = False
+        self._unborn.discard(index)
         numbers, counts = self._numbers[index], self._counts[index]
         model = self._models[index] = self._next_models[index]
         idle_w = model[IDLE_W] * spec.num_gpus
@@ -176,31 +180,56 @@ class Engine:
         """Leaves requests that arrive before ``seconds`` out of :meth:`latency`."""
         self._numbers[:, at.WARMUP_S] = seconds
 
-    def advance(self, seconds: float) -> FloatArray:
-        """Lets time pass on all servers; returns :attr:`telemetry`.
+    def advance(self, seconds: float, which: IntArray | None = None) -> FloatArray:
+        """Lets time pass on all servers, or on those of some indices.
+
+        Returns:
+            :attr:`telemetry`.
 
         Raises:
             WorkloadError: A server was never reset.
         """
-        if self._fresh.any():
-            raise WorkloadError("a server was not reset before time was to pass")
-        if self.num_envs == 1:
-            self._numbers[0, at.UNTIL] += seconds
-            while entry.advance_one(self._first_row) == at.NEEDS_REQUESTS:
-                self._requests[0].feed(self._counts[0])
+        if self.num_envs > 1 or which is not None:
+            servers = self._states.addresses
+
+            def run(pending: IntArray, status: IntArray) -> None:
+                entry.advance_many(pending, servers, status)
+
+            self.drive(self._all if which is None else which, seconds, run)
             return self.telemetry
-        self._numbers[:, at.UNTIL] += seconds
-        pending, status = None, self._status
-        rows = self._states.addresses
-        while True:
-            entry.advance_many(rows, status)
-            if not status.any():  # all are DONE
-                return self.telemetry
-            hungry = np.flatnonzero(status)
-            pending = hungry if pending is None else pending[hungry]
-            for index in pending.tolist():
+        if self._unborn:
+            raise WorkloadError(_UNBORN)
+        self._numbers[0, at.UNTIL] += seconds
+        while entry.advance_one(self._first) == at.NEEDS_REQUESTS:
+            self._requests[0].feed(self._counts[0])
+        return self.telemetry
+
+    def drive(
+        self, which: IntArray, seconds: float, run: Callable[[IntArray, IntArray], None]
+    ) -> None:
+        """Lets compiled code run servers to the end of an interval, feeding it requests.
+
+        Args:
+            which: Indices of the servers.
+            seconds: Length of the interval.
+            run: Called with indices and an array over all servers; for each index it notes
+                there ``DONE``, or ``NEEDS_REQUESTS`` when it is to be called again.
+        """
+        if self._unborn:
+            raise WorkloadError(_UNBORN)
+        if len(which) == self.num_envs:
+            self._numbers[:, at.UNTIL] += seconds
+        else:
+            self._numbers[which, at.UNTIL] += seconds
+        status = self._status
+        while len(which):
+            run(which, status)
+            if not status.any():
+                return
+            which = np.flatnonzero(status)
+            status[:] = at.DONE
+            for index in which.tolist():
                 self._requests[index].feed(self._counts[index])
-            rows, status = self._states.addresses[pending], self._status[: len(pending)]
 
     def latency(self, index: int) -> LatencyRecord:
         """Returns the latencies of server ``index``; see :meth:`ServingSystem.latency`.
@@ -220,6 +249,11 @@ class Engine:
             slo_missed=int(counts[at.TOTAL_SLO_MISSED]),
             slo_overdue=overdue,
         )
+
+    @property
+    def addresses(self) -> IntArray:
+        """Address of each server's row, for :mod:`envs.simulator.kernel`."""
+        return self._states.addresses
 
     @property
     def engine_steps(self) -> int:

@@ -58,9 +58,14 @@ class Fleet:
         """Leaves requests that arrive before ``seconds`` out of :meth:`latency`."""
         self.engine.set_warmup(seconds)
 
-    def advance(self, seconds: float) -> FloatArray:
-        """Lets time pass; returns telemetry rows, valid until the next call."""
-        return self.engine.advance(seconds)
+    def advance(self, seconds: float, which: NDArray[np.int64] | None = None) -> FloatArray:
+        """Lets time pass on all servers, or on some of them.
+
+        Returns:
+            Telemetry of all, shape ``(num_envs, len(NUMERIC_FIELDS))``, valid until the next
+            call.
+        """
+        return self.engine.advance(seconds, which)
 
     def latency(self, index: int) -> LatencyRecord:
         """Latencies of server ``index`` since its warm-up."""

@@ -28,6 +28,8 @@ class SimulatedServer:
         self.offered_tok_s = plant.offered_tok_s
         self.system_power = plant.system_power
         self._fleet = Fleet([plant], randomize=randomize)
+        self.telemetry_row = self._fleet.engine.telemetry
+        """Numbers of the last telemetry, shape ``(1, len(NUMERIC_FIELDS))``."""
         self._requested = plant.limits.highest
         self._shares: list[float] = []
 
@@ -69,7 +71,7 @@ class SimulatedServer:
         return self._fleet.engine.engine_steps
 
     def _telemetry(self) -> Telemetry:
-        values = self._fleet.engine.telemetry[0].tolist()
+        values = self.telemetry_row[0].tolist()
         power_w = values[_POWER]
         gpus = tuple([power_w * share for share in self._shares])
-        return Telemetry(*values, gpus, self._requested, MODELLED)
+        return Telemetry._make([*values, gpus, self._requested, MODELLED])

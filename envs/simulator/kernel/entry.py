@@ -9,7 +9,7 @@ from envs.simulator.kernel import layout as at
 from envs.simulator.kernel.interval import observe
 from envs.simulator.kernel.latencies import count_unfinished
 from envs.simulator.kernel.steps import run_until
-from envs.simulator.kernel.views import Ints
+from envs.views import Ints
 
 
 @entry_point()
@@ -29,14 +29,16 @@ def advance_one(server: int) -> int:
 
 
 @entry_point(parallel=True)
-def advance_many(servers: Ints, status: Ints) -> None:
+def advance_many(pending: Ints, servers: Ints, status: Ints) -> None:
     """Runs many servers in parallel; see :func:`advance_one`.
 
     Args:
-        servers: Addresses of their rows.
+        pending: Which servers.
+        servers: Address of each server's row.
         status: What :func:`advance_one` returns of each is written here.
     """
-    for index in prange(len(servers)):
+    for position in prange(len(pending)):
+        index = pending[position]
         status[index] = advance_one(servers[index])
 
 

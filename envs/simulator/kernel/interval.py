@@ -15,7 +15,6 @@ from envs.simulator.kernel.latencies import (
 )
 from envs.simulator.kernel.layout import COLUMN
 from envs.simulator.kernel.views import (
-    Floats,
     counts_of,
     numbers_of,
     samples_of,
@@ -24,6 +23,7 @@ from envs.simulator.kernel.views import (
     telemetry_of,
     times_of,
 )
+from envs.views import Floats
 
 
 @kernel

@@ -9,8 +9,6 @@ from envs.latency import bucket_of
 from envs.simulator.kernel import layout as at
 from envs.simulator.kernel.batch import generated
 from envs.simulator.kernel.views import (
-    Floats,
-    Ints,
     counts_of,
     finishing_of,
     list_at,
@@ -21,6 +19,7 @@ from envs.simulator.kernel.views import (
     times_of,
     totals_of,
 )
+from envs.views import Floats, Ints
 
 _bucket = kernel(bucket_of)
 
