@@ -23,9 +23,9 @@ class Governor(KnobController):
 
     The occupancy is the number of requests over the places there are for them: the batch
     limit, or as many as the KV cache holds where that is fewer. The thresholds divide it
-    between ``low`` and ``high`` evenly among the caps. Going up is immediate, to the level that the occupancy
-    asks for; going down is one level at a time, after the occupancy has stayed ``margin``
-    below the threshold for ``hold_s``. The batch limit stays at its highest.
+    between ``low`` and ``high`` evenly among the caps. Going up is immediate, to the level
+    that the occupancy asks for; going down is one level at a time, after the occupancy has
+    stayed ``margin`` below the threshold for ``hold_s``. The batch limit stays at its highest.
 
     While throughput is above the target by ``surplus`` the level falls whatever the
     occupancy, and it does not rise while throughput is above the target at all: a server
@@ -42,8 +42,8 @@ class Governor(KnobController):
             excuses; half the TTFT SLO where that is shorter.
     """
 
-    low: float = 0.5
-    high: float = 1.5
+    low: float = 0.6
+    high: float = 3.0
     margin: float = 0.05
     hold_s: float = 2.0
     surplus: float = 0.05

@@ -6,7 +6,8 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import hydra
@@ -75,18 +76,17 @@ def application(config_name: str) -> Callable[[Job], Callable[[], None]]:
             schemas.register()
             sys.argv[1:] = _with_model_files(sys.argv[1:])
             _allow_named_packages(sys.argv[1:])
-            wants_traceback = os.environ.get(_FULL_ERROR) == "1"
-            os.environ[_FULL_ERROR] = "1"  # Hydra hands errors on instead of printing them
             start = hydra.main(
                 version_base="1.3", config_path=str(catalog.CONF_DIR), config_name=config_name
             )
             try:
-                start(task)()
+                with _errors_handed_on():
+                    start(task)()
             except KeyboardInterrupt:
                 print_error("interrupted")
                 sys.exit(130)
             except Exception as error:
-                if wants_traceback:
+                if os.environ.get(_FULL_ERROR) == "1":
                     raise
                 print_error(describe(error))
                 sys.exit(1)
@@ -96,6 +96,20 @@ def application(config_name: str) -> Callable[[Job], Callable[[], None]]:
         return main
 
     return decorate
+
+
+@contextmanager
+def _errors_handed_on() -> Iterator[None]:
+    """Has Hydra raise errors, where otherwise it would print them its own way and exit."""
+    before = os.environ.get(_FULL_ERROR)
+    os.environ[_FULL_ERROR] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_FULL_ERROR]
+        else:
+            os.environ[_FULL_ERROR] = before
 
 
 def _allow_named_packages(arguments: list[str]) -> None:

@@ -30,7 +30,8 @@ class ClusterNode:
         server: Keys of ``server`` that differ from the run's; with the key ``base`` another
             choice of that group.
         target_share: Throughput target as a share of the node's capacity, and its load unless
-            the workload has a rate or a closed loop; ``None`` takes the run's objective and workload as they are.
+            the workload has a rate or is a closed loop; ``None`` takes the run's objective
+            and workload as they are.
     """
 
     model: str | None = None

@@ -38,8 +38,8 @@ class Feedback:
             loop also lowers it while the server over-delivers, and then violates.
     """
 
-    kp: float = 0.2
-    ki: float = 0.02
+    kp: float = 1.0
+    ki: float = 0.05
     kd: float = 0.0
     limit: float = 0.3
     one_sided: bool = True

@@ -105,7 +105,7 @@ def test_governor_rises_with_the_queue_at_once(make_context: MakeContext, observ
 
 
 def test_governor_counts_waiting_requests_too(make_context: MakeContext, observe: Any) -> None:
-    controller = governor(make_context())
+    controller = governor(make_context(), low=0.5, high=1.0)
     assert decide(controller, observe, running=8, **BELOW)[0].power_cap_w == 150.0
     assert decide(controller, observe, running=8, waiting=99, **BELOW)[0].power_cap_w == 400.0
 
@@ -160,7 +160,7 @@ def fallen(controller: Governor, observe: Any, **values: float) -> float:
 def test_governor_saves_energy_where_a_full_server_is_above_its_target(
     make_context: MakeContext, observe: Any
 ) -> None:
-    controller = governor(make_context(), surplus=0.05)
+    controller = governor(make_context(), low=0.5, high=1.0, surplus=0.05)
     assert fallen(controller, observe, throughput_tok_s=1100.0) == 150.0
     assert fallen(controller, observe, throughput_tok_s=1020.0) == 400.0
 
@@ -168,7 +168,7 @@ def test_governor_saves_energy_where_a_full_server_is_above_its_target(
 def test_governor_does_not_buy_energy_with_queueing(
     make_context: MakeContext, observe: Any
 ) -> None:
-    controller = governor(make_context(), patience_s=2.0)
+    controller = governor(make_context(), low=0.5, high=1.0, patience_s=2.0)
     above = {"throughput_tok_s": 1100.0}
     assert fallen(controller, observe, oldest_wait_s=1.5, **above) == 150.0
     assert fallen(controller, observe, oldest_wait_s=2.5, **above) == 400.0

@@ -64,7 +64,6 @@ def command(
         flags = [text for text in arguments if text.startswith("-")]
         rest = [text for text in arguments if not text.startswith("-")]
         monkeypatch.setattr(sys, "argv", ["command", *flags, *folder, *rest])
-        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
         capfd.readouterr()
         code = 0
         try:

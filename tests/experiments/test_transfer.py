@@ -67,9 +67,7 @@ def test_the_quota_slows_the_simulated_worker_in_proportion() -> None:
     row = profile(TRUTH)[-1]
     busy = replace(TRUTH, step_s=0.0, sequence_s=0.0)
     free, capped = (
-        device_calibration._simulate(
-            [row._replace(power_cap_w=cap)], GPU, MODEL, busy, PROMPT
-        )[0]
+        device_calibration._simulate([row._replace(power_cap_w=cap)], GPU, MODEL, busy, PROMPT)[0]
         for cap in (400.0, 128.0)
     )
     assert capped[1] == pytest.approx(128.0, rel=0.02)
