@@ -64,6 +64,7 @@ def controller(
     return process
 
 
+@pytest.mark.long  # it asks for times that a busy machine cannot keep
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_cap_and_batch_limit_return_when_the_controller_is_killed(
     fake_gpus: Any, fake_vllm: FakeVllm, tmp_path: Path, number: signal.Signals

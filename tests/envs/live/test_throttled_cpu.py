@@ -115,6 +115,7 @@ def test_another_process_can_take_the_cap_off(server: Server, mechanism: str) ->
     assert not list(Path(CGROUP_V1).glob(f"pals-gym-{server.worker}"))
 
 
+@pytest.mark.long  # it asks for times that a busy machine cannot keep
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 def test_power_follows_the_cpu_time_and_says_that_it_is_modelled(
     server: Server, mechanism: str
