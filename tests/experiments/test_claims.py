@@ -41,7 +41,7 @@ def test_a_tpot_slo_that_binds_asks_for_a_smaller_batch(compose):
 
 
 def test_a_full_kv_cache_asks_for_a_smaller_batch(compose):
-    figures = by_batch(compose("experiment=kv_pressure", "duration=400"))
+    figures = by_batch(compose("experiment=kv_pressure", "duration=800"))
     largest, best = figures[256], max(figures.values(), key=lambda f: f["tokens_per_joule"])
     assert largest["preemptions"] > 200
     assert best["preemptions"] == 0
