@@ -153,6 +153,8 @@ def main() -> int:
         signal.signal(number, signal.SIG_IGN)
     lines = _lines()
     plan: Plan = json.loads(next(lines))
+    with contextlib.suppress(OSError):  # restoring must not wait for a busy machine
+        os.setpriority(os.PRIO_PROCESS, 0, -10)
     device = None
     try:
         if plan.get("device"):

@@ -86,9 +86,9 @@ def test_malformed_bodies_are_refused(body: Any) -> None:
 
 
 def test_versions_it_was_not_run_with_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    for version in ("0.32.0", "0.31.5+cpu"):
+    for version in ("0.32.0", "0.32.5+cpu"):
         versions.check(version)
-    for version in ("0.9.2", "0.33.0", "0.3", "dev"):
+    for version in ("0.9.2", "0.31.0", "0.33.0", "0.3", "dev"):
         with pytest.raises(versions.UnsupportedVllmError, match=r"0\.32"):
             versions.check(version)
     monkeypatch.setenv(versions.OVERRIDE, "1")

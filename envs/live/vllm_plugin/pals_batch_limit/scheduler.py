@@ -32,7 +32,7 @@ class _Limited:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # Since 0.31 admission has its own limit beside the number of runner slots.
+        # Admission may have a limit of its own beside the number of runner slots.
         self._slots_name = (
             "max_num_active_reqs"
             if hasattr(self, "max_num_active_reqs")

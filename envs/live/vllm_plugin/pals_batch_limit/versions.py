@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-TESTED = ("0.31", "0.32")
+TESTED = ("0.32",)
 """Releases (``major.minor``) that the plug-in was run against."""
 
 OVERRIDE = "PALS_BATCH_LIMIT_ANY_VLLM"
