@@ -203,6 +203,8 @@ def _join_ray(config: RayServerConfig) -> None:
         include_dashboard=False,
         log_to_driver=False,
         object_store_memory=config.object_store_bytes,
+        # Ray's workers yield to all else by default (15); a controller must act in time.
+        _system_config={"worker_niceness": 0},
     )
 
 

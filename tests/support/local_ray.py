@@ -19,6 +19,7 @@ def start_ray() -> Any:
                 include_dashboard=False,
                 object_store_memory=100_000_000,
                 log_to_driver=False,
+                _system_config={"worker_niceness": 0},  # 15 otherwise: others starve them
             )
         except Exception as error:  # Ray raises no narrower type here
             ray.shutdown()
