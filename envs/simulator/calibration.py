@@ -69,6 +69,8 @@ class Calibration:
         clock_exponent: See :attr:`clock_linear_share`.
         memory_clock_knee: Share of the highest clock about where memory reads slow down.
         memory_clock_sharpness: How sharply they do.
+        leakage_per_k: Relative rise of the natural power per kelvin of chip temperature, about
+            70 °C. The simulator holds the temperature there; a measured row has its own.
         cap_settling_s: Time constant with which a new power cap takes hold.
         sensor_window_s: Window over which the power sensor averages.
         device_spread: Relative standard deviation of power between devices of this type.
@@ -121,6 +123,7 @@ class Calibration:
     clock_exponent: float = 13.0
     memory_clock_knee: float = 0.5
     memory_clock_sharpness: float = 2.8
+    leakage_per_k: float = 0.004
     cap_settling_s: float = 0.15
     sensor_window_s: float = 1.0
     device_spread: float = 0.06

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from envs.errors import ConfigurationError
+from envs.simulator.gpus import GPUSpec
 
 
 @dataclass(kw_only=True)
@@ -18,8 +19,8 @@ class SimulatedServerConfig:
         num_gpus: GPUs in all; ``None`` takes ``tensor_parallel * data_parallel``.
         gpus_per_node: GPUs that share a node's fast link and its overhead power.
         max_num_seqs: Highest batch limit, per replica.
-        max_num_batched_tokens: Token budget of one engine step (vLLM's default for an online
-            server on an A100; 8192 on larger GPUs).
+        max_num_batched_tokens: Token budget of one engine step; ``None`` takes vLLM's default
+            for an online server on the GPU, see :meth:`token_budget`.
         max_model_len: Longest context; ``None`` takes the model's, or what the KV cache holds.
         gpu_memory_utilization: Share of GPU memory that the server may use.
         block_size: Tokens per KV-cache block.
@@ -34,7 +35,7 @@ class SimulatedServerConfig:
     num_gpus: int | None = None
     gpus_per_node: int = 4
     max_num_seqs: int = 64
-    max_num_batched_tokens: int = 2048
+    max_num_batched_tokens: int | None = None
     max_model_len: int | None = None
     gpu_memory_utilization: float = 0.9
     block_size: int = 16
@@ -62,9 +63,10 @@ class SimulatedServerConfig:
                 f"server.num_gpus: {self.num_gpus} is not server.tensor_parallel x "
                 f"server.data_parallel = {self.tensor_parallel} x {self.data_parallel}"
             )
-        if self.max_num_batched_tokens < self.max_num_seqs:
+        budget = self.max_num_batched_tokens
+        if budget is not None and budget < self.max_num_seqs:
             raise ConfigurationError(
-                f"server.max_num_batched_tokens: {self.max_num_batched_tokens} is below "
+                f"server.max_num_batched_tokens: {budget} is below "
                 f"server.max_num_seqs ({self.max_num_seqs}); each running sequence needs one"
             )
         if not 0.0 < self.gpu_memory_utilization <= 1.0:
@@ -78,6 +80,22 @@ class SimulatedServerConfig:
             )
         if self.system_alpha < 0 or self.system_beta_w < 0:
             raise ConfigurationError("server.system_alpha, server.system_beta_w: must be >= 0")
+
+    def token_budget(self, gpu: GPUSpec) -> int:
+        """Returns the token budget of one engine step.
+
+        vLLM 0.32 gives an online server 2,048 tokens on an A100 and on GPUs below 70 GiB,
+        8,192 on larger ones and 16,384 from 160 GiB on (``EngineArgs``).
+        """
+        if self.max_num_batched_tokens is not None:
+            return self.max_num_batched_tokens
+        gib = gpu.memory_gb * 1e9 / 2**30
+        default = 2048
+        if gib >= 160:
+            default = 16_384
+        elif gib >= 70 and "a100" not in gpu.device_name.lower():
+            default = 8192
+        return max(default, self.max_num_seqs)
 
     @property
     def num_nodes(self) -> int:

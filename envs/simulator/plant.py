@@ -126,7 +126,7 @@ class Plant:
             kv_blocks=blocks,
             block_size=self.server.block_size,
             max_num_seqs=self.server.max_num_seqs,
-            max_num_batched_tokens=self.server.max_num_batched_tokens,
+            max_num_batched_tokens=self.server.token_budget(self.gpu),
             max_model_len=self._longest_context(blocks * self.server.block_size),
             num_gpus=self.num_gpus,
             replicas=self.server.data_parallel,

@@ -119,8 +119,10 @@ def _fill_experts(
     flops *= k.fp8_flops_factor if fp8 else 1.0
     split = expert_split(parallelism)
     c[at.EXPERTS] = model.experts
-    c[at.CHOICES_PER_TOKEN] = model.top_k * parallelism.replicas_per_expert_group
-    c[at.CHOICE_DENSITY] = 1.0 / (model.experts * k.popularity_spread)
+    c[at.TOP_K] = model.top_k
+    c[at.MEETING] = parallelism.replicas_per_expert_group
+    c[at.MISSED_BY_ONE] = 1.0 - model.top_k / model.experts
+    c[at.TOKEN_DENSITY] = model.top_k / (model.experts * k.popularity_spread)
     c[at.POPULARITY_SPREAD] = k.popularity_spread
     c[at.EXPERTS_PER_RANK] = model.experts / parallelism.expert
     c[at.RANK_MAXIMUM] = expected_maximum(parallelism.expert)

@@ -34,8 +34,8 @@ WINDOW_TOKENS = 18
 WINDOW_SHARE = 19
 # Mixture of experts.
 EXPERTS = 20
-CHOICES_PER_TOKEN = 21  # top-k times the replicas whose tokens meet
-CHOICE_DENSITY = 22  # 1 / (experts x popularity spread)
+TOP_K = 21
+TOKEN_DENSITY = 22  # top-k / (experts x popularity spread)
 POPULARITY_SPREAD = 23
 EXPERTS_PER_RANK = 24
 RANK_MAXIMUM = 25  # expected maximum of a standard normal over the ranks
@@ -52,6 +52,8 @@ ROW_J = 34  # per sampled row
 PAIR_J = 35  # per pair
 EXPERT_J = 36  # per expert touched
 CHOICE_J = 37  # per choice routed to this rank
+MISSED_BY_ONE = 43  # share of the experts that one token does not visit
+MEETING = 44  # replicas whose tokens meet at the same experts
 # Power.
 IDLE_W = 38
 STATIC_W = 39

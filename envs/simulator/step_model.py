@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from envs.compiled import entry_point, inlined
 from envs.simulator import step_layout as at
 from envs.simulator.calibration import Calibration
 from envs.simulator.gpus import GPUSpec
@@ -52,21 +52,21 @@ def compile_step_model(
     return c
 
 
-@njit(cache=True, nogil=True)
+@entry_point()
 def idle_power_w(c: NDArray[np.float64]) -> float:
     """Returns the power of one GPU, in watts, with the model loaded and nothing to do."""
     idle: float = c[at.IDLE_W]
     return idle
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inlined
 def _join(memory: float, compute: float, overlap: float) -> float:
     """Combines memory and compute time: their maximum at ``overlap`` 0, their sum at 1."""
     half = 0.5 * (memory - compute)
     return 0.5 * (memory + compute) + math.sqrt(half * half + overlap * memory * compute)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inlined
 def _lookup(c: NDArray[np.float64], start: int, low: float, x: float) -> float:
     """Interpolates the table at ``start``, which spans ``low`` to 1."""
     position = min(max((x - low) / (1.0 - low) * at.TABLE_CELLS, 0.0), at.TABLE_CELLS - 1e-9)
@@ -76,7 +76,7 @@ def _lookup(c: NDArray[np.float64], start: int, low: float, x: float) -> float:
     return left + (position - cell) * (right - left)
 
 
-@njit(cache=True, nogil=True)
+@entry_point()
 def resolve_step(
     c: NDArray[np.float64],
     decode_seqs: float,
@@ -129,10 +129,11 @@ def resolve_step(
     expert_compute = 0.0
     at_work = 1.0
     if c[at.EXPERTS] > 0.0:
-        choices = tokens * c[at.CHOICES_PER_TOKEN]
-        missed = (1.0 + choices * c[at.CHOICE_DENSITY]) ** -c[at.POPULARITY_SPREAD]
+        meeting = tokens * c[at.MEETING]
+        missed = (1.0 + meeting * c[at.TOKEN_DENSITY]) ** -c[at.POPULARITY_SPREAD]
+        missed = min(missed, c[at.MISSED_BY_ONE])
         touched = (1.0 - missed) * c[at.EXPERTS_PER_RANK]
-        routed = choices / c[at.RANKS]
+        routed = meeting * c[at.TOP_K] / c[at.RANKS]
         worst = touched + c[at.RANK_MAXIMUM] * math.sqrt(touched * missed)
         worst = min(worst, c[at.EXPERTS_PER_RANK])
         expert_memory = c[at.EXPERT_MEMORY_S] * worst

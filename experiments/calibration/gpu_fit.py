@@ -14,7 +14,7 @@ from experiments.calibration.priors import TIME, Prior, clock_priors, power_prio
 
 SWEEP_OPTIONS = FitOptions({"itl": 0.1, "tpot": 0.1, "power": 0.1}, outlier=0.05)
 """Weights where one machine was swept: few models, little scatter."""
-CAP_OPTIONS = FitOptions({"tpot": 0.02, "power": 0.02, "clock": 0.05}, outlier=0.03)
+CAP_OPTIONS = FitOptions({"tpot": 0.02, "power": 0.02, "clock": 0.04}, outlier=0.03)
 """Weights of the response to caps."""
 
 

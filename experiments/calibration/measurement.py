@@ -53,6 +53,7 @@ class Measurement:
         throughput_tok_s: Tokens per second.
         power_w: Power of all GPUs in watts.
         clock_share: Mean SM clock as a share of the highest.
+        temperature_c: Mean temperature of the chip.
         context_per_seq: Mean tokens cached per sequence.
         digest: Identifies the row's contents.
         has_level: Whether the run's own level is taken from its other caps, so that only its
@@ -75,6 +76,7 @@ class Measurement:
     throughput_tok_s: float | None = None
     power_w: float | None = None
     clock_share: float | None = None
+    temperature_c: float | None = None
     context_per_seq: float = 0.0
     digest: str = ""
     has_level: bool = False

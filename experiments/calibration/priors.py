@@ -56,6 +56,7 @@ CLOCK = {
     "memory_clock_knee": Prior(0.50, 0.10),
     "memory_clock_sharpness": Prior(2.8, 0.20),
     "launch_clock_share": Prior(0.50, 0.30),
+    "leakage_per_k": Prior(0.004, 0.50),
 }
 """Priors of the response to the clock, fitted where caps were measured; the floor as a share
 of the highest cap. Floor, share and exponent lie between those of other GPU types

@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from envs.compiled import entry_point
 from envs.simulator.calibration import Calibration
-from envs.simulator.step_layout import BUSY_W, CAP_MAX_W, CHOICE_J
+from envs.simulator.step_layout import BUSY_W, CAP_MAX_W, CHOICE_J, STATIC_W
 from envs.simulator.step_model import compile_step_model, resolve_step
 from experiments.calibration.measurement import Measurement
 
 Floats = NDArray[np.float64]
+CHIP_C = 70.0
+"""Chip temperature in °C at which a calibration's powers hold."""
+_POWERS = [*range(BUSY_W, CHOICE_J + 1), STATIC_W]
 _NO_LEVEL = [1.0, 1.0]
 QUANTITIES = ("itl", "tpot", "throughput", "power", "joules_per_token")
 
@@ -64,7 +67,8 @@ class Simulation:
         most = max((len(m.steps) for m in self.measurements), default=1)
         self._steps = np.zeros((len(self.measurements), most, 6))
         for row, m in enumerate(self.measurements):
-            key = (m.gpu.name, m.model.name, m.parallelism, m.run if m.has_level else "")
+            run = m.run if m.has_level else ""
+            key = (m.gpu.name, m.model.name, m.parallelism, run, m.temperature_c)
             if key not in known:
                 known[key] = len(self._setups)
                 self._setups.append(m)
@@ -89,6 +93,8 @@ class Simulation:
             [calibration.run_levels.get(m.run, _NO_LEVEL) for m in self._setups], dtype=float
         ).reshape(-1, 2)
         vectors[:, BUSY_W : CHOICE_J + 1] *= level[:, 1:]
+        warmer_k = np.array([(m.temperature_c or CHIP_C) - CHIP_C for m in self._setups])
+        vectors[:, _POWERS] *= 1.0 + calibration.leakage_per_k * warmer_k[:, None]
         found = _simulate(vectors, self._setup, self._steps, self._cap_w)
         natural_w = found[2].copy()
         bound = np.flatnonzero(found[4])
@@ -127,7 +133,7 @@ def _or_nan(value: float | None) -> float:
     return float("nan") if value is None else value
 
 
-@njit(cache=True, nogil=True)
+@entry_point()
 def _simulate(vectors: Any, setup: Any, steps: Any, cap_w: Any) -> Any:
     rows = steps.shape[0]
     found = np.zeros((5, rows))

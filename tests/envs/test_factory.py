@@ -92,6 +92,16 @@ def test_a_model_that_does_not_fit_says_what_to_do() -> None:
         assert word in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("gpu", "budget"),
+    [("a100_sxm4_40gb", 2048), ("a100_sxm4_80gb", 2048), ("h100_sxm", 8192), ("b200", 16_384)],
+)
+def test_the_token_budget_is_vllms_default_for_the_gpu(gpu: str, budget: int) -> None:
+    assert build_plant(model="gpt2", gpu=gpu).spec.max_num_batched_tokens == budget
+    given = {"base": "simulated", "max_num_batched_tokens": 300}
+    assert build_plant(model="gpt2", gpu=gpu, server=given).spec.max_num_batched_tokens == 300
+
+
 def test_a_cache_too_small_for_the_context_asked_for_says_so() -> None:
     server = {"base": "simulated", "tensor_parallel": 1, "max_model_len": 4096}
     tight = server | {"gpu_memory_utilization": 0.198}

@@ -69,6 +69,7 @@ def _measurement(row: dict[str, Any]) -> Measurement:
         throughput_tok_s=throughput,
         power_w=optional_number(row, "mean_power_w"),
         clock_share=None if clock_mhz is None else clock_mhz / gpu.sm_clock_max_mhz,
+        temperature_c=optional_number(row, "mean_temp_c"),
         context_per_seq=context,
         digest=digest(row),
         has_level=True,
