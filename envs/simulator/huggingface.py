@@ -25,7 +25,10 @@ def read_config(path: Path) -> dict[str, Any]:
         raise ConfigurationError(f"model: {file} is not JSON: {error}") from error
     if not isinstance(config, dict):
         raise ConfigurationError(f"model: {file} holds no JSON object")
-    return spec_fields(config, file.parent.name)
+    try:
+        return spec_fields(config, file.parent.name)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{error} ({file})") from None
 
 
 def spec_fields(config: Mapping[str, Any], name: str = "") -> dict[str, Any]:
