@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from numba import njit
+from numba import get_num_threads, njit, set_num_threads
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 
 from envs.cache import cache_dir
 
+SERVERS_PER_THREAD = 32
+"""Servers whose interval takes about as long as waking a thread (some 50 µs)."""
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -44,6 +47,25 @@ def entry_point(*, parallel: bool = False) -> Callable[[Function], Function]:
         return cast(Function, compiled)
 
     return compile_it
+
+
+@contextmanager
+def threads_for(count: int) -> Iterator[None]:
+    """Runs parallel entry points on no more threads than pay for themselves.
+
+    Handing work to a thread and waiting for it takes longer than simulating a few servers, and
+    far longer where other programs keep the cores busy. ``NUMBA_NUM_THREADS`` bounds it too.
+
+    Args:
+        count: Number of servers to be stepped.
+    """
+    before = get_num_threads()
+    wanted = min(before, max(1, count // SERVERS_PER_THREAD))
+    set_num_threads(wanted)
+    try:
+        yield
+    finally:
+        set_num_threads(before)
 
 
 def fingerprint(function: Callable[..., Any]) -> str:

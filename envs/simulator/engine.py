@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from envs.compiled import threads_for
 from envs.errors import WorkloadError
 from envs.knobs import Knobs
 from envs.latency import LatencyRecord
@@ -195,7 +196,9 @@ class Engine:
             def run(pending: IntArray, status: IntArray) -> None:
                 entry.advance_many(pending, servers, status)
 
-            self.drive(self._all if which is None else which, seconds, run)
+            pending = self._all if which is None else which
+            with threads_for(len(pending)):
+                self.drive(pending, seconds, run)
             return self.telemetry
         if self._unborn:
             raise WorkloadError(_UNBORN)

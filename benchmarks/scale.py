@@ -1,0 +1,130 @@
+"""How time and memory grow with the batch, the load, the length, the fleet and the GPUs.
+
+Run by hand: ``python -m benchmarks.scale`` (two minutes; ``--hours 24`` is the long part). Each
+setting runs in a process of its own, so that its peak memory is its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+MODEL = "olmoe_1b_7b"
+"""Small enough that an A100's cache holds 1,024 sequences."""
+INTERVAL_S = 0.5
+
+
+def episode(setting: dict[str, Any]) -> dict[str, float]:
+    """Runs one server for ``setting["hours"]`` and returns costs a simulated hour."""
+    from envs.factory import build_plant
+    from envs.simulator.server import SimulatedServer
+
+    server = {
+        "base": "simulated",
+        "max_num_seqs": setting["batch"],
+        "tensor_parallel": setting["gpus"],
+    }
+    workload = {"base": "poisson_gsm8k", "load": setting["load"]}
+    plant = build_plant(model=MODEL, server=server, workload=workload)
+    system = SimulatedServer(plant)
+    system.reset(0)
+    for _ in range(20):
+        system.advance(INTERVAL_S)
+    first_kb = _memory_kb()
+    intervals = round(setting["hours"] * 3600 / INTERVAL_S)
+    requests, began = 0.0, time.process_time()
+    for _ in range(intervals):
+        requests += system.advance(INTERVAL_S).finished
+    cpu_s = time.process_time() - began
+    return {
+        "requests": requests,
+        "cpu_s_per_hour": cpu_s / setting["hours"],
+        "us_per_interval": 1e6 * cpu_s / intervals,
+        "us_per_request": 1e6 * cpu_s / max(requests, 1.0),
+        "grown_mb": (_memory_kb() - first_kb) / 1024,
+    }
+
+
+def fleet(setting: dict[str, Any]) -> dict[str, float]:
+    """Runs ``setting["envs"]`` servers at once for ``setting["hours"]``."""
+    from envs.vector import make_simulated_vector
+
+    env = make_simulated_vector(
+        setting["envs"],
+        model=MODEL,
+        workload={"base": "poisson_gsm8k", "load": setting["load"]},
+    )
+    env.reset(seed=0)
+    actions = env.action_space.sample()
+    for _ in range(20):
+        env.step(actions)
+    first_kb = _memory_kb()
+    intervals = round(setting["hours"] * 3600 / INTERVAL_S)
+    requests, began, began_wall = 0.0, time.process_time(), time.perf_counter()
+    for _ in range(intervals):
+        requests += float(env.step(actions)[4]["telemetry"].finished.sum())
+    cpu_s = time.process_time() - began
+    wall_s = time.perf_counter() - began_wall
+    steps = intervals * setting["envs"]
+    return {
+        "requests": requests,
+        "us_per_interval": 1e6 * cpu_s / steps,
+        "us_per_request": 1e6 * cpu_s / max(requests, 1.0),
+        "steps_per_s": steps / wall_s,
+        "memory_kb_per_env": first_kb / setting["envs"],
+        "grown_mb": (_memory_kb() - first_kb) / 1024,
+    }
+
+
+def _memory_kb() -> float:
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+def main() -> None:
+    """Measures along each axis, the others held, and prints one table an axis."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--hours", default="0.25,1,6,24", help="simulated hours")
+    parser.add_argument("--json", type=Path, default=Path("outputs/benchmarks/scale.json"))
+    arguments = parser.parse_args()
+    base = {"batch": 64, "load": 1.0, "hours": 0.5, "gpus": 4}
+    axes: dict[str, list[Any]] = {
+        "batch": [1, 4, 16, 64, 256, 1024],
+        "load": [0.1, 0.5, 1.0, 2.0],
+        "hours": [float(text) for text in arguments.hours.split(",")],
+        "gpus": [1, 2, 4],
+        "envs": [1, 16, 64, 256, 1024],
+    }
+    found: dict[str, list[dict[str, float]]] = {}
+    for axis, values in axes.items():
+        rows = []
+        for value in values:
+            setting = {**base, axis: value, **({"load": 0.9} if axis == "hours" else {})}
+            if axis == "envs":
+                setting["hours"] = min(0.5, 20 / value)
+            rows.append({axis: value, **_alone(fleet if axis == "envs" else episode, setting)})
+        found[axis] = rows
+        table = Table(*rows[0], title=f"{MODEL}, {axis} varies")
+        for row in rows:
+            table.add_row(*(f"{cell:,.4g}" for cell in row.values()))
+        Console().print(table)
+    arguments.json.parent.mkdir(parents=True, exist_ok=True)
+    arguments.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def _alone(measure: Any, setting: dict[str, Any]) -> dict[str, float]:
+    """Runs a measurement in a fresh process."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        result: dict[str, float] = pool.apply(measure, (setting,))
+    return result
+
+
+if __name__ == "__main__":
+    main()
