@@ -27,7 +27,8 @@ class Parallelism:
     def __post_init__(self) -> None:
         for key in ("tensor", "expert", "data", "gpus_per_node"):
             if getattr(self, key) < 1:
-                raise ConfigurationError(f"server.{key}: {getattr(self, key)} must be at least 1")
+                name = key if key == "gpus_per_node" else f"{key}_parallel"
+                raise ConfigurationError(f"server.{name}: must be >= 1, got {getattr(self, key)}")
         if self.expert > self.num_gpus:
             raise ConfigurationError(
                 f"server.expert_parallel: {self.expert} is more than the {self.num_gpus} GPUs of "

@@ -97,7 +97,10 @@ def test_the_bundle_plays_what_was_trained(trained):
     training, folder, _ = trained
     agent = Agent(bundle=str(folder))
     agent.bind(training.evaluation.context)
-    seen = np.random.default_rng(0).uniform(0, 1, (100, 28)).astype(np.float32)
+    layout = training.evaluation.context.layout
+    seen = np.random.default_rng(0).uniform(0, 1, (100, len(layout.high))).astype(np.float32)
+    budget = layout.index("power_budget_w")
+    seen[:, budget] = layout.high[budget]  # none: the shield lets every action through
     expected, _ = training.model.predict(seen, deterministic=True)
     np.testing.assert_array_equal(agent.predict(seen)[0], expected)
     facts = agent.facts

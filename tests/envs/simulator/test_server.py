@@ -17,7 +17,11 @@ from envs.system import ServingSystem
 from envs.telemetry import Telemetry
 
 FOUR_A100: dict[str, Any] = {"model": "mixtral_8x7b", "tensor_parallel": 4}
-ONE_H100: dict[str, Any] = {"model": "olmoe_1b_7b", "gpu": "h100_sxm"}
+ONE_H100: dict[str, Any] = {
+    "model": "olmoe_1b_7b",
+    "gpu": "h100_sxm",
+    "max_num_batched_tokens": 512,  # longer prompts' steps draw more than any cap allows
+}
 BUSY = {"base": "closed_loop", "concurrency": 64}
 CALM = {"base": "poisson_gsm8k", "load": 0.4}
 
