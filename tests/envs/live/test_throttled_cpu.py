@@ -17,7 +17,7 @@ from live_support import wait_for
 
 from envs.errors import ConfigurationError
 from envs.live.devices import throttled_cpu
-from envs.live.devices.processes import CpuTime, descendants, start_ticks, workers_of
+from envs.live.devices.processes import CpuTime, descendants, start_ticks, title, workers_of
 from envs.live.devices.quota import CgroupV2, period_and_quota
 from envs.live.devices.rapl import Rapl
 from envs.live.devices.throttled_cpu import CGROUP_V1, ThrottledCpu
@@ -55,6 +55,8 @@ class Server:
         )
         assert self.process.stdout is not None
         self.worker = int(self.process.stdout.readline())
+        # The kernel tells of a new program a moment before it shows the name.
+        wait_for(lambda: title(self.worker) == "VLLM::Worker")
 
     def stop(self) -> None:
         for pid in (self.worker, self.process.pid):
