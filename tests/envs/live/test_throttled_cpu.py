@@ -55,8 +55,10 @@ class Server:
         )
         assert self.process.stdout is not None
         self.worker = int(self.process.stdout.readline())
-        # The kernel tells of a new program a moment before it shows the name.
-        wait_for(lambda: title(self.worker) == "VLLM::Worker")
+
+    def wait_ready(self) -> None:
+        """The kernel tells of a new program a moment before it shows its name."""
+        wait_for(lambda: title(self.worker).startswith("VLLM::Worker"), timeout_s=20.0)
 
     def stop(self) -> None:
         for pid in (self.worker, self.process.pid):
@@ -68,8 +70,11 @@ class Server:
 @pytest.fixture
 def server() -> Iterator[Server]:
     running = Server()
-    yield running
-    running.stop()
+    try:
+        running.wait_ready()
+        yield running
+    finally:
+        running.stop()
 
 
 def share(pid: int, seconds: float = 0.6) -> float:
