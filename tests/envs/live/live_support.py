@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
 import socket
 import subprocess
@@ -127,19 +125,12 @@ class FakeGpus:
         self.module.write_state(self.file, gpus=built, **state)
 
     def change(self, index: int, **changes: Any) -> None:
-        with self.file.open("r+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            state = json.load(file)
+        with self.module.changing(self.file) as state:
             state["gpus"][index] |= changes
-            file.seek(0)
-            file.truncate()
-            json.dump(state, file)
 
     @property
     def state(self) -> Any:
-        with self.file.open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH)
-            return json.load(file)
+        return self.module.read_state(self.file)
 
     @property
     def limits_w(self) -> list[float]:

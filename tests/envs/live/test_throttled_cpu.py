@@ -17,7 +17,7 @@ from live_support import wait_for
 
 from envs.errors import ConfigurationError
 from envs.live.devices import throttled_cpu
-from envs.live.devices.processes import CpuTime, descendants, start_ticks, workers_of
+from envs.live.devices.processes import CpuTime, descendants, start_ticks, title, workers_of
 from envs.live.devices.quota import CgroupV2, period_and_quota
 from envs.live.devices.rapl import Rapl
 from envs.live.devices.throttled_cpu import CGROUP_V1, ThrottledCpu
@@ -56,6 +56,10 @@ class Server:
         assert self.process.stdout is not None
         self.worker = int(self.process.stdout.readline())
 
+    def wait_ready(self) -> None:
+        """The kernel tells of a new program a moment before it shows its name."""
+        wait_for(lambda: title(self.worker).startswith("VLLM::Worker"), timeout_s=20.0)
+
     def stop(self) -> None:
         for pid in (self.worker, self.process.pid):
             with contextlib.suppress(ProcessLookupError):
@@ -66,8 +70,11 @@ class Server:
 @pytest.fixture
 def server() -> Iterator[Server]:
     running = Server()
-    yield running
-    running.stop()
+    try:
+        running.wait_ready()
+        yield running
+    finally:
+        running.stop()
 
 
 def share(pid: int, seconds: float = 0.6) -> float:

@@ -7,13 +7,17 @@ so that several processes see the same GPUs, and return the error codes that NVM
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import json
 import os
 import sys
+import threading
+from collections.abc import Iterator
 from importlib.machinery import PathFinder
 from pathlib import Path
+from typing import Any
 
 _HERE = str(Path(__file__).resolve().parent)
 _spec = PathFinder.find_spec(
@@ -38,25 +42,47 @@ def gpu(index: int, **changes: object) -> dict[str, object]:
     } | changes  # fmt: skip
 
 
+_THREADS = threading.Lock()
+
+
+@contextlib.contextmanager
+def changing(file: Path) -> Iterator[dict[str, Any]]:
+    """The machine's state, locked while it is looked at, and written if it was changed.
+
+    Processes that use it are killed at any moment, and fork. So it is replaced as a whole, never
+    written in place, and its lock is one that ends with a process and does not pass to a child.
+    """
+    with _THREADS, file.with_suffix(".flock").open("a") as lock:
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        before = file.read_text()
+        state = json.loads(before)
+        yield state
+        after = json.dumps(state)
+        if after != before:
+            _replace(file, after)
+
+
 def write_state(file: Path, **state: object) -> None:
     """Writes the machine's state: ``gpus``, ``root`` and ``driver``."""
-    file.write_text(json.dumps({"gpus": [], "root": True, "driver": True, "log": []} | state))
+    whole = json.dumps({"gpus": [], "root": True, "driver": True, "log": []} | state)
+    with _THREADS, file.with_suffix(".flock").open("a") as lock:
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        _replace(file, whole)
 
 
-class _Machine:
-    """The state, locked while it is looked at or changed."""
+def read_state(file: Path) -> Any:
+    """Returns the machine's state."""
+    return json.loads(file.read_text())
 
-    def __enter__(self):
-        self._file = open(os.environ["FAKE_NVML_STATE"], "r+")
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-        self.state = json.load(self._file)
-        return self.state
 
-    def __exit__(self, *_):
-        self._file.seek(0)
-        self._file.truncate()
-        json.dump(self.state, self._file)
-        self._file.close()
+def _replace(file: Path, text: str) -> None:
+    new = file.with_suffix(f".{os.getpid()}")
+    new.write_text(text)
+    new.replace(file)
+
+
+def _machine() -> contextlib.AbstractContextManager[dict[str, Any]]:
+    return changing(Path(os.environ["FAKE_NVML_STATE"]))
 
 
 def _of_gpu(function):
@@ -65,7 +91,7 @@ def _of_gpu(function):
     def call(handle, *arguments):
         if not _Library.initialised:
             return UNINITIALIZED
-        with _Machine() as machine:
+        with _machine() as machine:
             state = machine["gpus"][ctypes.cast(handle, ctypes.c_void_p).value - 1]
             if state["lost"]:
                 return LOST
@@ -91,7 +117,7 @@ class _Library:
 
     @staticmethod
     def nvmlInitWithFlags(_flags):
-        with _Machine() as machine:
+        with _machine() as machine:
             if not machine["driver"]:
                 return DRIVER_NOT_LOADED
         _Library.initialised += 1
@@ -110,7 +136,7 @@ class _Library:
 
     @staticmethod
     def _find(key, wanted, out, missing):
-        with _Machine() as machine:
+        with _machine() as machine:
             for index, state in enumerate(machine["gpus"]):
                 if wanted == (index if key is None else state[key]):
                     place = ctypes.cast(ctypes.byref(out._obj), ctypes.POINTER(ctypes.c_void_p))
