@@ -9,13 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+# OpenMP's threads wait for each other by spinning, by default for milliseconds. Where another
+# program holds a core, that takes the core from the very thread that is waited for.
+os.environ.setdefault("GOMP_SPINCOUNT", "30000")
+
 from numba import get_num_threads, njit, set_num_threads
-from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+from numba.core.caching import (
+    CompileResultCacheImpl,
+    FunctionCache,
+    _CacheLocator,
+)
 
 from envs.cache import cache_dir
 
