@@ -41,23 +41,34 @@ class RequestBuffer:
         chunk = self._stream.take(self._chunk)
         fresh = len(chunk.arrival_time_s)
         kept = tail - head
-        start = kept + end - first
+        pending = end - first
+        if tail + pending + fresh > len(self._times):
+            # Moving what waits is paid for by the room it makes: at least as much again.
+            self._move_to_front(head, tail, first, end, fresh)
+            head, tail, first = 0, kept, kept
         times, lengths = self._times, self._lengths
-        if start + fresh > len(times):
-            self._times = np.zeros(2 * (start + fresh))
-            self._lengths = np.zeros((2 * (start + fresh), 2), dtype=np.int64)
+        start = tail + pending
         # What moves down within one array is copied on the way; NumPy sees to overlaps.
-        self._times[:kept] = times[head:tail]
-        self._lengths[:kept] = lengths[head:tail]
-        self._times[kept:start] = times[first:end]
-        self._lengths[kept:start] = lengths[first:end]
-        self._times[start : start + fresh] = chunk.arrival_time_s
-        self._lengths[start : start + fresh, 0] = chunk.prompt_tokens
-        self._lengths[start : start + fresh, 1] = chunk.output_tokens
-        counts[at.HEAD], counts[at.TAIL] = 0, kept
-        counts[at.NEXT], counts[at.END] = kept, start + fresh
+        times[tail:start] = times[first : first + pending]
+        lengths[tail:start] = lengths[first : first + pending]
+        times[start : start + fresh] = chunk.arrival_time_s
+        lengths[start : start + fresh, 0] = chunk.prompt_tokens
+        lengths[start : start + fresh, 1] = chunk.output_tokens
+        counts[at.HEAD], counts[at.TAIL] = head, tail
+        counts[at.NEXT], counts[at.END] = tail, start + fresh
         counts[at.EXHAUSTED] = fresh == 0
         self.locate(counts)
+
+    def _move_to_front(self, head: int, tail: int, first: int, end: int, fresh: int) -> None:
+        """Moves what waits, and behind it what is to come, to the start of the memory."""
+        times, lengths = self._times, self._lengths
+        kept, size = tail - head, tail - head + end - first
+        if 2 * (size + fresh) > len(times):
+            self._times = np.zeros(2 * (size + fresh))
+            self._lengths = np.zeros((2 * (size + fresh), 2), dtype=np.int64)
+        for old, new in ((times, self._times), (lengths, self._lengths)):
+            new[:kept] = old[head:tail]
+            new[kept:size] = old[first:end]
 
     def locate(self, counts: NDArray[np.int64]) -> None:
         """Notes in a server's state where its requests are."""
