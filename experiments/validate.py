@@ -21,6 +21,7 @@ def main(config: DictConfig, directory: Path) -> None:
         data_folder(config.data),
         held_out=config.held_out,
         processes=config.processes,
+        ablations=config.ablations,
         on_stage=print_stage,
     )
     errors = write_validation(found, directory)

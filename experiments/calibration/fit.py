@@ -12,6 +12,7 @@ from scipy.optimize import least_squares
 
 from envs.errors import ConfigurationError
 from envs.simulator.calibration import SHARES, Calibration
+from experiments.calibration.ablation import WHOLE, Ablation
 from experiments.calibration.measurement import Measurement
 from experiments.calibration.priors import LEVEL, Prior
 from experiments.calibration.simulate import Outcome, Simulation, measured
@@ -63,6 +64,7 @@ def fit(
     logs: Floats | None = None,
     *,
     with_levels: bool = False,
+    without: Ablation = WHOLE,
 ) -> Fit:
     """Fits the coefficients that have a prior; all others stay as in ``start``.
 
@@ -73,6 +75,7 @@ def fit(
         options: Weights of the evidence.
         logs: Where to start, as :attr:`Fit.logs`; the priors' centres by default.
         with_levels: Whether each run of a cap sweep gets a level of its own.
+        without: What the model of the step lacks.
 
     Raises:
         ConfigurationError: There is nothing to fit to.
@@ -82,12 +85,14 @@ def fit(
             "data: no row to fit this GPU type to; see the list of skipped rows"
         )
     options = options or FitOptions()
+    start = replace(start, **without.fixed)
+    priors = {name: prior for name, prior in priors.items() if name not in without.fixed}
     names = list(priors)
     runs = sorted({m.run for m in measurements if m.has_level}) if with_levels else []
     assumed = [*priors.values(), *[LEVEL] * (2 * len(runs))]
     centre = np.log([prior.centre for prior in assumed])
     deviation = np.array([prior.deviation for prior in assumed])
-    simulation = Simulation(measurements)
+    simulation = Simulation(measurements, without)
     targets = Targets(measurements, options)
 
     def residuals(x: Floats) -> Floats:

@@ -11,6 +11,7 @@ from joblib import Parallel, delayed
 from envs import catalog
 from envs.simulator.calibration import Calibration
 from envs.simulator.gpus import GPUSpec
+from experiments.calibration.ablation import WHOLE, Ablation
 from experiments.calibration.gpu_fit import GPUFit, fit_gpu
 from experiments.calibration.measurement import Measurement
 from experiments.calibration.simulate import Outcome, Simulation
@@ -62,11 +63,13 @@ def by_cap(m: Measurement) -> str:
     return f"{m.cap_w:g} W"
 
 
-def judge(rows: Sequence[Measurement], calibration: Calibration, split: str) -> list[Judged]:
+def judge(
+    rows: Sequence[Measurement], calibration: Calibration, split: str, without: Ablation = WHOLE
+) -> list[Judged]:
     """Simulates rows with one calibration."""
     if not rows:
         return []
-    found = Simulation(rows).run(calibration)
+    found = Simulation(rows, without).run(calibration)
     return [Judged(m, split, _values(found, index)) for index, m in enumerate(rows)]
 
 
@@ -89,6 +92,7 @@ def leave_out(
     split: str,
     near: GPUFit | None,
     processes: int,
+    without: Ablation = WHOLE,
 ) -> list[Judged]:
     """Simulates every row with a fit to the rows of all other groups.
 
@@ -99,6 +103,7 @@ def leave_out(
         split: Name of the result.
         near: A fit to all rows, to start from.
         processes: Processes to use.
+        without: What the model of the step lacks.
 
     Returns:
         The simulated rows; none when fewer than :data:`MIN_GROUPS` groups would be left.
@@ -106,22 +111,23 @@ def leave_out(
     groups = sorted({group(m) for m in rows})
     if len(groups) <= MIN_GROUPS:
         return []
-    jobs = (delayed(_without)(gpu, rows, group, name, split, near) for name in groups)
+    jobs = (delayed(_fold)(gpu, rows, group, name, split, near, without) for name in groups)
     parts = Parallel(n_jobs=min(processes, len(groups)))(jobs)
     return [judged for part in parts for judged in part]
 
 
-def _without(
+def _fold(
     gpu: GPUSpec,
     rows: Sequence[Measurement],
     group: Group,
     left_out: str,
     split: str,
     near: GPUFit | None,
+    without: Ablation,
 ) -> list[Judged]:
     kept = [m for m in rows if group(m) != left_out]
-    fitted = fit_gpu(gpu, kept, near)
-    return judge([m for m in rows if group(m) == left_out], fitted.calibration, split)
+    calibration = fit_gpu(gpu, kept, near, without).calibration
+    return judge([m for m in rows if group(m) == left_out], calibration, split, without)
 
 
 def installed(gpu: GPUSpec) -> Calibration:

@@ -8,6 +8,7 @@ from typing import Any
 
 from envs.simulator.calibration import Calibration
 from envs.simulator.gpus import GPUSpec
+from experiments.calibration.ablation import WHOLE, Ablation
 from experiments.calibration.fit import AT_CAP, Fit, FitOptions, fit
 from experiments.calibration.measurement import Measurement
 from experiments.calibration.priors import TIME, Prior, clock_priors, power_priors
@@ -42,7 +43,10 @@ class GPUFit:
 
 
 def fit_gpu(
-    gpu: GPUSpec, measurements: Sequence[Measurement], near: GPUFit | None = None
+    gpu: GPUSpec,
+    measurements: Sequence[Measurement],
+    near: GPUFit | None = None,
+    without: Ablation = WHOLE,
 ) -> GPUFit:
     """Fits a GPU type, in two stages where its response to caps was measured.
 
@@ -53,6 +57,7 @@ def fit_gpu(
         gpu: GPU type.
         measurements: Rows to fit to.
         near: A fit of almost the same rows, to start from.
+        without: What the model of the step lacks.
 
     Raises:
         ConfigurationError: There is nothing to fit to.
@@ -62,13 +67,14 @@ def fit_gpu(
     free = [m for m in measurements if m.run not in swept or _least_limited(m, swept[m.run])]
     options = SWEEP_OPTIONS if swept else FitOptions()
     begin = None if near is None else near.work.logs
-    work = fit(free, start, work_priors(gpu), options, begin)
+    work = fit(free, start, work_priors(gpu), options, begin, without=without)
     if not swept:
         return GPUFit(work, None)
     rows = [m for m in measurements if m.run in swept]
-    return GPUFit(
-        work, fit(rows, work.calibration, clock_priors(gpu), CAP_OPTIONS, with_levels=True)
-    )
+    start = work.calibration
+    priors = clock_priors(gpu)
+    caps = fit(rows, start, priors, CAP_OPTIONS, with_levels=True, without=without)
+    return GPUFit(work, caps)
 
 
 def work_priors(gpu: GPUSpec) -> dict[str, Prior]:

@@ -13,6 +13,7 @@ from envs.compiled import entry_point
 from envs.simulator.calibration import Calibration
 from envs.simulator.step_layout import BUSY_W, CAP_MAX_W, CHOICE_J, STATIC_W
 from envs.simulator.step_model import compile_step_model, resolve_step
+from experiments.calibration.ablation import WHOLE, Ablation
 from experiments.calibration.measurement import Measurement
 
 Floats = NDArray[np.float64]
@@ -59,7 +60,8 @@ class Outcome:
 class Simulation:
     """Measurements of one calibration, laid out so that they are simulated in one call."""
 
-    def __init__(self, measurements: Sequence[Measurement]) -> None:
+    def __init__(self, measurements: Sequence[Measurement], without: Ablation = WHOLE) -> None:
+        self._zeroed = list(without.zeroed)
         self.measurements = list(measurements)
         self._setups: list[Measurement] = []
         known: dict[Any, int] = {}
@@ -89,6 +91,7 @@ class Simulation:
         vectors = np.array(
             [compile_step_model(m.gpu, m.model, m.parallelism, calibration) for m in self._setups]
         )
+        vectors[:, self._zeroed] = 0.0
         level = np.array(
             [calibration.run_levels.get(m.run, _NO_LEVEL) for m in self._setups], dtype=float
         ).reshape(-1, 2)

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from envs.cache import atomic_write_text
+from experiments.calibration.ablations import ablation_table
 from experiments.calibration.caps import cap_losses, clock_records, interior
 from experiments.calibration.folds import SPLITS, Judged, relative_errors
 from experiments.calibration.host import host_records
@@ -32,9 +33,12 @@ def write_validation(found: Validation, directory: Path) -> list[Record]:
     _write_json(directory / "validation.json", errors)
     _write_json(directory / "host_bound.json", host)
     _write_json(directory / "caps.json", caps)
+    if found.ablations:
+        _write_json(directory / "ablations.json", found.ablations)
     atomic_write_text(directory / "rows.csv", rows_table(found.judged).to_csv(index=False))
     atomic_write_text(directory / "skipped.csv", skipped_table(found.skipped).to_csv(index=False))
-    atomic_write_text(directory / "validation.md", as_markdown(errors, caps, host, found.skipped))
+    text = as_markdown(errors, caps, host, found)
+    atomic_write_text(directory / "validation.md", text)
     return errors
 
 
@@ -73,7 +77,7 @@ def skipped_table(skipped: Sequence[Skipped]) -> pd.DataFrame:
 
 
 def as_markdown(
-    errors: Sequence[Record], caps: Record, host: Sequence[Record], skipped: Sequence[Skipped]
+    errors: Sequence[Record], caps: Record, host: Sequence[Record], found: Validation
 ) -> str:
     """Returns the error tables as Markdown."""
     lines = ["# Simulated against measured", ""]
@@ -83,7 +87,9 @@ def as_markdown(
         lines += ["## Power caps", "", *cap_table(caps), ""]
     if host:
         lines += ["## Host-bound servers", "", *host_table(host), ""]
-    lines += ["## Rows that could not be compared", "", *skip_table(skipped), ""]
+    if found.ablations:
+        lines += ["## Parts taken out", "", *ablation_table(found.ablations), ""]
+    lines += ["## Rows that could not be compared", "", *skip_table(found.skipped), ""]
     return "\n".join(lines)
 
 

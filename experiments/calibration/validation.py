@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from envs.simulator.gpus import GPUSpec
+from experiments.calibration.ablations import study
 from experiments.calibration.calibrating import fit_rows
 from experiments.calibration.fit import AT_CAP
 from experiments.calibration.folds import (
@@ -45,15 +46,22 @@ class Validation:
         judged: Every simulated row.
         skipped: Rows that could not be compared.
         files: The data files.
+        ablations: Errors with parts of the physics taken out; see :mod:`.ablations`.
     """
 
     judged: list[Judged]
     skipped: list[Skipped]
     files: list[Path]
+    ablations: list[dict[str, Any]] = field(default_factory=list)
 
 
 def validate(
-    folder: Path, *, held_out: bool, processes: int, on_stage: OnStage = lambda stage: None
+    folder: Path,
+    *,
+    held_out: bool,
+    processes: int,
+    ablations: bool = False,
+    on_stage: OnStage = lambda stage: None,
 ) -> Validation:
     """Compares every row of a data folder with its simulated counterpart.
 
@@ -61,6 +69,7 @@ def validate(
         folder: Folder with data files.
         held_out: Whether fits are repeated without each model, family and cap.
         processes: Processes to use.
+        ablations: Whether fits are repeated with parts of the physics taken out.
         on_stage: Is told what is being done.
 
     Raises:
@@ -68,11 +77,16 @@ def validate(
     """
     reading, files = read_folder(folder)
     judged: list[Judged] = []
+    studies: list[dict[str, Any]] = []
     for gpu in _gpu_types(reading.measurements):
         rows = [m for m in reading.measurements if m.gpu.calibration == gpu.calibration]
         on_stage(f"{gpu.calibration}: {len(rows)} rows")
         judged += _judge_gpu(gpu, rows, held_out, processes, on_stage)
-    return Validation(judged, reading.skipped, files)
+        if ablations:
+            on_stage(f"{gpu.calibration}: ablations")
+            studied = [m for m in fit_rows(rows, gpu) if not m.has_level]
+            studies += study(gpu, studied, processes)
+    return Validation(judged, reading.skipped, files, studies)
 
 
 def _gpu_types(measurements: Sequence[Measurement]) -> list[GPUSpec]:
