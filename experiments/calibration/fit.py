@@ -85,7 +85,8 @@ def fit(
             "data: no row to fit this GPU type to; see the list of skipped rows"
         )
     options = options or FitOptions()
-    start = replace(start, **without.fixed)
+    fixed: dict[str, Any] = dict(without.fixed)
+    start = replace(start, **fixed)
     priors = {name: prior for name, prior in priors.items() if name not in without.fixed}
     names = list(priors)
     runs = sorted({m.run for m in measurements if m.has_level}) if with_levels else []

@@ -139,7 +139,7 @@ def records(judged: Sequence[Judged]) -> list[dict[str, Any]]:
     the power is the cap: such rows are not counted for power and J/token.
     """
     found = []
-    everything = [*judged, *_with_apart(judged)]
+    everything = [*judged, *with_apart(judged)]
     for key in sorted({(d, j.measurement.gpu.name, j.split) for j in everything for d in _sets(j)}):
         dataset, gpu, split = key
         part = [
@@ -154,7 +154,7 @@ def records(judged: Sequence[Judged]) -> list[dict[str, Any]]:
     return found
 
 
-def _with_apart(judged: Sequence[Judged]) -> list[Judged]:
+def with_apart(judged: Sequence[Judged]) -> list[Judged]:
     """Returns held-out rows and rows kept apart under one split, where a data set has both."""
     keys = [(j.measurement.dataset, j.measurement.gpu.name, j.split) for j in judged]
     known = set(keys)

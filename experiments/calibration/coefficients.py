@@ -1,0 +1,45 @@
+"""A table of every installed coefficient with its uncertainty and its meaning."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+from envs import catalog
+from envs.simulator.calibration import Calibration, coefficient_names
+
+
+def coefficient_table(names: tuple[str, ...]) -> list[str]:
+    """Returns the coefficients of the named calibrations as a Markdown table."""
+    calibrations = [catalog.build("calibration", name) for name in names]
+    meaning = meanings()
+    lines = [
+        "| coefficient | " + " | ".join(names) + " | meaning |",
+        "|---" * (len(names) + 2) + "|",
+    ]
+    for key in coefficient_names():
+        cells = [_cell(calibration, key) for calibration in calibrations]
+        lines.append(f"| `{key}` | " + " | ".join(cells) + f" | {meaning[key]} |")
+    return lines
+
+
+def meanings() -> dict[str, str]:
+    """Returns what each coefficient means: the first sentences of its documentation."""
+    text = inspect.cleandoc(Calibration.__doc__ or "").partition("Attributes:\n")[2]
+    found = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", text, flags=re.MULTILINE)
+    return {name: _plain(meaning) for name, meaning in found}
+
+
+def _plain(text: str) -> str:
+    joined = " ".join(text.split()).replace("``", "`").replace("|", "\\|")
+    return re.sub(r":attr:`(\w+)`", r"`\1`", joined)
+
+
+def _cell(calibration: Calibration, key: str) -> str:
+    value = f"{getattr(calibration, key):.3g}"
+    if key in calibration.uncertainty:
+        return f"{value} ± {100.0 * calibration.uncertainty[key]:.0f} %"
+    if key in calibration.ranges:
+        low, high = calibration.ranges[key]
+        return f"{value} [{low:g}, {high:g}]"
+    return f"{value} (fixed)"
