@@ -1,7 +1,7 @@
 # make run          one PALS run on the simulator        make test       tests (minutes)
 # make compare      PALS against its rivals              make test-long  the slow tests
 # make lint         ruff and mypy                        make test-live  against a real vLLM server
-# make pictures     the pictures in docs/images
+# make pictures     the picture of the comparison        make physics    tables and pictures of docs/physics.md
 # Each creates .venv first if it is not there.  ARGS="seed=3 duration=60" reaches the command.
 
 SHELL := /bin/bash
@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: run compare pictures test test-long test-live lint format venv clean
+.PHONY: run compare pictures physics test test-long test-live lint format venv clean
 
 run: venv
 	$(BIN)/python -m experiments.run controller=pals $(ARGS)
@@ -23,6 +23,9 @@ pictures: venv
 	    controllers=[static,adaptive_batch,adaptive_cap,pals,governor,oracle] \
 	    hydra.run.dir=outputs/pictures $(ARGS)
 	cp outputs/pictures/comparison.png docs/images/comparison.png
+
+physics: venv
+	$(BIN)/python -m experiments.physics page=docs/physics.md hydra.run.dir=outputs/physics $(ARGS)
 
 test: venv
 	$(BIN)/python -m pytest -q $(ARGS)

@@ -11,7 +11,8 @@ from __future__ import annotations
 from envs.simulator.gpus import GPUSpec
 
 FLOOR_SHARE = (0.15, 0.37)
-"""Share of the highest cap: V100 0.15, A40 0.22, RTX PRO 6000 0.27, RTX 6000 0.37."""
+"""Share of the highest cap: V100 0.14, A40 0.22, RTX PRO 6000 0.27, Quadro RTX 6000 0.22 to 0.36,
+depending on the exponent, which its data hardly fix (:mod:`.training_caps`)."""
 _CLOCK = {
     "clock_linear_share": (0.3, 0.85),
     "clock_exponent": (4.0, 20.0),

@@ -73,6 +73,33 @@ class ValidateSettings:
     debug: Any = None
 
 
+@dataclass(kw_only=True)
+class PhysicsSettings:
+    """What ``docs/physics.md`` is made from.
+
+    Attributes:
+        data: As in :class:`CalibrateSettings`.
+        page: Markdown file whose marked blocks are replaced; ``none`` for no file.
+        images: Folder that the page's pictures go to.
+        ablations: As in :class:`ValidateSettings`.
+        processes: As in :class:`ValidateSettings`.
+        forest_models: Models whose profile PALS's forests are fitted to.
+        allow_packages: Packages besides this project's whose classes ``_target_`` may name.
+        debug: What is shown of an error.
+    """
+
+    data: str | None = None
+    page: str = "none"
+    images: str = "docs/images"
+    ablations: bool = True
+    processes: int = 2
+    forest_models: list[str] = field(
+        default_factory=lambda: ["mistral_7b", "mixtral_8x7b", "qwen15_moe_a27b", "olmoe_1b_7b"]
+    )
+    allow_packages: list[str] = field(default_factory=list)
+    debug: Any = None
+
+
 def data_folder(setting: str | None) -> Path:
     """Returns the folder of measured data that a setting names.
 

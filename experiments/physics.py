@@ -1,0 +1,104 @@
+"""Makes the tables and pictures of ``docs/physics.md``: ``python -m experiments.physics data=DIR``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hydra import compose
+from omegaconf import DictConfig
+from rich.console import Console
+
+from baselines.pals.predictor import FitReport, ForestConfig, Predictor
+from envs.cache import atomic_write_text
+from experiments.application import application
+from experiments.calibration.ablations import ablation_table
+from experiments.calibration.behaviour import behaviour_table, draw_behaviour
+from experiments.calibration.caps import cap_losses, clock_records, interior
+from experiments.calibration.coefficients import coefficient_table
+from experiments.calibration.forests import forest_table
+from experiments.calibration.goals import goal_table, goals
+from experiments.calibration.host import host_records
+from experiments.calibration.page import copy_pictures, fill
+from experiments.calibration.pictures import draw_all
+from experiments.calibration.report import print_stage
+from experiments.calibration.settings import data_folder
+from experiments.calibration.tables_out import (
+    cap_table,
+    error_table,
+    host_table,
+    skip_table,
+    write_validation,
+)
+from experiments.calibration.training_caps import study_training, training_table
+from experiments.calibration.validation import Validation, validate
+from experiments.profiles import find_profile
+
+CALIBRATIONS = ("h100_sxm", "b200", "a100_sxm4", "rtx_pro_6000")
+Blocks = dict[str, list[str]]
+
+
+@application("physics")
+def main(config: DictConfig, directory: Path) -> None:
+    """Writes every table and picture into the folder and, where asked, into the page."""
+    folder = data_folder(config.data)
+    found = validate(
+        folder,
+        held_out=True,
+        processes=config.processes,
+        ablations=config.ablations,
+        on_stage=print_stage,
+    )
+    errors = write_validation(found, directory)
+    pictures = draw_all(found.judged, directory)
+    pictures.append(draw_behaviour(directory / "behaviour.png"))
+    blocks = validation_blocks(found, error_table(errors))
+    blocks["training"] = training_table(study_training(folder / "zeus-nsdi23"))
+    blocks["behaviour"] = behaviour_table()
+    blocks["forests"] = forest_table(_forests(config.forest_models))
+    atomic_write_text(directory / "physics.md", as_page(blocks))
+    written = [directory / "physics.md", *pictures]
+    if config.page != "none":
+        fill(Path(config.page), blocks)
+        copy_pictures(pictures, Path(config.images))
+        written.append(Path(config.page))
+    for file in written:
+        Console().print(f"Wrote {file}", soft_wrap=True)
+
+
+def validation_blocks(found: Validation, errors: list[str]) -> Blocks:
+    """Returns the tables that a validation gives."""
+    caps = {
+        "clock": clock_records(found.judged),
+        "tok_s_held_out": interior(found.judged),
+        "loss_from_best_to_lowest_cap": cap_losses(found.judged),
+    }
+    blocks = {
+        "coefficients": coefficient_table(CALIBRATIONS),
+        "goals": goal_table(goals(found.judged)),
+        "errors": errors,
+        "caps": cap_table(caps),
+        "host": host_table(host_records(found.judged)),
+        "skipped": skip_table(found.skipped),
+    }
+    if found.ablations:
+        blocks["ablations"] = ablation_table(found.ablations)
+    return blocks
+
+
+def as_page(blocks: Mapping[str, Sequence[str]]) -> str:
+    """Returns all tables one after the other."""
+    return "\n".join(f"## {name}\n\n" + "\n".join(lines) + "\n" for name, lines in blocks.items())
+
+
+def _forests(models: Sequence[str]) -> dict[str, FitReport]:
+    reports = {}
+    for model in models:
+        print_stage(f"forests: {model}")
+        profile = find_profile(compose("profile", overrides=[f"model={model}"]))
+        reports[f"{model}, 4×A100"] = Predictor.fit(profile, ForestConfig()).report
+    return reports
+
+
+if __name__ == "__main__":
+    main()
