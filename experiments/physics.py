@@ -1,4 +1,4 @@
-"""Makes the tables and pictures of ``docs/physics.md``: ``python -m experiments.physics data=DIR``."""
+"""Makes tables and pictures of ``docs/physics.md``: ``python -m experiments.physics data=DIR``."""
 
 from __future__ import annotations
 

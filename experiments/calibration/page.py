@@ -26,13 +26,11 @@ def fill(page: Path, blocks: Mapping[str, Sequence[str]]) -> None:
     except OSError as error:
         raise ConfigurationError(f"page: cannot read {page} ({error.strerror})") from error
     for name, lines in blocks.items():
-        pattern = rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)"
-        body = "\n".join(lines) + "\n"
-        text, found = re.subn(
-            pattern, lambda m, body=body: m[1] + body + m[2], text, flags=re.DOTALL
-        )  # fmt: skip
-        if found != 1:
-            raise ConfigurationError(f"page: {page} has {found} blocks {name!r}, not one")
+        parts = re.split(f"<!-- (?:begin|end) {name} -->", text)
+        if len(parts) != 3:
+            raise ConfigurationError(f"page: {page} has not exactly one block {name!r}")
+        body = "\n".join(lines)
+        text = f"{parts[0]}<!-- begin {name} -->\n{body}\n<!-- end {name} -->{parts[2]}"
     atomic_write_text(page, text)
 
 
