@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -86,7 +86,7 @@ class Engine:
         latency: bool = True,
     ) -> None:
         self.num_envs = len(specs)
-        self._specs = specs
+        self._specs = list(specs)
         self._latency = latency
         self._states = ServerStates(
             len(specs),
@@ -99,7 +99,6 @@ class Engine:
         self._models = [np.ascontiguousarray(spec.step_model) for spec in specs]
         self._next_models = list(self._models)
         self._requests = [RequestBuffer(chunk) for _ in specs]
-        self._settling_s = [spec.cap_settling_s for spec in specs]
         self._status = np.full(len(specs), at.DONE, dtype=np.int64)
         self._all = np.arange(len(specs))
         self._unborn = set(range(len(specs)))
@@ -134,7 +133,7 @@ class Engine:
         numbers[at.ASKED_SEQS] = numbers[at.SEQS_MAX] = spec.max_num_seqs
         numbers[at.ASKED_CLOCK_MHZ] = math.inf
         numbers[at.CLOCK_MIN_MHZ] = spec.sm_clock_min_mhz
-        numbers[at.CAP_TAU_S] = self._settling_s[index]
+        numbers[at.CAP_TAU_S] = spec.cap_settling_s
         numbers[at.CLOCK_LIMIT] = 1.0
         numbers[at.CLOCK_MAX_MHZ] = spec.sm_clock_max_mhz
         numbers[at.STEP_END] = math.inf
@@ -160,10 +159,23 @@ class Engine:
         self._requests[index].restart(stream)
         self._requests[index].feed(counts)
 
-    def randomize(self, index: int, step_model: FloatArray, cap_settling_s: float) -> None:
+    def randomize(
+        self,
+        index: int,
+        step_model: FloatArray,
+        *,
+        cap_settling_s: float,
+        sensor_window_s: float,
+        system_power: tuple[float, float],
+    ) -> None:
         """Replaces the physics of server ``index``; takes effect with its next reset."""
         self._next_models[index] = np.ascontiguousarray(step_model)
-        self._settling_s[index] = cap_settling_s
+        self._specs[index] = replace(
+            self._specs[index],
+            cap_settling_s=cap_settling_s,
+            sensor_window_s=sensor_window_s,
+            system_power=system_power,
+        )
 
     def apply(self, knobs: Knobs) -> None:
         """Asks for knobs, one number for all servers or shape ``(num_envs,)`` each."""

@@ -38,9 +38,18 @@ class Fleet:
         """Starts an episode of server ``index``; every draw of it follows from ``seed``."""
         plant = self.plants[index]
         arrivals, physics, devices = np.random.default_rng(seed).spawn(3)
+        spread = plant.coefficients.device_spread
         if self._randomize:
-            self.engine.randomize(index, *plant.randomized(physics))
-        factors = 1.0 + plant.coefficients.device_spread * devices.standard_normal(plant.num_gpus)
+            drawn = plant.randomized(physics)
+            spread = drawn.device_spread
+            self.engine.randomize(
+                index,
+                drawn.step_model,
+                cap_settling_s=drawn.cap_settling_s,
+                sensor_window_s=drawn.sensor_window_s,
+                system_power=drawn.system_power,
+            )
+        factors = 1.0 + spread * devices.standard_normal(plant.num_gpus)
         factors = np.maximum(factors, 0.5)
         self.power_shares[index, : plant.num_gpus] = factors / factors.sum()
         stream = plant.workload.stream(arrivals, plant.rate_per_s)

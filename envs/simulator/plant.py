@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from envs import catalog
 from envs.errors import ConfigurationError, InfeasibleModelError
@@ -24,6 +25,31 @@ from envs.workloads.base import Workload
 _SETTLE_S = 30.0
 _MEASURE_S = 120.0
 _COLUMN = {name: index for index, name in enumerate(NUMERIC_FIELDS)}
+
+
+ALPHA_FACTOR = (0.97, 1.03)
+BETA_FACTOR = (0.95, 1.05)
+"""Factors on the node's alpha and beta: together about twice the error of arXiv:2605.21427 §3.1
+(12 to 27 W at some 1.5 kW, beta 340 to 350 W)."""
+
+
+class Physics(NamedTuple):
+    """Physics of one episode.
+
+    Attributes:
+        step_model: See :func:`envs.simulator.step_model.compile_step_model`.
+        cap_settling_s: Time constant with which a new cap takes hold.
+        sensor_window_s: Averaging window of the power sensor.
+        system_power: True ``(alpha, beta_w)`` of the node; controllers go on to reckon with
+            the configured ones.
+        device_spread: Relative standard deviation of power between the GPUs.
+    """
+
+    step_model: NDArray[np.float64]
+    cap_settling_s: float
+    sensor_window_s: float
+    system_power: tuple[float, float]
+    device_spread: float
 
 
 class Rating(NamedTuple):
@@ -154,11 +180,17 @@ class Plant:
                 )
         return asked
 
-    def randomized(self, rng: np.random.Generator) -> tuple[Any, float]:
-        """Draws a step model and a cap settling time within the calibration's doubt."""
+    def randomized(self, rng: np.random.Generator) -> Physics:
+        """Draws physics within the doubt about the calibration and the node."""
         drawn = randomize(self.coefficients, rng)
-        model = compile_step_model(self.gpu, self.model, self.parallelism, drawn)
-        return model, drawn.cap_settling_s
+        alpha, beta_w = self.system_power
+        return Physics(
+            step_model=compile_step_model(self.gpu, self.model, self.parallelism, drawn),
+            cap_settling_s=drawn.cap_settling_s,
+            sensor_window_s=drawn.sensor_window_s,
+            system_power=(alpha * rng.uniform(*ALPHA_FACTOR), beta_w * rng.uniform(*BETA_FACTOR)),
+            device_spread=drawn.device_spread,
+        )
 
     def rate(self, concurrency: int) -> Rating:
         """Measures Baseline with a fixed number of requests in flight (once per process)."""
