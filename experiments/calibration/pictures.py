@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.calibration.folds import FITTED, HELD_OUT, Judged
 from experiments.calibration.simulate import measured
-from experiments.style import BLUE, GREEN, GREY, ORANGE, RED, picture
+from experiments.style import BLUE, GREEN, GREY, ORANGE, RED, log_scale, picture
 
 GPU_COLOURS = {
     "h100_sxm": BLUE,
@@ -47,7 +47,7 @@ def draw_scatter(judged: Sequence[Judged], file: Path, split: str) -> Path:
     with picture(file, 2, 2, (8.2, 7.4)) as (figure, axes):
         for axis, (quantity, factor, label) in zip(axes.flat, _PANELS, strict=True):
             _scatter(axis, judged, quantity, factor, label)
-        axes.flat[0].legend(loc="upper left", markerscale=2.0)
+        axes.flat[1].legend(loc="upper left", markerscale=2.0)
         figure.suptitle(
             f"Measured and simulated, {split.replace('_', ' ')} rows", x=0.02, ha="left"
         )
@@ -68,7 +68,9 @@ def _scatter(axis: Any, judged: Sequence[Judged], quantity: str, factor: float, 
     line = np.array([low, high])
     axis.fill_between(line, 0.9 * line, 1.1 * line, color=GREY, alpha=0.2, lw=0)
     axis.plot(line, line, color=GREY, lw=0.9)
-    axis.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high))
+    log_scale(axis.xaxis)
+    log_scale(axis.yaxis)
+    axis.set(xlim=(low, high), ylim=(low, high))
     axis.set(xlabel="measured", ylabel="simulated", title=label)
 
 

@@ -1,0 +1,155 @@
+"""``experiments.validate``: its files, its splits, and the accuracy that was aimed for."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from envs.errors import ConfigurationError
+from experiments import validate
+from experiments.calibration.ablations import study
+from experiments.calibration.calibrating import fit_rows
+from experiments.calibration.folds import ALL_ROWS, APART, FAMILY_OUT, FITTED, HELD_OUT
+from experiments.calibration.goals import goals
+from experiments.calibration.page import fill
+from experiments.calibration.readers import read_folder
+from experiments.calibration.settings import data_folder
+from experiments.calibration.simulate import QUANTITIES
+from experiments.calibration.validation import validate as judge_folder
+
+KEYS = {"dataset", "gpu", "split", "quantity", "n", "median_ape", "mean_ape", "spearman"}
+MISSED = {
+    "B200, not starved, model left out: J/token": 15.0,
+    "RTX PRO 6000, unseen interior caps that do not bind: power": 1.5,
+    "loss at 300 W, Qwen3-Coder-Next-AWQ 32 requests, lowest cap unseen (points)": 6.5,
+    "loss at 300 W, Qwen3.6-27B-AWQ-INT4 1 requests, lowest cap unseen (points)": 5.0,
+}
+"""Goals that are missed (docs/physics.md says why), with what must not be exceeded."""
+
+
+@pytest.fixture(scope="module")
+def data() -> Path:
+    try:
+        return data_folder(None)
+    except ConfigurationError as error:
+        pytest.skip(f"needs the measured data: {error}")
+
+
+def part_of(data: Path, folder: Path, name: str, keep: Callable[[pd.DataFrame], Any]) -> Path:
+    """Copies some rows of a data file into a folder of its own."""
+    file = folder / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    table = pd.read_csv(data / name, dtype=str)
+    table[keep(table)].to_csv(file, index=False)
+    return file
+
+
+@pytest.mark.long
+def test_the_goals_are_reached_or_known_to_be_missed(data: Path) -> None:
+    found = judge_folder(data, held_out=True, processes=2)
+    results = goals(found.judged)
+    assert len(results) > 35
+    for goal in results:
+        if goal.limit is not None:
+            assert goal.reached <= MISSED.get(goal.what, goal.limit), goal
+    assert MISSED.keys() <= {goal.what for goal in results}
+
+
+@pytest.mark.long
+def test_without_coverage_moe_latency_does_not_grow_as_measured(data: Path) -> None:
+    reading, _ = read_folder(data)
+    h100 = next(m.gpu for m in reading.measurements if m.gpu.name == "h100_sxm")
+    records = {r["without"]: r for r in study(h100, fit_rows(reading.measurements, h100), 2)}
+    whole = records["nothing"]
+    crippled = records["coverage (a step reads only top-k experts)"]
+    assert whole["growth_family_out"] < 7.0
+    assert crippled["growth_bias_family_out"] < -12.0
+    assert crippled["tpot_family_out"] > 1.7 * whole["tpot_family_out"]
+    for part in ("communication", "uneven popularity (every expert as likely)"):
+        assert records[part]["tpot_family_out"] > 1.15 * whole["tpot_family_out"]
+
+
+def test_known_and_new_rows_are_kept_apart_and_none_is_dropped(
+    command: Callable[..., Any], data: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "data"
+    name = "mlenergy-v3/llm_runs.csv"
+    file = part_of(
+        data, own, name,
+        lambda t: (t.gpu_model == "H100") & t.task.isin(["gpqa", "image-chat"]),
+    )  # fmt: skip
+    table = pd.read_csv(file, dtype=str)
+    fresh = table[table.task == "gpqa"].head(6).copy()
+    fresh["avg_batch_size"] = fresh["avg_batch_size"].astype(float) * 1.01  # not a fitted row
+    pd.concat([table, fresh]).to_csv(file, index=False)
+    outcome = command(validate.main, f"data={own}", "held_out=false")
+    assert outcome.code == 0, outcome.err
+    out = tmp_path / "out"
+    records = json.loads((out / "validation.json").read_text())
+    assert all(set(record) == KEYS for record in records)
+    assert {record["quantity"] for record in records} == set(QUANTITIES)
+    assert {record["dataset"] for record in records} == {"all", "mlenergy-v3"}
+    sizes = {r["split"]: r["n"] for r in records if r["quantity"] == "tpot"}
+    assert sizes[HELD_OUT] == 6
+    assert sizes[FITTED] > 30
+    skipped = pd.read_csv(out / "skipped.csv")
+    assert (skipped.reason.str.contains("image-chat")).sum() == (table.task == "image-chat").sum()
+    rows = pd.read_csv(out / "rows.csv")
+    assert len(rows[rows.split.isin([FITTED, HELD_OUT, APART])]) + len(skipped) == len(table) + 6
+    for picture in ("measured_simulated_fitted.png", "error_by_batch.png"):
+        assert (out / picture).read_bytes()[:4] == b"\x89PNG"
+
+
+def test_every_cap_left_out_is_simulated_by_a_fit_without_it(data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data / "mmbt-rtxpro6000", tmp_path / "mmbt-rtxpro6000")
+    found = judge_folder(tmp_path, held_out=True, processes=1)
+    held = [j for j in found.judged if j.split == HELD_OUT]
+    fitted = [j for j in found.judged if j.split == FITTED]
+    assert len(held) == len(fitted) == 20
+    differing = [
+        a.simulated["throughput"] != b.simulated["throughput"]
+        for a, b in zip(
+            sorted(held, key=lambda j: j.measurement.digest),
+            sorted(fitted, key=lambda j: j.measurement.digest),
+            strict=True,
+        )
+    ]
+    assert all(differing)
+    assert not [j for j in found.judged if j.split in (FAMILY_OUT, ALL_ROWS)]
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (lambda t: t.drop(columns="avg_power_watts"), "avg_power_watts"),
+        (lambda t: t.rename(columns={"task": "job"}), "task"),
+    ],
+)
+def test_a_file_without_a_column_names_it(
+    command: Callable[..., Any],
+    data: Path,
+    tmp_path: Path,
+    change: Callable[[pd.DataFrame], pd.DataFrame],
+    word: str,
+) -> None:
+    file = part_of(data, tmp_path / "d", "mlenergy-v3/llm_runs.csv", lambda t: t.index < 5)
+    change(pd.read_csv(file, dtype=str)).to_csv(file, index=False)
+    outcome = command(validate.main, f"data={tmp_path / 'd'}", "held_out=false")
+    assert outcome.code == 1
+    assert word in outcome.err
+    assert "llm_runs.csv" in outcome.err
+
+
+def test_a_page_is_filled_block_by_block(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- begin one -->\nold\n<!-- end one -->\nb\n")
+    fill(page, {"one": ["x \\1", "y"]})
+    assert page.read_text() == "a\n<!-- begin one -->\nx \\1\ny\n<!-- end one -->\nb\n"
+    with pytest.raises(ConfigurationError, match="block 'two'"):
+        fill(page, {"two": []})
