@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,20 +36,23 @@ def cluster(vllm: VllmProcess) -> Iterator[Cluster]:
         "call_timeout_s": 5.0,
     }
     load = {"base": "poisson_gsm8k", "rate": 3.0, "prompt_scale": 0.2, "output_scale": 0.3}
-    live = make_ray(
-        workload=load,
-        server={"base": "ray", "inner": inner, "call_timeout_s": 10.0},
-        duration=60.0,
-    )
-    simulated = [make_ray(model="olmoe_1b_7b", server="ray", duration=60.0) for _ in range(2)]
-    nodes = [Node(f"node{index}", env) for index, env in enumerate([live, *simulated])]
-    budget = ClusterBudget(signal=Constant(value=BUDGET_W))
-    built = Cluster(nodes, budget, Uniform(), 120, concurrent=True)
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.callback(ray.shutdown)
+        live = make_ray(
+            workload=load,
+            server={"base": "ray", "inner": inner, "call_timeout_s": 10.0},
+            duration=60.0,
+        )
+        stack.callback(live.close)
+        simulated = []
+        for _ in range(2):
+            simulated.append(make_ray(model="olmoe_1b_7b", server="ray", duration=60.0))
+            stack.callback(simulated[-1].close)
+        nodes = [Node(f"node{index}", env) for index, env in enumerate([live, *simulated])]
+        budget = ClusterBudget(signal=Constant(value=BUDGET_W))
+        built = Cluster(nodes, budget, Uniform(), 120, concurrent=True)
+        stack.callback(built.close)
         yield built
-    finally:
-        built.close()
-        ray.shutdown()
 
 
 def test_a_live_node_serves_beside_simulated_ones(cluster: Cluster) -> None:
