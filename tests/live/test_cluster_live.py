@@ -10,12 +10,14 @@ import pytest
 from live_help import MAX_NUM_SEQS
 from support.local_ray import start_ray
 
+from envs import catalog
 from envs.cluster.allocators import Uniform
 from envs.cluster.cluster import Cluster, ClusterBudget
 from envs.cluster.node import Node
 from envs.cluster.ray_node import make_ray
 from envs.live.process import VllmProcess
 from envs.signals import Constant
+from experiments.fingerprint import plain
 
 pytestmark = pytest.mark.live
 BUDGET_W = 3600.0
@@ -40,7 +42,11 @@ def cluster(vllm: VllmProcess) -> Iterator[Cluster]:
         stack.callback(ray.shutdown)
         live = make_ray(
             workload=load,
-            server={"base": "ray", "inner": inner, "call_timeout_s": 10.0},
+            server={
+                **plain(catalog.load("server", "ray")),
+                "inner": plain(catalog.load("server", inner)),
+                "call_timeout_s": 10.0,
+            },
             duration=60.0,
         )
         stack.callback(live.close)
