@@ -22,6 +22,8 @@ _CAPS = 6
 class LiveServingEnv(ServingEnv):
     """The environment around a live server; spaces, rewards and ``info`` as in simulation."""
 
+    _ready = False
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
@@ -40,7 +42,19 @@ class LiveServingEnv(ServingEnv):
                 "and name the result with profile.path=/path/to/profile.json, or set "
                 "server.capacity_tok_s"
             )
+        self._load_compiled_code()
         return super().reset(seed=seed, options=options)
+
+    def _load_compiled_code(self) -> None:
+        """Follows a made-up interval, so that the first decision is not late.
+
+        Compiled code takes a second to load, and once an episode has begun the clock runs.
+        """
+        if not self._ready:
+            self._loop.reset(0, self.planner.plan(0))
+            self._loop.ask(self._requested)
+            self._loop.follow()
+            self._ready = True
 
 
 def make_live(

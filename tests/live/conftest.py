@@ -1,8 +1,7 @@
 """Real vLLM servers on the CPU, with tiny random models; ``.ci/test-live`` builds what they need.
 
 Few servers are started, because each takes the better part of a minute: one that most tests
-attach to (OLMoE, synchronous scheduler), and one that the environment launches itself
-(Qwen2-MoE, asynchronous scheduler, with an API key).
+attach to (OLMoE), and one that the environment launches itself (Qwen2-MoE, with an API key).
 """
 
 from __future__ import annotations

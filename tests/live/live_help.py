@@ -57,21 +57,24 @@ def requests(**changes: Any) -> Any:
     return catalog.build("workload", {"base": base, **settings})
 
 
-class SameRequests:
-    """An endless sequence of one request."""
+class UniformRequests:
+    """An endless sequence of requests with lengths half to one and a half times a mean."""
 
-    def __init__(self, prompt: int, output: int) -> None:
-        self._lengths = prompt, output
+    def __init__(self, rng: np.random.Generator, prompt: int, output: int) -> None:
+        self._rng = rng
+        self._means = prompt, output
 
     def take(self, count: int) -> RequestChunk:
         """Returns the next requests."""
-        prompt, output = self._lengths
-        return RequestChunk(np.zeros(count), np.full(count, prompt), np.full(count, output))
+        prompts, outputs = (
+            self._rng.integers(mean // 2, mean + mean // 2 + 1, size=count) for mean in self._means
+        )
+        return RequestChunk(np.zeros(count), prompts, outputs)
 
 
 @dataclass(kw_only=True)
-class FixedLengths(Workload):
-    """A closed loop of requests that are all alike."""
+class UniformLengths(Workload):
+    """A closed loop of requests whose lengths are uniformly distributed."""
 
     load: float | None = None
     prompt: int = 100
@@ -80,12 +83,12 @@ class FixedLengths(Workload):
 
     @property
     def mean_prompt_tokens(self) -> float:
-        """Length of every prompt."""
+        """Mean length of the prompts."""
         return float(self.prompt)
 
     @property
     def mean_output_tokens(self) -> float:
-        """Length of every output."""
+        """Mean length of the outputs."""
         return float(self.output)
 
     @property
@@ -93,9 +96,9 @@ class FixedLengths(Workload):
         """Requests in flight."""
         return self.streams
 
-    def stream(self, rng: np.random.Generator, rate_per_s: float) -> SameRequests:
+    def stream(self, rng: np.random.Generator, rate_per_s: float) -> UniformRequests:
         """Starts the sequence."""
-        return SameRequests(self.prompt, self.output)
+        return UniformRequests(rng, self.prompt, self.output)
 
 
 @contextmanager

@@ -126,6 +126,27 @@ def test_answers_come_between_two_steps(vllm: VllmProcess, limit: BatchLimit) ->
         assert sorted(delays)[15] < 0.5
 
 
+@pytest.mark.parametrize("mode", ["drain", "preempt"])
+def test_the_asynchronous_scheduler_follows_as_well(models: Path, mode: str) -> None:
+    """vLLM's scheduler without a model: it allows no asynchronous server on a CPU."""
+    result = subprocess.run(
+        [str(PYTHON), str(Path(__file__).with_name("scheduling.py")),
+         str(models / "olmoe"), "async", mode],
+        env={"PYTHONPATH": str(PLUGIN_DIR), "PATH": "/usr/bin:/bin", "HF_HUB_OFFLINE": "1"},
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    told = next(line for line in result.stdout.splitlines() if line.startswith('{"scheduler"'))
+    answer = json.loads(told)
+    assert answer["scheduler"] == "AsyncBatchLimitScheduler"
+    assert set(answer["tokens"].values()) == {40}  # none lost, none twice
+    running = answer["running"]
+    assert running[8] == 16
+    assert max(running[10:] if mode == "preempt" else running[45:]) == 3
+    if mode == "drain":
+        assert running[10] == 16
+    assert answer["effect_delay_s"] is not None
+
+
 def test_an_untested_vllm_is_refused(tmp_path: Path) -> None:
     package = tmp_path / "vllm"
     package.mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,12 +10,14 @@ import pytest
 from live_help import MAX_NUM_SEQS
 from support.local_ray import start_ray
 
+from envs import catalog
 from envs.cluster.allocators import Uniform
 from envs.cluster.cluster import Cluster, ClusterBudget
 from envs.cluster.node import Node
 from envs.cluster.ray_node import make_ray
 from envs.live.process import VllmProcess
 from envs.signals import Constant
+from experiments.fingerprint import plain
 
 pytestmark = pytest.mark.live
 BUDGET_W = 3600.0
@@ -35,20 +38,27 @@ def cluster(vllm: VllmProcess) -> Iterator[Cluster]:
         "call_timeout_s": 5.0,
     }
     load = {"base": "poisson_gsm8k", "rate": 3.0, "prompt_scale": 0.2, "output_scale": 0.3}
-    live = make_ray(
-        workload=load,
-        server={"base": "ray", "inner": inner, "call_timeout_s": 10.0},
-        duration=60.0,
-    )
-    simulated = [make_ray(model="olmoe_1b_7b", server="ray", duration=60.0) for _ in range(2)]
-    nodes = [Node(f"node{index}", env) for index, env in enumerate([live, *simulated])]
-    budget = ClusterBudget(signal=Constant(value=BUDGET_W))
-    built = Cluster(nodes, budget, Uniform(), 120, concurrent=True)
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.callback(ray.shutdown)
+        live = make_ray(
+            workload=load,
+            server={
+                **plain(catalog.load("server", "ray")),
+                "inner": plain(catalog.load("server", inner)),
+                "call_timeout_s": 10.0,
+            },
+            duration=60.0,
+        )
+        stack.callback(live.close)
+        simulated = []
+        for _ in range(2):
+            simulated.append(make_ray(model="olmoe_1b_7b", server="ray", duration=60.0))
+            stack.callback(simulated[-1].close)
+        nodes = [Node(f"node{index}", env) for index, env in enumerate([live, *simulated])]
+        budget = ClusterBudget(signal=Constant(value=BUDGET_W))
+        built = Cluster(nodes, budget, Uniform(), 120, concurrent=True)
+        stack.callback(built.close)
         yield built
-    finally:
-        built.close()
-        ray.shutdown()
 
 
 def test_a_live_node_serves_beside_simulated_ones(cluster: Cluster) -> None:

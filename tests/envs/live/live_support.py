@@ -86,7 +86,7 @@ def attach(server: FakeVllm, **changes: Any) -> VllmServerConfig:
         "capacity_tok_s": 300.0,
         "system_alpha": 1.0,
         "system_beta_w": 10.0,
-        "call_timeout_s": 0.5,
+        "call_timeout_s": 2.0,
         "recovery_timeout_s": 10.0,
     }
     return VllmServerConfig(**{**settings, **changes})
@@ -107,7 +107,7 @@ def launch(**changes: Any) -> VllmServerConfig:
         "device": ThrottledCpu(mechanism="signals", use_rapl=False),
         "max_num_seqs": 8,
         "capacity_tok_s": 300.0,
-        "call_timeout_s": 0.5,
+        "call_timeout_s": 2.0,
     }
     return VllmServerConfig(**{**settings, **changes})
 
@@ -137,7 +137,7 @@ class FakeGpus:
         return [gpu["limit"] * 1e-3 for gpu in self.state["gpus"]]
 
 
-def wait_for(condition: Any, timeout_s: float = 5.0) -> float:
+def wait_for(condition: Any, timeout_s: float = 20.0) -> float:
     """Waits until a condition holds and returns how long it took."""
     began = time.monotonic()
     while not condition():
