@@ -12,15 +12,17 @@ import pandas as pd
 import pytest
 
 from envs.errors import ConfigurationError
-from experiments import validate
+from experiments import physics, validate
 from experiments.calibration.ablations import study
 from experiments.calibration.calibrating import fit_rows
+from experiments.calibration.doubt import FLOOR_SHARE
 from experiments.calibration.folds import ALL_ROWS, APART, FAMILY_OUT, FITTED, HELD_OUT
 from experiments.calibration.goals import goals
 from experiments.calibration.page import fill
 from experiments.calibration.readers import read_folder
 from experiments.calibration.settings import data_folder
 from experiments.calibration.simulate import QUANTITIES
+from experiments.calibration.training_caps import study_training
 from experiments.calibration.validation import validate as judge_folder
 
 KEYS = {"dataset", "gpu", "split", "quantity", "n", "median_ape", "mean_ape", "spearman"}
@@ -144,6 +146,45 @@ def test_a_file_without_a_column_names_it(
     assert outcome.code == 1
     assert word in outcome.err
     assert "llm_runs.csv" in outcome.err
+
+
+@pytest.fixture
+def page_of_blocks(tmp_path: Path) -> Path:
+    names = ("coefficients", "goals", "errors", "caps", "host", "skipped", "training",
+             "behaviour", "forests")  # fmt: skip
+    page = tmp_path / "page.md"
+    page.write_text("".join(f"<!-- begin {n} -->\n<!-- end {n} -->\n" for n in names))
+    return page
+
+
+def test_one_command_makes_a_pages_tables_and_pictures(
+    command: Callable[..., Any], data: Path, tmp_path: Path, page_of_blocks: Path
+) -> None:
+    shutil.copytree(data / "mmbt-rtxpro6000", tmp_path / "data" / "mmbt-rtxpro6000")
+    outcome = command(
+        physics.main, f"data={tmp_path / 'data'}", f"page={page_of_blocks}", "ablations=false",
+        f"images={tmp_path / 'images'}", "forest_models=[]", "processes=1",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    text = page_of_blocks.read_text()
+    for words in (
+        "| `bandwidth_efficiency` |",
+        "unseen interior caps: tok/s",
+        "J/token at batch 1",
+    ):
+        assert words in text
+    drawn = {file.name for file in (tmp_path / "images").iterdir()}
+    assert drawn == {"physics_power_caps.png", "physics_behaviour.png"}
+
+
+@pytest.mark.long
+def test_gpus_trained_under_caps_bound_the_response_to_the_clock(data: Path) -> None:
+    found = study_training(data / "zeus-nsdi23")
+    assert len(found) == 4
+    for response in found:
+        assert FLOOR_SHARE[0] - 0.02 < response.floor_share < FLOOR_SHARE[1]
+        assert response.time_error < 3.0
+        assert response.power_error < 4.0
 
 
 def test_a_page_is_filled_block_by_block(tmp_path: Path) -> None:
