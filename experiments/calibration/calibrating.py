@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from envs import catalog
+from envs.factory import build_model
 from envs.simulator.calibration import Calibration
 from envs.simulator.gpus import GPUSpec
 from experiments.calibration.gpu_fit import fit_gpu
@@ -52,6 +52,6 @@ def reasons(skipped: Sequence[Skipped]) -> list[tuple[str, str, int]]:
 
 
 def _profile(record: ProfileRecord, gpu: GPUSpec) -> Reading:
-    model = catalog.build("model", record.model)
+    model = build_model(record.model)
     file = Path(record.path).expanduser()
     return profile_records.read(file, gpu, model, record.prompt_tokens, record.gpus_per_node)

@@ -17,7 +17,7 @@ class ProfileRecord:
 
     Attributes:
         path: A ``profile.csv`` that ``python -m experiments.profile`` wrote.
-        model: Name of the model that was served.
+        model: Name of the model that was served, or the path of its folder or ``config.json``.
         prompt_tokens: Mean prompt length of the workload.
         gpus_per_node: GPUs that share the fast link.
     """

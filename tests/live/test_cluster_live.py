@@ -64,6 +64,7 @@ def cluster(vllm: VllmProcess) -> Iterator[Cluster]:
 def test_a_live_node_serves_beside_simulated_ones(cluster: Cluster) -> None:
     cluster.reset(0)
     tokens = dict.fromkeys((node.name for node in cluster.nodes), 0.0)
+    finished = 0.0
     for _ in range(30):
         actions = [node.env.action_space.nvec - 1 for node in cluster.nodes]  # type: ignore[attr-defined]
         state = cluster.step(actions)
@@ -72,10 +73,11 @@ def test_a_live_node_serves_beside_simulated_ones(cluster: Cluster) -> None:
         assert state.events == ()
         for node in cluster.nodes:
             tokens[node.name] += node.info["telemetry"].output_tokens
+        finished += cluster.nodes[0].info["telemetry"].finished
     assert all(count > 0 for count in tokens.values()), tokens
     live = cluster.nodes[0]
     assert live.info["knobs"].power_cap_w <= live.env.cap_ceiling_w
-    assert live.env.system.latency().finished > 0
+    assert finished > 5
 
 
 def test_a_live_nodes_actor_that_dies_leaves_the_others_running(cluster: Cluster) -> None:

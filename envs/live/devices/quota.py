@@ -6,7 +6,7 @@ import contextlib
 import math
 import os
 from abc import ABC, abstractmethod
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from typing_extensions import override
@@ -14,6 +14,7 @@ from typing_extensions import override
 from envs.live.devices.processes import start_ticks
 from envs.live.errors import DeviceLostError, DevicePermissionError
 
+_PREFIX = "pals-gym-"
 PERIOD_US = 10_000
 LEAST_QUOTA_US = 1_000
 """The kernel refuses less than 1 ms a period."""
@@ -88,10 +89,10 @@ class _Cgroup(Quota):
             start = start_ticks(pid)
             if start is None:
                 raise DeviceLostError(f"process {pid} ended")
-            self._homes[pid] = self.home(pid)
+            self._homes[pid] = _outside(self.home(pid))
             self._starts[pid] = start
         parent = self.root / self._homes[pids[0]].lstrip("/")
-        self.group = self.parent(parent) / f"pals-gym-{pids[0]}"
+        self.group = self.parent(parent) / f"{_PREFIX}{pids[0]}"
         try:
             self.group.mkdir(exist_ok=True)
             self.set(None)
@@ -149,6 +150,18 @@ class _Cgroup(Quota):
                     target.write_text(pid)
         with contextlib.suppress(OSError):
             os.rmdir(group)
+
+
+def _outside(home: str) -> str:
+    """Returns the group that a process was in before any controller of ours.
+
+    A controller whose guard was killed as well leaves a process in its group; whoever holds the
+    lock next finds it there, and takes it home in the end.
+    """
+    path = PurePosixPath(home)
+    while path.name.startswith(_PREFIX):
+        path = path.parent
+    return str(path)
 
 
 class CgroupV1(_Cgroup):

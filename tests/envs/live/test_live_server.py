@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from live_support import FakeVllm, attach, launch, small_workload, wait_for
+from live_support import FakeVllm, attach, free_port, launch, small_workload, wait_for
 
 from envs import catalog
 from envs.errors import ConfigurationError, PalsError
@@ -287,7 +287,7 @@ def attach_nowhere() -> Any:
 
 @pytest.mark.long
 def test_a_server_without_the_plugin_names_the_flags(fake_vllm: FakeVllm) -> None:
-    bare = FakeVllm(fake_vllm.port + 1, "--no-plugin")
+    bare = FakeVllm(free_port(), "--no-plugin")
     try:
         with pytest.raises(BatchLimitError, match=r"--scheduler-cls.*server\.batch_limit=off"):
             LiveServer(attach(bare), small_workload())
@@ -301,7 +301,7 @@ def test_a_server_without_the_plugin_names_the_flags(fake_vllm: FakeVllm) -> Non
 
 @pytest.mark.long
 def test_a_wrong_key_is_told(fake_vllm: FakeVllm, monkeypatch: pytest.MonkeyPatch) -> None:
-    keyed = FakeVllm(fake_vllm.port + 1, "--api-key", "secret")
+    keyed = FakeVllm(free_port(), "--api-key", "secret")
     monkeypatch.delenv("VLLM_API_KEY", raising=False)
     try:
         with pytest.raises(ServerNotThereError, match="api_key_env"):

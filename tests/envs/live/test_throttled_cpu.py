@@ -212,6 +212,20 @@ def test_version_2_of_control_groups_is_written_and_left_clean(
     assert (home / "cgroup.procs").read_text() == str(server.worker)
 
 
+@pytest.mark.skipif(not HAS_V1, reason="no writable cgroup v1 cpu group")
+def test_a_group_left_behind_is_used_again_and_removed(server: Server) -> None:
+    """As after a SIGKILL of controller and guard at once."""
+    opened(server, mechanism="cgroup_v1").take_control()
+    group = Path(CGROUP_V1) / f"pals-gym-{server.worker}"
+    assert group.is_dir()
+    device = opened(server, mechanism="cgroup_v1")
+    found = device.take_control()
+    device.set_power_cap(100.0)
+    device.restore(found)
+    assert not group.exists()
+    device.close()
+
+
 @pytest.mark.parametrize("cores", [0.001, 0.05, 0.1, 0.5, 2.0])
 def test_periods_are_short_and_quotas_accepted(cores: float) -> None:
     period, quota = period_and_quota(cores)
