@@ -15,6 +15,7 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY, BLACK = (
 )  # fmt: skip
 """Okabe and Ito's palette, with greys."""
 
+_UNDATED: dict[str, dict[str, Any]] = {"png": {"Software": None}, "pdf": {"CreationDate": None}}
 _RC: dict[Any, Any] = {
     "font.size": 9.5,
     "axes.titlesize": 10.5,
@@ -36,17 +37,24 @@ _RC: dict[Any, Any] = {
 
 @contextmanager
 def picture(
-    file: Path, rows: int, columns: int, size: tuple[float, float], **options: Any
+    file: Path,
+    rows: int,
+    columns: int,
+    size: tuple[float, float],
+    *,
+    formats: tuple[str, ...] = ("png",),
+    **options: Any,
 ) -> Iterator[tuple[Any, Any]]:
-    """Yields a figure and its axes, and writes the figure whole, as PNG, at the end.
+    """Yields a figure and its axes, and writes the figure whole at the end.
 
     It needs no display, and the same drawing gives the same bytes.
 
     Args:
-        file: Where the picture goes.
+        file: Where the picture goes; the suffix is that of each format.
         rows: Rows of axes.
         columns: Columns of axes.
         size: Width and height in inches.
+        formats: ``png``, ``pdf`` or both.
         **options: Passed to ``Figure.subplots``.
     """
     import matplotlib as mpl
@@ -58,9 +66,10 @@ def picture(
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         yield figure, figure.subplots(rows, columns, **options)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", metadata={"Software": None})
-    atomic_write_bytes(file, buffer.getvalue())
+        for kind in formats:
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=kind, metadata=_UNDATED[kind])
+            atomic_write_bytes(file.with_suffix(f".{kind}"), buffer.getvalue())
 
 
 def log_scale(axis: Any) -> None:

@@ -1,0 +1,119 @@
+"""Claims of the paper beside our values, and the one rule that judges them all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.statistics import FloatArray, Interval, bootstrap
+from experiments.summary import write_json
+
+REPRODUCED = "reproduced"
+DIRECTION = "reproduced in direction"
+NOT_REPRODUCED = "not reproduced"
+VERDICTS = (REPRODUCED, DIRECTION, NOT_REPRODUCED)
+TOLERANCE = 0.25
+"""Share of the paper's effect by which ours may differ and still counts as reproduced."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a claim's value becomes under another plausible choice.
+
+    Attributes:
+        choice: What is chosen differently.
+        value: The value then.
+        low: Lower end of its interval; ``None`` where there is none.
+        high: Upper end of its interval.
+    """
+
+    choice: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim of arXiv:2605.21427 and what came of it.
+
+    Attributes:
+        id: Short name.
+        figure: The figure that it belongs to.
+        claim: What the paper says.
+        paper: The paper's value, or its range.
+        ours: Our value; ``None`` where there is none.
+        low: Lower end of its interval.
+        high: Upper end of its interval.
+        setting: What was run.
+        verdict: One of :data:`VERDICTS`.
+        reason: Why it came out like this.
+        unsaid: What the paper would have had to say to settle it.
+        unit: Unit of the values; empty for ratios.
+        readings: The value under other plausible choices.
+    """
+
+    id: str
+    figure: str
+    claim: str
+    paper: Any
+    ours: float | None
+    low: float | None
+    high: float | None
+    setting: str
+    verdict: str
+    reason: str
+    unsaid: str = ""
+    unit: str = ""
+    readings: tuple[Reading, ...] = field(default=())
+
+
+def interval_of(values: Any) -> Interval:
+    """Returns the interquartile mean of runs with its 95 % bootstrap interval."""
+    return bootstrap(np.asarray(values, dtype=np.float64))
+
+
+def mean_interval(scores: FloatArray) -> Interval:
+    """Returns the mean over runs and tasks with its interval; scores of shape (runs, tasks)."""
+    return bootstrap(scores, lambda table: np.asarray(table.mean(axis=(-2, -1))))
+
+
+def spread_of(choice: str, values: Any) -> Reading:
+    """Returns the median and the middle 90 % of draws, as a reading."""
+    low, middle, high = np.percentile(np.asarray(values, dtype=np.float64), [5, 50, 95])
+    return Reading(choice, float(middle), float(low), float(high))
+
+
+def reading(choice: str, values: Any) -> Reading:
+    """Returns runs under another choice, with their interval."""
+    return Reading(choice, *interval_of(values))
+
+
+def judge(paper: float | Sequence[float], ours: Interval, neutral: float) -> str:
+    """Judges a number by its effect: its distance from the value that would mean nothing.
+
+    *Reproduced*: our interval meets the paper's value or range, widened by a quarter of the
+    paper's effect (:data:`TOLERANCE`). *In direction*: our whole interval lies on the paper's
+    side of ``neutral``. Otherwise *not reproduced*.
+
+    Args:
+        paper: The paper's value, or its lower and upper end.
+        ours: Our value and interval.
+        neutral: Value that means no effect: 1 of a ratio, 0 of a gain.
+    """
+    low, high = (paper, paper) if isinstance(paper, int | float) else (min(paper), max(paper))
+    slack = TOLERANCE * min(abs(low - neutral), abs(high - neutral))
+    if ours.low <= high + slack and ours.high >= low - slack:
+        return REPRODUCED
+    above = 0.5 * (low + high) > neutral
+    same_side = ours.low > neutral if above else ours.high < neutral
+    return DIRECTION if same_side else NOT_REPRODUCED
+
+
+def write_claims(claims: Sequence[Claim], file: Path) -> None:
+    """Writes ``claims.json``: a list with a mapping a claim."""
+    write_json(file, [asdict(claim) for claim in claims])

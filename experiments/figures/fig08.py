@@ -1,0 +1,161 @@
+"""Figure 8: the efficiency that a fixed tensor-parallel size leaves, against the cap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from experiments.figures.claims import (
+    DIRECTION,
+    NOT_REPRODUCED,
+    REPRODUCED,
+    Claim,
+    Reading,
+    interval_of,
+)
+from experiments.figures.drawing import FORMATS, line, model_label, stem
+from experiments.figures.lattice import Found, best, lattice
+from experiments.figures.result import Figure, Result, Row
+from experiments.figures.steady import SCOPES, SteadySettings
+from experiments.figures.workshop import Workshop
+from experiments.statistics import FloatArray
+from experiments.style import picture
+
+NEAR_ZERO = 0.02
+"""Headroom below this counts as near zero."""
+
+
+@dataclass(kw_only=True)
+class Fig08(Figure):
+    """Figure 8 of arXiv:2605.21427.
+
+    Attributes:
+        gpu: GPU type.
+        models: Models.
+        caps_w: Power caps.
+        batches: Batch limits to choose from.
+        tensors: Tensor-parallel sizes to choose from.
+        fixed: The size that is fixed.
+        lengths: Request lengths.
+        steady: How a server is measured.
+    """
+
+    gpu: str = "a100_sxm4_80gb"
+    models: list[str] = field(default_factory=list)
+    caps_w: list[float] = field(default_factory=list)
+    batches: list[int] = field(default_factory=list)
+    tensors: list[int] = field(default_factory=lambda: [1, 2, 4])
+    fixed: int = 4
+    lengths: str = "gsm8k"
+    steady: SteadySettings = field(default_factory=SteadySettings)
+
+    def make(self, workshop: Workshop) -> Result:
+        """See :meth:`Figure.make`."""
+        points = [
+            point for model in self.models
+            for point in lattice(
+                model, self.caps_w, self.batches, self.tensors, self.lengths, self.gpu
+            )
+        ]  # fmt: skip
+        found = workshop.measure("full servers", points, self.steady)
+        return Result(
+            title="Headroom left by a fixed tensor-parallel size",
+            caption=(
+                "Highest tokens/J at a cap over all tensor-parallel sizes and batches, against "
+                f"the highest with each fixed size; left: TP {self.fixed} (GPUs in use only), "
+                "right: the size fixed that is best at the highest cap. Bands: 95 % intervals "
+                f"over {self.steady.seeds} seeds. Lengths `{self.lengths}`."
+            ),
+            rows=self._rows(found),
+            draw=lambda file: self._draw(found, file),
+            claims=[self._claim(found)],
+        )
+
+    def headroom(
+        self, found: Found, model: str, fixed: int | None = None, scope: str = "gpu"
+    ) -> FloatArray:
+        """Returns tokens/J lost by a fixed size, as a share, shape ``(caps, seeds)``."""
+        size = fixed or self.best_size(found, model)
+        rows = []
+        for cap in self.caps_w:
+            every = best(found, model, lambda p, c=cap: p.cap_w == c, scope=scope)  # type: ignore[misc]
+            own = best(
+                found, model, lambda p, c=cap: p.cap_w == c and p.tensor == size, scope=scope  # type: ignore[misc]
+            )
+            rows.append(every / own - 1.0)
+        return np.array(rows)
+
+    def best_size(self, found: Found, model: str) -> int:
+        """Returns the tensor-parallel size with the most tokens/J at the highest cap."""
+        top = max(self.caps_w)
+        sizes = sorted({p.tensor for p in found if p.model == model})
+        return max(sizes, key=lambda size: float(np.mean(
+            best(found, model, lambda p: p.cap_w == top and p.tensor == size)
+        )))  # fmt: skip
+
+    def _rows(self, found: Found) -> list[Row]:
+        rows: list[Row] = []
+        for model in self.models:
+            for fixed in (self.fixed, self.best_size(found, model)):
+                for cap, own in zip(self.caps_w, self.headroom(found, model, fixed), strict=True):
+                    value = interval_of(own)
+                    rows.append({
+                        "model": model, "fixed_tensor_parallel": fixed, "power_cap_w": cap,
+                        "headroom": value.value, "headroom_low": value.low,
+                        "headroom_high": value.high,
+                    })  # fmt: skip
+        return rows
+
+    def _draw(self, found: Found, file: Path) -> None:
+        with picture(stem(file), 1, 2, (8.4, 4.1), formats=FORMATS) as (figure, axes):
+            for axis, fixed, title in (
+                (axes[0], self.fixed, f"TP fixed at {self.fixed}"),
+                (axes[1], None, "TP fixed at its best for the highest cap"),
+            ):
+                for model in self.models:
+                    own = [interval_of(100.0 * v) for v in self.headroom(found, model, fixed)]
+                    line(axis, self.caps_w, own, model)
+                axis.set_title(title)
+                axis.set_xlabel("Power cap per GPU, W")
+                axis.set_ylim(bottom=min(0.0, axis.get_ylim()[0]))
+            axes[0].set_ylabel("Headroom in tokens per joule, %")
+            handles, labels = axes[0].get_legend_handles_labels()
+            figure.legend(handles, labels, loc="outside lower center", ncols=4)
+
+    def _claim(self, found: Found) -> Claim:
+        low, high = min(self.caps_w), max(self.caps_w)
+        order = [self.caps_w.index(low), self.caps_w.index(high)]
+        mean = {m: self.headroom(found, m).mean(axis=1)[order] for m in self.models}
+        near = [m for m in self.models if mean[m][1] < NEAR_ZERO]
+        grow = [m for m in self.models if mean[m][0] > mean[m][1] + NEAR_ZERO]
+        many = 2 * len(near) >= len(self.models)
+        verdict = NOT_REPRODUCED
+        if many or grow:
+            verdict = REPRODUCED if many and grow else DIRECTION
+        fixed = {m: self.headroom(found, m, self.fixed) for m in self.models}
+        share = len(near) / len(self.models)
+        listed = ", ".join(
+            f"{model_label(m)} {h.mean(axis=1)[order[1]]:.0%} ({h.mean(axis=1)[order[0]]:.0%})"
+            for m, h in fixed.items()
+        )
+        readings = tuple(
+            Reading(f"{model_label(m)}, TP {self.fixed} fixed, {cap:g} W, {scope} energy",
+                    *interval_of(self.headroom(found, m, self.fixed, scope)[index]))
+            for m in self.models for scope in SCOPES
+            for cap, index in ((low, order[0]), (high, order[1]))
+        )  # fmt: skip
+        return Claim(
+            "fig08.headroom", "fig08",
+            "the headroom left by a fixed TP is near zero for many models and grows at low caps "
+            "for some", "near zero for many", share, None, None,
+            f"share of {len(self.models)} models whose headroom at {high:g} W is below "
+            f"{NEAR_ZERO:.0%}, TP fixed at the size that is best there",
+            verdict,
+            f"Towards {low:g} W it grows for {', '.join(map(model_label, grow)) or 'none'}. With "
+            f"TP fixed at {self.fixed} whatever the model, headroom at {high:g} W (at {low:g} W "
+            f"in brackets) is {listed}: small models are served best by fewer GPUs.",
+            "which TP was fixed, and whether idle GPUs count",
+            "share of models", readings,
+        )  # fmt: skip
