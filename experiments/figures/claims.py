@@ -41,11 +41,21 @@ class Claim:
 
     @property
     def verdict(self) -> str:
-        """``reproduced`` when our range meets the paper's; else whether the direction agrees."""
-        if self.low <= self.paper[1] and self.high >= self.paper[0]:
+        """What came of the claim, judged by our value in the default setting.
+
+        ``reproduced`` within a quarter of the paper's effect (its distance from ``neutral``),
+        or within a tenth of its value where there is no neutral one; else whether the
+        direction agrees. The range plays no part: over enough choices it holds anything.
+        """
+        low, high = self.paper
+        if self.neutral is None:
+            slack = 0.1 * max(abs(low), abs(high))
+        else:
+            slack = 0.25 * max(abs(low - self.neutral), abs(high - self.neutral))
+        if low - slack <= self.ours <= high + slack:
             return REPRODUCED
         if self.neutral is not None:
-            middle = 0.5 * (self.paper[0] + self.paper[1])
+            middle = 0.5 * (low + high)
             if (self.ours - self.neutral) * (middle - self.neutral) > 0.0:
                 return DIRECTION
         return NOT_REPRODUCED

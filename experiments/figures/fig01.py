@@ -141,7 +141,7 @@ class Efficiency(PaperFigure):
             for axis in (axes[1].xaxis, axes[1].yaxis):
                 log_scale(axis)
             axes[1].set_xticks([1, 4, 8, 16, 32, 64])
-            axes[0].legend(title="dotted: other lengths")
+            axes[0].legend(title="dotted: other lengths", loc="lower right", fontsize=7.5)
             axes[1].legend()
 
 

@@ -15,11 +15,12 @@ from experiments.style import BLUE, GREEN, ORANGE, RED, picture
 _JOINT = {"mixtral_8x7b": 1.18, "qwen15_moe_a27b": 1.13, "olmoe_1b_7b": 1.14}
 """Peak efficiency of the joint frontier over that of software knobs alone, in the paper."""
 _KINDS = {
-    "batch x TP": BLUE,
-    "cap": ORANGE,
-    "cap x batch": GREEN,
-    "cap x batch x TP": RED,
+    "batch x TP": (BLUE, 1.4),
+    "cap": (ORANGE, 1.4),
+    "cap x batch": (GREEN, 3.2),
+    "cap x batch x TP": (RED, 5.5),
 }
+"""Colour and width; what holds more settings is wider and lies below."""
 
 
 @dataclass(kw_only=True)
@@ -104,9 +105,10 @@ class Frontiers(PaperFigure):
                 part = data[(data["model"] == model) & (data["workload"] == first)]
                 for kind, frame in subsets(part, self.fixed_caps_w[0]).items():
                     line = frontier(frame)
+                    color, width = _KINDS[kind]
                     axis.plot(
-                        line["throughput_tok_s"], line["tokens_per_joule"], marker="o", ms=3,
-                        color=_KINDS[kind], label=kind, lw=1.4,
+                        line["throughput_tok_s"], line["tokens_per_joule"], marker="o",
+                        ms=width + 1.5, lw=width, color=color, label=kind, zorder=9 - width,
                     )  # fmt: skip
                 axis.set(title=NAMES[model], xlabel="Output tokens/s", ylabel="Tokens/J (GPUs)")
             grid[0][0].legend(fontsize=7.5)

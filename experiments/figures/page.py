@@ -17,8 +17,9 @@ Figures and claims of [arXiv:2605.21427](https://arxiv.org/abs/2605.21427), rema
 calibrated simulator. This page is made by `make figures`; nothing in it is written by hand, and no
 constant of the simulator was tuned to a claim. Data behind each picture: `outputs/figures`.
 
-A claim is *reproduced* when our range meets the paper's value, *reproduced in direction* when
-only the sign of the effect agrees. The range is over what the paper leaves open (lengths, load,
+A claim is *reproduced* when our value in the default setting is within a quarter of the paper's
+effect (within a tenth, where a value is no effect), *reproduced in direction* when only the sign
+agrees. The range does not decide; it is over what the paper leaves open (lengths, load,
 which tokens and whose energy count), or over nodes and seeds where it says so. The calibration's
 own doubt comes on top: no public data measure how an A100 answers to a cap
 ([physics](physics.md)).
