@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY, BLACK = (
 )  # fmt: skip
 """Okabe and Ito's palette, with greys."""
 
-_UNDATED: dict[str, dict[str, Any]] = {"png": {"Software": None}, "pdf": {"CreationDate": None}}
 _RC: dict[Any, Any] = {
     "font.size": 9.5,
     "axes.titlesize": 10.5,
@@ -42,7 +41,7 @@ def picture(
     columns: int,
     size: tuple[float, float],
     *,
-    formats: tuple[str, ...] = ("png",),
+    formats: Sequence[str] = ("png",),
     **options: Any,
 ) -> Iterator[tuple[Any, Any]]:
     """Yields a figure and its axes, and writes the figure whole at the end.
@@ -50,11 +49,11 @@ def picture(
     It needs no display, and the same drawing gives the same bytes.
 
     Args:
-        file: Where the picture goes; the suffix is that of each format.
+        file: Where the picture goes.
         rows: Rows of axes.
         columns: Columns of axes.
         size: Width and height in inches.
-        formats: ``png``, ``pdf`` or both.
+        formats: File formats (``png``, ``pdf``); each has its own ending.
         **options: Passed to ``Figure.subplots``.
     """
     import matplotlib as mpl
@@ -68,7 +67,8 @@ def picture(
         yield figure, figure.subplots(rows, columns, **options)
         for kind in formats:
             buffer = io.BytesIO()
-            figure.savefig(buffer, format=kind, metadata=_UNDATED[kind])
+            nameless = {"png": {"Software": None}, "pdf": {"CreationDate": None}}[kind]
+            figure.savefig(buffer, format=kind, metadata=nameless)
             atomic_write_bytes(file.with_suffix(f".{kind}"), buffer.getvalue())
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 
+from envs.cache import atomic_write_text
 from experiments.statistics import FloatArray, Interval, bootstrap
 from experiments.summary import write_json
 
@@ -16,6 +18,10 @@ REPRODUCED = "reproduced"
 DIRECTION = "reproduced in direction"
 NOT_REPRODUCED = "not reproduced"
 VERDICTS = (REPRODUCED, DIRECTION, NOT_REPRODUCED)
+RECORD = (
+    "id", "figure", "claim", "paper", "ours", "low", "high", "setting", "verdict", "reason",
+)  # fmt: skip
+"""Keys of a claim in ``claims.json``."""
 TOLERANCE = 0.25
 """Share of the paper's effect by which ours may differ and still counts as reproduced."""
 
@@ -114,6 +120,60 @@ def judge(paper: float | Sequence[float], ours: Interval, neutral: float) -> str
     return DIRECTION if same_side else NOT_REPRODUCED
 
 
-def write_claims(claims: Sequence[Claim], file: Path) -> None:
-    """Writes ``claims.json``: a list with a mapping a claim."""
-    write_json(file, [asdict(claim) for claim in claims])
+def write_claims(claims: Sequence[Claim], directory: Path) -> None:
+    """Writes ``claims.json``, a mapping a claim, and ``readings.csv``, a row a reading."""
+    write_json(directory / "claims.json", [record(claim) for claim in claims])
+    rows = [
+        {"claim": claim.id, "unit": claim.unit, **asdict(item)}
+        for claim in claims
+        for item in claim.readings
+    ]
+    columns = ["claim", "unit", "choice", "value", "low", "high"]
+    frame = pandas.DataFrame(rows, columns=columns)
+    atomic_write_text(directory / "readings.csv", frame.to_csv(index=False, float_format="%.6g"))
+
+
+def record(claim: Claim) -> dict[str, Any]:
+    """Returns a claim with the keys that ``claims.json`` has."""
+    reason = claim.reason
+    if claim.readings:
+        reason += " " + range_text(claim)
+    if claim.unsaid:
+        reason += f" What would settle it: {claim.unsaid}."
+    own = asdict(claim)
+    return {**{key: own[key] for key in RECORD}, "reason": reason}
+
+
+def range_text(claim: Claim) -> str:
+    """Returns the range over the readings in words."""
+    lowest = min(claim.readings, key=lambda item: item.value)
+    highest = max(claim.readings, key=lambda item: item.value)
+    ends = (shown(claim, lowest.value), shown(claim, highest.value))
+    return (
+        f"Over {len(claim.readings)} other choices the value runs from {ends[0]} "
+        f"({lowest.choice}) to {ends[1]} ({highest.choice})."
+    )
+
+
+def shown(claim: Claim, value: float) -> str:
+    """Returns a value of a claim with its unit."""
+    if claim.unit.startswith("share"):
+        return f"{100 * value:.1f} %"
+    return f"{value:.4g}" + (f" {claim.unit}" if claim.unit else "")
+
+
+def claim_cells(claim: Claim) -> tuple[str, str]:
+    """Returns the paper's value and ours with its interval, for people."""
+    paper = claim.paper
+    if isinstance(paper, int | float):
+        text = shown(claim, float(paper))
+    elif isinstance(paper, str):
+        text = paper
+    else:
+        text = " to ".join(shown(claim, float(end)) for end in paper)
+    if claim.ours is None:
+        return text, "–"
+    ours = shown(claim, claim.ours)
+    if claim.low is not None and claim.high is not None:
+        ours += f" ({shown(claim, claim.low)} to {shown(claim, claim.high)})"
+    return text, ours

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-
 from envs import factory
 from envs.knobs import Knobs
 from experiments.batched import Episodes, HeldSettings, Share
@@ -132,5 +131,3 @@ class ClockLockFigure(Figure):
             log_scale(axes[2].yaxis)
             handles, labels = axes[0].get_legend_handles_labels()
             figure.legend(handles, labels, loc="outside lower center", ncols=4)
-
-

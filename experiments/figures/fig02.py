@@ -104,9 +104,10 @@ class Fig02(Figure):
     def _draw(self, times: dict[Point, Times], file: Path) -> None:
         size = (2.9 * len(self.models), 3.6)
         count = len(self.models)
-        with picture(
-            stem(file), 1, count, size, formats=FORMATS, sharey=True, squeeze=False
-        ) as (figure, grid):
+        with picture(stem(file), 1, count, size, formats=FORMATS, sharey=True, squeeze=False) as (
+            figure,
+            grid,
+        ):
             for axis, model in zip(grid[0], self.models, strict=True):
                 own = [(point, t) for point, t in times.items() if point.model == model]
                 for x, (_, (compute, talk)) in enumerate(own):
@@ -181,5 +182,3 @@ def _step(plant: Plant, k: Calibration, batch: int) -> tuple[float, float]:
     per_step, per_token = communication(plant.gpu, plant.model, plant.parallelism, k)
     talk_s = per_step + per_token * (batch + prefill)
     return float(time_s - talk_s), float(talk_s)
-
-

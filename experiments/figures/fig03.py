@@ -115,9 +115,10 @@ class Fig03(Figure):
 
     def _draw(self, found: Found, file: Path) -> None:
         count = len(self.models)
-        with picture(
-            stem(file), 1, count, (4.0 * count, 3.9), formats=FORMATS, squeeze=False
-        ) as (figure, grid):
+        with picture(stem(file), 1, count, (4.0 * count, 3.9), formats=FORMATS, squeeze=False) as (
+            figure,
+            grid,
+        ):
             for axis, model in zip(grid[0], self.models, strict=True):
                 own = {p: s for p, s in found.items() if p.model == model}
                 for name, wanted in self._sets().items():
@@ -168,9 +169,7 @@ class Fig03(Figure):
                              self._ratio(doubt, model, over)))  # fmt: skip
         return own
 
-    def _joint(
-        self, model: str, found: Found, doubt: Found, others: dict[str, Found]
-    ) -> Claim:
+    def _joint(self, model: str, found: Found, doubt: Found, others: dict[str, Found]) -> Claim:
         over = "SW only (batch, TP)"
         ours = interval_of(self._ratio(found, model, over))
         readings = self._readings(model, over, found, doubt, others)

@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 
 from experiments.figures.claims import Claim, Reading, interval_of, judge, mean_interval, reading
-from experiments.figures.drawing import CONTROLLERS, FORMATS, bar, controller_label, paper_mark, stem
+from experiments.figures.drawing import (
+    CONTROLLERS,
+    FORMATS,
+    bar,
+    controller_label,
+    paper_mark,
+    stem,
+)
 from experiments.figures.episodes import Summaries, run_settings
 from experiments.figures.result import Figure, Result, Row
 from experiments.figures.workshop import Workshop, agents_at_hand
@@ -168,7 +175,7 @@ class Fig07(Figure):
         with picture(
             stem(file), 2, count, size, formats=FORMATS, squeeze=False, sharex="col",
             gridspec_kw={"height_ratios": [2.4, 1.0]},
-        ) as (figure, grid):  # fmt: skip
+        ) as (_, grid):  # fmt: skip
             for column, gpu in enumerate(self.gpus):
                 runs = {m: found[self._name(gpu, m)] for m in self.models}
                 top, low = grid[0][column], grid[1][column]
@@ -246,9 +253,7 @@ class Fig07(Figure):
             own.append(Reading(f"{choice} (QoS violations {broken:.0%})", *value))
         return own
 
-    def _headroom(
-        self, found: Summaries, variants: dict[str, Summaries], setting: str
-    ) -> Claim:
+    def _headroom(self, found: Summaries, variants: dict[str, Summaries], setting: str) -> Claim:
         def captured(runs: Summaries) -> Interval:
             pals, oracle = (relative(runs, name).mean(axis=1) for name in ("pals", "oracle"))
             if float(oracle.mean()) - 1.0 < 0.005:

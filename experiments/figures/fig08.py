@@ -82,7 +82,10 @@ class Fig08(Figure):
         for cap in self.caps_w:
             every = best(found, model, lambda p, c=cap: p.cap_w == c, scope=scope)  # type: ignore[misc]
             own = best(
-                found, model, lambda p, c=cap: p.cap_w == c and p.tensor == size, scope=scope  # type: ignore[misc]
+                found,
+                model,
+                lambda p, c=cap: p.cap_w == c and p.tensor == size,
+                scope=scope,  # type: ignore[misc]
             )
             rows.append(every / own - 1.0)
         return np.array(rows)

@@ -99,7 +99,7 @@ class Fig09(Figure):
         others = run_whole(
             workshop, "fig09-variants",
             {name: [*shared, *more] for name, more in self.variants.items()},
-            dict.fromkeys(self.variants, ["static", "pals"]),
+            {name: ["static", "pals"] for name in self.variants},
             seeds=self.variant_seeds, duration_s=self.duration_s,
         )  # fmt: skip
         return Result(
@@ -149,9 +149,7 @@ class Fig09(Figure):
             for run in runs if run.controller == name
         ])  # fmt: skip
 
-    def _gain(
-        self, runs: Sequence[Run], name: str, key: str = "tokens_per_joule"
-    ) -> FloatArray:
+    def _gain(self, runs: Sequence[Run], name: str, key: str = "tokens_per_joule") -> FloatArray:
         own = [run.summary[key] for run in runs if run.controller == name]
         base = [run.summary[key] for run in runs if run.controller == "static"]
         return np.asarray(np.array(own) / np.array(base))
@@ -308,9 +306,10 @@ class Fig09(Figure):
             ("ttft_p99_s", "TTFT p99, s", 1.0, self.ttft_slo_s),
             ("tpot_p99_s", "TPOT p99, ms", 1e3, 1e3 * self.tpot_slo_s),
         )
-        with picture(
-            stem(file), 2, 2, (1.6 + 1.15 * len(names), 6.0), formats=FORMATS
-        ) as (figure, axes):
+        with picture(stem(file), 2, 2, (1.6 + 1.15 * len(names), 6.0), formats=FORMATS) as (
+            figure,
+            axes,
+        ):
             for axis, (key, title, factor, slo) in zip(axes.flat, panels, strict=True):
                 for x, name in enumerate(names):
                     rates = factor * self._rates(runs, name, key)
@@ -327,5 +326,3 @@ class Fig09(Figure):
                 axis.grid(visible=False, axis="x")
             handles, texts = axes.flat[-1].get_legend_handles_labels()
             figure.legend(handles, texts, loc="outside lower center", ncols=4)
-
-

@@ -58,7 +58,7 @@ class Fig10(Figure):
         others = run_whole(
             workshop, "fig10-variants",
             {name: [*self.overrides, *more] for name, more in self.variants.items()},
-            dict.fromkeys(self.variants, [BASE, "pals"]),
+            {name: [BASE, "pals"] for name in self.variants},
             seeds=self.variant_seeds, duration_s=self.duration_s,
         )  # fmt: skip
         series = {run: cluster_series(run) for run in [*runs, *others]}

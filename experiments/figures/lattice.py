@@ -23,9 +23,7 @@ def lattice(
     ]  # fmt: skip
 
 
-def best(
-    found: Found, model: str, wanted: Callable[[Point], bool], **choice: str
-) -> FloatArray:
+def best(found: Found, model: str, wanted: Callable[[Point], bool], **choice: str) -> FloatArray:
     """Returns the highest tokens per joule among a model's points, one value a seed.
 
     The point is chosen by its mean over the seeds, as somebody would who measures all of

@@ -79,7 +79,8 @@ class Table1(Figure):
              "here": listed(map(str, self.tensors))},
             {"what": "expert parallel", "paper": "1, 4, 8", "here": "1, and 4 a node (figure 5)"},
             {"what": "data parallel", "paper": "1, 2, 3 nodes", "here": "1, 2, 3 (figures 4, 5)"},
-            {"what": "node power: alpha", "paper": "about 1.05", "here": f"{server.system_alpha:g}"},
+            {"what": "node power: alpha", "paper": "about 1.05",
+             "here": f"{server.system_alpha:g}"},
             {"what": "node power: beta, W", "paper": "340 to 350",
              "here": f"{server.system_beta_w:g}"},
         ]  # fmt: skip

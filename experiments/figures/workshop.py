@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ from agents.bundle import find_bundle
 from envs import catalog
 from envs.errors import ConfigurationError
 from experiments.executors import Executor
-from experiments.fingerprint import plain
 from experiments.figures.steady import Point, Steady, SteadySettings, measure
+from experiments.fingerprint import plain
 
 FIRST_SEED = 2_000_000
 """First seed of every episode; agents are trained and benchmarked on others."""
@@ -34,6 +34,11 @@ class Workshop:
     directory: Path
     executor: Executor
     tell: Callable[[str, int, int], None]
+
+    def named(self, figure: str) -> Workshop:
+        """Returns the workshop with the figure's name before all that is being done."""
+        tell = self.tell
+        return replace(self, tell=lambda what, done, all_: tell(f"{figure}: {what}", done, all_))
 
     def compose(self, *overrides: str) -> DictConfig:
         """Composes the configuration of a run."""
@@ -62,7 +67,9 @@ def agents_at_hand(names: Sequence[str]) -> tuple[list[str], list[str]]:
     there, missing = [], []
     for name in names:
         if name not in catalog.names("controller"):
-            missing.append(f"The learned agent `{name}` is not here: no conf/controller/{name}.yaml.")
+            missing.append(
+                f"The learned agent `{name}` is not here: no conf/controller/{name}.yaml."
+            )
             continue
         node: Any = plain(catalog.load("controller", name))
         try:

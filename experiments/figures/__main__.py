@@ -1,0 +1,46 @@
+"""Remakes figures of the paper: ``python -m experiments.figures figure=fig07``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from envs import catalog
+from experiments.application import application
+from experiments.figures.claims import write_claims
+from experiments.figures.export import print_claims, write_figure
+from experiments.figures.page import write_page
+from experiments.figures.result import Figure, Result
+from experiments.figures.settings import Gallery
+from experiments.figures.workshop import Workshop
+from experiments.report import Progress
+
+
+@application("figures")
+def main(config: DictConfig, directory: Path) -> None:
+    """Writes data, picture and claims of each figure, and where asked the page."""
+    chosen = catalog.build("figure", config.figure)
+    figures: dict[str, Figure]
+    if isinstance(chosen, Gallery):
+        figures = {name: catalog.build("figure", name) for name in chosen.figures}
+    else:
+        figures = {str(HydraConfig.get().runtime.choices["figure"]): chosen}
+    results: dict[str, Result] = {}
+    with Progress() as progress:
+        workshop = Workshop(directory, catalog.build("executor", config.executor), progress.update)
+        progress.update("figures", 0, len(figures))
+        for name, figure in figures.items():
+            results[name] = figure.make(workshop.named(name))
+            write_figure(name, results[name], directory)
+            progress.update("figures", len(results), len(figures))
+    claims = [claim for result in results.values() for claim in result.claims]
+    write_claims(claims, directory)
+    if config.page is not None:
+        write_page(Path(config.page), results, directory)
+    print_claims(claims, directory)
+
+
+if __name__ == "__main__":
+    main()
