@@ -15,16 +15,17 @@ from experiments.figures.result import Figure, Result, Row
 from experiments.figures.steady import COUNTS, SCOPES, Point, SteadySettings
 from experiments.figures.workshop import Workshop
 from experiments.statistics import FloatArray
-from experiments.style import BLUE, GREEN, GREY, ORANGE, picture
+from experiments.style import BLACK, GREEN, ORANGE, SKY, picture
 
 PAPER = {"mixtral_8x7b": 1.18, "qwen15_moe_a27b": 1.13, "olmoe_1b_7b": 1.14}
 """Peak efficiency of all knobs over software knobs alone (arXiv:2605.21427 Fig. 3)."""
 _STYLE = {
-    "SW only (batch, TP)": (ORANGE, "s", "--"),
-    "HW only (cap)": (GREY, "x", ":"),
-    "cap, batch": (GREEN, "^", "-."),
-    "cap, batch, TP": (BLUE, "o", "-"),
+    "SW only (batch, TP)": (ORANGE, "s", 1.4),
+    "HW only (cap)": (BLACK, "x", 1.2),
+    "cap, batch": (GREEN, "^", 3.4),
+    "cap, batch, TP": (SKY, "o", 6.0),
 }
+"""Colour, mark and width; what holds more settings is wider and lies below."""
 
 
 @dataclass(kw_only=True)
@@ -122,16 +123,17 @@ class Fig03(Figure):
             for axis, model in zip(grid[0], self.models, strict=True):
                 own = {p: s for p, s in found.items() if p.model == model}
                 for name, wanted in self._sets().items():
-                    color, mark, style = _STYLE[name]
+                    color, mark, width = _STYLE[name]
                     cloud = [
                         (float(np.mean(s.tokens_per_s())), float(np.mean(s.per_joule())))
                         for p, s in own.items() if wanted(p)
                     ]  # fmt: skip
                     axis.plot(*zip(*cloud, strict=True), mark, color=color, ms=3, alpha=0.35,
                               mew=0.6)  # fmt: skip
-                    edge = frontier(cloud)
-                    axis.plot(*zip(*edge, strict=True), mark + style, color=color, ms=4.5,
-                              lw=1.6, label=name)  # fmt: skip
+                    axis.plot(
+                        *zip(*frontier(cloud), strict=True), mark + "-", color=color,
+                        ms=4.0 + 0.8 * width, lw=width, label=name, zorder=9 - width,
+                    )  # fmt: skip
                 software = best(found, model, self._sets()["SW only (batch, TP)"])
                 if model in PAPER:
                     goal = PAPER[model] * float(np.mean(software))

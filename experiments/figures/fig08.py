@@ -122,41 +122,45 @@ class Fig08(Figure):
                     line(axis, self.caps_w, own, model)
                 axis.set_title(title)
                 axis.set_xlabel("Power cap per GPU, W")
-                axis.set_ylim(bottom=min(0.0, axis.get_ylim()[0]))
+                axis.set_ylim(bottom=0.0)
             axes[0].set_ylabel("Headroom in tokens per joule, %")
             handles, labels = axes[0].get_legend_handles_labels()
             figure.legend(handles, labels, loc="outside lower center", ncols=4)
 
     def _claim(self, found: Found) -> Claim:
         low, high = min(self.caps_w), max(self.caps_w)
-        order = [self.caps_w.index(low), self.caps_w.index(high)]
-        mean = {m: self.headroom(found, m).mean(axis=1)[order] for m in self.models}
-        near = [m for m in self.models if mean[m][1] < NEAR_ZERO]
-        grow = [m for m in self.models if mean[m][0] > mean[m][1] + NEAR_ZERO]
+        first, last = self.caps_w.index(low), self.caps_w.index(high)
+        between = [i for i, cap in enumerate(self.caps_w) if low < cap < high]
+        mean = {m: self.headroom(found, m).mean(axis=1) for m in self.models}
+        near = [m for m in self.models if mean[m][between].max(initial=0.0) < NEAR_ZERO]
+        grow = [m for m in self.models if mean[m][first] > NEAR_ZERO]
         many = 2 * len(near) >= len(self.models)
         verdict = NOT_REPRODUCED
         if many or grow:
             verdict = REPRODUCED if many and grow else DIRECTION
-        fixed = {m: self.headroom(found, m, self.fixed) for m in self.models}
-        share = len(near) / len(self.models)
+        fixed = {m: self.headroom(found, m, self.fixed).mean(axis=1) for m in self.models}
         listed = ", ".join(
-            f"{model_label(m)} {h.mean(axis=1)[order[1]]:.0%} ({h.mean(axis=1)[order[0]]:.0%})"
-            for m, h in fixed.items()
+            f"{model_label(m)} {own[last]:.0%} ({own[first]:.0%})" for m, own in fixed.items()
         )
         readings = tuple(
-            Reading(f"{model_label(m)}, TP {self.fixed} fixed, {cap:g} W, {scope} energy",
-                    *interval_of(self.headroom(found, m, self.fixed, scope)[index]))
-            for m in self.models for scope in SCOPES
-            for cap, index in ((low, order[0]), (high, order[1]))
-        )  # fmt: skip
+            Reading(
+                f"headroom of {model_label(m)}, TP {self.fixed} fixed, {cap:g} W, {scope} energy",
+                *interval_of(self.headroom(found, m, self.fixed, scope)[index]),
+            )
+            for m in self.models
+            for scope in SCOPES
+            for cap, index in ((low, first), (high, last))
+        )
         return Claim(
             "fig08.headroom", "fig08",
             "the headroom left by a fixed TP is near zero for many models and grows at low caps "
-            "for some", "near zero for many", share, None, None,
-            f"share of {len(self.models)} models whose headroom at {high:g} W is below "
-            f"{NEAR_ZERO:.0%}, TP fixed at the size that is best there",
+            "for some", "near zero for many", len(near) / len(self.models), None, None,
+            f"share of {len(self.models)} models whose headroom stays below {NEAR_ZERO:.0%} at "
+            f"all caps between {low:g} and {high:g} W, TP fixed at the size that is best at "
+            f"{high:g} W (there it is zero by construction)",
             verdict,
-            f"Towards {low:g} W it grows for {', '.join(map(model_label, grow)) or 'none'}. With "
+            f"At {low:g} W it is above {NEAR_ZERO:.0%} for "
+            f"{', '.join(map(model_label, grow)) or 'none'}. With "
             f"TP fixed at {self.fixed} whatever the model, headroom at {high:g} W (at {low:g} W "
             f"in brackets) is {listed}: small models are served best by fewer GPUs.",
             "which TP was fixed, and whether idle GPUs count",

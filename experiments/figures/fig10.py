@@ -13,6 +13,7 @@ from experiments.figures.claims import Claim, Reading, interval_of, judge
 from experiments.figures.drawing import CONTROLLERS, FORMATS, controller_label, stem
 from experiments.figures.episodes import Run, run_whole
 from experiments.figures.result import Figure, Result, Row
+from experiments.figures.steady import Point, plant_of
 from experiments.figures.workshop import Workshop, agents_at_hand
 from experiments.statistics import FloatArray
 from experiments.style import BLACK, picture
@@ -178,12 +179,21 @@ class Fig10(Figure):
             f"targets, {self.seeds} seeds of {self.duration_s:g} s",
             judge(PAPER_GAIN, ours, 0.0),
             "At the same cap the throughput of a full server only rises with its batch, so the "
-            "batch limit has nothing to give below 64. Power tracking error: "
+            "batch limit has nothing to give below 64. A full KV cache would change that, but the "
+            f"cache of a node here holds {cache_ratio("deepseek_moe_16b", "a100_sxm4_80gb", 4, 64):.1f} times what 64 requests of the "
+            "model's longest context take. Power tracking error: "
             f"{error['pals']:.0f} W with PALS, {error[BASE]:.0f} W with the static batch.",
             "the signal, the model's choices at low targets, and what limits a batch of 64 there "
             "(a full KV cache would)",
             "share", tuple(readings),
         )  # fmt: skip
+
+
+def cache_ratio(model: str, gpu: str, tensor: int, batch: int) -> float:
+    """Returns the KV cache of a server over what a batch of the longest requests takes."""
+    plant = plant_of(Point(model, 0.0, batch, tensor=tensor, gpu=gpu))
+    cache = plant.spec.kv_blocks * plant.spec.block_size
+    return float(cache / (batch * plant.model.max_model_len))
 
 
 def cluster_series(run: Run) -> pandas.DataFrame:
