@@ -166,6 +166,7 @@ class Fig10(Figure):
             own = [run for run in others if run.variant == variant]
             _, other = self._gains(own, series, "pals")
             readings.append(Reading(f"{variant}, lowest power targets", *interval_of(other[0])))
+        room = cache_ratio("deepseek_moe_16b", "a100_sxm4_80gb", 4, 64)
         error = {
             name: interval_of([r.summary["power_tracking_error_w"] for r in runs
                                if r.controller == name]).value
@@ -180,7 +181,7 @@ class Fig10(Figure):
             judge(PAPER_GAIN, ours, 0.0),
             "At the same cap the throughput of a full server only rises with its batch, so the "
             "batch limit has nothing to give below 64. A full KV cache would change that, but the "
-            f"cache of a node here holds {cache_ratio("deepseek_moe_16b", "a100_sxm4_80gb", 4, 64):.1f} times what 64 requests of the "
+            f"cache of a node here holds {room:.1f} times what 64 requests of the "
             "model's longest context take. Power tracking error: "
             f"{error['pals']:.0f} W with PALS, {error[BASE]:.0f} W with the static batch.",
             "the signal, the model's choices at low targets, and what limits a batch of 64 there "
