@@ -201,3 +201,27 @@ def print_profile(profile: Profile, directory: Path, cached: Path) -> None:
     console = _console()
     console.print(table)
     console.print(f"Files: {directory}\nCached: {cached}", soft_wrap=True, highlight=False)
+
+
+def main() -> None:
+    """Writes one HTML page about a folder: ``python -m experiments.report DIR``."""
+    import argparse
+    import sys
+
+    from envs.errors import PalsError
+    from experiments.html_report import write_report
+
+    parser = argparse.ArgumentParser(prog="python -m experiments.report", description=main.__doc__)
+    parser.add_argument("directory", type=Path, help="folder of a run, a comparison or figures")
+    parser.add_argument("--output", type=Path, help="the page; by default DIR/report.html")
+    given = parser.parse_args()
+    try:
+        page = write_report(given.directory, given.output)
+    except PalsError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(1)
+    Console().print(f"Page: {page}", soft_wrap=True, highlight=False)
+
+
+if __name__ == "__main__":
+    main()
