@@ -79,24 +79,23 @@ class Fig08(Figure):
         """Returns tokens/J lost by a fixed size, as a share, shape ``(caps, seeds)``."""
         size = fixed or self.best_size(found, model)
         rows = []
-        for cap in self.caps_w:
-            every = best(found, model, lambda p, c=cap: p.cap_w == c, scope=scope)  # type: ignore[misc]
-            own = best(
-                found,
-                model,
-                lambda p, c=cap: p.cap_w == c and p.tensor == size,
-                scope=scope,  # type: ignore[misc]
-            )
+        for cap_w in self.caps_w:
+            at_cap = {point: own for point, own in found.items() if point.cap_w == cap_w}
+            every = best(at_cap, model, lambda point: True, scope=scope)
+            own = best(at_cap, model, lambda point: point.tensor == size, scope=scope)
             rows.append(every / own - 1.0)
         return np.array(rows)
 
     def best_size(self, found: Found, model: str) -> int:
         """Returns the tensor-parallel size with the most tokens/J at the highest cap."""
         top = max(self.caps_w)
-        sizes = sorted({p.tensor for p in found if p.model == model})
-        return max(sizes, key=lambda size: float(np.mean(
-            best(found, model, lambda p: p.cap_w == top and p.tensor == size)
-        )))  # fmt: skip
+        sizes = sorted({point.tensor for point in found if point.model == model})
+
+        def efficiency(size: int) -> float:
+            wanted = best(found, model, lambda point: point.cap_w == top and point.tensor == size)
+            return float(np.mean(wanted))
+
+        return max(sizes, key=efficiency)
 
     def _rows(self, found: Found) -> list[Row]:
         rows: list[Row] = []

@@ -95,7 +95,8 @@ class Steady:
         self._values = dict(zip(_COLUMNS, values.T, strict=True))
 
     def __getitem__(self, name: str) -> FloatArray:
-        return self._values[name]
+        values: FloatArray = self._values[name]
+        return values
 
     def tokens(self, count: str = "total") -> FloatArray:
         """Tokens: prompt and output (``total``), or ``output`` alone."""
