@@ -25,6 +25,9 @@ RECORD = (
 TOLERANCE = 0.25
 """Share of the paper's effect by which ours may differ and still counts as reproduced."""
 
+LEAST = 0.1
+"""Share of the paper's effect that ours must have to be one in the same direction."""
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -104,7 +107,8 @@ def judge(paper: float | Sequence[float], ours: Interval, neutral: float) -> str
 
     *Reproduced*: our interval meets the paper's value or range, widened by a quarter of the
     paper's effect (:data:`TOLERANCE`). *In direction*: our whole interval lies on the paper's
-    side of ``neutral``. Otherwise *not reproduced*.
+    side of ``neutral``, and its value is a tenth of the paper's effect or more
+    (:data:`LEAST`). Otherwise *not reproduced*.
 
     Args:
         paper: The paper's value, or its lower and upper end.
@@ -115,9 +119,10 @@ def judge(paper: float | Sequence[float], ours: Interval, neutral: float) -> str
     slack = TOLERANCE * min(abs(low - neutral), abs(high - neutral))
     if ours.low <= high + slack and ours.high >= low - slack:
         return REPRODUCED
-    above = 0.5 * (low + high) > neutral
-    same_side = ours.low > neutral if above else ours.high < neutral
-    return DIRECTION if same_side else NOT_REPRODUCED
+    effect = 0.5 * (low + high) - neutral
+    share = (ours.value - neutral) / effect
+    same_side = (ours.low - neutral) * effect > 0 and (ours.high - neutral) * effect > 0
+    return DIRECTION if same_side and share >= LEAST else NOT_REPRODUCED
 
 
 def write_claims(claims: Sequence[Claim], directory: Path) -> None:

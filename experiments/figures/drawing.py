@@ -21,6 +21,8 @@ MODELS: dict[str, tuple[str, str, str]] = {
     "mistral_7b": ("Mistral-7B", BLACK, "h"),
 }
 """Label, colour and mark of each model of the paper's Table 2."""
+GPUS = {"a100_sxm4_80gb": "A100", "h100_sxm": "H100", "h200_sxm": "H200"}
+"""Name of each GPU type."""
 CONTROLLERS: dict[str, tuple[str, str]] = {
     "static": ("Baseline", GREY),
     "static_dynamic_cap": ("Batch 64,\ndynamic cap", GREY),
@@ -42,21 +44,29 @@ def model_label(name: str) -> str:
     return MODELS.get(name, (name, BLACK, "o"))[0]
 
 
+def gpu_label(name: str) -> str:
+    """Returns a GPU type's name for people."""
+    return GPUS.get(name, name)
+
+
 def controller_label(name: str) -> str:
     """Returns a controller's name for people, in one line."""
     return CONTROLLERS.get(name, (name, BLACK))[0].replace("\n", " ")
 
 
 def line(
-    axis: Any, x: Sequence[float], values: Sequence[Interval], model: str, **options: Any
-) -> None:
-    """Draws a model's line with a band for its intervals."""
+    axis: Any, x: Sequence[float], values: Sequence[Interval], model: str, *, band: bool = True,
+    **options: Any,
+) -> None:  # fmt: skip
+    """Draws a model's line, with a band for its intervals."""
     label, color, mark = MODELS.get(model, (model, BLACK, "o"))
     settings = {"color": color, "marker": mark, "ms": 4.5, "label": label, **options}
     axis.plot(x, [value.value for value in values], **settings)
-    axis.fill_between(
-        x, [v.low for v in values], [v.high for v in values], color=color, alpha=0.2, lw=0
-    )
+    if band:
+        axis.fill_between(
+            x, [v.low for v in values], [v.high for v in values], color=settings["color"],
+            alpha=0.2, lw=0,
+        )  # fmt: skip
 
 
 def bar(axis: Any, x: float, value: Interval, width: float, color: str, **options: Any) -> None:

@@ -19,7 +19,15 @@ from experiments.figures.claims import (
     reading,
     spread_of,
 )
-from experiments.figures.drawing import FORMATS, below, line, model_label, paper_mark, stem
+from experiments.figures.drawing import (
+    FORMATS,
+    below,
+    gpu_label,
+    line,
+    model_label,
+    paper_mark,
+    stem,
+)
 from experiments.figures.result import Figure, Result, Row
 from experiments.figures.steady import COUNTS, SCOPES, Point, Steady, SteadySettings
 from experiments.figures.workshop import Workshop
@@ -152,7 +160,7 @@ class Fig01(Figure):
                         axis.plot(xs[best], own[best].value, "*", ms=12, color="#222222", zorder=5)
                 axis.set_ylim(bottom=0)
                 if panel == "a":
-                    axis.set_title(f"({panel}) {gpu}, batch {self.batch}")
+                    axis.set_title(f"({panel}) {gpu_label(gpu)}, batch {self.batch}")
                     axis.set_xlabel("Power cap per GPU, W")
                     axis.set_ylabel("Tokens per joule (star: highest)")
                     if self.judge_claims:
@@ -161,7 +169,7 @@ class Fig01(Figure):
                                       xytext=(0, 8), textcoords="offset points",
                                       fontsize=7.5)  # fmt: skip
                 else:
-                    axis.set_title(f"({panel}) {gpu}, highest cap")
+                    axis.set_title(f"({panel}) {gpu_label(gpu)}, highest cap")
                     axis.set_xscale("log", base=2)
                     axis.set_xticks(self.batches, [str(batch) for batch in self.batches])
                     axis.set_xlabel("Batch size")

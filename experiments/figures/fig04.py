@@ -165,7 +165,8 @@ class Fig04(Figure):
                         if layout == self.layout:
                             line(axis, self.nodes, own, model)
                         else:
-                            line(axis, self.nodes, own, model, label=None, lw=0.6, ms=2.5,
+                            line(axis, self.nodes, own, model, label=None, band=False, lw=0.6,
+                                 ms=2.5,
                                  alpha=0.5, ls=":")  # fmt: skip
                     if what == "per_joule" and self.number == "fig04" and model in PAPER:
                         axis.plot(self.nodes[-1] + 0.07, 1.0 + PAPER[model], marker="_", ms=14,

@@ -15,6 +15,7 @@ from experiments.figures.drawing import (
     FORMATS,
     bar,
     controller_label,
+    gpu_label,
     paper_mark,
     stem,
 )
@@ -28,6 +29,7 @@ from experiments.suites import SuiteSetting
 PAPER = {"adaptive_batch": 1.14, "pals": 1.263}
 """Tokens/J over Baseline, average over models (arXiv:2605.21427 Fig. 7)."""
 PAPER_HEADROOM = 0.95
+_WHOSE = {"gpu": "GPUs", "system": "nodes"}
 _KEYS = {"gpu": "tokens_per_joule", "system": "tokens_per_joule_system"}
 
 
@@ -190,10 +192,11 @@ class Fig07(Figure):
                         own = mean_interval(relative(runs, name, scope))
                         at = x + (place - 0.5 * (len(self.scopes) - 1)) * width
                         bar(top, at, own, 0.95 * width, colors[scope],
-                            label=f"{scope} energy" if x == 0 else None)  # fmt: skip
-                        top.annotate(f"{own.value:.2f}", (at, own.high), xytext=(0, 3),
-                                     textcoords="offset points", ha="center",
-                                     fontsize=7.5)  # fmt: skip
+                            label=f"energy of the {_WHOSE[scope]}"
+                            if x == 0 and len(self.scopes) > 1 else None)  # fmt: skip
+                        top.annotate(f"{own.value:.2f}", (at, own.low), xytext=(0, -4),
+                                     textcoords="offset points", ha="center", va="top",
+                                     fontsize=8, color="white")  # fmt: skip
                     rate = 100.0 * violations(runs, name)
                     bar(low, x, mean_interval(rate), 0.6, RED)
                     if self.judge_claims and name in PAPER:
@@ -201,7 +204,7 @@ class Fig07(Figure):
                                    f"paper: {' and '.join(map(str, PAPER.values()))}"
                                    if name == "pals" else None)  # fmt: skip
                 top.axhline(1.0, color=BLACK, lw=0.8)
-                top.set_title(gpu)
+                top.set_title(f"{gpu_label(gpu)}, mean over {len(self.models)} models")
                 top.set_ylabel("Tokens per joule, Baseline = 1")
                 low.set_ylabel("QoS\nviolations, %")
                 low.set_xticks(range(len(names)), [CONTROLLERS.get(n, (n, ""))[0] for n in names],

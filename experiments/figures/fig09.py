@@ -12,6 +12,7 @@ from envs.errors import ConfigurationError
 from experiments.figures.claims import (
     DIRECTION,
     NOT_REPRODUCED,
+    VERDICTS,
     Claim,
     Reading,
     interval_of,
@@ -32,6 +33,8 @@ from experiments.statistics import FloatArray, Interval
 from experiments.style import BLACK, BLUE, GREEN, ORANGE, RED, picture
 
 PAPER_BASELINE, PAPER_PALS = (0.187, 0.352), (0.032, 0.053)
+PAPER_DIFFERENCE = (PAPER_BASELINE[0] - PAPER_PALS[0], PAPER_BASELINE[1] - PAPER_PALS[1])
+_STRICT = VERDICTS.index
 PAPER_FACTOR, PAPER_GAIN = (4.0, 7.0), 0.121
 MAIN = "main"
 READINGS = {
@@ -166,10 +169,11 @@ class Fig09(Figure):
             left, right = axes
             for low, high in (PAPER_BASELINE, PAPER_PALS):
                 left.axhspan(100 * low, 100 * high, color=BLACK, alpha=0.1, lw=0)
-            left.text(len(names) - 0.55, 100 * PAPER_BASELINE[1], "paper: Baseline", fontsize=7.5,
-                      ha="right", va="bottom")  # fmt: skip
-            left.text(len(names) - 0.55, 100 * PAPER_PALS[1], "paper: PALS", fontsize=7.5,
-                      ha="right", va="bottom")  # fmt: skip
+            left.text(len(names) - 0.4, 100 * PAPER_BASELINE[0], "paper:\nBaseline", fontsize=7.5,
+                      va="bottom")  # fmt: skip
+            left.text(len(names) - 0.4, 100 * PAPER_PALS[0], "paper:\nPALS", fontsize=7.5,
+                      va="bottom")  # fmt: skip
+            left.set_xlim(-0.6, len(names) + 0.35)
             for x, name in enumerate(names):
                 plain = 100.0 * self._rates(runs, name)
                 strict = 100.0 * self._rates(runs, name, "qos_violation_rate")
@@ -216,7 +220,9 @@ class Fig09(Figure):
             verdict = judge(paper, ours, 0.0)
             if verdict == DIRECTION:  # any rate is above zero: PALS has to be below Baseline
                 fewer = mean_interval(self._rates(runs, "static") - self._rates(runs, "pals"))
-                verdict = DIRECTION if name == "pals" and fewer.low > 0 else NOT_REPRODUCED
+                verdict = NOT_REPRODUCED
+                if name == "pals":
+                    verdict = max(judge(PAPER_DIFFERENCE, fewer, 0.0), DIRECTION, key=_STRICT)
             claims.append(
                 Claim(
                     f"fig09.violations_{name}", "fig09", what, list(paper), *ours,
@@ -279,8 +285,6 @@ class Fig09(Figure):
 
         ours = factor(runs)
         verdict = judge(PAPER_FACTOR, ours, 1.0)
-        if verdict == DIRECTION and ours.value < 1.05:
-            verdict = NOT_REPRODUCED
         readings = [
             Reading(f"reading: {text}", *factor(runs, key)) for key, text in READINGS.items()
         ]

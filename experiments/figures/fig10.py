@@ -20,6 +20,8 @@ from experiments.style import BLACK, picture
 
 PAPER_GAIN = 0.22
 BASE = "static_dynamic_cap"
+_DASHES = ("-", (0, (5, 3)), (0, (3, 4)), (0, (1, 3)))
+"""Lines that lie on each other are told apart by their dashes."""
 
 
 @dataclass(kw_only=True)
@@ -130,17 +132,25 @@ class Fig10(Figure):
             stem(file), 1, 3, (12.6, 3.9), formats=FORMATS,
             gridspec_kw={"width_ratios": [1.4, 1.4, 1.0]},
         ) as (figure, (power, rate, gain)):  # fmt: skip
-            for name in names:
+            for number, name in enumerate(names):
+                style = _DASHES[number % len(_DASHES)]
                 own = next(series[r] for r in runs if r.seed == first and r.controller == name)
                 own = own[own["time_s"] <= self.shown_s]
                 color = CONTROLLERS.get(name, (name, BLACK))[1]
-                power.plot(own["time_s"], own["power_w"], color=color, lw=1.0,
+                power.plot(own["time_s"], own["power_w"], color=color, lw=1.6, ls=style,
                            label=controller_label(name))  # fmt: skip
-                rate.plot(own["time_s"], own["throughput_tok_s"], color=color, lw=1.0)
+                rate.plot(own["time_s"], own["throughput_tok_s"], color=color, lw=1.6, ls=style)
                 if name != BASE:
                     targets, gains = self._gains(runs, series, name)
                     values = [interval_of(100.0 * row) for row in gains]
-                    gain.plot(targets, [v.value for v in values], "o-", color=color)
+                    gain.plot(
+                        targets,
+                        [v.value for v in values],
+                        "o",
+                        ls=style,
+                        color=color,
+                        ms=9 - 2 * number,
+                    )
                     gain.fill_between(targets, [v.low for v in values], [v.high for v in values],
                                       color=color, alpha=0.2, lw=0)  # fmt: skip
             power.plot(own["time_s"], own["budget_w"], color=BLACK, ls="--", lw=1.2,

@@ -45,7 +45,9 @@ def at(value: float, half: float = NARROW) -> Interval:
         (-0.3, at(-0.25), 0.0, REPRODUCED),
         (-0.3, at(-0.1), 0.0, DIRECTION),
         (-0.3, at(0.1), 0.0, NOT_REPRODUCED),
-        ((4.0, 7.0), at(1.3), 1.0, DIRECTION),
+        ((4.0, 7.0), at(1.5), 1.0, DIRECTION),
+        ((4.0, 7.0), at(1.1), 1.0, NOT_REPRODUCED),  # a trace of the effect
+        (0.22, at(0.002), 0.0, NOT_REPRODUCED),
     ],
 )
 def test_a_claim_is_judged_by_its_effect(paper, ours, neutral, verdict):
