@@ -9,6 +9,8 @@ from typing import Any
 REPRODUCED = "reproduced"
 DIRECTION = "reproduced in direction"
 NOT_REPRODUCED = "not reproduced"
+_NOTHING = 0.05
+"""Share of the paper's effect below which ours counts as none."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Claim:
 
         ``reproduced`` within a quarter of the paper's effect (its distance from ``neutral``),
         or within a tenth of its value where there is no neutral one; else whether the
-        direction agrees. The range plays no part: over enough choices it holds anything.
+        direction agrees with more than a twentieth of the effect. The range plays no part: over enough choices it holds anything.
         """
         low, high = self.paper
         if self.neutral is None:
@@ -56,7 +58,7 @@ class Claim:
             return REPRODUCED
         if self.neutral is not None:
             middle = 0.5 * (low + high)
-            if (self.ours - self.neutral) * (middle - self.neutral) > 0.0:
+            if (self.ours - self.neutral) / (middle - self.neutral) > _NOTHING:
                 return DIRECTION
         return NOT_REPRODUCED
 

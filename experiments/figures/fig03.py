@@ -85,7 +85,7 @@ class Frontiers(PaperFigure):
                     id="fig03_tp_mixtral",
                     figure="3",
                     claim="Mixtral: what tensor parallelism adds to the joint frontier's peak",
-                    paper=(1.0, 1.15),
+                    paper=(1.15, 1.15),
                     ours=tensor[0],
                     low=min(tensor),
                     high=max(tensor),

@@ -62,7 +62,7 @@ class DemandResponse(PaperFigure):
             id="fig10_low_power",
             figure="10",
             claim="PALS: throughput over a static batch with a dynamic cap, low power targets",
-            paper=(0.0, 0.22),
+            paper=(0.22, 0.22),
             ours=float(gains.iloc[0]),
             low=float(gains.min()),
             high=float(gains.max()),

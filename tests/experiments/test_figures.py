@@ -34,6 +34,7 @@ def claim(paper: tuple[float, float], ours: float, neutral: float | None = None)
         ((1.2, 1.2), 1.3, 1.0, DIRECTION),
         ((1.2, 1.2), 0.99, 1.0, NOT_REPRODUCED),
         ((1.7, 2.1), 10.0, 1.0, DIRECTION),
+        ((0.22, 0.22), 0.001, 0.0, NOT_REPRODUCED),
         ((0.3, 0.3), 0.0, 0.0, NOT_REPRODUCED),
         ((200.0, 200.0), 215.0, None, REPRODUCED),
         ((200.0, 200.0), 150.0, None, NOT_REPRODUCED),
