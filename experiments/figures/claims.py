@@ -47,7 +47,8 @@ class Claim:
 
         ``reproduced`` within a quarter of the paper's effect (its distance from ``neutral``),
         or within a tenth of its value where there is no neutral one; else whether the
-        direction agrees with more than a twentieth of the effect. The range plays no part: over enough choices it holds anything.
+        direction agrees with more than a twentieth of the effect. The range plays no part:
+        over enough choices it holds anything.
         """
         low, high = self.paper
         if self.neutral is None:
