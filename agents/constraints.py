@@ -148,7 +148,7 @@ def _at_budget(
 ) -> NDArray[np.bool_]:
     """Returns whether a power budget leaves no level of the lattice above the cap asked for."""
     held = np.zeros(len(contexts), dtype=np.bool_)
-    for index in np.flatnonzero(np.isfinite(budgets_w)):
+    for index in np.flatnonzero(np.isfinite(budgets_w)).tolist():
         context = contexts[index]
         limit_w = float(context.cap_limit_w(budgets_w[index]))
         levels = context.lattice.power_caps_w
