@@ -125,11 +125,12 @@ def _picture(file: Path) -> str:
 
 def _table(head: list[str], rows: list[tuple[str, list[str]]]) -> str:
     first, *others = (html.escape(text) for text in head)
-    lines = ["<tr><th>" + first + "</th>" + "".join(f'<th class="n">{t}</th>' for t in others)]
+    titles = "".join(f'<th class="n">{text}</th>' for text in others)
+    lines = [f"<tr><th>{first}</th>{titles}</tr>"]
     for label, cells in rows:
         numbers = "".join(f'<td class="n">{cell}</td>' for cell in cells)
-        lines.append(f"<tr><td>{html.escape(label)}</td>{numbers}")
-    return "<table>" + "</tr>\n".join(lines) + "</tr></table>"
+        lines.append(f"<tr><td>{html.escape(label)}</td>{numbers}</tr>")
+    return "<table>" + "\n".join(lines) + "</table>"
 
 
 def _verbatim(text: str) -> str:

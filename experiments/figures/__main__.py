@@ -15,8 +15,8 @@ from experiments.figures.base import Made, PaperFigure
 from experiments.figures.page import write_page
 from experiments.figures.settings import Gallery
 from experiments.figures.study import Study
-from experiments.report import Progress
 from experiments.summary import write_json
+from experiments.terminal import Progress
 
 
 @application("figures")
