@@ -72,7 +72,7 @@ def test_it_saves_energy_and_serves_everyone(played) -> None:
         for base, own in zip(baseline[name], agent[name], strict=True):
             assert own["tokens_per_joule"] > 1.05 * base["tokens_per_joule"], name
             assert own["output_tokens"] > 0.98 * base["output_tokens"], name
-            assert own["requests_waiting"] <= base["requests_waiting"] + 5, name
+            assert own["requests_finished"] > 0.98 * base["requests_finished"], name
             assert 60.0 * own["knob_changes"] / SECONDS < CHANGES_PER_MINUTE, name
         assert np.mean([own["qos_violation_rate"] for own in agent[name]]) < 0.10, name
 
