@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,9 +36,15 @@ _RC: dict[Any, Any] = {
 
 @contextmanager
 def picture(
-    file: Path, rows: int, columns: int, size: tuple[float, float], **options: Any
+    file: Path,
+    rows: int,
+    columns: int,
+    size: tuple[float, float],
+    *,
+    formats: Sequence[str] = ("png",),
+    **options: Any,
 ) -> Iterator[tuple[Any, Any]]:
-    """Yields a figure and its axes, and writes the figure whole, as PNG, at the end.
+    """Yields a figure and its axes, and writes the figure whole at the end.
 
     It needs no display, and the same drawing gives the same bytes.
 
@@ -47,6 +53,7 @@ def picture(
         rows: Rows of axes.
         columns: Columns of axes.
         size: Width and height in inches.
+        formats: File formats (``png``, ``pdf``); each has its own ending.
         **options: Passed to ``Figure.subplots``.
     """
     import matplotlib as mpl
@@ -58,9 +65,11 @@ def picture(
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         yield figure, figure.subplots(rows, columns, **options)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", metadata={"Software": None})
-    atomic_write_bytes(file, buffer.getvalue())
+        for kind in formats:
+            buffer = io.BytesIO()
+            nameless = {"png": {"Software": None}, "pdf": {"CreationDate": None}}[kind]
+            figure.savefig(buffer, format=kind, metadata=nameless)
+            atomic_write_bytes(file.with_suffix(f".{kind}"), buffer.getvalue())
 
 
 def log_scale(axis: Any) -> None:
