@@ -1,4 +1,4 @@
-"""Turns a run or a comparison into one HTML page: ``python -m experiments.report DIR``."""
+"""One HTML page about a run, a comparison or figures: ``python -m experiments.report DIR``."""
 
 from __future__ import annotations
 
@@ -7,23 +7,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from envs.cache import atomic_write_text
 from envs.errors import PalsError
 from experiments.application import describe, print_error
-from experiments.web_page import web_page
-
-PAGE_FILE = "report.html"
+from experiments.html_report import write_report
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Writes ``report.html`` into the folder, or where ``--output`` says."""
     parser = argparse.ArgumentParser(prog="python -m experiments.report", description=__doc__)
-    parser.add_argument("directory", type=Path, help="folder of a finished run or comparison")
-    parser.add_argument("--output", type=Path, help=f"file to write; DIR/{PAGE_FILE} by default")
+    parser.add_argument("directory", type=Path, help="folder of a run, a comparison or figures")
+    parser.add_argument("--output", type=Path, help="the page; by default DIR/report.html")
     given = parser.parse_args(arguments)
-    file: Path = given.output or given.directory / PAGE_FILE
     try:
-        atomic_write_text(file, web_page(given.directory))
+        file = write_report(given.directory, given.output)
     except (PalsError, OSError) as error:
         print_error(describe(error))
         sys.exit(1)

@@ -1,4 +1,7 @@
-"""The paper's figures and tables, remade from our own runs: ``python -m experiments.figures``.
+"""The paper's figures and tables, remade from own runs, and its claims judged one by one.
 
-One module a figure; each returns its data, draws it, and judges the claims that rest on it.
+Each module holds one figure: a keyword-only dataclass whose fields are the keys of
+``conf/figure/NAME.yaml`` and whose ``make`` returns rows, a picture and claims. What they
+share is in ``workshop`` (caching, resuming, progress), ``steady`` and ``episodes`` (the two
+kinds of runs), ``claims`` and ``export``.
 """

@@ -1,4 +1,4 @@
-"""Makes figures of the paper: ``python -m experiments.figures figure=fig07``."""
+"""Remakes figures of the paper: ``python -m experiments.figures figure=fig07``."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
-from rich.console import Console
 
 from envs import catalog
-from envs.cache import atomic_write_text
 from experiments.application import application
-from experiments.figures.base import Made, PaperFigure
+from experiments.figures.claims import write_claims
+from experiments.figures.export import print_claims, write_figure
 from experiments.figures.page import write_page
+from experiments.figures.result import Figure, Result
 from experiments.figures.settings import Gallery
-from experiments.figures.study import Study
-from experiments.summary import write_json
+from experiments.figures.workshop import Workshop
 from experiments.terminal import Progress
 
 
@@ -23,41 +22,24 @@ from experiments.terminal import Progress
 def main(config: DictConfig, directory: Path) -> None:
     """Writes data, picture and claims of each figure, and where asked the page."""
     chosen = catalog.build("figure", config.figure)
-    own = str(HydraConfig.get().runtime.choices["figure"])
-    names = list(chosen.figures) if isinstance(chosen, Gallery) else [own]
-    made: dict[str, tuple[PaperFigure, Made]] = {}
-    pictures: dict[str, Path] = {}
+    figures: dict[str, Figure]
+    if isinstance(chosen, Gallery):
+        figures = {name: catalog.build("figure", name) for name in chosen.figures}
+    else:
+        figures = {str(HydraConfig.get().runtime.choices["figure"]): chosen}
+    results: dict[str, Result] = {}
     with Progress() as progress:
-        study = Study(
-            directory / "runs",
-            seeds=config.seeds,
-            duration_s=config.duration,
-            cluster_duration_s=config.cluster_duration,
-            executor=catalog.build("executor", config.executor),
-            tell=progress.update,
-        )
-        for done, name in enumerate(names):
-            progress.update("figures", done, len(names))
-            figure: PaperFigure = (
-                catalog.build("figure", name) if isinstance(chosen, Gallery) else chosen
-            )
-            result = figure.make(study)
-            made[name] = (figure, result)
-            atomic_write_text(directory / f"{name}.csv", result.data.to_csv(index=False))
-            if result.draw is not None:
-                result.draw(directory / f"{name}.png")
-                pictures[name] = directory / f"{name}.png"
-        progress.update("figures", len(names), len(names))
-    claims = [claim.record() for _, result in made.values() for claim in result.claims]
-    write_json(directory / "claims.json", claims)
+        workshop = Workshop(directory, catalog.build("executor", config.executor), progress.update)
+        progress.update("figures", 0, len(figures))
+        for name, figure in figures.items():
+            results[name] = figure.make(workshop.named(name))
+            write_figure(name, results[name], directory)
+            progress.update("figures", len(results), len(figures))
+    claims = [claim for result in results.values() for claim in result.claims]
+    write_claims(claims, directory)
     if config.page is not None:
-        write_page(Path(config.page), made, pictures)
-    for claim in claims:
-        Console().print(
-            f"{claim['figure']:>4}  {claim['claim']}: paper {claim['paper']}, ours "
-            f"{claim['ours']:.3g} ({claim['low']:.3g} … {claim['high']:.3g}): {claim['verdict']}"
-        )
-    Console().print(f"Files: {directory}", soft_wrap=True)
+        write_page(Path(config.page), results, directory)
+    print_claims(claims, directory)
 
 
 if __name__ == "__main__":

@@ -1,60 +1,170 @@
-"""Figure 8: what a fixed tensor-parallel size leaves on the table, against the power cap."""
+"""Figure 8: the efficiency that a fixed tensor-parallel size leaves, against the cap."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pandas as pd
+import numpy as np
 
-from experiments.figures.base import FORMATS, NAMES, Made, PaperFigure
-from experiments.figures.study import Study
-from experiments.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, picture
+from experiments.figures.claims import (
+    DIRECTION,
+    NOT_REPRODUCED,
+    REPRODUCED,
+    Claim,
+    Reading,
+    interval_of,
+)
+from experiments.figures.drawing import FORMATS, line, model_label, stem
+from experiments.figures.lattice import Found, best, lattice
+from experiments.figures.result import Figure, Result, Row
+from experiments.figures.steady import SCOPES, Point, SteadySettings
+from experiments.figures.workshop import Workshop
+from experiments.statistics import FloatArray
+from experiments.style import picture
+
+NEAR_ZERO = 0.02
+"""Headroom below this counts as near zero."""
 
 
 @dataclass(kw_only=True)
-class FixedTensorParallel(PaperFigure):
-    """Figure 8.
+class Fig08(Figure):
+    """Figure 8 of arXiv:2605.21427.
 
     Attributes:
-        models: Models to show.
-        fixed: The tensor-parallel size that is kept.
+        gpu: GPU type.
+        models: Models.
+        caps_w: Power caps.
+        batches: Batch limits to choose from.
+        tensors: Tensor-parallel sizes to choose from.
+        fixed: The size that is fixed.
+        lengths: Request lengths.
+        steady: How a server is measured.
     """
 
+    gpu: str = "a100_sxm4_80gb"
     models: list[str] = field(default_factory=list)
+    caps_w: list[float] = field(default_factory=list)
+    batches: list[int] = field(default_factory=list)
+    tensors: list[int] = field(default_factory=lambda: [1, 2, 4])
     fixed: int = 4
-    title: str = "Headroom left by a fixed tensor-parallel size"
+    lengths: str = "gsm8k"
+    steady: SteadySettings = field(default_factory=SteadySettings)
 
-    def make(self, study: Study) -> Made:
-        """See :meth:`PaperFigure.make`."""
-        rows = []
-        for model in self.models:
-            frame = study.profile(f"model={model}", f"server.tensor_parallel={self.fixed}")
-            for cap_w, part in frame.groupby("power_cap_w"):
-                kept = part[part["tensor_parallel"] == self.fixed]["tokens_per_joule"].max()
-                best = part.loc[part["tokens_per_joule"].idxmax()]
-                rows.append(
-                    {
-                        "model": model,
-                        "power_cap_w": cap_w,
-                        "best_tensor_parallel": int(best["tensor_parallel"]),
-                        "headroom": float(best["tokens_per_joule"] / kept - 1.0),
-                    }
-                )
-        data = pd.DataFrame(rows)
-        return Made(data, lambda file: self._draw(data, file))
-
-    def _draw(self, data: pd.DataFrame, file: Path) -> None:
-        colors = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY, BLACK)
-        with picture(file, 1, 1, (5.6, 3.2), formats=FORMATS) as (_, axis):
-            for model, color in zip(self.models, colors, strict=False):
-                own = data[data["model"] == model]
-                axis.plot(
-                    own["power_cap_w"], 100.0 * own["headroom"], marker="o", ms=3, color=color,
-                    label=NAMES[model],
-                )  # fmt: skip
-            axis.set(
-                xlabel="Power cap per GPU, W",
-                ylabel=f"Tokens/J that TP{self.fixed} leaves, %",
+    def make(self, workshop: Workshop) -> Result:
+        """See :meth:`Figure.make`."""
+        points = [
+            point for model in self.models
+            for point in lattice(
+                model, self.caps_w, self.batches, self.tensors, self.lengths, self.gpu
             )
-            axis.legend(fontsize=7.5, ncols=2)
+        ]  # fmt: skip
+        found = workshop.measure("full servers", points, self.steady)
+        return Result(
+            title="Headroom left by a fixed tensor-parallel size",
+            caption=(
+                "Highest tokens/J at a cap over all tensor-parallel sizes and batches, against "
+                f"the highest with each fixed size; left: TP {self.fixed} (GPUs in use only), "
+                "right: the size fixed that is best at the highest cap. Bands: 95 % intervals "
+                f"over {self.steady.seeds} seeds. Lengths `{self.lengths}`."
+            ),
+            rows=self._rows(found),
+            draw=lambda file: self._draw(found, file),
+            claims=[self._claim(found)],
+        )
+
+    def headroom(
+        self, found: Found, model: str, fixed: int | None = None, scope: str = "gpu"
+    ) -> FloatArray:
+        """Returns tokens/J lost by a fixed size, as a share, shape ``(caps, seeds)``."""
+        size = fixed or self.best_size(found, model)
+        rows = []
+        for cap in self.caps_w:
+
+            def at_cap(point: Point, cap_w: float = cap) -> bool:
+                return point.cap_w == cap_w
+
+            def own_size(point: Point, cap_w: float = cap) -> bool:
+                return point.cap_w == cap_w and point.tensor == size
+
+            every = best(found, model, at_cap, scope=scope)
+            own = best(found, model, own_size, scope=scope)
+            rows.append(every / own - 1.0)
+        return np.array(rows)
+
+    def best_size(self, found: Found, model: str) -> int:
+        """Returns the tensor-parallel size with the most tokens/J at the highest cap."""
+        top = max(self.caps_w)
+        sizes = sorted({p.tensor for p in found if p.model == model})
+        return max(sizes, key=lambda size: float(np.mean(
+            best(found, model, lambda p: p.cap_w == top and p.tensor == size)
+        )))  # fmt: skip
+
+    def _rows(self, found: Found) -> list[Row]:
+        rows: list[Row] = []
+        for model in self.models:
+            for fixed in (self.fixed, self.best_size(found, model)):
+                for cap, own in zip(self.caps_w, self.headroom(found, model, fixed), strict=True):
+                    value = interval_of(own)
+                    rows.append({
+                        "model": model, "fixed_tensor_parallel": fixed, "power_cap_w": cap,
+                        "headroom": value.value, "headroom_low": value.low,
+                        "headroom_high": value.high,
+                    })  # fmt: skip
+        return rows
+
+    def _draw(self, found: Found, file: Path) -> None:
+        with picture(stem(file), 1, 2, (8.4, 4.1), formats=FORMATS) as (figure, axes):
+            for axis, fixed, title in (
+                (axes[0], self.fixed, f"TP fixed at {self.fixed}"),
+                (axes[1], None, "TP fixed at its best for the highest cap"),
+            ):
+                for model in self.models:
+                    own = [interval_of(100.0 * v) for v in self.headroom(found, model, fixed)]
+                    line(axis, self.caps_w, own, model)
+                axis.set_title(title)
+                axis.set_xlabel("Power cap per GPU, W")
+                axis.set_ylim(bottom=0.0)
+            axes[0].set_ylabel("Headroom in tokens per joule, %")
+            handles, labels = axes[0].get_legend_handles_labels()
+            figure.legend(handles, labels, loc="outside lower center", ncols=4)
+
+    def _claim(self, found: Found) -> Claim:
+        low, high = min(self.caps_w), max(self.caps_w)
+        first, last = self.caps_w.index(low), self.caps_w.index(high)
+        between = [i for i, cap in enumerate(self.caps_w) if low < cap < high]
+        mean = {m: self.headroom(found, m).mean(axis=1) for m in self.models}
+        near = [m for m in self.models if mean[m][between].max(initial=0.0) < NEAR_ZERO]
+        grow = [m for m in self.models if mean[m][first] > NEAR_ZERO]
+        many = 2 * len(near) >= len(self.models)
+        verdict = NOT_REPRODUCED
+        if many or grow:
+            verdict = REPRODUCED if many and grow else DIRECTION
+        fixed = {m: self.headroom(found, m, self.fixed).mean(axis=1) for m in self.models}
+        listed = ", ".join(
+            f"{model_label(m)} {own[last]:.0%} ({own[first]:.0%})" for m, own in fixed.items()
+        )
+        readings = tuple(
+            Reading(
+                f"headroom of {model_label(m)}, TP {self.fixed} fixed, {cap:g} W, {scope} energy",
+                *interval_of(self.headroom(found, m, self.fixed, scope)[index]),
+            )
+            for m in self.models
+            for scope in SCOPES
+            for cap, index in ((low, first), (high, last))
+        )
+        return Claim(
+            "fig08.headroom", "fig08",
+            "the headroom left by a fixed TP is near zero for many models and grows at low caps "
+            "for some", "near zero for many", len(near) / len(self.models), None, None,
+            f"share of {len(self.models)} models whose headroom stays below {NEAR_ZERO:.0%} at "
+            f"all caps between {low:g} and {high:g} W, TP fixed at the size that is best at "
+            f"{high:g} W (there it is zero by construction)",
+            verdict,
+            f"At {low:g} W it is above {NEAR_ZERO:.0%} for "
+            f"{', '.join(map(model_label, grow)) or 'none'}. With "
+            f"TP fixed at {self.fixed} whatever the model, headroom at {high:g} W (at {low:g} W "
+            f"in brackets) is {listed}: small models are served best by fewer GPUs.",
+            "which TP was fixed, and whether idle GPUs count",
+            "share of models", readings,
+        )  # fmt: skip

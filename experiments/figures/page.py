@@ -1,63 +1,113 @@
-"""The page on what was reproduced, made from the claims."""
+"""The page on what of the paper came out: all of it from the results, nothing by hand."""
 
 from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from envs.cache import atomic_write_text
-from experiments.figures.base import Made, PaperFigure
-from experiments.figures.claims import Claim, claim_table
+from experiments.figures.claims import (
+    TOLERANCE,
+    VERDICTS,
+    Claim,
+    claim_cells,
+    range_text,
+    shown,
+)
+from experiments.figures.result import Result
 
-_HEAD = """# What of the paper comes out here
+_MOST_READINGS = 24
+_HEAD = f"""# What of the paper comes out here
 
-Figures and claims of [arXiv:2605.21427](https://arxiv.org/abs/2605.21427), remade on the
-calibrated simulator. This page is made by `make figures`; nothing in it is written by hand, and no
-constant of the simulator was tuned to a claim. Data behind each picture: `outputs/figures`.
+The figures, tables and claims of [arXiv:2605.21427](https://arxiv.org/abs/2605.21427), remade on
+the calibrated simulator. `make figures` writes this page and its pictures; every number in it is
+computed then. No constant of the simulator is tuned to a claim.
 
-A claim is *reproduced* when our value in the default setting is within a quarter of the paper's
-effect (within a tenth, where a value is no effect), *reproduced in direction* when only the sign
-agrees. The range does not decide; it is over what the paper leaves open (lengths, load,
-which tokens and whose energy count), or over nodes and seeds where it says so. The calibration's
-own doubt comes on top: no public data measure how an A100 answers to a cap
-([physics](physics.md)).
+**How a claim is judged.** A number counts by its effect: its distance from the value that would
+mean nothing (1 for a ratio, 0 for a gain). *Reproduced*: our interval meets the paper's value or
+range, widened by {TOLERANCE:.0%} of the paper's effect. *Reproduced in direction*: the interval
+lies on the paper's side. Claims in words are judged as their setting or reason says. Intervals are
+95 % bootstrap intervals over seeds unless said otherwise: they say how well the simulator's answer
+is known, not how well the simulator knows the hardware. For that there are readings with
+coefficients drawn within their doubt ([physics](physics.md)). A single setting decides the verdict;
+where the paper leaves a choice open, the readings show what other choices give.
 """
 
 
-def write_page(
-    page: Path, made: Mapping[str, tuple[PaperFigure, Made]], pictures: Mapping[str, Path]
-) -> None:
-    """Writes the page and puts its pictures beside it."""
-    claims = [claim for _, result in made.values() for claim in result.claims]
-    lines = [_HEAD, "## Claims", "", _count(claims), "", *claim_table(claims), "", "Settings:", ""]
-    settings: dict[str, list[str]] = {}
-    for claim in claims:
-        settings.setdefault(claim.setting, []).append(claim.figure)
-    for setting, names in settings.items():
-        lines.append(f"- {', '.join(dict.fromkeys(names))}: {setting}.")
-    lines += ["", "## Figures", ""]
-    images = page.parent / "images"
-    images.mkdir(parents=True, exist_ok=True)
-    for name, (figure, result) in made.items():
-        lines += [f"### {figure.title}", "", f"`python -m experiments.figures figure={name}`", ""]
-        if name in pictures:
-            shutil.copyfile(pictures[name], images / f"{name}.png")
-            lines += [f"![{figure.title}](images/{name}.png)", ""]
-        elif len(result.data) <= 12:
-            lines += [*_as_table(result), ""]
+def write_page(page: Path, results: Mapping[str, Result], directory: Path) -> None:
+    """Writes the page and copies its pictures beside it.
+
+    Args:
+        page: The Markdown file.
+        results: The figures by name.
+        directory: Folder with their pictures.
+    """
+    claims = [claim for result in results.values() for claim in result.claims]
+    lines = [_HEAD, "## Claims", "", _count(claims), "", *_table(claims), ""]
+    images = page.parent / "images" / "reproduction"
+    for name, result in results.items():
+        lines += [f"## {name}: {result.title}", ""]
+        if result.draw is not None:
+            images.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(directory / f"{name}.png", images / f"{name}.png")
+            lines += [f"![{result.title}](images/reproduction/{name}.png)", ""]
+        lines += [result.caption, ""]
+        if result.draw is None:
+            lines += [*_rows(result), ""]
+        lines += [*(f"*{note}*" for note in result.notes), *([""] if result.notes else [])]
+        lines += [f"Settings: [`conf/figure/{name}.yaml`](../conf/figure/{name}.yaml); again: "
+                  f"`python -m experiments.figures figure={name}`.", ""]  # fmt: skip
+        for claim in result.claims:
+            lines += [*_claim(claim), ""]
     atomic_write_text(page, "\n".join(lines).rstrip("\n") + "\n")
 
 
-def _count(claims: Sequence[Claim]) -> str:
+def _count(claims: list[Claim]) -> str:
     counted = Counter(claim.verdict for claim in claims)
-    parts = ", ".join(f"{number} {verdict}" for verdict, number in counted.most_common())
-    return f"{len(claims)} claims: {parts}."
+    return f"{len(claims)} claims: " + ", ".join(f"{counted[v]} {v}" for v in VERDICTS) + "."
 
 
-def _as_table(result: Made) -> list[str]:
-    frame = result.data.astype(object).where(result.data.notna(), "–")
-    lines = ["| " + " | ".join(map(str, frame.columns)) + " |", "|---" * len(frame.columns) + "|"]
-    lines += ["| " + " | ".join(map(str, row)) + " |" for row in frame.to_numpy().tolist()]
+def _table(claims: list[Claim]) -> list[str]:
+    lines = [
+        "| figure | the paper says | paper | ours (interval) | verdict |",
+        "|---|---|---|---|---|",
+    ]
+    for claim in claims:
+        paper, ours = claim_cells(claim)
+        lines.append(f"| {claim.figure} | {claim.claim} | {paper} | {ours} | {claim.verdict} |")
+    return lines
+
+
+def _claim(claim: Claim) -> list[str]:
+    paper, ours = claim_cells(claim)
+    lines = [
+        f"**{claim.claim}.** Paper: {paper}; ours: {ours}. **{claim.verdict.capitalize()}.** "
+        f"{claim.reason}" + (f" To settle it the paper would have to give {claim.unsaid}."
+                             if claim.unsaid else ""),
+        "",
+        f"Setting: {claim.setting}.",
+    ]  # fmt: skip
+    if claim.readings:
+        lines += ["", range_text(claim)]
+        if len(claim.readings) <= _MOST_READINGS:
+            lines += ["", "| other choice | value | interval |", "|---|---|---|"]
+            for item in claim.readings:
+                ends = "–"
+                if item.low is not None and item.high is not None:
+                    ends = f"{shown(claim, item.low)} to {shown(claim, item.high)}"
+                lines.append(f"| {item.choice} | {shown(claim, item.value)} | {ends} |")
+        else:
+            lines[-1] += " All of them are in `readings.csv`."
+    return lines
+
+
+def _rows(result: Result) -> list[str]:
+    keys = list(result.rows[0])
+    lines = ["| " + " | ".join(key.replace("_", " ") for key in keys) + " |",
+             "|---" * len(keys) + "|"]  # fmt: skip
+    for row in result.rows:
+        cells = ["–" if row[key] is None else str(row[key]) for key in keys]
+        lines.append("| " + " | ".join(cells) + " |")
     return lines

@@ -1,0 +1,46 @@
+"""What a figure's module returns, and what it derives from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.figures.claims import Claim
+
+if TYPE_CHECKING:
+    from experiments.figures.workshop import Workshop
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A figure that has been made.
+
+    Attributes:
+        title: What it shows.
+        caption: How it was made, and how to read it.
+        rows: The data behind it; all rows have the same keys.
+        draw: Draws it into a file of that stem, as PNG and PDF; ``None`` for a table.
+        claims: The claims that it judges.
+        notes: What has to be known besides, a sentence each.
+    """
+
+    title: str
+    caption: str
+    rows: list[Row]
+    draw: Callable[[Path], None] | None = None
+    claims: list[Claim] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(kw_only=True)
+class Figure(ABC):
+    """A figure of the paper, or one beyond it; its fields are the keys of its file."""
+
+    @abstractmethod
+    def make(self, workshop: Workshop) -> Result:
+        """Runs what has not been run yet and returns the figure."""
