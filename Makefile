@@ -2,7 +2,7 @@
 # make compare      PALS against its rivals              make test-long  the slow tests
 # make lint         ruff and mypy                        make test-live  against a real vLLM server
 # make pictures     the picture of the comparison        make physics    tables and pictures of docs/physics.md
-# make figures      docs/reproduction.md: the paper's figures and claims (20 minutes)
+# make figures      the paper's figures and claims, and docs/reproduction.md
 # Each creates .venv first if it is not there.  ARGS="seed=3 duration=60" reaches the command.
 
 SHELL := /bin/bash
@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: figures run compare pictures physics test test-long test-live lint format venv clean
+.PHONY: run compare pictures physics figures test test-long test-live lint format venv clean
 
 run: venv
 	$(BIN)/python -m experiments.run controller=pals $(ARGS)
@@ -25,11 +25,11 @@ pictures: venv
 	    hydra.run.dir=outputs/pictures $(ARGS)
 	cp outputs/pictures/comparison.png docs/images/comparison.png
 
-physics: venv
-	$(BIN)/python -m experiments.physics page=docs/physics.md hydra.run.dir=outputs/physics $(ARGS)
-
 figures: venv
 	$(BIN)/python -m experiments.figures figure=all page=docs/reproduction.md $(ARGS)
+
+physics: venv
+	$(BIN)/python -m experiments.physics page=docs/physics.md hydra.run.dir=outputs/physics $(ARGS)
 
 test: venv
 	$(BIN)/python -m pytest -q $(ARGS)

@@ -125,7 +125,12 @@ class Constraint(ABC):
 
 @dataclass(kw_only=True)
 class ThroughputConstraint(Constraint):
-    """Share of time in throughput violation, in the reward's reading (``info["cost"]``)."""
+    """Share of time in throughput violation, in the reward's reading (``info["cost"]``).
+
+    Baseline, which violations are read against, ignores power budgets. While a budget leaves no
+    higher cap than the one that is asked for, a violation is therefore nobody's choice: it is
+    not judged. Priced, it would only teach timidity where there is no budget.
+    """
 
     def cost(self, info: dict[str, Any], contexts: Sequence[ControlContext]) -> Cost:
         """See :meth:`Constraint.cost`."""
@@ -134,7 +139,22 @@ class ThroughputConstraint(Constraint):
         warmup_s = np.array([context.qos.warmup_s for context in contexts])
         begins_s = telemetry.time_s - telemetry.duration_s
         judged = (begins_s > warmup_s - 1e-6) & (conditions.target_tok_s > 0)
-        return Cost(np.asarray(info["cost"], dtype=np.float64), judged)
+        judged &= ~_at_budget(info["knobs"].power_cap_w, conditions.power_budget_w, contexts)
+        return Cost(np.where(judged, info["cost"], 0.0), judged)
+
+
+def _at_budget(
+    caps_w: FloatArray, budgets_w: FloatArray, contexts: Sequence[ControlContext]
+) -> NDArray[np.bool_]:
+    """Returns whether a power budget leaves no level of the lattice above the cap asked for."""
+    held = np.zeros(len(contexts), dtype=np.bool_)
+    for index in np.flatnonzero(np.isfinite(budgets_w)).tolist():
+        context = contexts[index]
+        limit_w = float(context.cap_limit_w(budgets_w[index]))
+        levels = context.lattice.power_caps_w
+        above = next((level for level in levels if level > caps_w[index] + 1e-6), None)
+        held[index] = above is not None and above > limit_w * (1.0 + 1e-6)
+    return held
 
 
 @dataclass(kw_only=True)

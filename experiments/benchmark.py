@@ -14,10 +14,10 @@ from experiments.benchmark_goals import degeneracies, goals
 from experiments.benchmark_picture import draw_overall, draw_settings
 from experiments.benchmark_report import OVERALL_PICTURE, SETTINGS_PICTURE, report
 from experiments.benchmarking import benchmark_facts, check, controller_choices, run_all
-from experiments.report import Progress
 from experiments.settings import check_times
 from experiments.suites import Suite
 from experiments.summary import write_json
+from experiments.terminal import Progress
 
 REPORT_FILE = "results.md"
 PICTURES = "images"

@@ -14,9 +14,9 @@ from experiments.benchmark_figures import (
     overall,
 )
 from experiments.benchmark_goals import Goal
-from experiments.report import shown
 from experiments.statistics import Interval, bootstrap
 from experiments.suites import SuiteSetting
+from experiments.terminal import shown
 
 OVERALL_PICTURE = "benchmark.png"
 SETTINGS_PICTURE = "benchmark_settings.png"

@@ -14,9 +14,9 @@ from experiments.comparison import aggregate, figures, plan, run_all
 from experiments.comparison_picture import draw_comparison
 from experiments.executors import Executor
 from experiments.provenance import provenance
-from experiments.report import Progress, print_comparison
 from experiments.settings import check_times
 from experiments.summary import write_json
+from experiments.terminal import Progress, print_comparison
 
 
 @application("compare")

@@ -12,7 +12,7 @@ from typing import Any
 
 from envs.cache import atomic_write_text
 from envs.errors import ConfigurationError
-from experiments.report import CLUSTER_FIGURES, FIGURES, Figure, shown
+from experiments.terminal import CLUSTER_FIGURES, FIGURES, Figure, shown
 
 _STYLE = """
 :root { color-scheme: light; }

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from experiments.application import application
 from experiments.profiles import cached_file, make_profile, write_profile
-from experiments.report import Progress, print_profile
+from experiments.terminal import Progress, print_profile
 
 
 @application("profile")

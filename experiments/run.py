@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from experiments.application import application
 from experiments.execution import execute
-from experiments.report import Progress, print_run
+from experiments.terminal import Progress, print_run
 
 
 @application("config")

@@ -8,7 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from experiments.application import application
-from experiments.report import Progress
+from experiments.terminal import Progress
 from experiments.training import Training, resumed_config
 from experiments.training_report import print_training
 

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from experiments.report import shown
+from experiments.terminal import shown
 
 _COLUMNS = (
     ("efficiency", "tok/J against Baseline", 1.0),

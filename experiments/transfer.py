@@ -10,9 +10,9 @@ from omegaconf import DictConfig
 from envs.cache import atomic_write_text
 from experiments.application import application
 from experiments.provenance import provenance
-from experiments.report import Progress
 from experiments.settings import check_times
 from experiments.summary import write_json
+from experiments.terminal import Progress
 from experiments.transfer_report import as_markdown, print_transfer
 from experiments.transferring import transfer
 

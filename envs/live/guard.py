@@ -1,9 +1,9 @@
 """A small process that puts everything back when its controller is gone.
 
 The controller may end in ways it cannot handle (SIGKILL, out of memory). The guard is started
-before the first knob is touched, in a session of its own, and waits at the other end of a
-pipe: when the pipe closes without a farewell, it restores. It also holds the locks, so that
-nobody else takes the device before that is done.
+before the first knob is touched, in a session of its own and as nobody's child, and waits at
+the other end of a pipe: when the pipe closes without a farewell, it restores. It also holds the
+locks, so that nobody else takes the device before that is done.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from envs.errors import DeviceError, PalsError, ServerError
+from envs.live.devices.processes import start_ticks
 from envs.live.errors import ActuationError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,6 +30,7 @@ POLL_S = 0.2
 PATIENCE_S = 3.0
 RETRY_S = 120.0
 FAREWELL = "released"
+READY = "ready"
 Plan = dict[str, Any]
 """What to restore: ``device`` (class, configuration, settings found), ``batch_limit`` (address,
 headers, body) and ``server`` (a process of ours to end)."""
@@ -47,8 +49,10 @@ class Guard:
 
     def __init__(self, plan: Plan, locks: list[int]) -> None:
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        # Whoever ends this process may end its children with it (Ray does), so the child that
+        # is started here starts the guard in turn and is gone.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "envs.live.guard"],
+            [sys.executable, "-m", "envs.live.guard", str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -60,20 +64,30 @@ class Guard:
         assert self._process.stdout is not None
         ready, _, _ = select.select([self._process.stdout], [], [], START_TIMEOUT_S)
         answer = self._process.stdout.readline().strip() if ready else "no answer"
-        if answer != "ready":
+        word, _, number = answer.partition(" ")
+        if word != READY:
             self._process.kill()
             self._process.wait()
             raise ActuationError(f"the guard process did not start ({answer}); nothing was changed")
-
-    @property
-    def pid(self) -> int:
+        self._process.wait()
+        self.pid = int(number)
         """The guard's process."""
-        return self._process.pid
+        try:
+            self._handle: int | None = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            self._handle = None
 
     @property
     def alive(self) -> bool:
         """Whether the guard still watches."""
-        return self._process.poll() is None
+        return not self._ended_within(0.0)
+
+    def _ended_within(self, seconds: float) -> bool:
+        """Waits for the guard's end; returns whether it came."""
+        if self._handle is not None and select.select([self._handle], [], [], seconds)[0]:
+            os.close(self._handle)
+            self._handle = None
+        return self._handle is None
 
     def update(self, plan: Plan) -> None:
         """Replaces the plan."""
@@ -98,8 +112,7 @@ class Guard:
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(patience_s)
+        self._ended_within(patience_s)
 
 
 def restore(plan: Plan, device: Any = None) -> list[str]:
@@ -149,9 +162,11 @@ def open_device(spec: dict[str, Any]) -> Any:
 
 def main() -> int:
     """Waits for the controller to say farewell or to end."""
+    if os.fork():  # the guard is nobody's child, see above
+        os._exit(0)
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    lines = _lines()
+    lines = _lines(int(sys.argv[1]))
     plan: Plan = json.loads(next(lines))
     with contextlib.suppress(OSError):  # restoring must not wait for a busy machine
         os.setpriority(os.PRIO_PROCESS, 0, -10)
@@ -169,7 +184,7 @@ def main() -> int:
 
     # The machine goes down: put back now, and again if the controller goes on until its end.
     signal.signal(signal.SIGTERM, put_back)
-    sys.stdout.write("ready\n")
+    sys.stdout.write(f"{READY} {os.getpid()}\n")
     sys.stdout.flush()
     for line in lines:
         if line == FAREWELL:
@@ -185,12 +200,12 @@ def main() -> int:
     return 0
 
 
-def _lines() -> Iterator[str]:
+def _lines(controller: int) -> Iterator[str]:
     """Yields the controller's lines until it ends.
 
-    The pipe's end tells; the parent's number too, should a forked child hold the pipe open.
+    The pipe's end tells; its process too, should a forked child hold the pipe open.
     """
-    parent, received = os.getppid(), b""
+    began, received = start_ticks(controller), b""
     while True:
         *lines, received = received.split(b"\n")
         yield from (line.decode() for line in lines)
@@ -199,7 +214,7 @@ def _lines() -> Iterator[str]:
             if not data:
                 return
             received += data
-        elif os.getppid() != parent:
+        elif start_ticks(controller) != began:
             return
 
 

@@ -15,7 +15,7 @@ from experiments.figures.page import write_page
 from experiments.figures.result import Figure, Result
 from experiments.figures.settings import Gallery
 from experiments.figures.workshop import Workshop
-from experiments.report import Progress
+from experiments.terminal import Progress
 
 
 @application("figures")

@@ -1,17 +1,15 @@
-"""The page about a run, a comparison or figures."""
+"""The page about figures; ``test_report.py`` has those about runs and comparisons."""
 
 from __future__ import annotations
 
 import json
 import re
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from envs.errors import ConfigurationError
-from experiments import compare, report, run
 from experiments.html_report import write_report
 
 _VOID = {"meta", "img", "br"}
@@ -47,33 +45,6 @@ def checked(file: Path) -> str:
     return text
 
 
-def test_a_run_has_picture_figures_configuration_and_provenance(command, tmp_path, monkeypatch):
-    assert command(run.main, "controller=static", "duration=60").code == 0
-    folder = tmp_path / "out"
-    monkeypatch.setattr(sys, "argv", ["report", str(folder)])
-    report.main()
-    text = checked(folder / "report.html")
-    summary = json.loads((folder / "summary.json").read_text())
-    for part in (
-        "Tokens per joule (GPUs)", "power_cap_max_w", summary["provenance"]["configuration_hash"]
-    ):  # fmt: skip
-        assert part in text
-    assert report.shown(summary["tokens_per_joule"]) in text
-
-
-def test_a_comparison_has_every_controller_with_its_interval(command, tmp_path):
-    done = command(
-        compare.main, "controllers=[static,governor]", "seeds=1", "duration=60", "executor.jobs=1"
-    )
-    assert done.code == 0, done.err
-    text = checked(write_report(tmp_path / "out"))
-    assert "governor" in text
-    assert "Configuration" in text
-    result = json.loads((tmp_path / "out" / "comparison.json").read_text())
-    cell = result["controllers"]["governor"]["tokens_per_joule_relative"]
-    assert report.shown(cell["ci_low"]) in text
-
-
 def test_figures_have_their_claims_escaped(tmp_path):
     claim = {
         "id": "a", "figure": "fig07", "claim": "a < b & c", "paper": [1.0, 2.0], "ours": 1.5,
@@ -90,14 +61,9 @@ def test_figures_have_their_claims_escaped(tmp_path):
     assert re.search(r"<td>1\.23457</td>", text)
 
 
-def test_nothing_to_report_on_is_an_error(tmp_path, monkeypatch, capsys):
+def test_nothing_to_report_on_is_an_error(tmp_path):
     with pytest.raises(ConfigurationError, match=r"summary\.json"):
         write_report(tmp_path)
     (tmp_path / "summary.json").write_text("{")
     with pytest.raises(ConfigurationError, match="damaged"):
         write_report(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["report", str(tmp_path / "nowhere")])
-    with pytest.raises(SystemExit) as end:
-        report.main()
-    assert end.value.code == 1
-    assert "nowhere" in capsys.readouterr().err

@@ -141,12 +141,25 @@ def plan(device: Nvml) -> dict[str, Any]:
     }
 
 
+def test_whoever_ends_the_controllers_children_does_not_end_the_guard(
+    fake_gpus: Any, fake_vllm: FakeVllm, tmp_path: Path
+) -> None:
+    """Ray ends the children of an actor that is killed."""
+    process = controller(fake_vllm, tmp_path, NVML)
+    assert fake_gpus.limits_w == [150.0]
+    for child in descendants(process.pid):
+        os.kill(child, signal.SIGKILL)
+    process.kill()
+    process.wait()
+    wait_for(lambda: fake_gpus.limits_w == [400.0])
+
+
 def test_a_forked_child_that_holds_the_pipe_open_does_not_keep_the_guard_waiting(
     fake_gpus: Any, fake_vllm: FakeVllm, tmp_path: Path
 ) -> None:
     fork = "import os\nif os.fork() == 0:\n    time.sleep(20)\n    os._exit(0)\ntime.sleep(60)"
     process = controller(fake_vllm, tmp_path, NVML, fork)
-    wait_for(lambda: len(descendants(process.pid)) == 2)  # the guard and the fork
+    wait_for(lambda: len(descendants(process.pid)) == 1)  # the fork; the guard is nobody's child
     process.kill()
     process.wait()
     assert wait_for(lambda: fake_gpus.limits_w == [400.0]) < WITHIN_S

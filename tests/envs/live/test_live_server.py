@@ -532,7 +532,7 @@ def test_a_load_that_cannot_be_kept_is_an_error_or_recorded(fake_vllm: FakeVllm)
         recover(server)
         assert server.events[0]["error"] == "ClientBehindError"
         assert server.extras["client_lag_s"] > 0.3
-        assert total(run(server, 1.0), "finished") > 0
+        assert total(run(server, 5.0), "finished") > 0  # a busy machine takes its time
 
 
 @pytest.mark.long

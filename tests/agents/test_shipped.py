@@ -1,0 +1,100 @@
+"""The agent that comes with the project: it loads, is up to date, and has learned something."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+from agents.bundle import SHIPPED, calibration_hash, find_bundle, read_bundle
+from agents.controller import Agent
+from envs import catalog
+from experiments.batched import Episodes, HeldSettings, Share
+from experiments.suites import SuiteSetting
+
+SEEDS = (2_000_001, 2_000_002)
+SECONDS = 300.0
+LIMIT_KB = 200
+CHANGES_PER_MINUTE = 110.0
+"""Every interval would be 120; the benchmark asks for fewer than 60 and says where it is more."""
+SETTINGS = {
+    "steady": SuiteSetting(workload={"base": "poisson_gsm8k", "load": 0.6}),
+    "bursty": SuiteSetting(workload={"base": "bursty", "load": 0.5}),
+    "unseen": SuiteSetting(
+        model="olmoe_1b_7b",
+        gpu="h200_sxm",
+        server={"base": "simulated", "tensor_parallel": 1},
+        workload={"base": "poisson_gsm8k", "load": 0.6},
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def played():
+    """Figures of Baseline and of the agent on the same episodes."""
+    envs = {
+        name: setting.make(action="grid", reward="constrained", interval_s=0.5, duration_s=SECONDS)
+        for name, setting in SETTINGS.items()
+    }
+    episodes = Episodes(envs, SEEDS, SECONDS)
+    both = []
+    for make in (lambda env: HeldSettings([env.context.highest] * 2), lambda env: _agent()):
+        shares = []
+        for name, env in envs.items():
+            controller = make(env)
+            controller.bind(env.context)
+            shares.append(Share(controller, episodes.members[name]))
+        both.append(episodes.run(shares))
+    return both
+
+
+def _agent() -> Agent:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a stale calibration would warn
+        return catalog.build("controller", "ppo")
+
+
+def test_it_is_small_and_was_trained_on_the_calibrations_of_today() -> None:
+    folder = find_bundle("ppo")
+    assert folder == SHIPPED / "ppo"
+    assert sum(file.stat().st_size for file in folder.iterdir()) < LIMIT_KB * 1024
+    facts = read_bundle(folder)
+    assert facts.calibrations
+    for name, value in facts.calibrations.items():
+        assert calibration_hash(name) == value, name
+
+
+def test_it_saves_energy_and_serves_everyone(played) -> None:
+    """More tokens per joule than Baseline, not by starving requests, violating or flapping."""
+    baseline, agent = played
+    for name in SETTINGS:
+        for base, own in zip(baseline[name], agent[name], strict=True):
+            assert own["tokens_per_joule"] > 1.05 * base["tokens_per_joule"], name
+            assert own["output_tokens"] > 0.98 * base["output_tokens"], name
+            assert own["requests_finished"] > 0.98 * base["requests_finished"], name
+            assert 60.0 * own["knob_changes"] / SECONDS < CHANGES_PER_MINUTE, name
+        assert np.mean([own["qos_violation_rate"] for own in agent[name]]) < 0.10, name
+
+
+def test_the_return_agrees_with_the_figures(played) -> None:
+    """It does not live off an edge of the reward: who earns more has spent less energy."""
+    baseline, agent = played
+    for name in SETTINGS:
+        for base, own in zip(baseline[name], agent[name], strict=True):
+            assert own["reward_mean"] > base["reward_mean"], name
+            assert own["energy_gpu_j"] < base["energy_gpu_j"], name
+
+
+def test_it_listens_to_the_queue() -> None:
+    """It is no constant: under bursts, a fuller server gets a higher cap."""
+    env = SETTINGS["bursty"].make(
+        action="grid", reward="constrained", interval_s=0.5, duration_s=SECONDS
+    )
+    episodes = Episodes({"bursty": env}, SEEDS, SECONDS)
+    agent = _agent()
+    agent.bind(env.context)
+    for episode in episodes._run([Share(agent, np.arange(len(SEEDS)))]):
+        seen, cap_w = episode.table["running"][:-1], episode.table["requested_power_cap_w"][1:]
+        few, many = np.quantile(seen, [0.25, 0.75])
+        assert cap_w[seen >= many].mean() > cap_w[seen <= few].mean() + 5.0
