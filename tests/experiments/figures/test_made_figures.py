@@ -13,6 +13,7 @@ from envs import catalog
 from experiments.figures.__main__ import main
 from experiments.figures.claims import RECORD, VERDICTS
 from experiments.figures.workshop import agents_at_hand
+from experiments.html_report import write_report
 
 OLMOE = "figure.models=[olmoe_1b_7b]"
 STEADY = ("figure.steady.seeds=2", "figure.steady.settle_s=2", "figure.steady.measure_s=5")
@@ -153,6 +154,9 @@ def test_several_figures_are_made_by_one_command_and_fill_the_page(make, tmp_pat
         assert claim["claim"] in text
         assert claim["verdict"] in text
     assert "| Mixtral-8x7B | 46.7 |" in text
+    report = write_report(out).read_text()
+    assert report.count("data:image/png;base64,") == 1
+    assert claims[0]["claim"] in report
 
 
 def test_all_has_every_figure():
