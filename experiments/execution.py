@@ -172,5 +172,5 @@ def finished_summary(config: DictConfig, directory: Path) -> Summary | None:
     except (ValueError, KeyError) as error:
         raise ConfigurationError(f"{file}: damaged ({error}); delete it") from error
     now = provenance(config)
-    same = ("version", "configuration_hash", "calibration_hash", "code_hash")
+    same = ("version", "configuration_hash", "calibration_hash", "code_hash", "agent_hash")
     return summary if all(made_by.get(key) == now[key] for key in same) else None

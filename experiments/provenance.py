@@ -12,6 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from agents.bundle import find_bundle, read_bundle
 from envs import catalog
 from experiments.fingerprint import digest, plant_digest, without
 
@@ -37,6 +38,7 @@ def provenance(config: DictConfig) -> dict[str, Any]:
         "configuration_hash": configuration_hash(config),
         "calibration_hash": calibration_hash(config),
         "code_hash": plant_digest(),
+        "agent_hash": agent_hash(config),
         "platform": _platform(),
     }
 
@@ -45,6 +47,13 @@ def calibration_hash(config: DictConfig) -> str | None:
     """Returns the hash of the GPU's calibration; ``None`` where the GPU has none."""
     choice = config.gpu.get("calibration")
     return None if choice is None else digest(catalog.load("calibration", choice))
+
+
+def agent_hash(config: DictConfig) -> str | None:
+    """Returns the hash of the trained agent's weights; ``None`` for other controllers."""
+    controller = config.get("controller") or {}
+    name = controller.get("bundle")
+    return None if name is None else read_bundle(find_bundle(str(name))).weights_sha256
 
 
 @cache

@@ -285,8 +285,9 @@ class Fig07(Figure):
             PAPER_HEADROOM, *ours, setting, judge(PAPER_HEADROOM, ours, 0.0),
             f"The Oracle reaches {oracle.value:.3f} ({oracle.low:.3f} to {oracle.high:.3f}) at "
             f"{broken['oracle']:.1%} violations, PALS violates {broken['pals']:.1%} of the time. "
-            "A share of the headroom means nothing without the violations beside it: whoever "
-            "may violate more gets more than the Oracle, which keeps to 5 %.",
+            "The Oracle holds one setting an episode; PALS may pass it by changing caps, or by "
+            "violating more. A share of the headroom means nothing without the violations "
+            "beside it.",
             "the violations of Oracle and PALS, and whether the Oracle changes settings over time",
             "share", tuple(readings),
         )  # fmt: skip

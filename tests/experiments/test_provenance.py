@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
+from agents.bundle import find_bundle, read_bundle
 from experiments.fingerprint import digest, plant_digest
 from experiments.provenance import configuration_hash, provenance
 
@@ -36,3 +38,15 @@ def test_provenance_names_version_commit_and_platform(compose):
     assert where["git_commit"] is None or re.match(r"[0-9a-f]{40}", where["git_commit"])
     assert where["platform"]["python"].startswith("3.")
     assert where["code_hash"] == plant_digest()
+
+
+def test_the_agent_hash_follows_the_weights(compose, monkeypatch):
+    assert provenance(compose("controller=pals"))["agent_hash"] is None
+    config = compose("controller=ppo")
+    own = provenance(config)["agent_hash"]
+    assert own == read_bundle(find_bundle(config.controller.bundle)).weights_sha256
+    other = read_bundle(find_bundle(config.controller.bundle))
+    monkeypatch.setattr(
+        "experiments.provenance.read_bundle", lambda folder: replace(other, weights_sha256="0")
+    )
+    assert provenance(config)["agent_hash"] == "0"
