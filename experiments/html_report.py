@@ -12,7 +12,7 @@ from typing import Any
 
 from envs.cache import atomic_write_text
 from envs.errors import ConfigurationError
-from experiments.terminal import CLUSTER_FIGURES, COMPARED, FIGURES, Figure, shown
+from experiments.terminal import CLUSTER_FIGURES, FIGURES, Figure, shown
 
 _STYLE = """
 :root { color-scheme: light; }
@@ -34,6 +34,7 @@ summary { cursor: pointer; color: #0072B2; }
 @media print { details > summary { display: none; } }
 """
 _LONGEST_TABLE = 200
+_RELATIVE = ("tokens_per_joule_relative", "Tokens per joule, relative to Baseline", "", 1.0)
 
 
 def write_report(directory: Path, file: Path | None = None) -> Path:
@@ -102,10 +103,8 @@ def _by_name(what: str, rows: Mapping[str, Any], figures: Sequence[Figure]) -> s
 
 def _comparison(directory: Path, result: Mapping[str, Any]) -> str:
     controllers: Mapping[str, Any] = result["controllers"]
-    figures = [f for f in COMPARED if any(cells.get(f[0]) for cells in controllers.values())]
-    known = {key for key, *_ in figures}
-    figures += [f for f in FIGURES if f[0] not in known
-                and any(cells.get(f[0]) for cells in controllers.values())]  # fmt: skip
+    every = (_RELATIVE, *FIGURES, *CLUSTER_FIGURES)
+    figures = [f for f in every if any(cells.get(f[0]) for cells in controllers.values())]
     body = []
     for key, name, unit, factor in figures:
         cells = [_interval(controllers[own].get(key), factor) for own in controllers]
@@ -136,7 +135,7 @@ def _comparison(directory: Path, result: Mapping[str, Any]) -> str:
 def _interval(cell: Mapping[str, Any] | None, factor: float) -> str:
     if cell is None:
         return shown(None)
-    low, high = (f"{cell[end] * factor:.3g}" for end in ("ci_low", "ci_high"))
+    low, high = (shown(cell[end], factor) for end in ("ci_low", "ci_high"))
     return f"{shown(cell['iqm'], factor)}<br><small>{low} … {high}</small>"
 
 

@@ -25,6 +25,9 @@ RECORD = (
 TOLERANCE = 0.25
 """Share of the paper's effect by which ours may differ and still counts as reproduced."""
 
+NO_EFFECT = 0.05
+"""Share of the paper's effect below which ours counts as none."""
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -104,7 +107,8 @@ def judge(paper: float | Sequence[float], ours: Interval, neutral: float) -> str
 
     *Reproduced*: our interval meets the paper's value or range, widened by a quarter of the
     paper's effect (:data:`TOLERANCE`). *In direction*: our whole interval lies on the paper's
-    side of ``neutral``. Otherwise *not reproduced*.
+    side of ``neutral``, and our effect is no less than :data:`NO_EFFECT` of the paper's.
+    Otherwise *not reproduced*.
 
     Args:
         paper: The paper's value, or its lower and upper end.
@@ -115,9 +119,10 @@ def judge(paper: float | Sequence[float], ours: Interval, neutral: float) -> str
     slack = TOLERANCE * min(abs(low - neutral), abs(high - neutral))
     if ours.low <= high + slack and ours.high >= low - slack:
         return REPRODUCED
-    above = 0.5 * (low + high) > neutral
-    same_side = ours.low > neutral if above else ours.high < neutral
-    return DIRECTION if same_side else NOT_REPRODUCED
+    effect = 0.5 * (low + high) - neutral
+    same_side = ours.low > neutral if effect > 0 else ours.high < neutral
+    matters = abs(ours.value - neutral) >= NO_EFFECT * abs(effect)
+    return DIRECTION if same_side and matters else NOT_REPRODUCED
 
 
 def write_claims(claims: Sequence[Claim], directory: Path) -> None:

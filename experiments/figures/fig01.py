@@ -250,8 +250,8 @@ class Fig01(Figure):
 
     def _peaks(self, found: Found, model: str, **choice: str) -> FloatArray:
         caps, values = self.series(found, self.gpus[0], model, "a", **choice)
-        best: FloatArray = np.asarray(caps)[np.argmax(values, axis=0)]
-        return best
+        peaks: FloatArray = np.asarray(caps)[np.argmax(values, axis=0)]
+        return peaks
 
     def _peak_claims(self, found: Found, doubt: Found) -> list[Claim]:
         claims = []

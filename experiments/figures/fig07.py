@@ -19,7 +19,7 @@ from experiments.figures.drawing import (
     stem,
 )
 from experiments.figures.episodes import Summaries, run_settings
-from experiments.figures.result import Figure, Result, Row
+from experiments.figures.result import Figure, Result, Row, tried
 from experiments.figures.workshop import Workshop, agents_at_hand
 from experiments.statistics import FloatArray, Interval
 from experiments.style import BLACK, BLUE, ORANGE, RED, picture
@@ -66,6 +66,7 @@ class Fig07(Figure):
         seeds: Episodes per model.
         duration_s: Length of an episode in seconds.
         variants: Other choices by name.
+        try_variants: Names of the variants to try; ``None`` tries all.
         judge_claims: Whether the paper's claims are judged.
     """
 
@@ -80,10 +81,12 @@ class Fig07(Figure):
     seeds: int = 8
     duration_s: float = 600.0
     variants: dict[str, Variant] = field(default_factory=dict)
+    try_variants: list[str] | None = None
     judge_claims: bool = False
 
     def make(self, workshop: Workshop) -> Result:
         """See :meth:`Figure.make`."""
+        variants = tried(self.variants, self.try_variants)
         agents, missing = agents_at_hand(self.agents)
         names = [*self.controllers, *agents]
         settings = {
@@ -96,7 +99,7 @@ class Fig07(Figure):
         )  # fmt: skip
         claims = []
         if self.judge_claims:
-            claims = self._claims(found, self._run_variants(workshop))
+            claims = self._claims(found, self._run_variants(workshop, variants))
         return Result(
             title="Tokens per joule of the strategies, relative to Baseline",
             caption=(
@@ -124,13 +127,15 @@ class Fig07(Figure):
             workload={"base": self.workload, "load": self.load},
         )
 
-    def _run_variants(self, workshop: Workshop) -> dict[str, Summaries]:
+    def _run_variants(
+        self, workshop: Workshop, variants: Mapping[str, Variant]
+    ) -> dict[str, Summaries]:
         names = ["adaptive_batch", "pals", "oracle"]
         controllers: dict[str, Any] = {
             "static": {"base": "static", "max_num_seqs": 64}, **{name: name for name in names}
         }  # fmt: skip
         found = {}
-        for name, variant in self.variants.items():
+        for name, variant in variants.items():
             settings = {}
             for model in variant.models or self.models:
                 server: dict[str, Any] = {"base": "simulated", "tensor_parallel": self.tensor,

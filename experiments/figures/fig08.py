@@ -18,7 +18,7 @@ from experiments.figures.claims import (
 from experiments.figures.drawing import FORMATS, line, model_label, stem
 from experiments.figures.lattice import Found, best, lattice
 from experiments.figures.result import Figure, Result, Row
-from experiments.figures.steady import SCOPES, Point, SteadySettings
+from experiments.figures.steady import SCOPES, SteadySettings
 from experiments.figures.workshop import Workshop
 from experiments.statistics import FloatArray
 from experiments.style import picture
@@ -79,26 +79,23 @@ class Fig08(Figure):
         """Returns tokens/J lost by a fixed size, as a share, shape ``(caps, seeds)``."""
         size = fixed or self.best_size(found, model)
         rows = []
-        for cap in self.caps_w:
-
-            def at_cap(point: Point, cap_w: float = cap) -> bool:
-                return point.cap_w == cap_w
-
-            def own_size(point: Point, cap_w: float = cap) -> bool:
-                return point.cap_w == cap_w and point.tensor == size
-
-            every = best(found, model, at_cap, scope=scope)
-            own = best(found, model, own_size, scope=scope)
+        for cap_w in self.caps_w:
+            at_cap = {point: own for point, own in found.items() if point.cap_w == cap_w}
+            every = best(at_cap, model, lambda point: True, scope=scope)
+            own = best(at_cap, model, lambda point: point.tensor == size, scope=scope)
             rows.append(every / own - 1.0)
         return np.array(rows)
 
     def best_size(self, found: Found, model: str) -> int:
         """Returns the tensor-parallel size with the most tokens/J at the highest cap."""
         top = max(self.caps_w)
-        sizes = sorted({p.tensor for p in found if p.model == model})
-        return max(sizes, key=lambda size: float(np.mean(
-            best(found, model, lambda p: p.cap_w == top and p.tensor == size)
-        )))  # fmt: skip
+        sizes = sorted({point.tensor for point in found if point.model == model})
+
+        def efficiency(size: int) -> float:
+            wanted = best(found, model, lambda point: point.cap_w == top and point.tensor == size)
+            return float(np.mean(wanted))
+
+        return max(sizes, key=efficiency)
 
     def _rows(self, found: Found) -> list[Row]:
         rows: list[Row] = []

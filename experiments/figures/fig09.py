@@ -26,7 +26,7 @@ from experiments.figures.drawing import (
     stem,
 )
 from experiments.figures.episodes import Run, run_whole
-from experiments.figures.result import Figure, Result, Row
+from experiments.figures.result import Figure, Result, Row, tried
 from experiments.figures.workshop import Workshop, agents_at_hand
 from experiments.statistics import FloatArray, Interval
 from experiments.style import BLACK, BLUE, GREEN, ORANGE, RED, picture
@@ -51,6 +51,7 @@ class Fig09(Figure):
         agents: Trained agents, played where their bundles are there.
         overrides: What is run, as overrides of ``experiments.run``.
         variants: Further overrides by variant, run with ``static`` and ``pals`` alone.
+        try_variants: Names of the variants to try; ``None`` tries all.
         nodes: Model of each node by its name, for labels.
         ttft_slo_s: Longest acceptable time to first token; judged, not controlled for.
         tpot_slo_s: Longest acceptable time per output token.
@@ -64,6 +65,7 @@ class Fig09(Figure):
     agents: list[str] = field(default_factory=list)
     overrides: list[str] = field(default_factory=list)
     variants: dict[str, list[str]] = field(default_factory=dict)
+    try_variants: list[str] | None = None
     nodes: dict[str, str] = field(default_factory=dict)
     ttft_slo_s: float = 1.0
     tpot_slo_s: float = 0.05
@@ -85,6 +87,7 @@ class Fig09(Figure):
 
     def make(self, workshop: Workshop) -> Result:
         """See :meth:`Figure.make`."""
+        variants = tried(self.variants, self.try_variants)
         agents, missing = agents_at_hand(self.agents)
         names = [*self.controllers, *agents]
         slos = [f"objective.ttft_slo_s={self.ttft_slo_s}",
@@ -98,8 +101,8 @@ class Fig09(Figure):
             return self._latency(runs, names, missing)
         others = run_whole(
             workshop, "fig09-variants",
-            {name: [*shared, *more] for name, more in self.variants.items()},
-            {name: ["static", "pals"] for name in self.variants},
+            {name: [*shared, *more] for name, more in variants.items()},
+            {name: ["static", "pals"] for name in variants},
             seeds=self.variant_seeds, duration_s=self.duration_s,
         )  # fmt: skip
         return Result(
@@ -195,7 +198,8 @@ class Fig09(Figure):
 
     def _claims(self, runs: Sequence[Run], others: Sequence[Run]) -> list[Claim]:
         by_variant = {
-            name: [run for run in others if run.variant == name] for name in self.variants
+            name: [run for run in others if run.variant == name]
+            for name in dict.fromkeys(run.variant for run in others)
         }
         claims = []
         for name, paper, what in (

@@ -12,7 +12,7 @@ import pandas
 from experiments.figures.claims import Claim, Reading, interval_of, judge
 from experiments.figures.drawing import CONTROLLERS, FORMATS, controller_label, stem
 from experiments.figures.episodes import Run, run_whole
-from experiments.figures.result import Figure, Result, Row
+from experiments.figures.result import Figure, Result, Row, tried
 from experiments.figures.steady import Point, plant_of
 from experiments.figures.workshop import Workshop, agents_at_hand
 from experiments.statistics import FloatArray
@@ -31,6 +31,7 @@ class Fig10(Figure):
         agents: Trained agents, played where their bundles are there.
         overrides: What is run, as overrides of ``experiments.run``.
         variants: Further overrides by variant.
+        try_variants: Names of the variants to try; ``None`` tries all.
         bins: Bins of the power target, by its quantiles.
         shown_s: Stretch of the first seed that is drawn, in seconds.
         seeds: Episodes.
@@ -42,6 +43,7 @@ class Fig10(Figure):
     agents: list[str] = field(default_factory=list)
     overrides: list[str] = field(default_factory=list)
     variants: dict[str, list[str]] = field(default_factory=dict)
+    try_variants: list[str] | None = None
     bins: int = 5
     shown_s: float = 600.0
     seeds: int = 4
@@ -50,6 +52,7 @@ class Fig10(Figure):
 
     def make(self, workshop: Workshop) -> Result:
         """See :meth:`Figure.make`."""
+        variants = tried(self.variants, self.try_variants)
         agents, missing = agents_at_hand(self.agents)
         names = [*self.controllers, *agents]
         runs = run_whole(
@@ -58,8 +61,8 @@ class Fig10(Figure):
         )  # fmt: skip
         others = run_whole(
             workshop, "fig10-variants",
-            {name: [*self.overrides, *more] for name, more in self.variants.items()},
-            {name: [BASE, "pals"] for name in self.variants},
+            {name: [*self.overrides, *more] for name, more in variants.items()},
+            {name: [BASE, "pals"] for name in variants},
             seeds=self.variant_seeds, duration_s=self.duration_s,
         )  # fmt: skip
         series = {run: cluster_series(run) for run in [*runs, *others]}
@@ -100,7 +103,7 @@ class Fig10(Figure):
         self, runs: Sequence[Run], others: Sequence[Run], series: dict[Run, pandas.DataFrame]
     ) -> list[Row]:
         rows: list[Row] = []
-        for variant in ["main", *self.variants]:
+        for variant in dict.fromkeys(run.variant for run in [*runs, *others]):
             part = [run for run in [*runs, *others] if run.variant == variant]
             for name in dict.fromkeys(run.controller for run in part):
                 summaries = [run.summary for run in part if run.controller == name]
@@ -162,7 +165,7 @@ class Fig10(Figure):
         _, gains = self._gains(runs, series, "pals")
         ours = interval_of(gains[0])
         readings = [Reading("mean over all power targets", *interval_of(gains.mean(axis=0)))]
-        for variant in self.variants:
+        for variant in dict.fromkeys(run.variant for run in others):
             own = [run for run in others if run.variant == variant]
             _, other = self._gains(own, series, "pals")
             readings.append(Reading(f"{variant}, lowest power targets", *interval_of(other[0])))

@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from envs.errors import ConfigurationError
 from experiments.figures.claims import Claim
 
 if TYPE_CHECKING:
     from experiments.figures.workshop import Workshop
 
 Row = dict[str, Any]
+T = TypeVar("T")
+
+
+def tried(variants: Mapping[str, T], names: Sequence[str] | None) -> dict[str, T]:
+    """Returns the variants that are to be tried: all of them, or those of some names.
+
+    Raises:
+        ConfigurationError: There is no variant of a name.
+    """
+    if names is None:
+        return dict(variants)
+    unknown = [name for name in names if name not in variants]
+    if unknown:
+        raise ConfigurationError(
+            f"figure.try_variants: no variant named {', '.join(unknown)}; "
+            f"there are {', '.join(variants)}"
+        )
+    return {name: variants[name] for name in names}
 
 
 @dataclass(frozen=True)
