@@ -25,8 +25,8 @@ RECORD = (
 TOLERANCE = 0.25
 """Share of the paper's effect by which ours may differ and still counts as reproduced."""
 
-LEAST = 0.1
-"""Share of the paper's effect that ours must have to be one in the same direction."""
+NO_EFFECT = 0.05
+"""Share of the paper's effect below which ours counts as none."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,8 @@ def judge(paper: float | Sequence[float], ours: Interval, neutral: float) -> str
 
     *Reproduced*: our interval meets the paper's value or range, widened by a quarter of the
     paper's effect (:data:`TOLERANCE`). *In direction*: our whole interval lies on the paper's
-    side of ``neutral``, and its value is a tenth of the paper's effect or more
-    (:data:`LEAST`). Otherwise *not reproduced*.
+    side of ``neutral``, and our effect is no less than :data:`NO_EFFECT` of the paper's.
+    Otherwise *not reproduced*.
 
     Args:
         paper: The paper's value, or its lower and upper end.
@@ -120,9 +120,9 @@ def judge(paper: float | Sequence[float], ours: Interval, neutral: float) -> str
     if ours.low <= high + slack and ours.high >= low - slack:
         return REPRODUCED
     effect = 0.5 * (low + high) - neutral
-    share = (ours.value - neutral) / effect
-    same_side = (ours.low - neutral) * effect > 0 and (ours.high - neutral) * effect > 0
-    return DIRECTION if same_side and share >= LEAST else NOT_REPRODUCED
+    same_side = ours.low > neutral if effect > 0 else ours.high < neutral
+    matters = abs(ours.value - neutral) >= NO_EFFECT * abs(effect)
+    return DIRECTION if same_side and matters else NOT_REPRODUCED
 
 
 def write_claims(claims: Sequence[Claim], directory: Path) -> None:

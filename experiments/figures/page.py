@@ -9,7 +9,7 @@ from pathlib import Path
 
 from envs.cache import atomic_write_text
 from experiments.figures.claims import (
-    LEAST,
+    NO_EFFECT,
     TOLERANCE,
     VERDICTS,
     Claim,
@@ -29,7 +29,7 @@ computed then. No constant of the simulator is tuned to a claim.
 **How a claim is judged.** A number counts by its effect: its distance from the value that would
 mean nothing (1 for a ratio, 0 for a gain). *Reproduced*: our interval meets the paper's value or
 range, widened by {TOLERANCE:.0%} of the paper's effect. *Reproduced in direction*: the interval
-lies on the paper's side, with at least {LEAST:.0%} of its effect. Claims in words are judged as
+lies on the paper's side, with at least {NO_EFFECT:.0%} of its effect. Claims in words are judged as
 their setting or reason says. Intervals are 95 % bootstrap intervals over seeds unless said
 otherwise: they say how well the simulator's answer is known, not how well the simulator knows the
 hardware. For that there are readings with coefficients drawn within their doubt
