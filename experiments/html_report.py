@@ -155,6 +155,8 @@ def _figures(directory: Path, claims: Sequence[Mapping[str, Any]]) -> str:
         parts += [_section(picture.stem), *_pictures([picture])]
         parts += _csv("Data", picture.with_suffix(".csv"))
     parts += _configuration(directory)
+    file = directory / "provenance.json"
+    parts += _provenance(_read(file)) if file.is_file() else []
     return _page("Figures and claims", f"{len(claims)} claims of arXiv:2605.21427", parts)
 
 

@@ -39,7 +39,7 @@ def provenance(config: DictConfig) -> dict[str, Any]:
         "calibration_hash": calibration_hash(config),
         "code_hash": plant_digest(),
         "agent_hash": agent_hash(config),
-        "platform": _platform(),
+        "platform": platform_facts(),
     }
 
 
@@ -90,7 +90,8 @@ def _git(*arguments: str) -> str:
 
 
 @cache
-def _platform() -> dict[str, str | None]:
+def platform_facts() -> dict[str, str | None]:
+    """Returns the platform and the versions of the libraries that numbers depend on."""
     return {
         "system": platform.platform(),
         "machine": platform.machine(),

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from envs import catalog
 from experiments.application import application
 from experiments.figures.claims import write_claims
-from experiments.figures.export import print_claims, write_figure
+from experiments.figures.export import print_claims, write_figure, write_provenance
 from experiments.figures.page import write_page
 from experiments.figures.result import Figure, Result
 from experiments.figures.settings import Gallery
@@ -37,6 +37,7 @@ def main(config: DictConfig, directory: Path) -> None:
             progress.update("figures", len(results), len(figures))
     claims = [claim for result in results.values() for claim in result.claims]
     write_claims(claims, directory)
+    write_provenance(directory)
     if config.page is not None:
         write_page(Path(config.page), results, directory)
     print_claims(claims, directory)

@@ -154,8 +154,10 @@ def range_text(claim: Claim) -> str:
     lowest = min(claim.readings, key=lambda item: item.value)
     highest = max(claim.readings, key=lambda item: item.value)
     ends = (shown(claim, lowest.value), shown(claim, highest.value))
+    if len(claim.readings) == 1:
+        return f"With another choice ({lowest.choice}) it is {ends[0]}."
     return (
-        f"Over {len(claim.readings)} other choices the value runs from {ends[0]} "
+        f"Over {len(claim.readings)} choices the value runs from {ends[0]} "
         f"({lowest.choice}) to {ends[1]} ({highest.choice})."
     )
 

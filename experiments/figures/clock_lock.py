@@ -10,7 +10,7 @@ from envs import factory
 from envs.knobs import Knobs
 from experiments.batched import Episodes, HeldSettings, Share
 from experiments.figures.claims import interval_of
-from experiments.figures.drawing import FORMATS, line, model_label, stem
+from experiments.figures.drawing import FORMATS, gpu_label, line, model_label, stem
 from experiments.figures.result import Figure, Result, Row
 from experiments.figures.workshop import FIRST_SEED, Workshop
 from experiments.statistics import Interval
@@ -72,7 +72,7 @@ class ClockLockFigure(Figure):
         return Result(
             title="A power cap against a locked clock",
             caption=(
-                f"{model_label(self.model)} on 4 {self.gpu}, `{self.workload}`, batch 64; each "
+                f"{model_label(self.model)} on 4 {gpu_label(self.gpu)}, `{self.workload}`, batch 64; each "
                 "cap (at a free clock) and each clock (at the highest cap) held throughout. A "
                 "cap does nothing while the load leaves the draw below it; a locked clock acts "
                 "at every load and delays requests even when the server is nearly idle. Bands: "

@@ -12,6 +12,9 @@ from rich.table import Table
 from envs.cache import atomic_write_text
 from experiments.figures.claims import Claim, claim_cells
 from experiments.figures.result import Result
+from experiments.fingerprint import plant_digest
+from experiments.provenance import git_commit, platform_facts, version
+from experiments.summary import write_json
 
 _WIDE = 140
 
@@ -22,6 +25,15 @@ def write_figure(name: str, result: Result, directory: Path) -> None:
     atomic_write_text(directory / f"{name}.csv", frame.to_csv(index=False, float_format="%.6g"))
     if result.draw is not None:
         result.draw(directory / name)
+
+
+def write_provenance(directory: Path) -> None:
+    """Writes ``provenance.json``: which code made the figures, and on what."""
+    write_json(
+        directory / "provenance.json",
+        {"version": version(), "git_commit": git_commit(), "code_hash": plant_digest(),
+         "platform": platform_facts()},
+    )  # fmt: skip
 
 
 def print_claims(claims: Sequence[Claim], directory: Path) -> None:

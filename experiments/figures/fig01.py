@@ -51,6 +51,7 @@ class Fig01(Figure):
         other_lengths: Request lengths that the claims are tried with besides.
         panels: Which panels to draw.
         steady: How a server is measured.
+        title: What it shows.
         judge_claims: Whether the paper's claims are judged; they are about the A100.
     """
 
@@ -63,6 +64,7 @@ class Fig01(Figure):
     other_lengths: list[str] = field(default_factory=list)
     panels: str = "ab"
     steady: SteadySettings = field(default_factory=SteadySettings)
+    title: str = "Tokens per joule against power cap and batch size"
     judge_claims: bool = True
 
     def make(self, workshop: Workshop) -> Result:
@@ -77,7 +79,7 @@ class Fig01(Figure):
             doubt = workshop.measure("doubt", own, self.steady, doubt=True)
             claims = [*self._batch_claims(found, doubt), *self._peak_claims(found, doubt)]
         return Result(
-            title="Tokens per joule against power cap and batch size",
+            title=self.title,
             caption=(
                 f"Always full servers, tensor parallel {self.tensor}, request lengths "
                 f"`{self.lengths}`, prompt and output tokens over GPU energy. Bands: 95 % "

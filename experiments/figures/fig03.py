@@ -208,8 +208,7 @@ class Fig03(Figure):
             "only GPUs in use count",
             judge(0.15, ours, 0.0),
             "Fewer GPUs split each layer less, so each does more work per launch and per "
-            "all-reduce and less static power is drawn; that is worth more here than the paper "
-            "has where ours is above it.",
+            "all-reduce, and less static power is drawn in all.",
             "whether GPUs that a smaller TP leaves idle draw power in the account",
             "share", tuple(readings),
         )  # fmt: skip

@@ -248,7 +248,7 @@ class Fig04(Figure):
                 f"change from one node to {self.nodes[-1]}, {LAYOUTS[self.layout]}: {listed}; "
                 f"the value is that of {model_label(worst)}, which falls least",
                 verdict,
-                "Communication-bound is what Qwen1.5-MoE and OLMoE are said to be. "
+                "Qwen1.5-MoE and OLMoE are the ones that are said to communicate most. "
                 "(Reproduced: all intervals below zero and both fall more than Mixtral; in "
                 "direction: one of the two.) Experts that serve the tokens of all nodes read "
                 "their weights once for more tokens, which can outweigh the exchange.",

@@ -18,6 +18,8 @@ from experiments.figures.claims import (
     shown,
 )
 from experiments.figures.result import Result
+from experiments.fingerprint import plant_digest
+from experiments.provenance import version
 
 _MOST_READINGS = 40
 _HEAD = f"""# What of the paper comes out here
@@ -63,6 +65,8 @@ def write_page(page: Path, results: Mapping[str, Result], directory: Path) -> No
                   f"`python -m experiments.figures figure={name}`.", ""]  # fmt: skip
         for claim in result.claims:
             lines += [*_claim(claim), ""]
+    lines += [f"Made by version {version()}; hash of the simulator's code and coefficients: "
+              f"`{plant_digest()}`."]  # fmt: skip
     atomic_write_text(page, "\n".join(lines).rstrip("\n") + "\n")
 
 
@@ -93,9 +97,9 @@ def _claim(claim: Claim) -> list[str]:
     ]  # fmt: skip
     if claim.readings:
         lines += ["", range_text(claim)]
-        if len(claim.readings) <= _MOST_READINGS:
+        if 1 < len(claim.readings) <= _MOST_READINGS:
             lines += ["", "<details><summary>All of them</summary>", ""]
-            lines += ["| other choice | value | interval |", "|---|---|---|"]
+            lines += ["| choice | value | interval |", "|---|---|---|"]
             for item in claim.readings:
                 ends = "–"
                 if item.low is not None and item.high is not None:
@@ -103,7 +107,7 @@ def _claim(claim: Claim) -> list[str]:
                 lines.append(f"| {item.choice} | {shown(claim, item.value)} | {ends} |")
             lines += ["", "</details>"]
         else:
-            lines[-1] += " All of them are in `readings.csv`."
+            lines[-1] += " All of them are in `readings.csv`." if claim.readings[1:] else ""
     return lines
 
 

@@ -13,6 +13,7 @@ from envs import catalog
 from experiments.figures.__main__ import main
 from experiments.figures.claims import RECORD, VERDICTS
 from experiments.figures.workshop import agents_at_hand
+from experiments.fingerprint import plant_digest
 from experiments.html_report import write_report
 
 OLMOE = "figure.models=[olmoe_1b_7b]"
@@ -157,6 +158,7 @@ def test_several_figures_are_made_by_one_command_and_fill_the_page(make, tmp_pat
     report = write_report(out).read_text()
     assert report.count("data:image/png;base64,") == 1
     assert claims[0]["claim"] in report
+    assert plant_digest() in report and plant_digest() in text
 
 
 def test_all_has_every_figure():
