@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from envs.errors import ConfigurationError
-from experiments import compare, report, run
+from experiments import compare, report, run, terminal
 from experiments.html_report import write_report
 
 _VOID = {"meta", "img", "br"}
@@ -58,7 +58,7 @@ def test_a_run_has_picture_figures_configuration_and_provenance(command, tmp_pat
         "Tokens per joule (GPUs)", "power_cap_max_w", summary["provenance"]["configuration_hash"]
     ):  # fmt: skip
         assert part in text
-    assert report.shown(summary["tokens_per_joule"]) in text
+    assert terminal.shown(summary["tokens_per_joule"]) in text
 
 
 def test_a_comparison_has_every_controller_with_its_interval(command, tmp_path):
@@ -71,7 +71,7 @@ def test_a_comparison_has_every_controller_with_its_interval(command, tmp_path):
     assert "Configuration" in text
     result = json.loads((tmp_path / "out" / "comparison.json").read_text())
     cell = result["controllers"]["governor"]["tokens_per_joule_relative"]
-    assert report.shown(cell["ci_low"]) in text
+    assert terminal.shown(cell["ci_low"]) in text
 
 
 def test_figures_have_their_claims_escaped(tmp_path):
