@@ -72,8 +72,9 @@ class ClockLockFigure(Figure):
         return Result(
             title="A power cap against a locked clock",
             caption=(
-                f"{model_label(self.model)} on 4 {gpu_label(self.gpu)}, `{self.workload}`, batch "
-                "64; each cap (at a free clock) and each clock (at the highest cap) held throughout. A "
+                f"{model_label(self.model)} on 4 {gpu_label(self.gpu)}, `{self.workload}`, "
+                "batch 64; each cap (at a free clock) and each clock (at the highest cap) held "
+                "throughout. A "
                 "cap does nothing while the load leaves the draw below it; a locked clock acts "
                 "at every load and delays requests even when the server is nearly idle. Bands: "
                 f"95 % intervals over {self.seeds} seeds of {self.duration_s:g} s."
