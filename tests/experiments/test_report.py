@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
-from experiments import compare, report, run
+from experiments import compare, report, run, terminal
 
 VOID = {"meta", "img", "br", "link"}
 
@@ -44,7 +45,12 @@ def test_a_run_becomes_one_page(command, tmp_path: Path) -> None:
     assert command(run.main, "controller=static", "duration=20").code == 0
     text = page_of(tmp_path / "out")
     assert text.count("data:image/png;base64,") == 1
-    for piece in ("static", "Tokens per joule (GPUs)", "mixtral_8x7b", "numba"):
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
+    for piece in (
+        "static", "Tokens per joule (GPUs)", "mixtral_8x7b", "power_cap_max_w",
+        summary["provenance"]["configuration_hash"],
+        terminal.shown(summary["tokens_per_joule"]),
+    ):  # fmt: skip
         assert piece in text
 
 
@@ -53,8 +59,10 @@ def test_a_comparison_becomes_one_page(command, tmp_path: Path) -> None:
     assert command(compare.main, *given).code == 0
     text = page_of(tmp_path / "out")
     assert text.count("data:image/png;base64,") == 1
-    assert "static" in text
-    assert "governor" in text
+    result = json.loads((tmp_path / "out" / "comparison.json").read_text(encoding="utf-8"))
+    cell = result["controllers"]["governor"]["tokens_per_joule_relative"]
+    for piece in ("static", "governor", "Configuration", terminal.shown(cell["ci_low"])):
+        assert piece in text
 
 
 def test_a_folder_without_a_run_is_named(
