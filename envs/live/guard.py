@@ -66,7 +66,9 @@ class Guard:
         answer = self._process.stdout.readline().strip() if ready else "no answer"
         word, _, number = answer.partition(" ")
         if word != READY:
-            self._process.kill()
+            # The guard shares the group of the child that started it, whether that is gone or not.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             raise ActuationError(f"the guard process did not start ({answer}); nothing was changed")
         self._process.wait()

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from live_support import FakeVllm, wait_for
 
+from envs.live import guard as guard_module
 from envs.live import locks
 from envs.live.devices.nvml import Nvml
 from envs.live.devices.processes import descendants, start_ticks
@@ -24,6 +25,7 @@ from envs.live.process import end_process
 
 CONTROLLER = """
 import sys, time
+from envs.live import guard as guard_module
 from envs.live import locks
 from pathlib import Path
 locks.SHARED = Path(sys.argv[3])
@@ -199,6 +201,35 @@ def test_a_guard_that_cannot_see_the_device_stops_control_before_it_begins(
     fake_gpus.set({}, driver=False)
     with pytest.raises(ActuationError, match="nothing was changed"):
         Guard(made, [])
+
+
+def test_a_guard_that_gives_no_answer_is_ended_and_holds_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hung_device.py").write_text(
+        "import time\n"
+        "class Hung:\n"
+        "    opens_to_restore = True\n"
+        "    def open(self, server):\n"
+        "        time.sleep(60)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(guard_module, "START_TIMEOUT_S", 3.0)
+    held = Locks(["hung"])
+    with pytest.raises(ActuationError, match="no answer"):
+        Guard(
+            {"device": {"class": "hung_device.Hung", "config": {}, "found": {}}}, held.descriptors
+        )
+    held.close()
+
+    def free() -> bool:
+        try:
+            Locks(["hung"]).close()
+        except DeviceBusyError:
+            return False
+        return True
+
+    wait_for(free)
 
 
 def test_what_cannot_be_restored_is_told_and_the_rest_is_done(
