@@ -28,13 +28,12 @@ from experiments.figures.drawing import (
     paper_mark,
     stem,
 )
+from experiments.figures.lattice import Found
 from experiments.figures.result import Figure, Result, Row
-from experiments.figures.steady import COUNTS, SCOPES, Point, Steady, SteadySettings
+from experiments.figures.steady import COUNTS, SCOPES, Point, SteadySettings
 from experiments.figures.workshop import Workshop
 from experiments.statistics import FloatArray
 from experiments.style import picture
-
-Found = dict[Point, Steady]
 
 
 @dataclass(kw_only=True)

@@ -85,12 +85,7 @@ class Fig03(Figure):
         )
 
     def _points(self, lengths: str) -> list[Point]:
-        return [
-            point for model in self.models
-            for point in lattice(
-                model, self.caps_w, self.batches, self.tensors, lengths, self.gpu
-            )
-        ]  # fmt: skip
+        return lattice(self.models, self.caps_w, self.batches, self.tensors, lengths, self.gpu)
 
     def _sets(self, cap_w: float | None = None) -> dict[str, Callable[[Point], bool]]:
         cap, tensor, batch = cap_w or self.fixed_cap_w, max(self.tensors), self.fixed_batch

@@ -20,8 +20,9 @@ from experiments.figures.claims import (
     spread_of,
 )
 from experiments.figures.drawing import FORMATS, line, model_label, stem
+from experiments.figures.lattice import Found
 from experiments.figures.result import Figure, Result, Row
-from experiments.figures.steady import COUNTS, SCOPES, Point, Steady, SteadySettings
+from experiments.figures.steady import COUNTS, SCOPES, Point, SteadySettings
 from experiments.figures.workshop import Workshop
 from experiments.statistics import FloatArray
 from experiments.style import BLACK, picture
@@ -34,7 +35,6 @@ LAYOUTS = {
     "replicas": "whole replicas, a full batch a node",
     "replicas, one batch": "whole replicas, one batch shared by the nodes",
 }
-Found = dict[Point, Steady]
 
 
 @dataclass(kw_only=True)

@@ -53,12 +53,9 @@ class Fig08(Figure):
 
     def make(self, workshop: Workshop) -> Result:
         """See :meth:`Figure.make`."""
-        points = [
-            point for model in self.models
-            for point in lattice(
-                model, self.caps_w, self.batches, self.tensors, self.lengths, self.gpu
-            )
-        ]  # fmt: skip
+        points = lattice(
+            self.models, self.caps_w, self.batches, self.tensors, self.lengths, self.gpu
+        )
         found = workshop.measure("full servers", points, self.steady)
         return Result(
             title="Headroom left by a fixed tensor-parallel size",

@@ -13,13 +13,13 @@ Found = dict[Point, Steady]
 
 
 def lattice(
-    model: str, caps_w: Sequence[float], batches: Sequence[int], tensors: Sequence[int],
-    lengths: str, gpu: str,
+    models: Sequence[str], caps_w: Sequence[float], batches: Sequence[int],
+    tensors: Sequence[int], lengths: str, gpu: str,
 ) -> list[Point]:  # fmt: skip
-    """Returns every combination as a point."""
+    """Returns every combination as a point, model by model."""
     return [
         Point(model, float(cap), batch, tensor=tensor, lengths=lengths, gpu=gpu)
-        for tensor in tensors for cap in caps_w for batch in batches
+        for model in models for tensor in tensors for cap in caps_w for batch in batches
     ]  # fmt: skip
 
 

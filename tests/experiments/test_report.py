@@ -1,4 +1,4 @@
-"""The HTML page of a run or comparison."""
+"""The HTML page of a run, a comparison or figures."""
 
 from __future__ import annotations
 
@@ -9,36 +9,48 @@ from pathlib import Path
 
 import pytest
 
+from envs.errors import ConfigurationError
 from experiments import compare, report, run, terminal
+from experiments.html_report import write_report
 
-VOID = {"meta", "img", "br", "link"}
+VOID = {"meta", "img", "br"}
 
 
-class Balanced(HTMLParser):
-    """Notes tags that are not closed in order."""
+class Page(HTMLParser):
+    """Checks that tags are closed in order; collects what a browser would fetch."""
 
-    def __init__(self) -> None:
+    def __init__(self, text: str) -> None:
         super().__init__()
         self.open: list[str] = []
-        self.wrong: list[str] = []
+        self.fetched: list[str | None] = []
+        self.tags: list[str] = []
+        self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
         if tag not in VOID:
             self.open.append(tag)
+        self.fetched += [value for key, value in attrs if key in ("src", "href")]
 
     def handle_endtag(self, tag: str) -> None:
-        if not self.open or self.open.pop() != tag:
-            self.wrong.append(tag)
+        assert self.open.pop() == tag
+
+
+def checked(file: Path) -> str:
+    """Returns a page's text; it is well formed and needs no other file."""
+    text = file.read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.open == []
+    assert page.fetched
+    assert all(str(address).startswith("data:image/png;base64,") for address in page.fetched)
+    assert not re.search(r"(src|href)=.(?!data:)", text)
+    assert not {"script", "link"} & set(page.tags)
+    return text
 
 
 def page_of(folder: Path) -> str:
     report.main([str(folder)])
-    text = (folder / "report.html").read_text(encoding="utf-8")
-    parser = Balanced()
-    parser.feed(text)
-    assert (parser.wrong, parser.open) == ([], [])
-    assert not re.search(r"(src|href)=.(?!data:)", text), "it needs another file"
-    return text
+    return checked(folder / "report.html")
 
 
 def test_a_run_becomes_one_page(command, tmp_path: Path) -> None:
@@ -80,3 +92,27 @@ def test_a_damaged_summary_is_named(tmp_path: Path, capsys: pytest.CaptureFixtur
     with pytest.raises(SystemExit):
         report.main([str(tmp_path)])
     assert "summary.json: damaged" in capsys.readouterr().err
+
+
+def test_figures_have_their_claims_escaped(tmp_path: Path) -> None:
+    claim = {
+        "id": "a", "figure": "fig07", "claim": "a < b & c", "paper": [1.0, 2.0], "ours": 1.5,
+        "low": 1.4, "high": None, "setting": "here", "verdict": "reproduced", "reason": "<b>",
+    }  # fmt: skip
+    (tmp_path / "claims.json").write_text(json.dumps([claim]))
+    (tmp_path / "fig07.png").write_bytes(b"\x89PNG")
+    (tmp_path / "fig07.csv").write_text("a,b\n1.23456789,x\n")
+    page = write_report(tmp_path, tmp_path / "elsewhere" / "page.html")
+    text = checked(page)
+    assert "a &lt; b &amp; c" in text
+    assert "&lt;b&gt;" in text
+    assert "1 to 2" in text
+    assert re.search(r"<td>1\.23457</td>", text)
+
+
+def test_nothing_to_report_on_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"summary\.json"):
+        write_report(tmp_path)
+    (tmp_path / "summary.json").write_text("{")
+    with pytest.raises(ConfigurationError, match="damaged"):
+        write_report(tmp_path)

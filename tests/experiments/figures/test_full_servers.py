@@ -66,7 +66,7 @@ def test_settings_are_checked():
 
 
 def test_the_best_of_a_lattice_and_its_frontier():
-    points = lattice("olmoe_1b_7b", [150.0, 400.0], [16, 64], [4], "gsm8k", "a100_sxm4_80gb")
+    points = lattice(["olmoe_1b_7b"], [150.0, 400.0], [16, 64], [4], "gsm8k", "a100_sxm4_80gb")
     assert len(points) == 4
     found = measure(points, SHORT)
     top = best(found, "olmoe_1b_7b", lambda point: True)
