@@ -15,13 +15,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.budgets import PowerScopes
 from envs.conditions import Conditions
 from envs.context import ControlContext
 from envs.errors import ConfigurationError
-from envs.objective import power_in_scope
 from envs.telemetry import Telemetry
 
 FloatArray = NDArray[np.float64]
+_KNOBS = ("power_cap_w", "max_num_seqs", "sm_clock_mhz")
 
 
 class Cost(NamedTuple):
@@ -50,12 +51,46 @@ class Price(NamedTuple):
     rate: float | None
 
 
+class Servers:
+    """The facts about the servers that costs need, as arrays.
+
+    Args:
+        contexts: What a controller of each server is told.
+
+    Attributes:
+        warmup_s: Time before throughput is judged, shape ``(num_envs,)``.
+        scopes: What their power budgets cover.
+        last_knobs: Places of the last action's knobs in an observation.
+        previous_knobs: Places of the knobs of the action before.
+    """
+
+    def __init__(self, contexts: Sequence[ControlContext]) -> None:
+        self.warmup_s = np.array([context.qos.warmup_s for context in contexts])
+        self.scopes = PowerScopes(contexts)
+        index = contexts[0].layout.index
+        self.last_knobs = [index(f"last_{knob}") for knob in _KNOBS]
+        self.previous_knobs = [index(f"previous_{knob}") for knob in _KNOBS]
+        caps = [context.lattice.power_caps_w for context in contexts]
+        self._levels_w = np.full((len(caps), max(map(len, caps))), np.inf)
+        for row, levels in zip(self._levels_w, caps, strict=True):
+            row[: len(levels)] = levels
+
+    def level_above_w(self, caps_w: FloatArray) -> FloatArray:
+        """Returns the next level of each lattice above a cap; 0 where there is none."""
+        above = np.where(self._levels_w > caps_w[:, None] + 1e-6, self._levels_w, np.inf)
+        level = above.min(axis=1)
+        return np.where(np.isfinite(level), level, 0.0)
+
+
 @dataclass(kw_only=True)
 class Constraint(ABC):
     """A cost whose mean rate is to stay below a limit.
 
     Attributes:
         limit: Highest mean rate of the cost.
+        loose: Limit at the start, from which it is tightened; ``None`` for ``limit`` at once.
+            A policy that is held tightly from the start stays at the best static setting.
+        tight_from: Share of the training after which ``limit`` holds.
         kp: Proportional gain: price per unit of excess rate.
         ki: Integral gain: price per unit of excess rate and update. Keep it slow: a policy
             that is punished before it has learned to serve freezes at the highest knobs.
@@ -67,6 +102,8 @@ class Constraint(ABC):
     """
 
     limit: float = 0.02
+    loose: float | None = None
+    tight_from: float = 0.6
     kp: float = 0.0
     ki: float = 0.5
     kd: float = 0.0
@@ -86,6 +123,14 @@ class Constraint(ABC):
                 raise ConfigurationError(
                     f"constraints.{key}: must be >= 0, got {getattr(self, key)}"
                 )
+        if self.loose is not None and not self.loose >= self.limit:
+            raise ConfigurationError(
+                f"constraints.loose: must be >= limit ({self.limit}), got {self.loose}"
+            )
+        if not 0 < self.tight_from <= 1:
+            raise ConfigurationError(
+                f"constraints.tight_from: must be in (0, 1], got {self.tight_from}"
+            )
         if not 0 <= self.smoothing < 1:
             raise ConfigurationError(
                 f"constraints.smoothing: must be in [0, 1), got {self.smoothing}"
@@ -96,24 +141,43 @@ class Constraint(ABC):
                 f"got {self.lowest}, {self.initial}, {self.highest}"
             )
 
+    def bind(self, contexts: Sequence[ControlContext]) -> None:
+        """Tells what a controller of each server is told, before the first cost is asked for."""
+        self.servers = Servers(contexts)
+
     @abstractmethod
-    def cost(self, info: dict[str, Any], contexts: Sequence[ControlContext]) -> Cost:
+    def cost(self, observations: NDArray[np.floating[Any]], info: dict[str, Any]) -> Cost:
         """Returns what one interval cost.
 
         Args:
+            observations: What is seen at its end, encoded, shape ``(num_envs, entries)``.
             info: The ``info`` of :class:`envs.vector.VectorServingEnv`'s step.
-            contexts: What a controller of each server is told.
         """
 
     def start(self) -> Price:
         """Returns the price before the first update."""
         return Price(self.initial, self.initial, None)
 
-    def update(self, price: Price, rate: float) -> Price:
-        """Returns the price after a stretch of training with this mean rate of the cost."""
+    def limit_at(self, progress: float) -> float:
+        """Returns the limit after this share of the training; it falls geometrically."""
+        if self.loose is None or self.limit == self.loose or progress >= self.tight_from:
+            return self.limit
+        share = progress / self.tight_from
+        if self.limit == 0:
+            return self.loose * (1.0 - share)
+        return float(self.loose * (self.limit / self.loose) ** share)
+
+    def update(self, price: Price, rate: float, progress: float = 1.0) -> Price:
+        """Returns the price after a stretch of training.
+
+        Args:
+            price: The price before.
+            rate: Mean rate of the cost in the stretch.
+            progress: Share of the training that is done.
+        """
         before = rate if price.rate is None else price.rate
         smoothed = self.smoothing * before + (1.0 - self.smoothing) * rate
-        excess = smoothed - self.limit
+        excess = smoothed - self.limit_at(progress)
         integral = self._bounded(price.integral + self.ki * excess)
         slope = max(0.0, smoothed - before)
         value = self._bounded(integral + self.kp * excess + self.kd * slope)
@@ -132,29 +196,15 @@ class ThroughputConstraint(Constraint):
     not judged. Priced, it would only teach timidity where there is no budget.
     """
 
-    def cost(self, info: dict[str, Any], contexts: Sequence[ControlContext]) -> Cost:
+    def cost(self, observations: NDArray[np.floating[Any]], info: dict[str, Any]) -> Cost:
         """See :meth:`Constraint.cost`."""
         telemetry: Telemetry = info["telemetry"]
         conditions: Conditions = info["conditions"]
-        warmup_s = np.array([context.qos.warmup_s for context in contexts])
         begins_s = telemetry.time_s - telemetry.duration_s
-        judged = (begins_s > warmup_s - 1e-6) & (conditions.target_tok_s > 0)
-        judged &= ~_at_budget(info["knobs"].power_cap_w, conditions.power_budget_w, contexts)
+        judged = (begins_s > self.servers.warmup_s - 1e-6) & (conditions.target_tok_s > 0)
+        limit_w = self.servers.scopes.cap_limit_w(conditions.power_budget_w)
+        judged &= ~(self.servers.level_above_w(info["knobs"].power_cap_w) > limit_w * (1.0 + 1e-6))
         return Cost(np.where(judged, info["cost"], 0.0), judged)
-
-
-def _at_budget(
-    caps_w: FloatArray, budgets_w: FloatArray, contexts: Sequence[ControlContext]
-) -> NDArray[np.bool_]:
-    """Returns whether a power budget leaves no level of the lattice above the cap asked for."""
-    held = np.zeros(len(contexts), dtype=np.bool_)
-    for index in np.flatnonzero(np.isfinite(budgets_w)).tolist():
-        context = contexts[index]
-        limit_w = float(context.cap_limit_w(budgets_w[index]))
-        levels = context.lattice.power_caps_w
-        above = next((level for level in levels if level > caps_w[index] + 1e-6), None)
-        held[index] = above is not None and above > limit_w * (1.0 + 1e-6)
-    return held
 
 
 @dataclass(kw_only=True)
@@ -163,7 +213,7 @@ class LatencyConstraint(Constraint):
 
     limit: float = 0.05
 
-    def cost(self, info: dict[str, Any], contexts: Sequence[ControlContext]) -> Cost:
+    def cost(self, observations: NDArray[np.floating[Any]], info: dict[str, Any]) -> Cost:
         """See :meth:`Constraint.cost`."""
         telemetry: Telemetry = info["telemetry"]
         conditions: Conditions = info["conditions"]
@@ -184,17 +234,24 @@ class BudgetConstraint(Constraint):
 
     tolerance: float = 0.01
 
-    def cost(self, info: dict[str, Any], contexts: Sequence[ControlContext]) -> Cost:
+    def cost(self, observations: NDArray[np.floating[Any]], info: dict[str, Any]) -> Cost:
         """See :meth:`Constraint.cost`."""
         telemetry: Telemetry = info["telemetry"]
         budget_w = info["conditions"].power_budget_w
-        gpus_w = telemetry.energy_gpu_j / telemetry.duration_s
-        power_w = np.array(
-            [
-                power_in_scope(watts, context.power_scope, context.system_power)
-                for watts, context in zip(gpus_w, contexts, strict=True)
-            ]
-        )
+        power_w = self.servers.scopes.power_w(telemetry.energy_gpu_j / telemetry.duration_s)
         judged = np.isfinite(budget_w)
         over = judged & (power_w > budget_w * (1.0 + self.tolerance))
         return Cost(over.astype(np.float64), judged)
+
+
+@dataclass(kw_only=True)
+class SwitchingConstraint(Constraint):
+    """Share of intervals in which a knob was moved; each move costs a real server something."""
+
+    limit: float = 0.4
+
+    def cost(self, observations: NDArray[np.floating[Any]], info: dict[str, Any]) -> Cost:
+        """See :meth:`Constraint.cost`; an interval that ended an episode counts as unmoved."""
+        last = observations[:, self.servers.last_knobs]
+        moved = (last != observations[:, self.servers.previous_knobs]).any(axis=1)
+        return Cost(moved.astype(np.float64), np.ones(len(moved), dtype=np.bool_))

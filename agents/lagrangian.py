@@ -33,7 +33,8 @@ class PricedVecEnv(VecEnvWrapper):
         self.constraints = constraints
         self.prices: dict[str, Price] = {name: item.start() for name, item in constraints.items()}
         self._servers = venv
-        self._contexts = venv.env.contexts
+        for constraint in constraints.values():
+            constraint.bind(venv.env.contexts)
         self._sums = {name: np.zeros(2) for name in constraints}
         self._reward_sum, self._rewards = 0.0, 0
 
@@ -43,13 +44,13 @@ class PricedVecEnv(VecEnvWrapper):
 
     def step_wait(self) -> Any:
         """See :meth:`VecEnv.step_wait`."""
-        observations, rewards, ended, infos = self.venv.step_wait()
+        observations, rewards, ended, infos = self._servers.step_wait()
         self._reward_sum += float(rewards.sum())
         self._rewards += len(rewards)
         priced: NDArray[np.float64] = rewards
         total = 1.0
         for name, constraint in self.constraints.items():
-            cost = constraint.cost(self._servers.vector_info, self._contexts)
+            cost = constraint.cost(observations, self._servers.vector_info)
             self._sums[name] += cost.amount.sum(), cost.judged.sum()
             priced = priced - self.prices[name].value * cost.amount
             total += self.prices[name].value
@@ -97,8 +98,11 @@ class PriceUpdates(BaseCallback):
     def update(self) -> None:
         """Moves every price whose cost was judged since the last update."""
         env = self._env
+        progress = 1.0 - self.model._current_progress_remaining
         for name, rate in env.take_rates().items():
-            env.prices[name] = env.constraints[name].update(env.prices[name], rate)
+            constraint = env.constraints[name]
+            env.prices[name] = constraint.update(env.prices[name], rate, progress)
             self.logger.record(f"constraints/{name}_rate", rate)
+            self.logger.record(f"constraints/{name}_limit", constraint.limit_at(progress))
             self.logger.record(f"constraints/{name}_price", env.prices[name].value)
         self.logger.record("rollout/reward_mean", env.take_reward())

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
+from agents.budgets import PowerScopes
 from envs.actions.base import ActionEncoding
 from envs.context import ControlContext
 from envs.knobs import Knobs
@@ -43,10 +44,7 @@ class BudgetShield:
         self._last = [layout.index(name) for name in _LAST]
         self._budget_unit = np.array([c.layout.scales["power_budget_w"].unit for c in contexts])
         self._last_units = np.array([[c.layout.scales[n].unit for n in _LAST] for c in contexts])
-        # The limit is linear in the budget, whatever it covers: two points give the line.
-        zero = np.array([float(c.cap_limit_w(0.0)) for c in contexts])
-        self._slope = np.array([float(c.cap_limit_w(1.0)) for c in contexts]) - zero
-        self._offset = zero
+        self._scopes = PowerScopes(contexts)
         self._groups = _alike(encodings or [context.encoding for context in contexts])
 
     def __call__(
@@ -61,7 +59,7 @@ class BudgetShield:
         budget = observations[:, self._budget]
         if (budget >= self._unlimited).all():
             return actions
-        limit = self._offset + self._slope * budget * self._budget_unit * (1.0 + _ROUNDING)
+        limit = self._scopes.cap_limit_w(budget * self._budget_unit * (1.0 + _ROUNDING))
         limit = np.where(budget >= self._unlimited, np.inf, limit)
         current = (observations[:, self._last] * self._last_units).T
         result = np.array(actions)

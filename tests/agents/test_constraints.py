@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agents.constraints import BudgetConstraint, LatencyConstraint, ThroughputConstraint
+from agents.constraints import (
+    BudgetConstraint,
+    LatencyConstraint,
+    SwitchingConstraint,
+    ThroughputConstraint,
+)
 from agents.lagrangian import PricedVecEnv, PriceUpdates
 from agents.vec_env import make_vec_env
 from envs.errors import ConfigurationError
@@ -48,8 +53,28 @@ def test_proportional_and_derivative_gains_react_to_level_and_rise():
     assert updated(rise, [0.1, 0.2, 0.1]) == pytest.approx([1.0, 1.3, 1.0])
 
 
+def test_a_loose_limit_is_tightened_while_the_training_goes_on():
+    constraint = ThroughputConstraint(loose=0.08, limit=0.02, tight_from=0.5, smoothing=0.0, ki=1.0)
+    limits = [constraint.limit_at(progress) for progress in (0.0, 0.25, 0.5, 1.0)]
+    assert limits == pytest.approx([0.08, 0.04, 0.02, 0.02])
+    start = constraint.start()
+    assert constraint.update(start, 0.05, progress=0.0).value < start.value
+    assert constraint.update(start, 0.05, progress=0.5).value > start.value
+    never = ThroughputConstraint(loose=0.08, limit=0.0, tight_from=0.5)
+    assert never.limit_at(0.25) == pytest.approx(0.04)
+    assert ThroughputConstraint(limit=0.02).limit_at(0.0) == 0.02
+
+
 @pytest.mark.parametrize(
-    "wrong", [{"limit": -0.1}, {"smoothing": 1.0}, {"initial": 9.0}, {"ki": -1.0}]
+    "wrong",
+    [
+        {"limit": -0.1},
+        {"smoothing": 1.0},
+        {"initial": 9.0},
+        {"ki": -1.0},
+        {"loose": 0.01, "limit": 0.02},
+        {"tight_from": 0.0},
+    ],
 )
 def test_values_out_of_range_are_named(wrong):
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):
@@ -113,6 +138,18 @@ def test_what_does_not_apply_is_not_judged():
     for _ in range(20):
         priced.step(np.array([[5, 5]] * 2))
     assert priced.take_rates() == {}
+
+
+def test_moved_knobs_are_counted_as_in_the_summary():
+    """The switching cost is one for each interval whose action asks for other knobs."""
+    servers = make_vec_env(2, max_episode_steps=1_000, seed=0)
+    priced = PricedVecEnv(servers, {"switching": SwitchingConstraint()})
+    priced.reset()
+    last = len(servers.env.contexts[0].lattice.power_caps_w) - 1
+    for index in range(20):  # the first moves its cap in every second interval, the other never
+        seqs = priced.action_space.nvec[1] - 1
+        priced.step(np.array([[last - index // 2 % 2, seqs], [last, seqs]]))
+    assert priced.take_rates() == {"switching": pytest.approx(9 / 40)}
 
 
 def test_rewards_are_priced_and_kept_in_scale(servers):
