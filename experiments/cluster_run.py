@@ -15,8 +15,10 @@ from envs.cluster.cluster import Cluster, node_seeds
 from experiments.cluster import ServerCluster
 from experiments.cluster_episode import ClusterEpisode, run_cluster_episode
 from experiments.cluster_summary import judge, summarise_cluster
+from experiments.environments import is_simulated
 from experiments.execution import SUMMARY_FILE, OnProgress, saved_config
 from experiments.fingerprint import plain
+from experiments.journal import JOURNAL_FILE, Journal
 from experiments.preparation import RunPreparation
 from experiments.provenance import provenance
 from experiments.recording import Row
@@ -53,12 +55,16 @@ def execute_cluster(
     }
     facts = RunFacts(f"{controller_name}-{config.seed}", directory, plain(config))
     intervals = max(1, round(config.duration / config.interval))
+    live = not all(is_simulated(own) for own in configs.values())
+    journal = Journal(directory / JOURNAL_FILE) if live else None
     cluster = described.build(config)
     try:
         controllers = _controllers(config, configs, cluster, tell)
         with tracker.follow(facts) as tracked:
 
             def on_interval(number: int, row: Row) -> None:
+                if journal is not None:
+                    journal.append(row)
                 tracked.interval(number, row)
                 tell(controller_name, number + 1, intervals)
 
@@ -88,6 +94,8 @@ def execute_cluster(
             atomic_write_text(directory / "config.yaml", saved_config(config))
             tracked.finished(summary, directory / "run.png")
             write_json(directory / SUMMARY_FILE, summary)
+            if journal is not None:
+                journal.remove()
     finally:
         cluster.close()
     return summary

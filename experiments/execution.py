@@ -14,9 +14,10 @@ from envs import catalog
 from envs.cache import atomic_write_text
 from envs.context import ControlContext
 from envs.errors import ConfigurationError
-from experiments.environments import make_env, runner_of
+from experiments.environments import is_simulated, make_env, runner_of
 from experiments.episode import Episode, run_episode
 from experiments.fingerprint import plain
+from experiments.journal import JOURNAL_FILE, Journal
 from experiments.judging import add_reference
 from experiments.preparation import RunPreparation
 from experiments.provenance import provenance
@@ -44,6 +45,7 @@ def execute(
     ``config.yaml``, ``intervals.parquet``, ``run.png`` and, last of all, ``summary.json``:
     where that is, the run is complete. Each file appears whole, and none before the episode
     is over; of an episode that failed there is only ``intervals.parquet``, as far as it came.
+    On a live server ``intervals.jsonl`` grows while it runs, for a process that is killed.
 
     Args:
         config: A composed configuration of a run.
@@ -74,7 +76,7 @@ def execute(
         controller.bind(env.context)
         controller.prepare(RunPreparation(config, reference, tell))
         with tracker.follow(facts) as tracked:
-            watcher = _Watcher(config, controller_name, tracked, tell)
+            watcher = _Watcher(config, directory, controller_name, tracked, tell)
             try:
                 episode = run_episode(
                     env,
@@ -84,7 +86,7 @@ def execute(
                     on_interval=watcher.on_interval,
                 )
             except BaseException:
-                watcher.keep(directory)
+                watcher.keep()
                 raise
             if reference is not None:
                 add_reference(episode.table, reference, env.context.qos, config.interval)
@@ -96,6 +98,7 @@ def execute(
                 "provenance": provenance(config),
             }
             _write(directory, config, episode, env.context, summary)
+            watcher.close()
             tracked.finished(summary, directory / PICTURE_FILE)
             write_json(directory / SUMMARY_FILE, summary)
     finally:
@@ -107,25 +110,41 @@ class _Watcher:
     """Tells of every interval as it passes, and keeps it in case the episode fails."""
 
     def __init__(
-        self, config: DictConfig, name: str, tracked: TrackedRun, tell: OnProgress
+        self,
+        config: DictConfig,
+        directory: Path,
+        name: str,
+        tracked: TrackedRun,
+        tell: OnProgress,
     ) -> None:
+        self._directory = directory
         self._name = name
         self._tracked = tracked
         self._tell = tell
         self._intervals = max(1, round(config.duration / config.interval))
         self._seen = IntervalTable()
+        live = not is_simulated(config)
+        self._journal = Journal(directory / JOURNAL_FILE) if live else None
 
     def on_interval(self, number: int, row: Row) -> None:
         """Takes the row of an interval."""
         self._seen.append(row)
+        if self._journal is not None:
+            self._journal.append(row)
         self._tracked.interval(number, row)
         self._tell(self._name, number + 1, self._intervals)
 
-    def keep(self, directory: Path) -> None:
+    def keep(self) -> None:
         """Writes what was recorded of an episode that failed."""
         if len(self._seen):
-            (directory / SUMMARY_FILE).unlink(missing_ok=True)
-            self._seen.write_parquet(directory / INTERVALS_FILE)
+            (self._directory / SUMMARY_FILE).unlink(missing_ok=True)
+            self._seen.write_parquet(self._directory / INTERVALS_FILE)
+        self.close()
+
+    def close(self) -> None:
+        """Takes the journal away; the record is whole by now."""
+        if self._journal is not None:
+            self._journal.remove()
 
 
 def _write(

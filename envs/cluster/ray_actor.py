@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from envs import catalog
 from envs.knobs import KnobLimits, Knobs
 from envs.latency import LatencyRecord
+from envs.live.devices.processes import start_ticks
 from envs.telemetry import Telemetry
+
+
+class Place(NamedTuple):
+    """Which process an actor is.
+
+    Attributes:
+        node_id: Ray's name of its machine.
+        pid: Its process id there.
+        started: When it began, in the kernel's ticks: ids are used again.
+    """
+
+    node_id: str
+    pid: int
+    started: int | None
 
 
 class ServerFacts(NamedTuple):
@@ -22,6 +39,7 @@ class ServerFacts(NamedTuple):
         offered_tok_s: Output tokens/s the workload asks for.
         system_power: ``(alpha, beta_w)``.
         power_caps_w: Caps that controllers choose from.
+        place: The process that owns the server.
     """
 
     knob_limits: KnobLimits
@@ -31,23 +49,28 @@ class ServerFacts(NamedTuple):
     offered_tok_s: float
     system_power: tuple[float, float]
     power_caps_w: list[float]
+    place: Place
 
 
 class ServerActor:
-    """Owns a server; every method is one message.
+    """Owns a server; every method is one message, :meth:`build` the first.
 
-    Args:
-        factory: Import path of the function that builds the server's environment.
-        parts: Its keyword arguments, as plain values.
+    It is not built with the actor, because Ray tells of an actor that cannot be made in prose.
     """
 
-    def __init__(self, factory: str, parts: Mapping[str, Any]) -> None:
-        self._env = catalog.locate(factory)(**parts)
-        self._system = self._env.system
+    def build(self, factory: str, parts: Mapping[str, Any]) -> ServerFacts:
+        """Builds the server and returns what does not change.
 
-    def facts(self) -> ServerFacts:
-        """Returns what does not change."""
-        system = self._system
+        Args:
+            factory: Import path of the function that builds the server's environment.
+            parts: Its keyword arguments, as plain values.
+        """
+        import ray
+
+        self._env = catalog.locate(factory)(**parts)
+        system = self._system = self._env.system
+        pid = os.getpid()
+        place = Place(ray.get_runtime_context().get_node_id(), pid, start_ticks(pid))
         return ServerFacts(
             system.knob_limits,
             system.num_gpus,
@@ -56,6 +79,7 @@ class ServerActor:
             system.offered_tok_s,
             system.system_power,
             list(self._env.context.lattice.power_caps_w),
+            place,
         )
 
     def reset(self, seed: int, warmup_s: float) -> Telemetry:
@@ -83,3 +107,13 @@ class ServerActor:
     def close(self) -> None:
         """Releases the server; a live one gets its knobs back."""
         self._env.close()
+
+
+def end(place: Place) -> None:
+    """Ends an actor's process; to be run on its machine.
+
+    Ray ends an actor by a message, which a process that hangs does not read. Until it is gone
+    its guard, which waits for that, restores nothing.
+    """
+    if start_ticks(place.pid) == place.started:
+        os.kill(place.pid, signal.SIGKILL)

@@ -8,9 +8,9 @@ from typing import Any
 
 from envs import catalog
 from envs.cluster.errors import NodeDiedError, NodeHangsError, NodeStartingError
-from envs.cluster.ray_actor import ServerActor, ServerFacts
+from envs.cluster.ray_actor import Place, ServerActor, ServerFacts, end
 from envs.cluster.ray_config import RayServerConfig
-from envs.errors import ConfigurationError, PalsError, ServerError
+from envs.errors import ConfigurationError, PalsError
 from envs.factory import ACTION, GPU, MODEL, OBJECTIVE, REWARD, WORKLOAD
 from envs.knobs import Knobs
 from envs.latency import LatencyRecord
@@ -47,6 +47,7 @@ class RayServer:
         otherwise = _SIMULATED_TIMEOUT_S if factory == SIMULATED else interval_s
         self._slack_s = config.call_timeout_s or otherwise
         self._actor: Any = None
+        self._place: Place | None = None
         self._ready: Any = None
         self._knobs: Knobs | None = None
         self._slos: tuple[float, float] | None = None
@@ -78,12 +79,12 @@ class RayServer:
             max_restarts=0,
             max_concurrency=1,
         )
-        self._actor = remote.remote(self._factory, self._parts)
-        self._ready = self._actor.facts.remote()
+        self._actor = remote.remote()
+        self._ready = self._actor.build.remote(self._factory, self._parts)
 
     def _facts(self, timeout_s: float) -> ServerFacts:
         facts: ServerFacts = self._wait(self._ready, timeout_s, "starting")
-        self._ready = None
+        self._ready, self._place = None, facts.place
         return facts
 
     def reset(self, seed: int) -> Telemetry:
@@ -160,29 +161,36 @@ class RayServer:
         try:
             return ray.get(answer, timeout=timeout_s)
         except GetTimeoutError:
+            self._end_there()
             self._give_up()
             raise NodeHangsError(
                 f"{what}: no answer from the node within {timeout_s:g} s"
             ) from None
         except RayActorError as error:
-            cause = error.__cause__ or error
             self._give_up()
-            if isinstance(cause, PalsError):
-                raise cause from None
             raise NodeDiedError(f"{what}: {_first_line(error)}") from None
         except RayTaskError as error:
-            cause = error.cause
-            if isinstance(cause, ServerError):
-                self._give_up()
-            if isinstance(cause, PalsError):
-                raise cause from None
-            raise
+            if not isinstance(error.cause, PalsError):
+                raise
+            self._give_up()
+            raise error.cause from None
+
+    def _end_there(self) -> None:
+        """Has the actor's own machine end its process; does not wait for it."""
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        if self._place is None:
+            return
+        there = NodeAffinitySchedulingStrategy(self._place.node_id, soft=False)
+        with contextlib.suppress(Exception):  # the machine may be gone, or Ray with it
+            ray.remote(end).options(num_cpus=0, scheduling_strategy=there).remote(self._place)
 
     def _give_up(self) -> None:
         """Lets go of the actor, for good; a live server's guard puts its machine in order."""
         import ray
 
-        actor, self._actor, self._ready = self._actor, None, None
+        actor, self._actor, self._ready, self._place = self._actor, None, None, None
         if actor is not None:
             with contextlib.suppress(Exception):  # it may be gone already, or Ray with it
                 ray.kill(actor)

@@ -13,7 +13,10 @@ import numpy as np
 
 from envs import catalog
 from envs.live.config import VllmServerConfig
-from envs.live.devices.throttled_cpu import ThrottledCpu
+from envs.live.devices.processes import workers_of
+from envs.live.devices.throttled_cpu import CGROUP_V1, ThrottledCpu
+from envs.live.errors import DeviceBusyError
+from envs.live.locks import Locks
 from envs.live.process import Launch, VllmProcess
 from envs.live.server import LiveServer
 from envs.telemetry import Telemetry
@@ -133,3 +136,22 @@ def wait_for(condition: Callable[[], Any], timeout_s: float) -> float:
         assert time.monotonic() - began < timeout_s, "did not happen in time"
         time.sleep(0.02)
     return time.monotonic() - began
+
+
+def state(pid: int) -> str:
+    """State of a process as the kernel names it, such as ``T`` for stopped."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def groups(worker: int) -> list[Path]:
+    """Control groups made for one worker; other controllers on this machine have theirs."""
+    return list(Path(CGROUP_V1).glob(f"pals-gym-{worker}*")) if Path(CGROUP_V1).is_dir() else []
+
+
+def is_free(vllm: VllmProcess) -> bool:
+    """Whether nobody controls the server: a guard does until it has put everything back."""
+    try:
+        Locks([*(f"cpu-worker-{pid}" for pid in workers_of(vllm.pid)), vllm.url]).close()
+    except DeviceBusyError:
+        return False
+    return True

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from live_help import MAX_NUM_SEQS
+from live_help import MAX_NUM_SEQS, groups, wait_for
 from support.local_ray import start_ray
 
 from envs import catalog
 from envs.cluster.allocators import Uniform
-from envs.cluster.cluster import Cluster, ClusterBudget
+from envs.cluster.cluster import Cluster, ClusterBudget, ClusterState
 from envs.cluster.node import Node
 from envs.cluster.ray_node import make_ray
+from envs.live.batch_limit import BatchLimit
+from envs.live.devices.processes import workers_of
+from envs.live.devices.throttled_cpu import CGROUP_V1
 from envs.live.process import VllmProcess
 from envs.signals import Constant
 from experiments.fingerprint import plain
@@ -80,18 +88,57 @@ def test_a_live_node_serves_beside_simulated_ones(cluster: Cluster) -> None:
     assert finished > 5
 
 
-def test_a_live_nodes_actor_that_dies_leaves_the_others_running(cluster: Cluster) -> None:
+def step(cluster: Cluster, live_at: str = "highest") -> ClusterState:
+    """One interval; simulated nodes are at their highest knobs."""
+    actions = [node.env.action_space.nvec - 1 for node in cluster.nodes]  # type: ignore[attr-defined]
+    if live_at == "lowest":
+        actions[0] = np.zeros_like(actions[0])
+    return cluster.step(actions)
+
+
+def _die(actor: Any) -> None:
     import ray
 
+    ray.kill(actor)
+
+
+def _hang(actor: Any) -> None:
+    import ray
+
+    os.kill(ray.get(actor.__ray_call__.remote(lambda _: os.getpid())), signal.SIGSTOP)
+
+
+@pytest.mark.parametrize("fails", [_die, _hang])
+def test_a_live_node_that_fails_is_put_back_and_rejoins(
+    cluster: Cluster, vllm: VllmProcess, limit: BatchLimit, fails: Callable[[Any], None]
+) -> None:
+    """Its budget goes to the others, its own guard restores its knobs, and it comes back."""
+    live, other = cluster.nodes[:2]
     cluster.reset(0)
-    for _ in range(4):
-        cluster.step([node.env.action_space.nvec - 1 for node in cluster.nodes])  # type: ignore[attr-defined]
-    system: Any = cluster.nodes[0].env.system
-    ray.kill(system.actor)
-    states = [
-        cluster.step([node.env.action_space.nvec - 1 for node in cluster.nodes])  # type: ignore[attr-defined]
-        for _ in range(2)
-    ]
-    assert not cluster.nodes[0].alive
+    worker = workers_of(vllm.pid)[0]
+    for _ in range(6):
+        step(cluster, live_at="lowest")
+    lowest = int(live.env.context.lattice.max_num_seqs[0])
+    assert limit.read()["max_num_seqs"] == lowest
+    assert groups(worker) != [] or not Path(CGROUP_V1).is_dir()
+
+    system: Any = live.env.system
+    fails(system.actor)
+    states = [step(cluster), step(cluster)]
+    assert not live.alive
     assert states[1].allocation_w[0] == 0.0
-    assert sum(states[1].allocation_w[1:]) > 0.99 * min(BUDGET_W, 2 * cluster.nodes[1].ceiling_w)
+    assert sum(states[1].allocation_w[1:]) > 0.99 * min(BUDGET_W, 2 * other.ceiling_w)
+    wait_for(lambda: limit.read()["max_num_seqs"] == MAX_NUM_SEQS, 5.0)
+    wait_for(lambda: groups(worker) == [], 5.0)
+
+    events: list[str] = []
+    until = time.monotonic() + 120.0
+    while not live.alive and time.monotonic() < until:
+        events += step(cluster).events
+        time.sleep(0.1)
+    assert events[-1:] == ["node0 back"], live.error
+    tokens = 0.0
+    for _ in range(16):
+        step(cluster)
+        tokens += live.info["telemetry"].output_tokens
+    assert tokens > 0

@@ -15,10 +15,13 @@ from live_help import (
     MAX_NUM_SEQS,
     ROOT,
     attached,
+    groups,
+    is_free,
     launch,
     live,
     requests,
     run,
+    state,
     total,
     wait_for,
 )
@@ -27,13 +30,7 @@ from envs.knobs import Knobs
 from envs.live.config import VllmServerConfig
 from envs.live.devices.processes import start_ticks, workers_of
 from envs.live.devices.throttled_cpu import CGROUP_V1, ThrottledCpu
-from envs.live.errors import (
-    DeviceBusyError,
-    ServerDiedError,
-    ServerHangsError,
-    ServerNotThereError,
-)
-from envs.live.locks import Locks
+from envs.live.errors import ServerDiedError, ServerHangsError, ServerNotThereError
 from envs.live.process import VllmProcess
 
 pytestmark = pytest.mark.live
@@ -54,24 +51,6 @@ assert session.actuator.wait(20.0)
 print("controlling", flush=True)
 time.sleep(60)
 """
-
-
-def state(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-
-
-def groups(worker: int) -> list[Path]:
-    """Control groups made for one worker; other controllers on this machine have theirs."""
-    return list(Path(CGROUP_V1).glob(f"pals-gym-{worker}*")) if Path(CGROUP_V1).is_dir() else []
-
-
-def is_free(vllm: VllmProcess) -> bool:
-    """Whether nobody controls the server: a guard does until it has put everything back."""
-    try:
-        Locks([*(f"cpu-worker-{pid}" for pid in workers_of(vllm.pid)), vllm.url]).close()
-    except DeviceBusyError:
-        return False
-    return True
 
 
 def test_cap_and_limit_return_within_a_second_of_sigkill(vllm: VllmProcess, limit: Any) -> None:

@@ -1,0 +1,54 @@
+"""The command ``experiments.run`` on a live server: its record outlives a killed process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas
+from live_support import FakeVllm, wait_for
+
+from envs.live.guard import ROOT
+
+
+def command(server: FakeVllm, out: Path, seconds: float) -> list[str]:
+    return [
+        sys.executable, "-m", "experiments.run", "server=vllm_cpu", f"server.url={server.url}",
+        f"server.server_pid={server.process.pid}", "server.device.mechanism=signals",
+        "server.device.use_rapl=false", "server.launch.model=null", "server.max_num_seqs=8",
+        "server.capacity_tok_s=300", "workload.load=null", "workload.rate=4",
+        "workload.prompt_scale=0.1", "workload.output_scale=0.1", "action.max_num_seqs=[4,8]",
+        "controller=static", "interval=0.25", f"duration={seconds}",
+        "objective.qos.warmup_s=0", f"hydra.run.dir={out}",
+    ]  # fmt: skip
+
+
+def test_a_killed_run_keeps_its_record_and_the_next_one_is_whole(
+    fake_vllm: FakeVllm, tmp_path: Path
+) -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    journal = tmp_path / "intervals.jsonl"
+    process = subprocess.Popen(
+        command(fake_vllm, tmp_path, 60.0), env=environment, stdout=subprocess.DEVNULL
+    )
+    try:
+        wait_for(lambda: journal.is_file() and journal.read_bytes().count(b"\n") >= 6, 60.0)
+    finally:
+        process.kill()
+        process.wait()
+    rows = pandas.read_json(journal, lines=True)
+    assert len(rows) >= 6
+    assert rows["time_s"].is_monotonic_increasing
+    assert {"power_w", "output_tokens", "interval_overrun_s"} <= set(rows)
+    assert not (tmp_path / "summary.json").exists()
+    wait_for(lambda: fake_vllm.limit()["max_num_seqs"] == 8)
+
+    done = subprocess.run(
+        command(fake_vllm, tmp_path, 2.0), env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert not journal.exists()
+    assert len(pandas.read_parquet(tmp_path / "intervals.parquet")) == 8
+    assert (tmp_path / "summary.json").is_file()
