@@ -1,15 +1,18 @@
 """What the batch-limit plug-in costs: paired throughput of vLLM with and without it.
 
-Two servers with the same model run at once, one stock and one with the plug-in, and take
-turns under the same closed loop, in the order A B B A A B ..., so that slow drifts of the
-machine cancel. Needs ``.venv-live`` (``.ci/test-live`` builds it) and an idle machine::
+Two servers with the same model, one stock and one with the plug-in, serve the same requests.
+The speed of a shared machine may change by a fifth from one ten seconds to the next, so they
+take turns of half a second, in the order A B B A A B ...: whoever's turn it is not is stopped
+(SIGSTOP, all of its processes). Needs ``.venv-live`` (``.ci/test-live`` builds it)::
 
-    .venv/bin/python benchmarks/batch_limit_plugin.py --rounds 12 --seconds 20
+    .venv/bin/python benchmarks/batch_limit_plugin.py --rounds 16 --turns 40
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -25,6 +28,7 @@ sys.path.insert(0, str(ROOT))
 from envs import catalog  # noqa: E402
 from envs.live import metrics  # noqa: E402
 from envs.live.batch_limit import ARGUMENTS  # noqa: E402
+from envs.live.devices.processes import descendants  # noqa: E402
 from envs.live.http_client import HttpClient  # noqa: E402
 from envs.live.load_generator import LoadGenerator, Target  # noqa: E402
 from envs.live.process import VllmProcess  # noqa: E402
@@ -41,10 +45,11 @@ class StockProcess(VllmProcess):
         return [word for word in super().command if word not in ARGUMENTS]
 
 
-class Turn:
+class Server:
     """One server under load."""
 
     def __init__(self, process: VllmProcess, streams: int) -> None:
+        self.pid = process.pid
         self.client = HttpClient(process.url, {}, 30.0)
         target = Target(process.url, "tiny", {}, (10, 1000), 512, 30.0)
         self.generator = LoadGenerator(target)
@@ -54,27 +59,30 @@ class Turn:
              "output_scale": 0.3},
         )  # fmt: skip
 
-    def measure(self, seed: int, seconds: float) -> float:
-        """Returns output tokens per second by the server's own count."""
+    def load(self, seed: int) -> None:
+        """Begins a closed loop of requests."""
         arrivals, prompts = np.random.default_rng(seed).spawn(2)
-        self.generator.begin(
-            self.workload.stream(arrivals, 1.0), prompts, self.workload.concurrency
-        )
-        time.sleep(2.0)
-        first, began = metrics.fetch(self.client), time.monotonic()
-        time.sleep(seconds)
-        last, ended = metrics.fetch(self.client), time.monotonic()
+        stream = self.workload.stream(arrivals, 1.0)
+        self.generator.begin(stream, prompts, self.workload.concurrency)
+
+    def rest(self) -> None:
+        """Cancels what is under way and waits for its end."""
         self.generator.pause()
         while metrics.fetch(self.client).gauges["running"]:
             time.sleep(0.1)
-        return last.since(first).counters["output_tokens"] / (ended - began)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends a signal to all processes of the server."""
+        for pid in [self.pid, *descendants(self.pid)]:
+            os.kill(pid, number)
 
 
 def main() -> None:
-    """Starts both servers, lets them take turns, and prints the ratio."""
+    """Starts both servers, loads them, and prints the ratios."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=12)
-    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--rounds", type=int, default=16)
+    parser.add_argument("--turns", type=int, default=40)
+    parser.add_argument("--seconds", type=float, default=0.5)
     parser.add_argument("--streams", type=int, default=16)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -88,29 +96,52 @@ def main() -> None:
             for server in servers:
                 server.start()
                 server.wait_ready()
-            compare([Turn(server, options.streams) for server in servers], options)
+            compare([Server(server, options.streams) for server in servers], options)
         finally:
             for server in servers:
                 server.stop()
 
 
-def compare(turns: list[Turn], options: argparse.Namespace) -> None:
-    """Lets the servers take turns and prints what each delivered."""
-    for turn in turns:
-        turn.measure(0, 3.0)
+def compare(servers: list[Server], options: argparse.Namespace) -> None:
+    """Lets the servers take turns and prints what each delivered, round by round."""
     ratios = []
-    for number in range(options.rounds):
-        order = (0, 1) if number % 2 == 0 else (1, 0)
-        speed = {which: turns[which].measure(number + 1, options.seconds) for which in order}
-        ratios.append(speed[1] / speed[0])
-        print(f"round {number + 1}: stock {speed[0]:.1f}, plug-in {speed[1]:.1f} tok/s", flush=True)
-    mean = statistics.mean(ratios)
+    for number in range(options.rounds + 1):
+        stock, plugin = one_round(servers, number, options.turns, options.seconds)
+        if number == 0:
+            continue  # both are warm now
+        ratios.append(plugin / stock)
+        print(f"round {number}: stock {stock:.1f}, plug-in {plugin:.1f} tok/s", flush=True)
     half = 1.96 * statistics.stdev(ratios) / len(ratios) ** 0.5
     print(
-        f"plug-in / stock: {mean:.4f} +- {half:.4f} (95 %), median {statistics.median(ratios):.4f}"
+        f"plug-in / stock: {statistics.mean(ratios):.4f} +- {half:.4f} (95 %), "
+        f"median {statistics.median(ratios):.4f}"
     )
-    for turn in turns:
-        turn.generator.close()
+    for server in servers:
+        server.generator.close()
+
+
+def one_round(servers: list[Server], seed: int, turns: int, seconds: float) -> list[float]:
+    """Returns each server's output tokens per second of its own turns, by its own count."""
+    for server in servers:
+        server.load(seed)
+    time.sleep(2.0)
+    before = [metrics.fetch(server.client) for server in servers]
+    try:
+        for turn in range(2 * turns):
+            own = (turn + 1) // 2 % 2  # A B B A A B B A ...
+            servers[1 - own].signal(signal.SIGSTOP)
+            servers[own].signal(signal.SIGCONT)
+            time.sleep(seconds)
+    finally:
+        for server in servers:
+            server.signal(signal.SIGCONT)
+    after = [metrics.fetch(server.client) for server in servers]
+    for server in servers:
+        server.rest()
+    return [
+        last.since(first).counters["output_tokens"] / (turns * seconds)
+        for first, last in zip(before, after, strict=True)
+    ]
 
 
 if __name__ == "__main__":
