@@ -3,7 +3,9 @@
 Two servers with the same model, one stock and one with the plug-in, serve the same requests.
 The speed of a shared machine may change by a fifth from one ten seconds to the next, so they
 take turns of half a second, in the order A B B A A B ...: whoever's turn it is not is stopped
-(SIGSTOP, all of its processes). Needs ``.venv-live`` (``.ci/test-live`` builds it)::
+(SIGSTOP, all of its processes). That leaves a noise of some percent, so the time that the
+plug-in itself takes at a step is measured as well. Needs ``.venv-live`` (``.ci/test-live``
+builds it)::
 
     .venv/bin/python benchmarks/batch_limit_plugin.py --rounds 16 --turns 40
 """
@@ -27,12 +29,13 @@ sys.path.insert(0, str(ROOT))
 
 from envs import catalog  # noqa: E402
 from envs.live import metrics  # noqa: E402
-from envs.live.batch_limit import ARGUMENTS  # noqa: E402
+from envs.live.batch_limit import ARGUMENTS, BatchLimit  # noqa: E402
 from envs.live.devices.processes import descendants  # noqa: E402
 from envs.live.http_client import HttpClient  # noqa: E402
 from envs.live.load_generator import LoadGenerator, Target  # noqa: E402
 from envs.live.process import VllmProcess  # noqa: E402
 
+PLUGIN = ROOT / "envs" / "live" / "vllm_plugin"
 PYTHON = ROOT / ".venv-live" / "bin" / "python"
 
 
@@ -43,6 +46,30 @@ class StockProcess(VllmProcess):
     def command(self) -> list[str]:
         """The command line without the plug-in's arguments."""
         return [word for word in super().command if word not in ARGUMENTS]
+
+
+OWN_TIME = """
+import time
+from pals_batch_limit.scheduler import _Limited
+
+class Nothing:
+    max_num_active_reqs = 32
+    max_num_scheduled_tokens = 2048
+    running = list(range(16))
+    def schedule(self): pass
+
+class Limited(_Limited, Nothing): pass
+
+def best(scheduler, calls=100_000):
+    times = []
+    for _ in range(7):
+        began = time.perf_counter()
+        for _ in range(calls): scheduler.schedule()
+        times.append((time.perf_counter() - began) / calls)
+    return min(times)
+
+print(best(Limited()) - best(Nothing()))
+"""
 
 
 class Server:
@@ -102,6 +129,15 @@ def main() -> None:
                 server.stop()
 
 
+def own_time_s() -> float:
+    """Returns what the plug-in adds to a call of the scheduler that does nothing itself."""
+    done = subprocess.run(
+        [str(PYTHON), "-c", OWN_TIME], check=True, capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": str(PLUGIN), "VLLM_LOGGING_LEVEL": "ERROR"},
+    )  # fmt: skip
+    return float(done.stdout.splitlines()[-1])
+
+
 def compare(servers: list[Server], options: argparse.Namespace) -> None:
     """Lets the servers take turns and prints what each delivered, round by round."""
     ratios = []
@@ -116,8 +152,20 @@ def compare(servers: list[Server], options: argparse.Namespace) -> None:
         f"plug-in / stock: {statistics.mean(ratios):.4f} +- {half:.4f} (95 %), "
         f"median {statistics.median(ratios):.4f}"
     )
+    state = BatchLimit(servers[1].client)
+    servers[1].load(0)
+    time.sleep(2.0)
+    first, began = state.read()["steps"], time.monotonic()
+    time.sleep(5.0)
+    step_s = (time.monotonic() - began) / (state.read()["steps"] - first)
     for server in servers:
+        server.rest()
         server.generator.close()
+        server.signal(signal.SIGSTOP)  # ended below; until then they need no time
+    own_s = own_time_s()
+    for server in servers:
+        server.signal(signal.SIGCONT)
+    print(f"own time {1e6 * own_s:.2f} us a step of {1e3 * step_s:.2f} ms: {own_s / step_s:.3%}")
 
 
 def one_round(servers: list[Server], seed: int, turns: int, seconds: float) -> list[float]:
