@@ -35,7 +35,7 @@ def main(config: DictConfig, directory: Path) -> None:
             "rows": rows,
             "ranking_live": live,
             "ranking_simulated": simulated,
-            "same_ranking": live == simulated,
+            "same_ranking": result.same_ranking,
             "power_source": result.power_source,
             "calibration": asdict(result.fit.calibration),
             "fit": {

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from experiments.transferring import Transfer
+from experiments.transferring import RESOLUTION, Transfer
 
 _NAMES = {
     "throughput_tok_s": ("tok/s", 1.0, 1),
@@ -55,14 +55,16 @@ def as_markdown(result: Transfer) -> str:
 
 
 def _remarks(result: Transfer) -> list[str]:
-    live, simulated = result.rankings()
-    same = "the same" if live == simulated else "not the same"
+    live, simulated = (
+        " > ".join(" = ".join(group) for group in side) for side in result.rankings()
+    )
+    same = "the same" if result.same_ranking else "not the same"
     fit = result.fit
     return [
         f"Fit to {fit.rows} settings: median error {100 * fit.throughput_error:.1f} % of "
         f"throughput, {100 * fit.power_error:.1f} % of power ({result.power_source}).",
-        f"Ranking by tokens per joule, live: {' > '.join(live)}; simulated: "
-        f"{' > '.join(simulated)}; {same}.",
+        f"Ranking by tokens per joule (equal within {RESOLUTION:.0%}), live: {live}; "
+        f"simulated: {simulated}; {same}.",
     ]
 
 

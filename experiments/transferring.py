@@ -39,6 +39,8 @@ FIGURES = (
 """Figures that are compared; the violation rate is the reading that a live server allows."""
 
 RANKED = "tokens_per_joule"
+RESOLUTION = 0.01
+"""Relative difference below which two controllers count as equal: live runs repeat no better."""
 OnRun = Callable[[str, int, int], None]
 
 
@@ -89,13 +91,29 @@ class Transfer:
             for figure in FIGURES
         ]
 
-    def rankings(self) -> tuple[list[str], list[str]]:
-        """Returns the controllers by tokens per joule, best first: live and simulated."""
+    def rankings(self) -> tuple[list[list[str]], list[list[str]]]:
+        """Returns the controllers by tokens per joule, live and simulated.
 
-        def ranked(side: dict[str, Summary]) -> list[str]:
-            return sorted(side, key=lambda name: -(side[name][RANKED] or 0.0))
+        Best first, in groups that are apart by more than :data:`RESOLUTION`.
+        """
+        return _ranked(self.live), _ranked(self.simulated)
 
-        return ranked(self.live), ranked(self.simulated)
+    @property
+    def same_ranking(self) -> bool:
+        """Whether both sides have the same groups in the same order."""
+        live, simulated = self.rankings()
+        return [set(group) for group in live] == [set(group) for group in simulated]
+
+
+def _ranked(side: dict[str, Summary]) -> list[list[str]]:
+    values = {name: summary[RANKED] or 0.0 for name, summary in side.items()}
+    groups: list[list[str]] = []
+    for name in sorted(values, key=lambda item: -values[item]):
+        if groups and values[name] >= values[groups[-1][0]] * (1.0 - RESOLUTION):
+            groups[-1].append(name)
+        else:
+            groups.append([name])
+    return groups
 
 
 def _gap(live: float | None, simulated: float | None, figure: str) -> float | None:
