@@ -11,8 +11,9 @@ import json
 import multiprocessing
 import resource
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -33,23 +34,13 @@ def episode(setting: dict[str, Any]) -> dict[str, float]:
         "tensor_parallel": setting["gpus"],
     }
     workload = {"base": "poisson_gsm8k", "load": setting["load"]}
-    plant = build_plant(model=MODEL, server=server, workload=workload)
-    system = SimulatedServer(plant)
+    system = SimulatedServer(build_plant(model=MODEL, server=server, workload=workload))
     system.reset(0)
-    for _ in range(20):
-        system.advance(INTERVAL_S)
-    first_kb = _memory_kb()
-    intervals = round(setting["hours"] * 3600 / INTERVAL_S)
-    requests, began = 0.0, time.process_time()
-    for _ in range(intervals):
-        requests += system.advance(INTERVAL_S).finished
-    cpu_s = time.process_time() - began
+    spent = _spent(lambda: system.advance(INTERVAL_S).finished, setting["hours"])
     return {
-        "requests": requests,
-        "cpu_s_per_hour": cpu_s / setting["hours"],
-        "us_per_interval": 1e6 * cpu_s / intervals,
-        "us_per_request": 1e6 * cpu_s / max(requests, 1.0),
-        "grown_mb": (_memory_kb() - first_kb) / 1024,
+        "requests": spent.requests,
+        "cpu_s_per_hour": spent.cpu_s / setting["hours"],
+        **spent.costs(spent.intervals),
     }
 
 
@@ -64,24 +55,46 @@ def fleet(setting: dict[str, Any]) -> dict[str, float]:
     )
     env.reset(seed=0)
     actions = env.action_space.sample()
+    spent = _spent(lambda: float(env.step(actions)[4]["telemetry"].finished.sum()),
+                   setting["hours"])  # fmt: skip
+    steps = spent.intervals * setting["envs"]
+    return {
+        "requests": spent.requests,
+        **spent.costs(steps),
+        "steps_per_s": steps / spent.wall_s,
+        "memory_kb_per_env": spent.first_kb / setting["envs"],
+    }
+
+
+class _Spent(NamedTuple):
+    """What some intervals took; the memory is that before the first of them, and what it grew."""
+
+    intervals: int
+    requests: float
+    cpu_s: float
+    wall_s: float
+    first_kb: float
+    grown_kb: float
+
+    def costs(self, steps: int) -> dict[str, float]:
+        """Returns costs by step and request, and the growth of memory."""
+        return {
+            "us_per_interval": 1e6 * self.cpu_s / steps,
+            "us_per_request": 1e6 * self.cpu_s / max(self.requests, 1.0),
+            "grown_mb": self.grown_kb / 1024,
+        }
+
+
+def _spent(step: Callable[[], float], hours: float) -> _Spent:
+    """Measures so many simulated hours of a step that returns the requests it finished."""
     for _ in range(20):
-        env.step(actions)
-    first_kb = _memory_kb()
-    intervals = round(setting["hours"] * 3600 / INTERVAL_S)
+        step()
+    first_kb, intervals = _memory_kb(), round(hours * 3600 / INTERVAL_S)
     requests, began, began_wall = 0.0, time.process_time(), time.perf_counter()
     for _ in range(intervals):
-        requests += float(env.step(actions)[4]["telemetry"].finished.sum())
-    cpu_s = time.process_time() - began
-    wall_s = time.perf_counter() - began_wall
-    steps = intervals * setting["envs"]
-    return {
-        "requests": requests,
-        "us_per_interval": 1e6 * cpu_s / steps,
-        "us_per_request": 1e6 * cpu_s / max(requests, 1.0),
-        "steps_per_s": steps / wall_s,
-        "memory_kb_per_env": first_kb / setting["envs"],
-        "grown_mb": (_memory_kb() - first_kb) / 1024,
-    }
+        requests += step()
+    cpu_s, wall_s = time.process_time() - began, time.perf_counter() - began_wall
+    return _Spent(intervals, requests, cpu_s, wall_s, first_kb, _memory_kb() - first_kb)
 
 
 def _memory_kb() -> float:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from envs import EPISODE_STEPS, catalog, factory
 from envs.actions.base import ActionEncoding
-from envs.compiled import threads_for
 from envs.conditions import Conditions
 from envs.context import ControlContext
 from envs.errors import ConfigurationError
@@ -176,8 +175,7 @@ class VectorServingEnv(gym.vector.VectorEnv[NDArray[np.float32], Any, NDArray[An
         def run(pending: NDArray[np.int64], status: NDArray[np.int64]) -> None:
             step_many(pending, loop.addresses, engine.addresses, status)
 
-        with threads_for(len(which)):
-            engine.drive(which, self.interval_s, run)
+        engine.drive(which, self.interval_s, run)
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Action masks of all servers, shape ``(num_envs, mask length)``; see ``ServingEnv``."""

@@ -209,8 +209,7 @@ class Engine:
                 entry.advance_many(pending, servers, status)
 
             pending = self._all if which is None else which
-            with threads_for(len(pending)):
-                self.drive(pending, seconds, run)
+            self.drive(pending, seconds, run)
             return self.telemetry
         if self._unborn:
             raise WorkloadError(_UNBORN)
@@ -223,6 +222,8 @@ class Engine:
         self, which: IntArray, seconds: float, run: Callable[[IntArray, IntArray], None]
     ) -> None:
         """Lets compiled code run servers to the end of an interval, feeding it requests.
+
+        It runs on as many threads as servers that many are worth.
 
         Args:
             which: Indices of the servers.
@@ -237,14 +238,15 @@ class Engine:
         else:
             self._numbers[which, at.UNTIL] += seconds
         status = self._status
-        while len(which):
-            run(which, status)
-            if not status.any():
-                return
-            which = np.flatnonzero(status)
-            status[:] = at.DONE
-            for index in which.tolist():
-                self._requests[index].feed(self._counts[index])
+        with threads_for(len(which)):
+            while len(which):
+                run(which, status)
+                if not status.any():
+                    return
+                which = np.flatnonzero(status)
+                status[:] = at.DONE
+                for index in which.tolist():
+                    self._requests[index].feed(self._counts[index])
 
     def latency(self, index: int) -> LatencyRecord:
         """Returns the latencies of server ``index``; see :meth:`ServingSystem.latency`.
