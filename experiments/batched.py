@@ -13,18 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baselines.base import Controller
+from baselines.static import Static
 from envs.context import ControlContext
 from envs.knobs import Knobs
 from envs.serving import ServingEnv
 from envs.telemetry import MODELLED, NUMERIC_FIELDS
 from envs.vector import VectorServingEnv
 from experiments.episode import Episode
-from experiments.judging import add_reference
+from experiments.judging import add_reference, after_warmup, violations
 from experiments.recording import IntervalTable
 from experiments.summary import Summary, summarise
 
 FloatArray = NDArray[np.float64]
 OnStep = Callable[[int, int], None]
+WITHIN_BUDGET = "qos_violation_rate_within_budget"
 
 
 class Share(NamedTuple):
@@ -204,6 +206,7 @@ class Episodes:
         }
         self._env = vector_of([env for env in self.envs.values() for _ in self.seeds])
         self._reference: list[FloatArray] | None = None
+        self._within_budget: list[FloatArray] | None = None
 
     @property
     def reference(self) -> list[FloatArray]:
@@ -217,10 +220,27 @@ class Episodes:
             self._reference = [episode.table["output_tokens"] for episode in self._run(held)]
         return self._reference
 
+    @property
+    def within_budget(self) -> list[FloatArray]:
+        """The same of the highest knobs that the power budget leaves, throughout."""
+        if self._within_budget is None:
+            shares = []
+            for name, env in self.envs.items():
+                highest = Static(
+                    max_num_seqs=env.context.lattice.max_num_seqs[-1], respect_budget=True
+                )
+                highest.bind(env.context)
+                shares.append(Share(highest, self.members[name]))
+            self._within_budget = [episode.table["output_tokens"] for episode in self._run(shares)]
+        return self._within_budget
+
     def run(
         self, shares: Sequence[Share], on_step: OnStep | None = None
     ) -> dict[str, list[Summary]]:
         """Runs controllers and returns the figures of each setting's episodes, by seed.
+
+        Besides those of a run, ``qos_violation_rate_within_budget``: violations against a
+        Baseline that keeps to the power budget. Where there is none it is the usual rate.
 
         Args:
             shares: Who decides for which servers; :attr:`members` has those of a setting.
@@ -230,9 +250,25 @@ class Episodes:
         result = {}
         for name, env in self.envs.items():
             result[name] = [
-                judged(episodes[index], self.reference[index], env) for index in self.members[name]
+                {
+                    **judged(episodes[index], self.reference[index], env),
+                    WITHIN_BUDGET: self._rate_within_budget(episodes[index].table, int(index), env),
+                }
+                for index in self.members[name]
             ]
         return result
+
+    def _rate_within_budget(
+        self, table: IntervalTable, index: int, env: ServingEnv
+    ) -> float | None:
+        qos = env.context.qos
+        if not (table["target_tok_s"] > 0).any():
+            return None
+        if not np.isfinite(table["power_budget_w"]).any():
+            violated = table["violation_reference"]
+        else:
+            _, violated = violations(table, self.within_budget[index], qos, env.interval_s)
+        return float(violated[after_warmup(table, qos)].mean())
 
     def _run(self, shares: Sequence[Share], on_step: OnStep | None = None) -> list[Episode]:
         seeds = self.seeds * len(self.envs)

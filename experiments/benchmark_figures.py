@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from experiments.batched import WITHIN_BUDGET
 from experiments.statistics import (
     RESAMPLES,
     FloatArray,
@@ -43,6 +44,7 @@ FIGURES = (
     Figure("efficiency", "tok/J relative", 1.0),
     Figure("efficiency_system", "node tok/J relative", 1.0),
     Figure("qos_violation_rate", "QoS viol. %", 100.0),
+    Figure(WITHIN_BUDGET, "QoS viol. % within budget", 100.0),
     Figure("slo_violation_rate", "SLO viol. %", 100.0),
     Figure("budget_overshoot_rate", "over budget %", 100.0),
     Figure("ttft_p99_s", "TTFT p99 s", 1.0),

@@ -22,6 +22,8 @@ from experiments.profiles import find_profile
 from experiments.suites import SuiteSetting, run_config
 from experiments.summary import Summary, write_json
 
+_FORMAT = 2
+"""Changes with the figures of a summary, so that kept ones are made anew."""
 _LOOK_AHEAD_SEEDS = 2
 """Seeds whose static settings are tried together: it bounds the memory."""
 
@@ -135,6 +137,7 @@ class SettingRuns:
         parts: list[Any] = [node, self._seeds, self._config.duration, self._config.interval]
         parts += [self._config[key] for key in ("model", "gpu", "server", "workload", "objective")]
         parts += [self._config.action, self._config.reward, self._config.profile, plant_digest()]
+        parts.append(_FORMAT)
         if "bundle" in node:
             parts.append(read_bundle(find_bundle(node["bundle"])).weights_sha256)
         return digest(*parts)

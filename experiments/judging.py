@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from envs.qos import QoSConfig, WindowedRate, violation_reference
 from experiments.recording import IntervalTable
 
+FloatArray = NDArray[np.float64]
+
 
 def after_warmup(table: IntervalTable, qos: QoSConfig) -> NDArray[np.bool_]:
     """Marks the intervals that QoS looks at: those that begin after the warm-up."""
@@ -15,8 +17,40 @@ def after_warmup(table: IntervalTable, qos: QoSConfig) -> NDArray[np.bool_]:
     return np.asarray(begins > qos.warmup_s - 1e-6)
 
 
+def windowed(tokens: FloatArray, qos: QoSConfig, interval_s: float) -> FloatArray:
+    """Returns tokens/s over the QoS window from tokens per interval."""
+    window = WindowedRate(qos.window_s, interval_s)
+    return np.array([window.push(count)[0] for count in tokens.tolist()])
+
+
+def violations(
+    table: IntervalTable, reference_tokens: FloatArray, qos: QoSConfig, interval_s: float
+) -> tuple[FloatArray, FloatArray]:
+    """Judges an episode against what another strategy delivered on the same arrivals.
+
+    Args:
+        table: The episode's rows.
+        reference_tokens: The other's output tokens per interval.
+        qos: How throughput is judged.
+        interval_s: Length of an interval in seconds.
+
+    Returns:
+        The other's tokens/s over the QoS window, and 1 for each interval in violation.
+
+    Raises:
+        ValueError: The other ran for fewer intervals.
+    """
+    if len(reference_tokens) < len(table):
+        raise ValueError("the reference is shorter than the episode")
+    reference = windowed(reference_tokens[: len(table)], qos, interval_s)
+    violated = violation_reference(
+        table["throughput_tok_s"], table["target_tok_s"], reference, qos.tolerance
+    )
+    return reference, (violated & after_warmup(table, qos)).astype(float)
+
+
 def add_reference(
-    table: IntervalTable, reference_tokens: NDArray[np.float64], qos: QoSConfig, interval_s: float
+    table: IntervalTable, reference_tokens: FloatArray, qos: QoSConfig, interval_s: float
 ) -> None:
     """Adds what Baseline delivered and whether the episode violated QoS relative to it.
 
@@ -30,14 +64,6 @@ def add_reference(
     Raises:
         ValueError: Baseline ran for fewer intervals.
     """
-    if len(reference_tokens) < len(table):
-        raise ValueError("the reference is shorter than the episode")
-    window = WindowedRate(qos.window_s, interval_s)
-    reference = np.array(
-        [window.push(tokens)[0] for tokens in reference_tokens[: len(table)].tolist()]
-    )
-    violated = violation_reference(
-        table["throughput_tok_s"], table["target_tok_s"], reference, qos.tolerance
-    )
+    reference, violated = violations(table, reference_tokens, qos, interval_s)
     table.add_column("reference_tok_s", reference)
-    table.add_column("violation_reference", (violated & after_warmup(table, qos)).astype(float))
+    table.add_column("violation_reference", violated)

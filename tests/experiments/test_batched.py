@@ -8,7 +8,15 @@ from omegaconf import OmegaConf
 
 from envs import catalog
 from envs.knobs import Knobs
-from experiments.batched import ColumnTable, Episodes, HeldSettings, Share, run_batch, vector_of
+from experiments.batched import (
+    WITHIN_BUDGET,
+    ColumnTable,
+    Episodes,
+    HeldSettings,
+    Share,
+    run_batch,
+    vector_of,
+)
 from experiments.benchmark_runs import SettingRuns
 from experiments.episode import HeldKnobs, run_episode
 from experiments.execution import execute
@@ -45,7 +53,20 @@ def test_figures_equal_those_of_single_runs(compose, tmp_path, controller, name)
             run_of(compose, setting, controller, seed), tmp_path / f"{seed}", controller
         )
         del single["provenance"]
+        within = summary.pop(WITHIN_BUDGET)
         assert summary == single
+        assert within is None or within <= single["qos_violation_rate"]
+
+
+def test_who_takes_all_that_the_budget_leaves_violates_nothing_within_it(compose, tmp_path):
+    """Though it violates against a Baseline that knows no budget."""
+    config = compose("duration=300", name="benchmark")
+    runs = SettingRuns(config, "budget", SETTINGS["budget"], [11, 12], tmp_path / "runs")
+    highest = runs.run("static_dynamic_cap", "static_dynamic_cap")
+    assert [summary[WITHIN_BUDGET] for summary in highest] == [0.0, 0.0]
+    assert min(summary["qos_violation_rate"] for summary in highest) > 0.05
+    lowest = runs.run("static", {"base": "static", "power_cap_w": 150.0})
+    assert min(summary[WITHIN_BUDGET] for summary in lowest) > 0.02
 
 
 def test_the_oracle_chooses_as_in_a_single_run(compose, tmp_path):
@@ -59,6 +80,7 @@ def test_the_oracle_chooses_as_in_a_single_run(compose, tmp_path):
     single.action.power_caps_w, single.action.max_num_seqs = [200, 400], [16, 64]
     expected = execute(single, tmp_path / "single", "oracle")
     del expected["provenance"]
+    del together[2][WITHIN_BUDGET]
     assert together[2] == expected
 
 
