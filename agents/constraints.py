@@ -91,6 +91,8 @@ class Constraint(ABC):
         loose: Limit at the start, from which it is tightened; ``None`` for ``limit`` at once.
             A policy that is held tightly from the start stays at the best static setting.
         tight_from: Share of the training after which ``limit`` holds.
+        separate: Whether each scenario of the mixture has a price of its own. With one price for
+            all, the policy lets the scenario rot in which keeping the limit is dearest.
         kp: Proportional gain: price per unit of excess rate.
         ki: Integral gain: price per unit of excess rate and update. Keep it slow: a policy
             that is punished before it has learned to serve freezes at the highest knobs.
@@ -104,6 +106,7 @@ class Constraint(ABC):
     limit: float = 0.02
     loose: float | None = None
     tight_from: float = 0.6
+    separate: bool = False
     kp: float = 0.0
     ki: float = 0.5
     kd: float = 0.0

@@ -6,6 +6,7 @@ A :class:`PricedVecEnv` subtracts each cost times its price from the reward; a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,22 +21,40 @@ from agents.vec_env import ServingVecEnv
 class PricedVecEnv(VecEnvWrapper):
     """Rewards minus priced costs, divided by one plus the prices (so that they stay in scale).
 
+    A constraint that is ``separate`` has a price for each group of servers, named
+    ``constraint/group``; otherwise one price, named after it, holds for all.
+
     Args:
         venv: The servers.
         constraints: Constraints by name; none leaves the reward as it is.
+        groups: Name of each server's group; ``None`` for a single group.
 
     Attributes:
         prices: Price of each cost in force.
     """
 
-    def __init__(self, venv: ServingVecEnv, constraints: dict[str, Constraint]) -> None:
+    def __init__(
+        self,
+        venv: ServingVecEnv,
+        constraints: dict[str, Constraint],
+        groups: Sequence[str] | None = None,
+    ) -> None:
         super().__init__(venv)
         self.constraints = constraints
-        self.prices: dict[str, Price] = {name: item.start() for name, item in constraints.items()}
-        self._servers = venv
         for constraint in constraints.values():
             constraint.bind(venv.env.contexts)
-        self._sums = {name: np.zeros(2) for name in constraints}
+        self._servers = venv
+        self._keys: dict[str, list[str]] = {}
+        self._members: dict[str, NDArray[np.int64]] = {}
+        for name, constraint in constraints.items():
+            own = [name] * venv.num_envs
+            if constraint.separate and groups is not None:
+                own = [f"{name}/{group}" for group in groups]
+            self._keys[name], self._members[name] = _numbered(own)
+        self.prices: dict[str, Price] = {
+            key: constraints[name].start() for name, keys in self._keys.items() for key in keys
+        }
+        self._sums = {name: np.zeros((2, len(keys))) for name, keys in self._keys.items()}
         self._reward_sum, self._rewards = 0.0, 0
 
     def reset(self) -> Any:
@@ -48,20 +67,28 @@ class PricedVecEnv(VecEnvWrapper):
         self._reward_sum += float(rewards.sum())
         self._rewards += len(rewards)
         priced: NDArray[np.float64] = rewards
-        total = 1.0
+        total: Any = 1.0
         for name, constraint in self.constraints.items():
             cost = constraint.cost(observations, self._servers.vector_info)
-            self._sums[name] += cost.amount.sum(), cost.judged.sum()
-            priced = priced - self.prices[name].value * cost.amount
-            total += self.prices[name].value
+            keys, members = self._keys[name], self._members[name]
+            for row, values in zip(self._sums[name], cost, strict=True):
+                row += np.bincount(members, weights=values, minlength=len(keys))
+            price = np.array([self.prices[key].value for key in keys])[members]
+            priced = priced - price * cost.amount
+            total = total + price
         return observations, priced / total, ended, infos
+
+    def constraint_of(self, key: str) -> Constraint:
+        """Returns the constraint that a price belongs to."""
+        return self.constraints[key.partition("/")[0]]
 
     def take_rates(self) -> dict[str, float]:
         """Returns each cost's mean rate since the last call; what was never judged is left out."""
-        rates = {
-            name: float(amount / judged) for name, (amount, judged) in self._sums.items() if judged
-        }
-        for sums in self._sums.values():
+        rates = {}
+        for name, sums in self._sums.items():
+            for key, (amount, judged) in zip(self._keys[name], sums.T.tolist(), strict=True):
+                if judged:
+                    rates[key] = amount / judged
             sums[:] = 0.0
         return rates
 
@@ -100,9 +127,15 @@ class PriceUpdates(BaseCallback):
         env = self._env
         progress = 1.0 - self.model._current_progress_remaining
         for name, rate in env.take_rates().items():
-            constraint = env.constraints[name]
+            constraint = env.constraint_of(name)
             env.prices[name] = constraint.update(env.prices[name], rate, progress)
             self.logger.record(f"constraints/{name}_rate", rate)
             self.logger.record(f"constraints/{name}_limit", constraint.limit_at(progress))
             self.logger.record(f"constraints/{name}_price", env.prices[name].value)
         self.logger.record("rollout/reward_mean", env.take_reward())
+
+
+def _numbered(names: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
+    """Returns the different names, and the number of each entry's."""
+    different = list(dict.fromkeys(names))
+    return different, np.array([different.index(name) for name in names])

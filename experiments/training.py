@@ -113,7 +113,8 @@ class Training:
         suite: Suite = catalog.build("suite", config.suite)
         self.settings = mixture.draw(self.recipe.servers, np.random.default_rng(config.seed))
         servers = self._servers(mixture.domain_randomization)
-        self.env = PricedVecEnv(servers, self._constraints())
+        families = [setting.family for setting in self.settings]
+        self.env = PricedVecEnv(servers, self._constraints(), families)
         seen: VecEnv = self.env
         if self.recipe.shield:
             seen = ShieldedVecEnv(self.env, servers.env.contexts)

@@ -165,6 +165,24 @@ def test_rewards_are_priced_and_kept_in_scale(servers):
     assert servers.vector_info["cost"].max() == 1.0
 
 
+def test_a_separate_constraint_has_a_price_for_each_group(servers):
+    constraints = {"qos": ThroughputConstraint(separate=True, initial=1.0, ki=1.0, smoothing=0.0)}
+    priced = PricedVecEnv(servers, constraints, groups=["calm", "calm", "busy", "busy"])
+    assert set(priced.prices) == {"qos/calm", "qos/busy"}
+    priced.reset()
+    highest, lowest = priced.action_space.nvec - 1, np.zeros(2, dtype=int)
+    priced.prices["qos/busy"] = priced.prices["qos/busy"]._replace(value=3.0)
+    for _ in range(75):
+        _, rewards, _, _ = priced.step(np.array([highest, highest, lowest, lowest]))
+        plain = sum(servers.vector_info["rewards"].values())
+        price = np.array([1.0, 1.0, 3.0, 3.0])
+        cost = servers.vector_info["cost"]
+        np.testing.assert_allclose(rewards, (plain - price * cost) / (1.0 + price))
+    rates = priced.take_rates()
+    assert rates["qos/calm"] < 0.2 < rates["qos/busy"]
+    assert priced.constraint_of("qos/busy") is constraints["qos"]
+
+
 def test_prices_move_while_an_algorithm_learns(servers):
     from agents.recipe import Recipe
 
