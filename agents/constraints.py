@@ -19,10 +19,10 @@ from agents.budgets import PowerScopes
 from envs.conditions import Conditions
 from envs.context import ControlContext
 from envs.errors import ConfigurationError
+from envs.knobs import Knobs
 from envs.telemetry import Telemetry
 
 FloatArray = NDArray[np.float64]
-_KNOBS = ("power_cap_w", "max_num_seqs", "sm_clock_mhz")
 
 
 class Cost(NamedTuple):
@@ -68,8 +68,8 @@ class Servers:
         self.warmup_s = np.array([context.qos.warmup_s for context in contexts])
         self.scopes = PowerScopes(contexts)
         index = contexts[0].layout.index
-        self.last_knobs = [index(f"last_{knob}") for knob in _KNOBS]
-        self.previous_knobs = [index(f"previous_{knob}") for knob in _KNOBS]
+        self.last_knobs = [index(f"last_{knob}") for knob in Knobs._fields]
+        self.previous_knobs = [index(f"previous_{knob}") for knob in Knobs._fields]
         caps = [context.lattice.power_caps_w for context in contexts]
         self._levels_w = np.full((len(caps), max(map(len, caps))), np.inf)
         for row, levels in zip(self._levels_w, caps, strict=True):
@@ -144,17 +144,16 @@ class Constraint(ABC):
                 f"got {self.lowest}, {self.initial}, {self.highest}"
             )
 
-    def bind(self, contexts: Sequence[ControlContext]) -> None:
-        """Tells what a controller of each server is told, before the first cost is asked for."""
-        self.servers = Servers(contexts)
-
     @abstractmethod
-    def cost(self, observations: NDArray[np.floating[Any]], info: dict[str, Any]) -> Cost:
+    def cost(
+        self, observations: NDArray[np.floating[Any]], info: dict[str, Any], servers: Servers
+    ) -> Cost:
         """Returns what one interval cost.
 
         Args:
             observations: What is seen at its end, encoded, shape ``(num_envs, entries)``.
             info: The ``info`` of :class:`envs.vector.VectorServingEnv`'s step.
+            servers: Facts about the servers.
         """
 
     def start(self) -> Price:
@@ -199,14 +198,16 @@ class ThroughputConstraint(Constraint):
     not judged. Priced, it would only teach timidity where there is no budget.
     """
 
-    def cost(self, observations: NDArray[np.floating[Any]], info: dict[str, Any]) -> Cost:
+    def cost(
+        self, observations: NDArray[np.floating[Any]], info: dict[str, Any], servers: Servers
+    ) -> Cost:
         """See :meth:`Constraint.cost`."""
         telemetry: Telemetry = info["telemetry"]
         conditions: Conditions = info["conditions"]
         begins_s = telemetry.time_s - telemetry.duration_s
-        judged = (begins_s > self.servers.warmup_s - 1e-6) & (conditions.target_tok_s > 0)
-        limit_w = self.servers.scopes.cap_limit_w(conditions.power_budget_w)
-        judged &= ~(self.servers.level_above_w(info["knobs"].power_cap_w) > limit_w * (1.0 + 1e-6))
+        judged = (begins_s > servers.warmup_s - 1e-6) & (conditions.target_tok_s > 0)
+        limit_w = servers.scopes.cap_limit_w(conditions.power_budget_w)
+        judged &= ~(servers.level_above_w(info["knobs"].power_cap_w) > limit_w * (1.0 + 1e-6))
         return Cost(np.where(judged, info["cost"], 0.0), judged)
 
 
@@ -216,7 +217,9 @@ class LatencyConstraint(Constraint):
 
     limit: float = 0.05
 
-    def cost(self, observations: NDArray[np.floating[Any]], info: dict[str, Any]) -> Cost:
+    def cost(
+        self, observations: NDArray[np.floating[Any]], info: dict[str, Any], servers: Servers
+    ) -> Cost:
         """See :meth:`Constraint.cost`."""
         telemetry: Telemetry = info["telemetry"]
         conditions: Conditions = info["conditions"]
@@ -237,11 +240,13 @@ class BudgetConstraint(Constraint):
 
     tolerance: float = 0.01
 
-    def cost(self, observations: NDArray[np.floating[Any]], info: dict[str, Any]) -> Cost:
+    def cost(
+        self, observations: NDArray[np.floating[Any]], info: dict[str, Any], servers: Servers
+    ) -> Cost:
         """See :meth:`Constraint.cost`."""
         telemetry: Telemetry = info["telemetry"]
         budget_w = info["conditions"].power_budget_w
-        power_w = self.servers.scopes.power_w(telemetry.energy_gpu_j / telemetry.duration_s)
+        power_w = servers.scopes.power_w(telemetry.energy_gpu_j / telemetry.duration_s)
         judged = np.isfinite(budget_w)
         over = judged & (power_w > budget_w * (1.0 + self.tolerance))
         return Cost(over.astype(np.float64), judged)
@@ -253,8 +258,10 @@ class SwitchingConstraint(Constraint):
 
     limit: float = 0.4
 
-    def cost(self, observations: NDArray[np.floating[Any]], info: dict[str, Any]) -> Cost:
+    def cost(
+        self, observations: NDArray[np.floating[Any]], info: dict[str, Any], servers: Servers
+    ) -> Cost:
         """See :meth:`Constraint.cost`; an interval that ended an episode counts as unmoved."""
-        last = observations[:, self.servers.last_knobs]
-        moved = (last != observations[:, self.servers.previous_knobs]).any(axis=1)
+        last = observations[:, servers.last_knobs]
+        moved = (last != observations[:, servers.previous_knobs]).any(axis=1)
         return Cost(moved.astype(np.float64), np.ones(len(moved), dtype=np.bool_))

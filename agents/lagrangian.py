@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnvWrapper
 
-from agents.constraints import Constraint, Price
+from agents.constraints import Constraint, Price, Servers
 from agents.vec_env import ServingVecEnv
 
 
@@ -41,16 +41,16 @@ class PricedVecEnv(VecEnvWrapper):
     ) -> None:
         super().__init__(venv)
         self.constraints = constraints
-        for constraint in constraints.values():
-            constraint.bind(venv.env.contexts)
         self._servers = venv
+        self._facts = Servers(venv.env.contexts)
         self._keys: dict[str, list[str]] = {}
         self._members: dict[str, NDArray[np.int64]] = {}
         for name, constraint in constraints.items():
             own = [name] * venv.num_envs
             if constraint.separate and groups is not None:
                 own = [f"{name}/{group}" for group in groups]
-            self._keys[name], self._members[name] = _numbered(own)
+            keys, self._members[name] = np.unique(own, return_inverse=True)
+            self._keys[name] = keys.tolist()
         self.prices: dict[str, Price] = {
             key: constraints[name].start() for name, keys in self._keys.items() for key in keys
         }
@@ -69,7 +69,7 @@ class PricedVecEnv(VecEnvWrapper):
         priced: NDArray[np.float64] = rewards
         total: Any = 1.0
         for name, constraint in self.constraints.items():
-            cost = constraint.cost(observations, self._servers.vector_info)
+            cost = constraint.cost(observations, self._servers.vector_info, self._facts)
             keys, members = self._keys[name], self._members[name]
             for row, values in zip(self._sums[name], cost, strict=True):
                 row += np.bincount(members, weights=values, minlength=len(keys))
@@ -133,9 +133,3 @@ class PriceUpdates(BaseCallback):
             self.logger.record(f"constraints/{name}_limit", constraint.limit_at(progress))
             self.logger.record(f"constraints/{name}_price", env.prices[name].value)
         self.logger.record("rollout/reward_mean", env.take_reward())
-
-
-def _numbered(names: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
-    """Returns the different names, and the number of each entry's."""
-    different = list(dict.fromkeys(names))
-    return different, np.array([different.index(name) for name in names])

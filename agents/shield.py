@@ -19,7 +19,7 @@ from envs.knobs import Knobs
 
 _ROUNDING = 1e-4
 """Relative slack for the float32 observation."""
-_LAST = ("last_power_cap_w", "last_max_num_seqs", "last_sm_clock_mhz")
+_LAST = tuple(f"last_{knob}" for knob in Knobs._fields)
 
 
 class BudgetShield:

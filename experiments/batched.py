@@ -208,31 +208,35 @@ class Episodes:
         self._reference: list[FloatArray] | None = None
         self._within_budget: list[FloatArray] | None = None
 
+    def highest(self, *, respect_budget: bool = False) -> list[Share]:
+        """Returns the Baseline strategy on every setting.
+
+        Args:
+            respect_budget: Whether it keeps to power budgets; the paper's knows none.
+        """
+        shares = []
+        for name, env in self.envs.items():
+            controller = Static(respect_budget=respect_budget)
+            controller.bind(env.context)
+            shares.append(Share(controller, self.members[name]))
+        return shares
+
     @property
     def reference(self) -> list[FloatArray]:
         """Output tokens per interval of the Baseline strategy, one array an episode."""
         if self._reference is None:
-            held = []
-            for name, env in self.envs.items():
-                controller = HeldSettings([env.context.highest] * len(self.seeds))
-                controller.bind(env.context)
-                held.append(Share(controller, self.members[name]))
-            self._reference = [episode.table["output_tokens"] for episode in self._run(held)]
+            self._reference = self._tokens(self.highest())
         return self._reference
 
     @property
     def within_budget(self) -> list[FloatArray]:
         """The same of the highest knobs that the power budget leaves, throughout."""
         if self._within_budget is None:
-            shares = []
-            for name, env in self.envs.items():
-                highest = Static(
-                    max_num_seqs=env.context.lattice.max_num_seqs[-1], respect_budget=True
-                )
-                highest.bind(env.context)
-                shares.append(Share(highest, self.members[name]))
-            self._within_budget = [episode.table["output_tokens"] for episode in self._run(shares)]
+            self._within_budget = self._tokens(self.highest(respect_budget=True))
         return self._within_budget
+
+    def _tokens(self, shares: Sequence[Share]) -> list[FloatArray]:
+        return [episode.table["output_tokens"] for episode in self._run(shares)]
 
     def run(
         self, shares: Sequence[Share], on_step: OnStep | None = None

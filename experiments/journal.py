@@ -33,13 +33,9 @@ class Journal:
             self._stream = self._file.open("wb", buffering=0)
         self._stream.write(json.dumps(row).encode() + b"\n")
 
-    def close(self) -> None:
-        """Ends the journal and keeps it."""
+    def remove(self) -> None:
+        """Takes it away: the record is elsewhere by now."""
         if self._stream is not None:
             self._stream.close()
             self._stream = None
-
-    def remove(self) -> None:
-        """Takes it away: the record is elsewhere by now."""
-        self.close()
         self._file.unlink(missing_ok=True)

@@ -17,12 +17,6 @@ def after_warmup(table: IntervalTable, qos: QoSConfig) -> NDArray[np.bool_]:
     return np.asarray(begins > qos.warmup_s - 1e-6)
 
 
-def windowed(tokens: FloatArray, qos: QoSConfig, interval_s: float) -> FloatArray:
-    """Returns tokens/s over the QoS window from tokens per interval."""
-    window = WindowedRate(qos.window_s, interval_s)
-    return np.array([window.push(count)[0] for count in tokens.tolist()])
-
-
 def violations(
     table: IntervalTable, reference_tokens: FloatArray, qos: QoSConfig, interval_s: float
 ) -> tuple[FloatArray, FloatArray]:
@@ -42,7 +36,10 @@ def violations(
     """
     if len(reference_tokens) < len(table):
         raise ValueError("the reference is shorter than the episode")
-    reference = windowed(reference_tokens[: len(table)], qos, interval_s)
+    window = WindowedRate(qos.window_s, interval_s)
+    reference = np.array(
+        [window.push(tokens)[0] for tokens in reference_tokens[: len(table)].tolist()]
+    )
     violated = violation_reference(
         table["throughput_tok_s"], table["target_tok_s"], reference, qos.tolerance
     )

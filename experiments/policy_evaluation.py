@@ -10,7 +10,7 @@ import numpy as np
 from agents.shield import BudgetShield
 from baselines.base import Preparation
 from envs.context import ControlContext
-from experiments.batched import Episodes, HeldSettings, Share
+from experiments.batched import Episodes, Share
 from experiments.suites import Suite
 from experiments.summary import Summary
 
@@ -90,7 +90,7 @@ class PolicyEvaluation:
     def baseline(self) -> dict[str, list[Summary]]:
         """Figures of the Baseline strategy, by setting."""
         if self._baseline is None:
-            self._baseline = self._episodes.run(self._highest())
+            self._baseline = self._episodes.run(self._episodes.highest())
         return self._baseline
 
     def run(self, policy: Any) -> dict[str, Any]:
@@ -112,15 +112,6 @@ class PolicyEvaluation:
         for key in FIGURES:
             row[key] = _known_mean([summary[key] for summary in summaries])
         return row
-
-    def _highest(self) -> list[Share]:
-        shares = []
-        for name, env in self._episodes.envs.items():
-            members = self._episodes.members[name]
-            held = HeldSettings([env.context.highest] * len(members))
-            held.bind(env.context)
-            shares.append(Share(held, members))
-        return shares
 
 
 def _mean(rows: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:

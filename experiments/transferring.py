@@ -40,7 +40,7 @@ FIGURES = (
 
 RANKED = "tokens_per_joule"
 RESOLUTION = 0.01
-"""Relative difference below which two controllers count as equal: live runs repeat no better."""
+"""Relative difference below which two controllers count as equal: what noise does to live runs."""
 OnRun = Callable[[str, int, int], None]
 
 
