@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.context import ControlContext
-from envs.objective import power_in_scope
+from envs.objectives.objective import power_in_scope
 
 FloatArray = NDArray[np.float64]
 

@@ -22,7 +22,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.utils import ConstantSchedule
 
-from agents.layouts import check_choice, observation_space
+from agents.compatibility import check_choice, observation_space
 from agents.recipe import Recipe
 from envs import catalog
 from envs.cache import atomic_write_bytes, atomic_write_text

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.budgets import PowerScopes
-from envs.conditions import Conditions
 from envs.context import ControlContext
 from envs.errors import ConfigurationError
 from envs.knobs import Knobs
+from envs.objectives.conditions import Conditions
 from envs.telemetry import Telemetry
 
 FloatArray = NDArray[np.float64]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.bundle import find_bundle, load_policy, read_bundle, stale_calibrations
-from agents.layouts import bound_encoding, lattice_mismatch, observation_mismatch
+from agents.compatibility import bound_encoding, lattice_mismatch, observation_mismatch
 from agents.shield import BudgetShield
 from baselines.base import Preparation
 from envs.context import ControlContext

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.pals.profile import Profile
+from baselines.profile import Profile
 from envs.context import ControlContext
 from envs.knobs import Knobs
 from envs.observations import Observation

@@ -10,7 +10,7 @@ import numpy as np
 
 from baselines.base import KnobController, Preparation
 from baselines.budget import caps_within
-from baselines.pals.profile import Profile
+from baselines.profile import Profile
 from envs.context import ControlContext
 from envs.errors import ConfigurationError
 from envs.knobs import Knobs

@@ -21,8 +21,8 @@ from envs import factory
 from envs.cluster.allocators import Allocator, Proportional
 from envs.cluster.cluster import Cluster, ClusterBudget
 from envs.cluster.node import Node
+from envs.objectives.signals import Constant
 from envs.serving import ServingEnv
-from envs.signals import Constant
 
 MODEL = "olmoe_1b_7b"
 INTERVAL_S = 0.5

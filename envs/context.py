@@ -7,9 +7,9 @@ from typing import Any
 
 from envs.actions.base import ActionEncoding, KnobLattice
 from envs.knobs import KnobLimits, Knobs
-from envs.objective import cap_within_budget
+from envs.objectives.objective import cap_within_budget
+from envs.objectives.qos import QoSConfig
 from envs.observations import ObservationLayout
-from envs.qos import QoSConfig
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from envs import catalog
-from envs.objective import Objective
+from envs.objectives.objective import Objective
 from envs.rewards import Reward
 from envs.serving import ServingEnv
 
 if TYPE_CHECKING:
-    from envs.simulator.plant import Plant
+    from envs.simulator.server_spec import Plant
 
 MODEL = "mixtral_8x7b"
 GPU = "a100_sxm4_80gb"
@@ -39,7 +39,7 @@ def build_plant(
     calibration: Any = None,
 ) -> Plant:
     """Builds a server to be simulated; arguments as in :func:`make_simulated`."""
-    from envs.simulator.plant import Plant
+    from envs.simulator.server_spec import Plant
 
     built = None if calibration is None else catalog.build("calibration", calibration)
     return Plant(

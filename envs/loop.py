@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs import loop_kernel as at
-from envs.conditions import Conditions
+from envs.compiled.rows import Rows, addresses_of_rows
 from envs.errors import ConfigurationError
 from envs.knobs import KnobLimits, Knobs
-from envs.objective import Objective
+from envs.objectives.conditions import Conditions
+from envs.objectives.objective import Objective
+from envs.objectives.schedule import Schedule
 from envs.observations import ObservationLayout
 from envs.rewards import QOS_READINGS, Reward, Step
-from envs.rows import Rows, addresses_of_rows
-from envs.schedule import Schedule
 from envs.telemetry import MODELLED, Telemetry
 
 FloatArray = NDArray[np.float64]

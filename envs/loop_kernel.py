@@ -1,6 +1,6 @@
 """Judging and observing one control interval of one server, compiled.
 
-A server's state is one row of memory (:class:`envs.rows.Rows`), and the functions take the
+A server's state is one row of memory (:class:`envs.compiled.rows.Rows`), and the functions take the
 row's address; :class:`envs.loop.ControlLoop` fills it.
 """
 
@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from envs import qos
-from envs.compiled import entry_point, inlined, kernel
-from envs.conditions import Conditions
+from envs.compiled.jit import entry_point, inlined, kernel
+from envs.compiled.pointers import Floats, Ints, float_table_at, floats_at, ints_at, singles_at
+from envs.objectives import qos
+from envs.objectives.conditions import Conditions
 from envs.observations import Observation
 from envs.rewards import QOS_READINGS
 from envs.simulator.kernel.layout import COLUMN, NUM_TELEMETRY
-from envs.views import Floats, Ints, float_table_at, floats_at, ints_at, singles_at
 
 NUM_CONDITIONS = len(Conditions._fields)
 NUM_ENTRIES = len(Observation._fields)

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from envs.conditions import Conditions
 from envs.errors import ConfigurationError
 from envs.knobs import KnobLimits, Knobs
+from envs.objectives.conditions import Conditions
 from envs.telemetry import Telemetry
 
 

@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.actions.base import ActionEncoding
-from envs.conditions import Conditions
 from envs.context import ControlContext
 from envs.errors import ConfigurationError
 from envs.knobs import Knobs
 from envs.loop import ControlLoop, Setting
-from envs.objective import Objective
+from envs.objectives.conditions import Conditions
+from envs.objectives.objective import Objective
+from envs.objectives.schedule import Planner
 from envs.observations import ObservationLayout
 from envs.rewards import Reward
-from envs.schedule import Planner
 from envs.system import ServingSystem
 from envs.telemetry import NUMERIC_FIELDS, Telemetry
 
@@ -32,7 +32,7 @@ class ServingEnv(gym.Env[NDArray[np.float32], Any]):
 
     One step sets the knobs, lets one control interval pass and observes. ``info`` holds the
     raw :class:`~envs.telemetry.Telemetry` under ``telemetry``, the
-    :class:`~envs.conditions.Conditions` of the interval under ``conditions``, the
+    :class:`~envs.objectives.conditions.Conditions` of the interval under ``conditions``, the
     :class:`~envs.knobs.Knobs` asked for under ``knobs``, each weighted reward term under
     ``rewards``, the constraint signal under ``cost``, and the windowed throughput and the
     readings of a QoS violation that a live server allows.

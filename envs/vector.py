@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from envs import EPISODE_STEPS, catalog, factory
 from envs.actions.base import ActionEncoding
-from envs.conditions import Conditions
 from envs.context import ControlContext
 from envs.errors import ConfigurationError
 from envs.knobs import Knobs
 from envs.loop import ControlLoop, Judgement
+from envs.objectives.conditions import Conditions
 from envs.serving import MAX_SEED, ServingEnv
 from envs.simulator.fleet import Fleet
 from envs.telemetry import MODELLED, NUMERIC_FIELDS, Telemetry

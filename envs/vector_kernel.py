@@ -5,11 +5,11 @@ from __future__ import annotations
 from numba import prange
 
 from envs import loop_kernel as loop_at
-from envs.compiled import entry_point, inlined
+from envs.compiled.jit import entry_point, inlined
+from envs.compiled.pointers import Ints
 from envs.simulator.kernel import layout as at
 from envs.simulator.kernel.entry import advance_one
 from envs.simulator.kernel.views import numbers_of
-from envs.views import Ints
 
 
 @inlined

@@ -8,16 +8,16 @@ from omegaconf import DictConfig
 
 from envs import catalog
 from envs.cache import atomic_write_text
-from experiments.application import application
-from experiments.benchmark_figures import Results
-from experiments.benchmark_goals import degeneracies, goals
-from experiments.benchmark_picture import draw_overall, draw_settings
-from experiments.benchmark_report import OVERALL_PICTURE, SETTINGS_PICTURE, report
-from experiments.benchmarking import benchmark_facts, check, controller_choices, run_all
-from experiments.settings import check_times
-from experiments.suites import Suite
-from experiments.summary import write_json
-from experiments.terminal import Progress
+from experiments.app.application import application
+from experiments.app.settings import check_times
+from experiments.app.terminal import Progress
+from experiments.benchmarking.criteria import degeneracies, goals
+from experiments.benchmarking.metrics import Results
+from experiments.benchmarking.plot import draw_overall, draw_settings
+from experiments.benchmarking.report import OVERALL_PICTURE, SETTINGS_PICTURE, report
+from experiments.benchmarking.runner import benchmark_facts, check, controller_choices, run_all
+from experiments.evaluation.metrics import write_json
+from experiments.evaluation.suites import Suite
 
 REPORT_FILE = "results.md"
 PICTURES = "images"

@@ -7,11 +7,11 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from envs import catalog
-from experiments.application import application
-from experiments.calibration.calibrating import calibrate
-from experiments.calibration.report import print_calibration
-from experiments.calibration.settings import CalibrateSettings, ProfileRecord
-from experiments.calibration.store import write
+from experiments.app.application import application
+from experiments.calibration.config import CalibrateSettings, ProfileRecord
+from experiments.calibration.fitting.pipeline import calibrate
+from experiments.calibration.fitting.store import write
+from experiments.calibration.reports.terminal import print_calibration
 
 
 @application("calibrate")

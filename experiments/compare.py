@@ -9,14 +9,14 @@ from omegaconf import DictConfig
 
 from envs import catalog
 from envs.cache import atomic_write_text
-from experiments.application import application
-from experiments.comparison import aggregate, figures, plan, run_all
-from experiments.comparison_picture import draw_comparison
-from experiments.executors import Executor
-from experiments.provenance import provenance
-from experiments.settings import check_times
-from experiments.summary import write_json
-from experiments.terminal import Progress, print_comparison
+from experiments.app.application import application
+from experiments.app.executors import Executor
+from experiments.app.settings import check_times
+from experiments.app.terminal import Progress, print_comparison
+from experiments.comparison.plot import draw_comparison
+from experiments.comparison.runner import aggregate, figures, plan, run_all
+from experiments.evaluation.metrics import write_json
+from experiments.records.provenance import provenance
 
 
 @application("compare")

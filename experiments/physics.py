@@ -11,28 +11,28 @@ from rich.console import Console
 
 from baselines.pals.predictor import FitReport, ForestConfig, Predictor
 from envs.cache import atomic_write_text
-from experiments.application import application
-from experiments.calibration.ablations import ablation_table
-from experiments.calibration.behaviour import behaviour_table, draw_behaviour
-from experiments.calibration.caps import cap_losses, clock_records, interior
-from experiments.calibration.coefficients import coefficient_table
-from experiments.calibration.forests import forest_table
-from experiments.calibration.goals import goal_table, goals
-from experiments.calibration.host import host_records
-from experiments.calibration.page import copy_pictures, fill
-from experiments.calibration.pictures import draw_all
-from experiments.calibration.report import print_stage
-from experiments.calibration.settings import data_folder
-from experiments.calibration.tables_out import (
+from experiments.app.application import application
+from experiments.calibration.config import data_folder
+from experiments.calibration.reports.coefficients import coefficient_table
+from experiments.calibration.reports.docs_page import copy_pictures, fill
+from experiments.calibration.reports.forests import forest_table
+from experiments.calibration.reports.plots import draw_all
+from experiments.calibration.reports.tables import (
     cap_table,
     error_table,
     host_table,
     skip_table,
     write_validation,
 )
-from experiments.calibration.training_caps import study_training, training_table
-from experiments.calibration.validation import Validation, validate
-from experiments.profiles import find_profile
+from experiments.calibration.reports.terminal import print_stage
+from experiments.calibration.validation.ablation_study import ablation_table
+from experiments.calibration.validation.accuracy_targets import goal_table, goals
+from experiments.calibration.validation.behaviour import behaviour_table, draw_behaviour
+from experiments.calibration.validation.cap_response import cap_losses, clock_records, interior
+from experiments.calibration.validation.host_bound import host_records
+from experiments.calibration.validation.training_caps import study_training, training_table
+from experiments.calibration.validation.validate import Validation, validate
+from experiments.profiling.store import find_profile
 
 CALIBRATIONS = ("h100_sxm", "b200", "a100_sxm4", "rtx_pro_6000")
 Blocks = dict[str, list[str]]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from experiments.application import application
-from experiments.profiles import cached_file, make_profile, write_profile
-from experiments.terminal import Progress, print_profile
+from experiments.app.application import application
+from experiments.app.terminal import Progress, print_profile
+from experiments.profiling.store import cached_file, make_profile, write_profile
 
 
 @application("profile")

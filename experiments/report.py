@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from envs.errors import PalsError
-from experiments.application import describe, print_error
-from experiments.html_report import write_report
+from experiments.app.application import describe, print_error
+from experiments.reporting.html import write_report
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from experiments.application import application
-from experiments.execution import execute
-from experiments.terminal import Progress, print_run
+from experiments.app.application import application
+from experiments.app.terminal import Progress, print_run
+from experiments.runs.runner import execute
 
 
-@application("config")
+@application("run")
 def main(config: DictConfig, directory: Path) -> None:
     """Runs it, shows its progress and prints the figures."""
     controller = HydraConfig.get().runtime.choices["controller"]

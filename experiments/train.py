@@ -7,10 +7,10 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from experiments.application import application
-from experiments.terminal import Progress
-from experiments.training import Training, resumed_config
-from experiments.training_report import print_training
+from experiments.app.application import application
+from experiments.app.terminal import Progress
+from experiments.training.report import print_training
+from experiments.training.trainer import Training, resumed_config
 
 
 @application("train")

@@ -8,13 +8,13 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from envs.cache import atomic_write_text
-from experiments.application import application
-from experiments.provenance import provenance
-from experiments.settings import check_times
-from experiments.summary import write_json
-from experiments.terminal import Progress
-from experiments.transfer_report import as_markdown, print_transfer
-from experiments.transferring import transfer
+from experiments.app.application import application
+from experiments.app.settings import check_times
+from experiments.app.terminal import Progress
+from experiments.evaluation.metrics import write_json
+from experiments.records.provenance import provenance
+from experiments.sim_to_live.comparison import transfer
+from experiments.sim_to_live.report import as_markdown, print_transfer
 
 
 @application("transfer")

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from experiments.application import application
-from experiments.calibration.pictures import draw_all
-from experiments.calibration.report import print_stage, print_validation
-from experiments.calibration.settings import data_folder
-from experiments.calibration.tables_out import write_validation
-from experiments.calibration.validation import validate
+from experiments.app.application import application
+from experiments.calibration.config import data_folder
+from experiments.calibration.reports.plots import draw_all
+from experiments.calibration.reports.tables import write_validation
+from experiments.calibration.reports.terminal import print_stage, print_validation
+from experiments.calibration.validation.validate import validate
 
 
 @application("validate")

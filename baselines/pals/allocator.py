@@ -13,7 +13,7 @@ from baselines.pals.predictor import ForestConfig, PredictionTable, predictor_fo
 from envs.cluster.allocators import Allocator, Demands
 from envs.context import ControlContext
 from envs.errors import ConfigurationError
-from envs.objective import power_in_scope
+from envs.objectives.objective import power_in_scope
 
 FloatArray = NDArray[np.float64]
 

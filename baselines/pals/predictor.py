@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.pals.profile import Profile, ProfileRow
+from baselines.profile import Profile, ProfileRow
 from envs.actions.base import KnobLattice
 from envs.cache import atomic_write_bytes, cache_dir
 from envs.errors import ConfigurationError, PalsError

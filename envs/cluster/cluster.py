@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from envs.cluster.allocators import Allocation, Allocator, Demands
 from envs.cluster.node import Node
 from envs.errors import ConfigurationError, PalsError
-from envs.signals import Signal
+from envs.objectives.signals import Signal
 
 
 class ClusterState(NamedTuple):

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from envs import EPISODE_STEPS, catalog, factory
-from envs.cluster.central import ClusterEnv
 from envs.cluster.cluster import Cluster, ClusterBudget
+from envs.cluster.env import ClusterEnv
 from envs.cluster.node import Node
 from envs.errors import ConfigurationError
-from envs.signals import Constant
+from envs.objectives.signals import Constant
 
 if TYPE_CHECKING:
-    from envs.cluster.parallel import ParallelClusterEnv
+    from envs.cluster.pettingzoo_env import ParallelClusterEnv
 
 PAPER_NODES: tuple[dict[str, Any], ...] = (
     {"name": "node0", "model": "deepseek_moe_16b", "target_share": 0.90},
@@ -53,7 +53,9 @@ def node_choices(node: Mapping[str, Any], power_scope: str) -> dict[str, Any]:
     if share is not None:
         if "concurrency" not in catalog.load("workload", workload):  # a closed loop has no load
             workload.setdefault("load", float(share))
-        objective.setdefault("target", {"_target_": "envs.signals.Constant", "value": float(share)})
+        objective.setdefault(
+            "target", {"_target_": "envs.objectives.signals.Constant", "value": float(share)}
+        )
         objective.setdefault("target_unit", "capacity")
     objective.setdefault("power_scope", power_scope)
     return {**choices, "workload": workload, "objective": objective}
@@ -128,6 +130,6 @@ def make_parallel_cluster(
     max_episode_steps: int = EPISODE_STEPS, **choices: Any
 ) -> ParallelClusterEnv:
     """Builds the PettingZoo environment; choices as in :func:`build_cluster`."""
-    from envs.cluster.parallel import ParallelClusterEnv
+    from envs.cluster.pettingzoo_env import ParallelClusterEnv
 
     return ParallelClusterEnv(build_cluster(**choices), max_episode_steps)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from envs.errors import PalsError
-from envs.objective import power_in_scope
+from envs.objectives.objective import power_in_scope
 from envs.serving import ServingEnv
 
 

@@ -14,14 +14,14 @@ from envs.errors import ConfigurationError, PalsError, ServerError
 from envs.knobs import Knobs
 from envs.latency import LatencyRecord
 from envs.live.accounting import Accounts, IntervalAccount
+from envs.live.baseline_rating import rating
 from envs.live.clock import ElasticClock
 from envs.live.config import VllmServerConfig
 from envs.live.errors import ActuationError, ClientBehindError, ServerHangsError
 from envs.live.health import Health
 from envs.live.metrics import Snapshot
-from envs.live.observation import Onlooker, client_fields, power_fields, server_fields
-from envs.live.rating import rating
 from envs.live.session import Session
+from envs.live.telemetry_fields import Onlooker, client_fields, power_fields, server_fields
 from envs.telemetry import Telemetry
 from envs.workloads.base import Workload
 from envs.workloads.external import External

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.compiled import threads_for
+from envs.compiled.jit import threads_for
 from envs.errors import WorkloadError
 from envs.knobs import Knobs
 from envs.latency import LatencyRecord

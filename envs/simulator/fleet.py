@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from envs.knobs import Knobs
 from envs.latency import LatencyRecord
 from envs.simulator.engine import Engine
-from envs.simulator.plant import Plant
+from envs.simulator.server_spec import Plant
 
 FloatArray = NDArray[np.float64]
 

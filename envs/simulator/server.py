@@ -5,7 +5,7 @@ from __future__ import annotations
 from envs.knobs import Knobs
 from envs.latency import LatencyRecord
 from envs.simulator.fleet import Fleet
-from envs.simulator.plant import Plant
+from envs.simulator.server_spec import Plant
 from envs.telemetry import MODELLED, NUMERIC_FIELDS, Telemetry
 
 _POWER = NUMERIC_FIELDS.index("power_w")

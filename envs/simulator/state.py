@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.compiled.rows import Rows, addresses_of_rows
 from envs.latency import LATENCY_BUCKETS
-from envs.rows import Rows, addresses_of_rows
 from envs.simulator.kernel import layout as at
 
 FloatArray = NDArray[np.float64]

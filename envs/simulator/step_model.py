@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.compiled import entry_point, inlined
+from envs.compiled.jit import entry_point, inlined
 from envs.simulator import step_layout as at
 from envs.simulator.calibration import Calibration
 from envs.simulator.gpus import GPUSpec

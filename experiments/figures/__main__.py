@@ -8,14 +8,14 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from envs import catalog
-from experiments.application import application
+from experiments.app.application import application
+from experiments.app.terminal import Progress
+from experiments.figures.base import Figure, Result
 from experiments.figures.claims import write_claims
+from experiments.figures.config import Gallery
+from experiments.figures.context import Workshop
 from experiments.figures.export import print_claims, write_figure, write_provenance
 from experiments.figures.page import write_page
-from experiments.figures.result import Figure, Result
-from experiments.figures.settings import Gallery
-from experiments.figures.workshop import Workshop
-from experiments.terminal import Progress
 
 
 @application("figures")

@@ -11,8 +11,8 @@ import numpy as np
 import pandas
 
 from envs.cache import atomic_write_text
-from experiments.statistics import FloatArray, Interval, bootstrap
-from experiments.summary import write_json
+from experiments.evaluation.metrics import write_json
+from experiments.evaluation.statistics import FloatArray, Interval, bootstrap
 
 REPRODUCED = "reproduced"
 DIRECTION = "reproduced in direction"

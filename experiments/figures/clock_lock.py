@@ -8,14 +8,24 @@ from typing import Any
 
 from envs import factory
 from envs.knobs import Knobs
-from experiments.batched import Episodes, HeldSettings, Share
+from experiments.evaluation.batched_rollout import Episodes, HeldSettings, Share
+from experiments.evaluation.metrics import Summary
+from experiments.evaluation.statistics import Interval
+from experiments.figures.base import Figure, Result, Row
 from experiments.figures.claims import interval_of
-from experiments.figures.drawing import FORMATS, gpu_label, line, model_label, stem
-from experiments.figures.result import Figure, Result, Row
-from experiments.figures.workshop import FIRST_SEED, Workshop
-from experiments.statistics import Interval
-from experiments.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, log_scale, picture
-from experiments.summary import Summary
+from experiments.figures.context import FIRST_SEED, Workshop
+from experiments.figures.plot_marks import FORMATS, gpu_label, line, model_label, stem
+from experiments.reporting.plot_style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    RED,
+    SKY,
+    log_scale,
+    picture,
+)
 
 _PANELS = (
     ("cap_binding_fraction", "Time the cap binds, %", 100.0),

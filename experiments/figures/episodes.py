@@ -12,13 +12,13 @@ from omegaconf import DictConfig
 
 from envs import catalog
 from envs.errors import PalsError
-from experiments.application import describe
-from experiments.benchmark_runs import SettingRuns
-from experiments.comparison import PlannedRun, run_all
-from experiments.execution import INTERVALS_FILE
-from experiments.figures.workshop import FIRST_SEED, Workshop
-from experiments.suites import SuiteSetting
-from experiments.summary import Summary
+from experiments.app.application import describe
+from experiments.benchmarking.scenario_runs import SettingRuns
+from experiments.comparison.runner import PlannedRun, run_all
+from experiments.evaluation.metrics import Summary
+from experiments.evaluation.suites import SuiteSetting
+from experiments.figures.context import FIRST_SEED, Workshop
+from experiments.runs.runner import INTERVALS_FILE
 
 Summaries = dict[str, dict[str, list[Summary]]]
 """Figures of every episode by setting and controller."""

@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 from envs.cache import atomic_write_text
+from experiments.evaluation.metrics import write_json
+from experiments.figures.base import Result
 from experiments.figures.claims import Claim, claim_cells
-from experiments.figures.result import Result
-from experiments.fingerprint import plant_digest
-from experiments.provenance import git_commit, platform_facts, version
-from experiments.summary import write_json
+from experiments.records.hashing import plant_digest
+from experiments.records.provenance import git_commit, platform_facts, version
 
 _WIDE = 140
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from experiments.evaluation.statistics import FloatArray
+from experiments.figures.base import Figure, Result, Row
 from experiments.figures.claims import (
     DIRECTION,
     NOT_REPRODUCED,
@@ -19,7 +21,9 @@ from experiments.figures.claims import (
     reading,
     spread_of,
 )
-from experiments.figures.drawing import (
+from experiments.figures.context import Workshop
+from experiments.figures.grid import Found
+from experiments.figures.plot_marks import (
     FORMATS,
     below,
     gpu_label,
@@ -28,12 +32,8 @@ from experiments.figures.drawing import (
     paper_mark,
     stem,
 )
-from experiments.figures.lattice import Found
-from experiments.figures.result import Figure, Result, Row
-from experiments.figures.steady import COUNTS, SCOPES, Point, SteadySettings
-from experiments.figures.workshop import Workshop
-from experiments.statistics import FloatArray
-from experiments.style import picture
+from experiments.figures.saturation import COUNTS, SCOPES, Point, SteadySettings
+from experiments.reporting.plot_style import picture
 
 
 @dataclass(kw_only=True)

@@ -10,8 +10,10 @@ import numpy as np
 from envs.errors import ConfigurationError
 from envs.simulator.calibration import Calibration, randomize
 from envs.simulator.interconnect import communication
-from envs.simulator.plant import Plant
+from envs.simulator.server_spec import Plant
 from envs.simulator.step_model import compile_step_model, resolve_step
+from experiments.evaluation.statistics import FloatArray
+from experiments.figures.base import Figure, Result, Row
 from experiments.figures.claims import (
     DIRECTION,
     NOT_REPRODUCED,
@@ -19,12 +21,10 @@ from experiments.figures.claims import (
     Claim,
     spread_of,
 )
-from experiments.figures.drawing import FORMATS, model_label, stem
-from experiments.figures.result import Figure, Result, Row
-from experiments.figures.steady import Point, is_possible, plant_of
-from experiments.figures.workshop import Workshop
-from experiments.statistics import FloatArray
-from experiments.style import BLACK, BLUE, ORANGE, picture
+from experiments.figures.context import Workshop
+from experiments.figures.plot_marks import FORMATS, model_label, stem
+from experiments.figures.saturation import Point, is_possible, plant_of
+from experiments.reporting.plot_style import BLACK, BLUE, ORANGE, picture
 
 Times = tuple[FloatArray, FloatArray]
 """Computing and communicating seconds of a mean engine step, one a draw; the nominal first."""

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments.evaluation.statistics import FloatArray
+from experiments.figures.base import Figure, Result, Row
 from experiments.figures.claims import Claim, Reading, interval_of, judge, reading, spread_of
-from experiments.figures.drawing import FORMATS, model_label, stem
-from experiments.figures.lattice import Found, best, frontier, lattice
-from experiments.figures.result import Figure, Result, Row
-from experiments.figures.steady import COUNTS, SCOPES, Point, SteadySettings
-from experiments.figures.workshop import Workshop
-from experiments.statistics import FloatArray
-from experiments.style import BLACK, GREEN, ORANGE, SKY, picture
+from experiments.figures.context import Workshop
+from experiments.figures.grid import Found, best, frontier, lattice
+from experiments.figures.plot_marks import FORMATS, model_label, stem
+from experiments.figures.saturation import COUNTS, SCOPES, Point, SteadySettings
+from experiments.reporting.plot_style import BLACK, GREEN, ORANGE, SKY, picture
 
 PAPER = {"mixtral_8x7b": 1.18, "qwen15_moe_a27b": 1.13, "olmoe_1b_7b": 1.14}
 """Peak efficiency of all knobs over software knobs alone (arXiv:2605.21427 Fig. 3)."""

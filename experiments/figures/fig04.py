@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from envs.errors import ConfigurationError
+from experiments.evaluation.statistics import FloatArray
+from experiments.figures.base import Figure, Result, Row
 from experiments.figures.claims import (
     DIRECTION,
     NOT_REPRODUCED,
@@ -19,13 +21,11 @@ from experiments.figures.claims import (
     reading,
     spread_of,
 )
-from experiments.figures.drawing import FORMATS, line, model_label, stem
-from experiments.figures.lattice import Found
-from experiments.figures.result import Figure, Result, Row
-from experiments.figures.steady import COUNTS, SCOPES, Point, SteadySettings
-from experiments.figures.workshop import Workshop
-from experiments.statistics import FloatArray
-from experiments.style import BLACK, picture
+from experiments.figures.context import Workshop
+from experiments.figures.grid import Found
+from experiments.figures.plot_marks import FORMATS, line, model_label, stem
+from experiments.figures.saturation import COUNTS, SCOPES, Point, SteadySettings
+from experiments.reporting.plot_style import BLACK, picture
 
 PAPER = {"qwen15_moe_a27b": -0.30, "mixtral_8x7b": -0.15}
 """Change of tokens/J from one node to three (arXiv:2605.21427 Fig. 4)."""

@@ -9,8 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from experiments.evaluation.statistics import FloatArray, Interval
+from experiments.evaluation.suites import SuiteSetting
+from experiments.figures.base import Figure, Result, Row, tried
 from experiments.figures.claims import Claim, Reading, interval_of, judge, mean_interval, reading
-from experiments.figures.drawing import (
+from experiments.figures.context import Workshop, agents_at_hand
+from experiments.figures.episodes import Summaries, run_settings
+from experiments.figures.plot_marks import (
     CONTROLLERS,
     FORMATS,
     bar,
@@ -19,12 +24,7 @@ from experiments.figures.drawing import (
     paper_mark,
     stem,
 )
-from experiments.figures.episodes import Summaries, run_settings
-from experiments.figures.result import Figure, Result, Row, tried
-from experiments.figures.workshop import Workshop, agents_at_hand
-from experiments.statistics import FloatArray, Interval
-from experiments.style import BLACK, BLUE, ORANGE, RED, picture
-from experiments.suites import SuiteSetting
+from experiments.reporting.plot_style import BLACK, BLUE, ORANGE, RED, picture
 
 PAPER = {"adaptive_batch": 1.14, "pals": 1.263}
 """Tokens/J over Baseline, average over models (arXiv:2605.21427 Fig. 7)."""

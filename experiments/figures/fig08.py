@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments.evaluation.statistics import FloatArray
+from experiments.figures.base import Figure, Result, Row
 from experiments.figures.claims import (
     DIRECTION,
     NOT_REPRODUCED,
@@ -15,13 +17,11 @@ from experiments.figures.claims import (
     Reading,
     interval_of,
 )
-from experiments.figures.drawing import FORMATS, line, model_label, stem
-from experiments.figures.lattice import Found, best, lattice
-from experiments.figures.result import Figure, Result, Row
-from experiments.figures.steady import SCOPES, SteadySettings
-from experiments.figures.workshop import Workshop
-from experiments.statistics import FloatArray
-from experiments.style import picture
+from experiments.figures.context import Workshop
+from experiments.figures.grid import Found, best, lattice
+from experiments.figures.plot_marks import FORMATS, line, model_label, stem
+from experiments.figures.saturation import SCOPES, SteadySettings
+from experiments.reporting.plot_style import picture
 
 NEAR_ZERO = 0.02
 """Headroom below this counts as near zero."""

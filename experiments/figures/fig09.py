@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from envs.errors import ConfigurationError
+from experiments.evaluation.statistics import FloatArray, Interval
+from experiments.figures.base import Figure, Result, Row, tried
 from experiments.figures.claims import (
     DIRECTION,
     NOT_REPRODUCED,
@@ -19,18 +21,16 @@ from experiments.figures.claims import (
     judge,
     mean_interval,
 )
-from experiments.figures.drawing import (
+from experiments.figures.context import Workshop, agents_at_hand
+from experiments.figures.episodes import Run, run_whole
+from experiments.figures.plot_marks import (
     CONTROLLERS,
     FORMATS,
     bar,
     model_label,
     stem,
 )
-from experiments.figures.episodes import Run, run_whole
-from experiments.figures.result import Figure, Result, Row, tried
-from experiments.figures.workshop import Workshop, agents_at_hand
-from experiments.statistics import FloatArray, Interval
-from experiments.style import BLACK, BLUE, GREEN, ORANGE, RED, picture
+from experiments.reporting.plot_style import BLACK, BLUE, GREEN, ORANGE, RED, picture
 
 PAPER_BASELINE, PAPER_PALS = (0.187, 0.352), (0.032, 0.053)
 PAPER_DIFFERENCE = (PAPER_BASELINE[0] - PAPER_PALS[0], PAPER_BASELINE[1] - PAPER_PALS[1])

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pandas
 
+from experiments.evaluation.statistics import FloatArray
+from experiments.figures.base import Figure, Result, Row, tried
 from experiments.figures.claims import Claim, Reading, interval_of, judge
-from experiments.figures.drawing import CONTROLLERS, FORMATS, controller_label, stem
+from experiments.figures.context import Workshop, agents_at_hand
 from experiments.figures.episodes import Run, run_whole
-from experiments.figures.result import Figure, Result, Row, tried
-from experiments.figures.steady import Point, plant_of
-from experiments.figures.workshop import Workshop, agents_at_hand
-from experiments.statistics import FloatArray
-from experiments.style import BLACK, picture
+from experiments.figures.plot_marks import CONTROLLERS, FORMATS, controller_label, stem
+from experiments.figures.saturation import Point, plant_of
+from experiments.reporting.plot_style import BLACK, picture
 
 PAPER_GAIN = 0.22
 BASE = "static_dynamic_cap"

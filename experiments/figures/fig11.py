@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas
 
+from experiments.evaluation.statistics import FloatArray
+from experiments.figures.base import Figure, Result, Row
 from experiments.figures.claims import NOT_REPRODUCED, REPRODUCED, Claim, Reading, interval_of
-from experiments.figures.drawing import CONTROLLERS, FORMATS, controller_label, stem
+from experiments.figures.context import Workshop, agents_at_hand
 from experiments.figures.episodes import Run, run_whole
-from experiments.figures.result import Figure, Result, Row
-from experiments.figures.workshop import Workshop, agents_at_hand
-from experiments.statistics import FloatArray
-from experiments.style import BLACK, picture
+from experiments.figures.plot_marks import CONTROLLERS, FORMATS, controller_label, stem
+from experiments.reporting.plot_style import BLACK, picture
 
 _ENOUGH = 0.9
 """Share of settled time within tolerance from which a target counts as tracked."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from envs.cache import atomic_write_text
+from experiments.figures.base import Result
 from experiments.figures.claims import (
     NO_EFFECT,
     TOLERANCE,
@@ -17,9 +18,8 @@ from experiments.figures.claims import (
     range_text,
     shown,
 )
-from experiments.figures.result import Result
-from experiments.fingerprint import plant_digest
-from experiments.provenance import version
+from experiments.records.hashing import plant_digest
+from experiments.records.provenance import version
 
 _MOST_READINGS = 40
 _HEAD = f"""# What of the paper comes out here

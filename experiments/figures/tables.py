@@ -10,6 +10,7 @@ import numpy as np
 from baselines.pals.predictor import INPUTS, FitReport, ForestConfig, predictor_for
 from envs import catalog
 from envs.actions.base import PAPER_BATCHES
+from experiments.figures.base import Figure, Result, Row
 from experiments.figures.claims import (
     DIRECTION,
     NOT_REPRODUCED,
@@ -19,10 +20,9 @@ from experiments.figures.claims import (
     interval_of,
     judge,
 )
-from experiments.figures.drawing import model_label
-from experiments.figures.result import Figure, Result, Row
-from experiments.figures.workshop import Workshop
-from experiments.profiles import find_profile
+from experiments.figures.context import Workshop
+from experiments.figures.plot_marks import model_label
+from experiments.profiling.store import find_profile
 
 PAPER_CAPS_W = (150.0, 200.0, 250.0, 300.0, 350.0, 400.0)
 PAPER_MAPE = {"throughput_tok_s": 0.068, "power_w": 0.045}

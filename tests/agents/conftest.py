@@ -10,7 +10,7 @@ import torch
 from stable_baselines3 import PPO
 
 from agents.bundle import Bundle, calibration_hash, policy_facts, save_bundle
-from agents.layouts import describe_lattice, describe_observation
+from agents.compatibility import describe_lattice, describe_observation
 from agents.recipe import Recipe
 from agents.vec_env import ServingVecEnv, make_vec_env
 from envs.factory import make_simulated

@@ -10,7 +10,7 @@ from baselines.base import Controller
 from envs import catalog
 from envs.factory import make_simulated
 from envs.knobs import Knobs
-from experiments.episode import run_episode
+from experiments.evaluation.rollout import run_episode
 
 
 @pytest.fixture

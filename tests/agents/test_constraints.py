@@ -16,7 +16,7 @@ from agents.vec_env import make_vec_env
 from envs.errors import ConfigurationError
 from envs.factory import make_simulated
 from envs.knobs import Knobs
-from experiments.batched import Episodes, HeldSettings, Share
+from experiments.evaluation.batched_rollout import Episodes, HeldSettings, Share
 
 
 def updated(constraint, rates):
@@ -86,7 +86,9 @@ SETTING = {
     "reward": "constrained",
     "objective": {
         "base": "latency_slo", "tpot_slo_s": 0.03, "ttft_slo_s": 1.0,
-        "power_budget": {"_target_": "envs.signals.Steps", "levels": [0.9, 0.4], "every_s": 20.0},
+        "power_budget": {
+            "_target_": "envs.objectives.signals.Steps", "levels": [0.9, 0.4], "every_s": 20.0,
+        },
     },
     "duration": 90.0,
 }  # fmt: skip

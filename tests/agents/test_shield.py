@@ -13,7 +13,7 @@ from envs.vector import make_simulated_vector
 
 BUDGET = {
     "base": "efficiency",
-    "power_budget": {"_target_": "envs.signals.RandomSteps", "low": 0.3, "high": 1.0},
+    "power_budget": {"_target_": "envs.objectives.signals.RandomSteps", "low": 0.3, "high": 1.0},
 }
 
 

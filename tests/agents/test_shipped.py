@@ -10,8 +10,8 @@ import pytest
 from agents.bundle import SHIPPED, calibration_hash, find_bundle, read_bundle
 from agents.controller import Agent
 from envs import catalog
-from experiments.batched import Episodes, HeldSettings, Share
-from experiments.suites import SuiteSetting
+from experiments.evaluation.batched_rollout import Episodes, HeldSettings, Share
+from experiments.evaluation.suites import SuiteSetting
 
 SEEDS = (2_000_001, 2_000_002)
 SECONDS = 300.0

@@ -94,7 +94,9 @@ def test_action_masks_follow_the_power_budget_of_each_server() -> None:
     from sb3_contrib.common.maskable.utils import get_action_masks, is_masking_supported
 
     budgets = [0.4, 0.9]
-    signals = [{"_target_": "envs.signals.Constant", "value": share} for share in budgets]
+    signals = [
+        {"_target_": "envs.objectives.signals.Constant", "value": share} for share in budgets
+    ]
     objectives = [{"base": "throughput_target", "power_budget": signal} for signal in signals]
     venv = make_vec_env(2, objective=objectives)
     venv.reset()

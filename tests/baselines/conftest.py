@@ -13,12 +13,12 @@ import pytest
 from numpy.typing import NDArray
 
 from baselines.base import Outcome
-from baselines.pals.profile import Profile, ProfileRow
+from baselines.profile import Profile, ProfileRow
 from envs import catalog
 from envs.context import ControlContext
 from envs.knobs import KnobLimits, Knobs
+from envs.objectives.qos import QoSConfig
 from envs.observations import Observation, ObservationLayout
-from envs.qos import QoSConfig
 
 LIMITS = KnobLimits(100.0, 400.0, 64, 210.0, 1410.0)
 CAPS = [150.0, 200.0, 250.0, 300.0, 350.0, 400.0]

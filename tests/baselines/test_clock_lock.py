@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from baselines.pals.profile import Profile
+from baselines.profile import Profile
 from envs import catalog
 from envs.context import ControlContext
 from envs.errors import ConfigurationError

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from envs import catalog
 from envs.errors import ConfigurationError, WorkloadError
-from experiments import schemas
+from experiments.app import schemas
 
 SAMPLES = {
     "budget_file": ("objective.power_budget.path", "time_s,value\n0,1000\n"),
@@ -59,7 +59,7 @@ def test_applications_compose_and_build(name):
 
 @pytest.mark.parametrize("name", catalog.names("experiment"))
 def test_every_experiment_composes_and_builds(name):
-    built = build_all(compose("config", f"experiment={name}"))
+    built = build_all(compose("run", f"experiment={name}"))
     assert built["workload"].mean_output_tokens > 0
 
 
@@ -117,7 +117,7 @@ def compose_alone(*overrides: str) -> DictConfig:
 def test_misspelt_keys_and_wrong_types_fail_while_composing(overrides):
     key = overrides[0].partition("=")[0]
     with pytest.raises(Exception, match=key.rpartition(".")[2]) as caught:
-        compose("config", *overrides)
+        compose("run", *overrides)
     assert "hydra" in type(caught.value).__module__
 
 
@@ -126,7 +126,7 @@ def test_schemas_are_not_choices():
 
     schemas.register()
     with hydra.initialize_config_dir(str(catalog.CONF_DIR), version_base="1.3"):
-        hydra.compose("config")
+        hydra.compose("run")
         loader = GlobalHydra.instance().config_loader()
         assert "schema" not in loader.list_groups("")
         assert loader.get_group_options("objective") == catalog.names("objective")
@@ -137,7 +137,7 @@ def test_an_unknown_class_is_named(tmp_path):
     folder.mkdir()
     (folder / "mine.yaml").write_text("defaults:\n  - /schema/envs/nowhere/Nothing@_here_\n")
     with pytest.raises(ConfigurationError, match=r"envs\.nowhere\.Nothing"):
-        compose("config", "controller=mine", f"hydra.searchpath=[file://{tmp_path}]")
+        compose("run", "controller=mine", f"hydra.searchpath=[file://{tmp_path}]")
 
 
 def test_every_yaml_is_packaged():

@@ -12,10 +12,10 @@ from omegaconf import OmegaConf
 from envs import catalog
 from envs.actions.grid import Grid
 from envs.errors import ConfigurationError
-from envs.objective import Objective
-from envs.qos import QoSConfig
+from envs.objectives.objective import Objective
+from envs.objectives.qos import QoSConfig
+from envs.objectives.signals import Constant, Steps
 from envs.rewards import Efficiency, Reward
-from envs.signals import Constant, Steps
 
 
 @pytest.mark.parametrize("group", ["action", "reward", "controller", "objective"])
@@ -151,7 +151,8 @@ def test_a_users_package_can_be_allowed(monkeypatch: pytest.MonkeyPatch) -> None
         catalog.build("controller", target)
     catalog.allow_package(__name__.partition(".")[0])
     built = catalog.build(
-        "controller", {**target, "signal": {"_target_": "envs.signals.Constant", "value": 3}}
+        "controller",
+        {**target, "signal": {"_target_": "envs.objectives.signals.Constant", "value": 3}},
     )
     assert built.signal == Constant(value=3.0)
     with pytest.raises(ConfigurationError, match=r"controller\.needed: no value given"):

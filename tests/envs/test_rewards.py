@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from envs import catalog
-from envs.conditions import Conditions
 from envs.errors import ConfigurationError
 from envs.knobs import KnobLimits, Knobs
+from envs.objectives.conditions import Conditions
 from envs.rewards import (
     BudgetOvershoot,
     Efficiency,

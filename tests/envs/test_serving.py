@@ -16,10 +16,10 @@ from support.plants import Given, make_server
 
 import envs  # noqa: F401 - registers the environments
 from envs import catalog
-from envs.conditions import Conditions
 from envs.errors import ConfigurationError
 from envs.factory import make_simulated
 from envs.knobs import Knobs
+from envs.objectives.conditions import Conditions
 from envs.serving import ServingEnv
 from envs.telemetry import NUMERIC_FIELDS, Telemetry
 
@@ -106,7 +106,7 @@ def test_the_reward_is_the_sum_of_its_terms() -> None:
 
 def catalog_budget(watts: float) -> dict[str, Any]:
     """A constant budget, as a configuration."""
-    return {"_target_": "envs.signals.Constant", "value": watts / 400.0}
+    return {"_target_": "envs.objectives.signals.Constant", "value": watts / 400.0}
 
 
 def test_the_budget_term_speaks_up_exactly_when_power_exceeds_the_budget() -> None:
@@ -262,7 +262,7 @@ def test_masks_allow_the_caps_within_the_budget_and_always_the_lowest(action: st
 
 def test_masks_follow_a_budget_that_moves_and_its_scope() -> None:
     steps = {
-        "_target_": "envs.signals.Steps", "levels": [800.0, 600.0], "every_s": 1.0,
+        "_target_": "envs.objectives.signals.Steps", "levels": [800.0, 600.0], "every_s": 1.0,
     }  # fmt: skip
     env = make_simulated(
         **SMALL,

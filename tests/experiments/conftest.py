@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from support.caches import own_cache
 
 from envs import catalog
-from experiments import schemas
+from experiments.app import schemas
 
 SHORT = ("duration=60", "profile.settle_s=5", "profile.measure_s=10")
 
@@ -38,7 +38,7 @@ def compose() -> Callable[..., DictConfig]:
     """Composes a configuration as the applications do, with short runs."""
     schemas.register()
 
-    def composed(*overrides: str, name: str = "config") -> DictConfig:
+    def composed(*overrides: str, name: str = "run") -> DictConfig:
         with hydra.initialize_config_dir(str(catalog.CONF_DIR), version_base="1.3"):
             return hydra.compose(name, [*SHORT, *overrides])
 

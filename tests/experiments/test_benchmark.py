@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from experiments.benchmark import main
-from experiments.benchmark_figures import difference, headroom, improvement, overall
-from experiments.benchmark_goals import degeneracies, goals
-from experiments.benchmark_runs import SettingRuns
-from experiments.statistics import interquartile_mean, probability_of_improvement
-from experiments.suites import SuiteSetting
+from experiments.benchmarking.criteria import degeneracies, goals
+from experiments.benchmarking.metrics import difference, headroom, improvement, overall
+from experiments.benchmarking.scenario_runs import SettingRuns
+from experiments.evaluation.statistics import interquartile_mean, probability_of_improvement
+from experiments.evaluation.suites import SuiteSetting
 
 BASE = {
     "tokens_per_joule": 1.0, "tokens_per_joule_system": 0.5, "output_tokens": 1000,

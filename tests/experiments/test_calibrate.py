@@ -15,12 +15,12 @@ import yaml
 from envs import catalog
 from envs.simulator.calibration import Calibration
 from experiments import calibrate, profile
-from experiments.calibration.fit import FitOptions, fit
-from experiments.calibration.gpu_fit import fit_gpu, work_priors
-from experiments.calibration.measurement import Measurement
-from experiments.calibration.readers import mlenergy_v3, profile_records
-from experiments.calibration.simulate import Simulation
-from experiments.calibration.store import write
+from experiments.calibration.data.measurement import Measurement
+from experiments.calibration.data.readers import mlenergy_v3, profile_records
+from experiments.calibration.fitting.gpu_fit import fit_gpu, work_priors
+from experiments.calibration.fitting.least_squares import FitOptions, fit
+from experiments.calibration.fitting.simulate import Simulation
+from experiments.calibration.fitting.store import write
 
 TRUTH = {
     "bandwidth_efficiency": 0.76,

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from envs.errors import ConfigurationError
-from experiments import compare, report, run, terminal
-from experiments.html_report import write_report
+from experiments import compare, report, run
+from experiments.app import terminal
+from experiments.reporting.html import write_report
 
 VOID = {"meta", "img", "br"}
 

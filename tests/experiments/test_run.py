@@ -17,8 +17,8 @@ from support.caches import own_cache
 
 from envs.errors import ServerError
 from envs.simulator.server import SimulatedServer
-from experiments.execution import execute
 from experiments.run import main
+from experiments.runs.runner import execute
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = {"summary.json", "intervals.parquet", "config.yaml", "run.png"}
@@ -173,7 +173,7 @@ def test_a_server_that_dies_leaves_what_was_recorded_and_no_summary(command, tmp
 
 
 def test_an_unexpected_error_is_named_without_a_traceback(command, monkeypatch):
-    monkeypatch.setattr("experiments.execution.run_episode", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("experiments.runs.runner.run_episode", lambda *_, **__: 1 / 0)
     done = command(main, "duration=20", "controller=static", "seed=12")
     assert done.code != 0
     assert "ZeroDivisionError: division by zero" in done.err

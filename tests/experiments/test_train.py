@@ -18,10 +18,10 @@ import torch
 from agents.controller import Agent
 from baselines.static import Static
 from envs import catalog
-from experiments.batched import Episodes, Share
-from experiments.suites import SuiteSetting
+from experiments.evaluation.batched_rollout import Episodes, Share
+from experiments.evaluation.suites import SuiteSetting
 from experiments.train import main
-from experiments.training import CHECKPOINT_FILE, Training
+from experiments.training.trainer import CHECKPOINT_FILE, Training
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = (
@@ -45,7 +45,7 @@ def trained(compose, tmp_path_factory):
 def compose_train(compose, *overrides):
     import hydra
 
-    from experiments import schemas
+    from experiments.app import schemas
 
     schemas.register()
     with hydra.initialize_config_dir(str(catalog.CONF_DIR), version_base="1.3"):

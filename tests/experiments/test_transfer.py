@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from baselines.pals.profile import ProfileRow
+from baselines.profile import ProfileRow
 from envs.errors import ConfigurationError
 from envs.live.devices.throttled_cpu import ThrottledCpu
 from envs.simulator.models import ModelSpec
-from experiments import device_calibration
-from experiments.device_calibration import DeviceFit, fit_device, stand_in_gpu, stand_in_start
-from experiments.transfer_report import as_markdown
-from experiments.transferring import FIGURES, Transfer
+from experiments.sim_to_live import device_fit as device_calibration
+from experiments.sim_to_live.comparison import FIGURES, Transfer
+from experiments.sim_to_live.device_fit import DeviceFit, fit_device, stand_in_gpu, stand_in_start
+from experiments.sim_to_live.report import as_markdown
 
 DEVICE = ThrottledCpu()
 GPU = stand_in_gpu(DEVICE, [150.0, 250.0, 400.0])

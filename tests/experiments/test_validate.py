@@ -13,17 +13,23 @@ import pytest
 
 from envs.errors import ConfigurationError
 from experiments import physics, validate
-from experiments.calibration.ablations import study
-from experiments.calibration.calibrating import fit_rows
-from experiments.calibration.doubt import FLOOR_SHARE
-from experiments.calibration.folds import ALL_ROWS, APART, FAMILY_OUT, FITTED, HELD_OUT
-from experiments.calibration.goals import goals
-from experiments.calibration.page import fill
-from experiments.calibration.readers import read_folder
-from experiments.calibration.settings import data_folder
-from experiments.calibration.simulate import QUANTITIES
-from experiments.calibration.training_caps import study_training
-from experiments.calibration.validation import validate as judge_folder
+from experiments.calibration.config import data_folder
+from experiments.calibration.data.readers import read_folder
+from experiments.calibration.fitting.pipeline import fit_rows
+from experiments.calibration.fitting.simulate import QUANTITIES
+from experiments.calibration.fitting.uncertainty import FLOOR_SHARE
+from experiments.calibration.reports.docs_page import fill
+from experiments.calibration.validation.ablation_study import study
+from experiments.calibration.validation.accuracy_targets import goals
+from experiments.calibration.validation.cross_validation import (
+    ALL_ROWS,
+    APART,
+    FAMILY_OUT,
+    FITTED,
+    HELD_OUT,
+)
+from experiments.calibration.validation.training_caps import study_training
+from experiments.calibration.validation.validate import validate as judge_folder
 
 KEYS = {"dataset", "gpu", "split", "quantity", "n", "median_ape", "mean_ape", "spearman"}
 MISSED = {

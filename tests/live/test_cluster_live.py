@@ -24,8 +24,8 @@ from envs.live.batch_limit import BatchLimit
 from envs.live.devices.processes import workers_of
 from envs.live.devices.throttled_cpu import CGROUP_V1
 from envs.live.process import VllmProcess
-from envs.signals import Constant
-from experiments.fingerprint import plain
+from envs.objectives.signals import Constant
+from experiments.records.hashing import plain
 
 pytestmark = pytest.mark.live
 BUDGET_W = 3600.0

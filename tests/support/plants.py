@@ -10,8 +10,8 @@ import numpy as np
 from envs import catalog
 from envs.simulator.memory import RUNTIME_BYTES, kv_bytes_per_gpu, weight_bytes_per_gpu
 from envs.simulator.parallelism import Parallelism
-from envs.simulator.plant import Plant
 from envs.simulator.server import SimulatedServer
+from envs.simulator.server_spec import Plant
 from envs.telemetry import NUMERIC_FIELDS, Telemetry
 from envs.workloads.base import RequestChunk, RequestStream, Workload
 from support.reference_server import ReferenceServer, ServerFacts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from envs.compiled import kernel
+from envs.compiled.jit import kernel
 from envs.simulator.kernel import layout as at
 from envs.simulator.kernel.views import counts_of, lengths_of, times_of
 

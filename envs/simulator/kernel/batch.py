@@ -8,7 +8,7 @@ phases: one whose cached tokens fill its blocks at step ``i`` does so again at
 
 from __future__ import annotations
 
-from envs.compiled import inlined, kernel
+from envs.compiled.jit import inlined, kernel
 from envs.simulator.kernel import layout as at
 from envs.simulator.kernel.views import (
     counts_of,

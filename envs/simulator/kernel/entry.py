@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from numba import prange
 
-from envs.compiled import entry_point
+from envs.compiled.jit import entry_point
+from envs.compiled.pointers import Ints
 from envs.simulator.kernel import layout as at
 from envs.simulator.kernel.interval import observe
 from envs.simulator.kernel.latencies import count_unfinished
 from envs.simulator.kernel.steps import run_until
-from envs.views import Ints
 
 
 @entry_point()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from envs.compiled import inlined, kernel
+from envs.compiled.jit import inlined, kernel
+from envs.compiled.pointers import Floats
 from envs.simulator.kernel import layout as at
 from envs.simulator.kernel.latencies import (
     admitted,
@@ -23,7 +24,6 @@ from envs.simulator.kernel.views import (
     telemetry_of,
     times_of,
 )
-from envs.views import Floats
 
 
 @kernel

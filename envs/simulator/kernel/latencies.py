@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from envs.compiled import inlined, kernel
+from envs.compiled.jit import inlined, kernel
+from envs.compiled.pointers import Floats, Ints
 from envs.latency import bucket_of
 from envs.simulator.kernel import layout as at
 from envs.simulator.kernel.batch import generated
@@ -19,7 +20,6 @@ from envs.simulator.kernel.views import (
     times_of,
     totals_of,
 )
-from envs.views import Floats, Ints
 
 _bucket = kernel(bucket_of)
 

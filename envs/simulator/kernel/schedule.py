@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from envs.compiled import inlined, kernel
+from envs.compiled.jit import inlined, kernel
 from envs.simulator.kernel import layout as at
 from envs.simulator.kernel.batch import (
     blocks,

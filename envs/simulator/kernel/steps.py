@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from envs.compiled import inlined, kernel
+from envs.compiled.jit import inlined, kernel
 from envs.simulator.kernel import layout as at
 from envs.simulator.kernel.arrivals import ingest, refill
 from envs.simulator.kernel.batch import advance_phase, join, leave_finished, next_finish

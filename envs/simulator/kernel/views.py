@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from envs.compiled import inlined
+from envs.compiled.jit import inlined
+from envs.compiled.pointers import Floats, Ints, float_table_at, floats_at, int_table_at, ints_at
 from envs.latency import LATENCY_BUCKETS
 from envs.simulator.kernel import layout as at
 from envs.simulator.step_layout import COEFFICIENTS
-from envs.views import Floats, Ints, float_table_at, floats_at, int_table_at, ints_at
 
 
 @inlined

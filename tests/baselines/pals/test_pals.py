@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from baselines.pals.predictor import ForestConfig, predictor_for
-from baselines.pals.profile import Profile
+from baselines.profile import Profile
 from envs import catalog
 from envs.context import ControlContext
 from envs.errors import ConfigurationError

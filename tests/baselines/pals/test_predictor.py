@@ -13,7 +13,7 @@ import skops.io
 
 from baselines.pals import predictor as module
 from baselines.pals.predictor import INPUTS, TARGETS, ForestConfig, Predictor, predictor_for
-from baselines.pals.profile import Profile
+from baselines.profile import Profile
 from envs.actions.base import KnobLattice
 from envs.context import ControlContext
 from envs.errors import ConfigurationError, PalsError

@@ -11,7 +11,7 @@ from support.scripted_server import GPUS, GoneError, ScriptedServer, SilentError
 from envs.cluster.allocators import Uniform
 from envs.cluster.cluster import Cluster, ClusterBudget, node_seeds
 from envs.errors import ConfigurationError, PalsError
-from envs.signals import Constant, Regulation, Steps
+from envs.objectives.signals import Constant, Regulation, Steps
 
 
 def highest_action(node):

@@ -19,7 +19,7 @@ from envs.cluster.ray_config import RayServerConfig
 from envs.cluster.ray_node import inner_factory, make_ray
 from envs.errors import ConfigurationError
 from envs.live.devices.processes import start_ticks
-from envs.signals import Constant
+from envs.objectives.signals import Constant
 
 pytestmark = pytest.mark.long
 BUDGET_W = 3000.0

@@ -11,8 +11,8 @@ from envs.live.accounting import Accounts, Event, summary
 from envs.live.clock import ElasticClock
 from envs.live.devices.base import Reading
 from envs.live.metrics import Histogram, Snapshot
-from envs.live.observation import Onlooker, client_fields
 from envs.live.sampler import summarise
+from envs.live.telemetry_fields import Onlooker, client_fields
 
 
 def life(request: int, arrived: float, tokens: list[float], prompt: int = 10) -> list[Event]:

@@ -15,8 +15,8 @@ from support.reference_server import ReferenceServer
 
 from envs.knobs import Knobs
 from envs.latency import LATENCY_RATIO, percentile
-from envs.simulator.plant import Plant
 from envs.simulator.server import SimulatedServer
+from envs.simulator.server_spec import Plant
 from envs.workloads.base import Workload
 from envs.workloads.closed_loop import ClosedLoop
 from envs.workloads.lengths import Lengths, Quantiles

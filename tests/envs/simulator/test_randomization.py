@@ -10,7 +10,7 @@ from envs import catalog
 from envs.simulator.calibration import SHARES, randomize
 from envs.simulator.fleet import Fleet
 from envs.simulator.kernel import layout as at
-from envs.simulator.plant import ALPHA_FACTOR, BETA_FACTOR
+from envs.simulator.server_spec import ALPHA_FACTOR, BETA_FACTOR
 
 UNKNOWN = (
     "clock_power_floor_w", "clock_linear_share", "clock_exponent", "cap_settling_s",

@@ -7,9 +7,9 @@ import pytest
 
 from envs.cache import cache_dir
 from envs.errors import ConfigurationError
-from experiments.figures import steady
-from experiments.figures.lattice import best, frontier, lattice
-from experiments.figures.steady import Point, SteadySettings, is_possible, measure, plant_of
+from experiments.figures import saturation as steady
+from experiments.figures.grid import best, frontier, lattice
+from experiments.figures.saturation import Point, SteadySettings, is_possible, measure, plant_of
 
 SHORT = SteadySettings(seeds=2, settle_s=5.0, measure_s=20.0)
 FULL = Point("olmoe_1b_7b", 400.0, 64)

@@ -12,9 +12,9 @@ import pytest
 from envs import catalog
 from experiments.figures.__main__ import main
 from experiments.figures.claims import RECORD, VERDICTS
-from experiments.figures.workshop import agents_at_hand
-from experiments.fingerprint import plant_digest
-from experiments.html_report import write_report
+from experiments.figures.context import agents_at_hand
+from experiments.records.hashing import plant_digest
+from experiments.reporting.html import write_report
 
 OLMOE = "figure.models=[olmoe_1b_7b]"
 STEADY = ("figure.steady.seeds=2", "figure.steady.settle_s=2", "figure.steady.measure_s=5")

@@ -1,0 +1,1 @@
+"""What is demanded of a server: targets, budgets, latency SLOs, and how QoS is defined."""

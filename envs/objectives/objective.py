@@ -1,0 +1,136 @@
+"""Objectives: what is asked of a server over an episode, as a table of conditions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.errors import ConfigurationError
+from envs.objectives.conditions import Conditions
+from envs.objectives.qos import QoSConfig
+from envs.objectives.signals import Signal
+from envs.system import ServingSystem
+
+TARGET_UNITS = ("offered", "capacity", "tok_s")
+BUDGET_UNITS = ("share", "w")
+POWER_SCOPES = ("gpu", "system")
+
+
+@dataclass(kw_only=True)
+class Objective:
+    """Targets, budgets and latency SLOs, fixed or moving.
+
+    Attributes:
+        target: Throughput target over time (output tokens); ``None`` for no target.
+        target_unit: What the target is a multiple of: ``offered`` (what the workload asks
+            for, at most the capacity), ``capacity`` (Baseline's saturated throughput) or
+            ``tok_s`` (plain tokens per second).
+        power_budget: Power budget over time; ``None`` for no budget.
+        power_budget_unit: ``share`` of the highest power (all GPUs at their highest cap,
+            plus the node's overhead when the scope is ``system``) or ``w`` (watts).
+        power_scope: ``gpu``: the budget covers the GPUs; ``system``: the whole node
+            (arXiv:2605.21427 §3.1).
+        ttft_slo_s: Longest acceptable time to first token in seconds; ``None`` for none.
+        tpot_slo_s: Longest acceptable time per output token in seconds; ``None`` for none.
+        carbon_g_kwh: Carbon intensity over time; ``None`` when it plays no part.
+        price_per_kwh: Electricity price over time; ``None`` when it plays no part.
+        qos: How throughput is judged against the target.
+    """
+
+    target: Any = None
+    target_unit: str = "offered"
+    power_budget: Any = None
+    power_budget_unit: str = "share"
+    power_scope: str = "gpu"
+    ttft_slo_s: float | None = None
+    tpot_slo_s: float | None = None
+    carbon_g_kwh: Any = None
+    price_per_kwh: Any = None
+    qos: QoSConfig = field(default_factory=QoSConfig)
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            ConfigurationError: A unit or scope is unknown, or an SLO is not positive.
+        """
+        for key, allowed in (
+            ("target_unit", TARGET_UNITS),
+            ("power_budget_unit", BUDGET_UNITS),
+            ("power_scope", POWER_SCOPES),
+        ):
+            if getattr(self, key) not in allowed:
+                raise ConfigurationError(
+                    f"objective.{key}: must be one of {', '.join(allowed)}, "
+                    f"got {getattr(self, key)!r}"
+                )
+        for key in ("ttft_slo_s", "tpot_slo_s"):
+            value = getattr(self, key)
+            if value is not None and not value > 0:
+                raise ConfigurationError(f"objective.{key}: must be > 0, got {value}")
+
+    def schedule(
+        self,
+        system: ServingSystem,
+        rng: np.random.Generator,
+        intervals: int,
+        interval_s: float,
+    ) -> NDArray[np.float64]:
+        """Lays out the conditions of every interval of an episode.
+
+        Args:
+            system: The server, for its capacity, offered load and highest power.
+            rng: Source of the random draws of random signals.
+            intervals: Number of control intervals.
+            interval_s: Length of an interval in seconds.
+
+        Returns:
+            Array of shape ``(intervals, len(Conditions._fields))`` in the order of
+            :class:`~envs.objectives.conditions.Conditions`.
+        """
+        times = np.arange(intervals, dtype=np.float64) * interval_s
+        target_unit = {
+            "offered": min(system.offered_tok_s, system.capacity_tok_s),
+            "capacity": system.capacity_tok_s,
+            "tok_s": 1.0,
+        }[self.target_unit]
+        budget_unit = highest_power_w(system, self.power_scope)
+        if self.power_budget_unit == "w":
+            budget_unit = 1.0
+        unlimited = float("inf")
+
+        def column(signal: Signal | None, unit: float, otherwise: float) -> Any:
+            return otherwise if signal is None else signal.values(times, rng) * unit
+
+        table = np.empty((intervals, len(Conditions._fields)))
+        table[:, 0] = column(self.target, target_unit, 0.0)
+        table[:, 1] = column(self.power_budget, budget_unit, unlimited)
+        table[:, 2] = unlimited if self.ttft_slo_s is None else self.ttft_slo_s
+        table[:, 3] = unlimited if self.tpot_slo_s is None else self.tpot_slo_s
+        table[:, 4] = column(self.carbon_g_kwh, 1.0, 0.0)
+        table[:, 5] = column(self.price_per_kwh, 1.0, 0.0)
+        return table
+
+
+def highest_power_w(system: ServingSystem, scope: str) -> float:
+    """Returns the power in watts that a budget of 100 % stands for."""
+    gpus = system.num_gpus * system.knob_limits.power_cap_max_w
+    return float(power_in_scope(gpus, scope, system.system_power))
+
+
+def power_in_scope(gpu_power_w: Any, scope: str, system_power: tuple[float, float]) -> Any:
+    """Returns the power a budget covers, given the power of all GPUs (watts)."""
+    alpha, beta_w = system_power
+    return gpu_power_w if scope == "gpu" else alpha * gpu_power_w + beta_w
+
+
+def cap_within_budget(
+    budget_w: Any, scope: str, num_gpus: int, system_power: tuple[float, float]
+) -> Any:
+    """Returns the highest cap per GPU (watts) whose GPUs together stay within a budget."""
+    alpha, beta_w = system_power
+    gpus = budget_w if scope == "gpu" else (budget_w - beta_w) / alpha
+    return gpus / num_gpus

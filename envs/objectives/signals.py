@@ -1,0 +1,283 @@
+"""Signals over time: what targets, budgets, prices and carbon intensities are made of."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.errors import ConfigurationError
+from envs.objectives.csv_series import read_series
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(kw_only=True)
+class Signal(ABC):
+    """A number that changes over time."""
+
+    @abstractmethod
+    def values(self, times_s: FloatArray, rng: np.random.Generator) -> FloatArray:
+        """Returns the signal at ascending times (seconds since reset), shape of ``times_s``.
+
+        Args:
+            times_s: Times at which an interval begins.
+            rng: Source of every random draw.
+        """
+
+
+@dataclass(kw_only=True)
+class Constant(Signal):
+    """The same value throughout.
+
+    Attributes:
+        value: The value.
+    """
+
+    value: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Checks the value.
+
+        Raises:
+            ConfigurationError: It is not a number.
+        """
+        _require(math.isfinite(self.value), "value", "must be a finite number", self.value)
+
+    def values(self, times_s: FloatArray, rng: np.random.Generator) -> FloatArray:
+        """See :meth:`Signal.values`."""
+        return np.full(times_s.shape, float(self.value))
+
+
+@dataclass(kw_only=True)
+class Steps(Signal):
+    """A value that steps through a list and begins anew at its end.
+
+    Attributes:
+        levels: Values in turn.
+        every_s: Time between two steps in seconds.
+    """
+
+    levels: list[float] = field(default_factory=lambda: [1.0, 0.7, 0.85])
+    every_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            ConfigurationError: There is no level or the time is not positive.
+        """
+        _require(len(self.levels) > 0, "levels", "needs at least one level", self.levels)
+        _require(self.every_s > 0, "every_s", "must be > 0", self.every_s)
+
+    def values(self, times_s: FloatArray, rng: np.random.Generator) -> FloatArray:
+        """See :meth:`Signal.values`."""
+        index = (times_s / self.every_s).astype(np.int64) % len(self.levels)
+        return np.asarray(self.levels, dtype=np.float64)[index]
+
+
+@dataclass(kw_only=True)
+class RandomSteps(Signal):
+    """Levels drawn uniformly, each held for an exponentially distributed time.
+
+    Attributes:
+        low: Lowest level.
+        high: Highest level.
+        mean_hold_s: Mean time a level is held, in seconds.
+    """
+
+    low: float = 0.5
+    high: float = 1.0
+    mean_hold_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            ConfigurationError: The bounds are not in order or the time is not positive.
+        """
+        _require(self.low <= self.high, "low", f"must be <= high ({self.high})", self.low)
+        _require(self.mean_hold_s > 0, "mean_hold_s", "must be > 0", self.mean_hold_s)
+
+    def values(self, times_s: FloatArray, rng: np.random.Generator) -> FloatArray:
+        """See :meth:`Signal.values`."""
+        horizon = float(times_s[-1]) if times_s.size else 0.0
+        count = 16 + int(4 * horizon / self.mean_hold_s)
+        begins = np.concatenate([[0.0], np.cumsum(rng.exponential(self.mean_hold_s, count))])
+        levels = rng.uniform(self.low, self.high, count + 1)
+        return levels[np.searchsorted(begins, times_s, side="right") - 1]
+
+
+@dataclass(kw_only=True)
+class Sine(Signal):
+    """A sine between two values.
+
+    Attributes:
+        low: Lowest value.
+        high: Highest value.
+        period_s: Period in seconds.
+    """
+
+    low: float = 0.5
+    high: float = 0.9
+    period_s: float = 300.0
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            ConfigurationError: The period is not positive.
+        """
+        _require(self.period_s > 0, "period_s", "must be > 0", self.period_s)
+
+    def values(self, times_s: FloatArray, rng: np.random.Generator) -> FloatArray:
+        """See :meth:`Signal.values`."""
+        wave = 0.5 - 0.5 * np.cos(2.0 * np.pi * times_s / self.period_s)
+        return self.low + (self.high - self.low) * wave
+
+
+@dataclass(kw_only=True)
+class Regulation(Signal):
+    """A synthetic demand-response signal: mean-reverting noise held for some seconds.
+
+    Grid operators' regulation signals move every few seconds around zero and are made to be
+    energy-neutral; this Ornstein-Uhlenbeck process, clipped to the band, imitates that. It is
+    synthetic: no operator's signal is reproduced.
+
+    Attributes:
+        low: Lower end of the band.
+        high: Upper end of the band.
+        hold_s: Time between two updates in seconds.
+        reversion_s: Time constant of the return to the middle, in seconds.
+        ramp_per_s: Largest change per second as a share of the band; ``inf`` when unlimited.
+    """
+
+    low: float = 0.5
+    high: float = 1.0
+    hold_s: float = 4.0
+    reversion_s: float = 120.0
+    ramp_per_s: float = math.inf
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            ConfigurationError: The bounds are not in order or a time is not positive.
+        """
+        _require(self.low <= self.high, "low", f"must be <= high ({self.high})", self.low)
+        for key in ("hold_s", "reversion_s", "ramp_per_s"):
+            _require(getattr(self, key) > 0, key, "must be > 0", getattr(self, key))
+
+    def values(self, times_s: FloatArray, rng: np.random.Generator) -> FloatArray:
+        """See :meth:`Signal.values`."""
+        horizon = float(times_s[-1]) if times_s.size else 0.0
+        count = int(horizon / self.hold_s) + 2
+        keep = math.exp(-self.hold_s / self.reversion_s)
+        noise = rng.normal(0.0, 0.5 * math.sqrt(1.0 - keep * keep), count)
+        levels = np.empty(count)
+        level = 0.0
+        ramp = 2.0 * self.ramp_per_s * self.hold_s
+        for index in range(count):
+            wanted = min(1.0, max(-1.0, keep * level + noise[index]))
+            level = min(level + ramp, max(level - ramp, wanted))
+            levels[index] = level
+        middle, half = 0.5 * (self.low + self.high), 0.5 * (self.high - self.low)
+        return middle + half * levels[(times_s / self.hold_s).astype(np.int64)]
+
+
+@dataclass(kw_only=True)
+class FromFile(Signal):
+    """A signal read from a CSV file: prices, carbon intensities, an operator's own signal.
+
+    Attributes:
+        path: The file.
+        time_column: Column of times, ascending: seconds, or ISO 8601 timestamps.
+        value_column: Column of values.
+        begin_s: Time in the file, in seconds after its first row, at which the signal begins.
+        time_scale: Factor on the times (``1/60`` plays an hour in a minute).
+        value_scale: Factor on the values.
+        skip_gaps: Lets the value before a row without one hold on, instead of refusing the
+            file.
+    """
+
+    path: str
+    time_column: str = "time_s"
+    value_column: str = "value"
+    begin_s: float = 0.0
+    time_scale: float = 1.0
+    value_scale: float = 1.0
+    skip_gaps: bool = False
+
+    def __post_init__(self) -> None:
+        """Reads the file.
+
+        Raises:
+            ConfigurationError: The time scale is not positive.
+            WorkloadError: The file cannot be read; the message names file and line.
+        """
+        _require(self.time_scale > 0, "time_scale", "must be > 0", self.time_scale)
+        times, values = read_series(
+            self.path, self.time_column, self.value_column, skip_gaps=self.skip_gaps
+        )
+        start = times[0] if self.begin_s > 0 else 0.0
+        self._times = (times - start - self.begin_s) * self.time_scale
+        self._values = self.value_scale * values
+
+    def values(self, times_s: FloatArray, rng: np.random.Generator) -> FloatArray:
+        """See :meth:`Signal.values`; beyond its rows it has its first or last value."""
+        index = np.searchsorted(self._times, times_s, side="right") - 1
+        return self._values[np.maximum(index, 0)]
+
+
+@dataclass(kw_only=True)
+class Band(Signal):
+    """Another signal mapped onto a band: a power budget that follows carbon or price.
+
+    Where the other signal is at its ``from_low`` this one is at ``low``, and at ``from_high``
+    at ``high``; in between it is linear, outside it is clipped.
+
+    Attributes:
+        signal: The other signal.
+        low: Lower end of the band.
+        high: Upper end of the band.
+        from_low: Value that stands for ``low``; ``None`` takes the lowest of the episode.
+        from_high: Value that stands for ``high``; ``None`` takes the highest of the episode.
+        invert: Turns the band round: the dirtier or dearer, the less.
+    """
+
+    signal: Any
+    low: float = 0.5
+    high: float = 1.0
+    from_low: float | None = None
+    from_high: float | None = None
+    invert: bool = False
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            ConfigurationError: The bounds are not in order.
+        """
+        _require(self.low <= self.high, "low", f"must be <= high ({self.high})", self.low)
+        if self.from_low is not None and self.from_high is not None:
+            rule = f"must be < from_high ({self.from_high})"
+            _require(self.from_low < self.from_high, "from_low", rule, self.from_low)
+
+    def values(self, times_s: FloatArray, rng: np.random.Generator) -> FloatArray:
+        """See :meth:`Signal.values`."""
+        seen: FloatArray = self.signal.values(times_s, rng)
+        low = float(seen.min()) if self.from_low is None else self.from_low
+        high = float(seen.max()) if self.from_high is None else self.from_high
+        share = np.clip((seen - low) / max(high - low, 1e-12), 0.0, 1.0)
+        if self.invert:
+            share = 1.0 - share
+        return np.asarray(self.low + (self.high - self.low) * share)
+
+
+def _require(holds: bool, key: str, rule: str, value: object) -> None:
+    if not holds:
+        raise ConfigurationError(f"signal.{key}: {rule}, got {value}")

@@ -1,0 +1,1 @@
+"""The command line: Hydra around a command, configuration schemas, executors, the terminal."""

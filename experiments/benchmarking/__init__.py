@@ -1,0 +1,1 @@
+"""The standing comparison of controllers on suites of scenarios."""

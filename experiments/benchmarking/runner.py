@@ -1,0 +1,152 @@
+"""The benchmark: every controller on every setting of a suite, on the same episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from agents.bundle import find_bundle, read_bundle
+from envs import catalog
+from envs.errors import ConfigurationError, PalsError
+from experiments.app.application import describe
+from experiments.app.executors import Executor
+from experiments.app.settings import RunSettings
+from experiments.benchmarking.metrics import BASELINE
+from experiments.benchmarking.scenario_runs import SettingRuns
+from experiments.evaluation.metrics import Summary
+from experiments.evaluation.suites import Suite
+from experiments.records.hashing import plain
+
+
+@dataclass(kw_only=True)
+class BenchmarkSettings(RunSettings):
+    """What the benchmark is made of (``conf/benchmark.yaml``).
+
+    Attributes:
+        controllers: Names of the controllers in ``conf/controller``.
+        bundles: Further trained agents: folders of trainings, which they are named after.
+        subject: The controller that the goals are checked for.
+        restricted: The same agent with the cap as its only knob; ``None`` leaves the
+            comparison out.
+        suite: The settings.
+        seeds: Episodes per setting.
+        report: Folder that gets the report and its pictures, too; ``None`` for none.
+        executor: How settings are spread over processes.
+    """
+
+    controllers: list[str] = field(default_factory=list)
+    bundles: list[str] = field(default_factory=list)
+    subject: str = "ppo"
+    restricted: str | None = None
+    suite: Any = None
+    seeds: int = 8
+    report: str | None = None
+    executor: Any = None
+
+
+def controller_choices(config: DictConfig) -> dict[str, Any]:
+    """Returns the controllers of a benchmark: their choices by name."""
+    choices: dict[str, Any] = {str(name): str(name) for name in config.controllers}
+    for bundle in config.bundles:
+        choices[Path(bundle).name] = {"base": "agent", "bundle": str(bundle)}
+    return choices
+
+
+def check(config: DictConfig) -> None:
+    """Checks what can be checked before anything is run.
+
+    Raises:
+        ConfigurationError: A controller does not exist or is named twice, or the Baseline
+            strategy or the agent takes no part.
+    """
+    choices = controller_choices(config)
+    if len(choices) < len(config.controllers) + len(config.bundles):
+        raise ConfigurationError("controllers, bundles: a name stands there twice")
+    for key, name in (("controllers", BASELINE), ("subject", config.subject)):
+        if name not in choices:
+            raise ConfigurationError(
+                f"{key}: {name!r} has to be one of the controllers ({', '.join(choices)})"
+            )
+    for choice in choices.values():
+        catalog.build("controller", choice)
+    if config.seeds < 2:
+        raise ConfigurationError(f"seeds: intervals need at least 2, got {config.seeds}")
+
+
+@dataclass(frozen=True)
+class _Task:
+    config: DictConfig
+    name: str
+    directory: Path
+
+
+def run_all(
+    config: DictConfig, directory: Path, on_progress: Callable[[int, int], None]
+) -> dict[str, dict[str, list[Summary]]]:
+    """Runs what has not been run yet and returns all summaries by setting and controller.
+
+    Args:
+        config: Composed configuration of the benchmark.
+        directory: Its folder; what is there of an earlier run is kept.
+        on_progress: Called with the settings done and all settings.
+
+    Raises:
+        PalsError: Runs failed; the others are kept.
+    """
+    suite: Suite = catalog.build("suite", config.suite)
+    tasks = [_Task(config, name, directory / "runs") for name in suite.settings]
+    executor: Executor = catalog.build("executor", config.executor)
+    results: dict[str, dict[str, list[Summary]]] = {}
+    failures = []
+    on_progress(0, len(tasks))
+    for number, (name, runs, failure) in enumerate(executor.map(_run_setting, tasks), start=1):
+        results[name] = runs
+        if failure is not None:
+            failures.append(f"{name}: {failure}")
+        on_progress(number, len(tasks))
+    if failures:
+        raise PalsError("settings failed (the others are kept):\n" + "\n".join(sorted(failures)))
+    return {name: results[name] for name in suite.settings}
+
+
+def _run_setting(task: _Task) -> tuple[str, dict[str, list[Summary]], str | None]:
+    for package in task.config.allow_packages:
+        catalog.allow_package(package)
+    runs: dict[str, list[Summary]] = {}
+    try:
+        suite: Suite = catalog.build("suite", task.config.suite)
+        seeds = range(suite.seed, suite.seed + task.config.seeds)
+        setting = SettingRuns(
+            task.config, task.name, suite.settings[task.name], seeds, task.directory
+        )
+        for name, choice in controller_choices(task.config).items():
+            runs[name] = setting.run(name, choice)
+    except Exception as error:
+        return task.name, runs, describe(error)
+    return task.name, runs, None
+
+
+def benchmark_facts(config: DictConfig, suite: Suite) -> list[str]:
+    """Returns lines that say what was run."""
+    names = ", ".join(f"`{name}`" for name in controller_choices(config))
+    minutes = config.duration / 60.0
+    facts = [
+        f"{len(suite.settings)} settings, {config.seeds} paired seeds each, "
+        f"{minutes:g} simulated minutes an episode, a decision every {config.interval:g} s",
+        f"controllers: {names}; all choose from the lattice `action="
+        f"{str(config.action['_target_']).rpartition('.')[2].lower()}`",
+    ]
+    for name, choice in controller_choices(config).items():
+        node = plain(catalog.load("controller", choice))
+        if "bundle" in node:
+            bundle = read_bundle(find_bundle(node["bundle"]))
+            facts.append(
+                f"`{name}`: {bundle.algorithm.rpartition('.')[2]}, "
+                f"{bundle.evaluation['steps']:,} decisions, weights "
+                f"`{bundle.weights_sha256[:16]}`"
+            )
+    return facts

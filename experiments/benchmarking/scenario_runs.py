@@ -1,0 +1,215 @@
+"""All controllers on the episodes of one setting, each run once and kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig
+
+from agents.bundle import find_bundle, read_bundle
+from baselines.base import Controller, Outcome
+from baselines.profile import Profile
+from envs import catalog
+from envs.knobs import Knobs
+from envs.serving import ServingEnv
+from experiments.evaluation.batched_rollout import (
+    Episodes,
+    HeldSettings,
+    Share,
+    judged,
+    run_batch,
+    vector_of,
+)
+from experiments.evaluation.metrics import Summary, write_json
+from experiments.evaluation.suites import SuiteSetting, run_config
+from experiments.profiling.store import find_profile
+from experiments.records.hashing import digest, plain, plant_digest
+
+_FORMAT = 2
+"""Changes with the figures of a summary, so that kept ones are made anew."""
+_LOOK_AHEAD_SEEDS = 2
+"""Seeds whose static settings are tried together: it bounds the memory."""
+
+
+class LooksAhead(Exception):
+    """A controller asks for a look ahead, which belongs to one episode."""
+
+
+class EpisodePreparation:
+    """Implements :class:`baselines.base.Preparation` for episodes that run together.
+
+    Args:
+        config: Configuration of a run in the setting.
+        outlook: Outcomes of static settings, one list a seed.
+        seed_index: Which of the episodes; ``None`` when the controller serves them all.
+    """
+
+    def __init__(
+        self,
+        config: DictConfig,
+        outlook: Callable[[list[Knobs]], list[list[Outcome]]],
+        seed_index: int | None,
+    ) -> None:
+        self._config = config
+        self._outlook = outlook
+        self._seed_index = seed_index
+
+    def profile(self) -> Profile:
+        """See :meth:`Preparation.profile`."""
+        return find_profile(self._config)
+
+    def evaluate(self, settings: list[Knobs]) -> list[Outcome]:
+        """See :meth:`Preparation.evaluate`.
+
+        Raises:
+            LooksAhead: The controller serves several episodes; each needs its own.
+        """
+        if self._seed_index is None:
+            raise LooksAhead
+        return self._outlook(settings)[self._seed_index]
+
+
+class SettingRuns:
+    """All controllers on the episodes of one setting.
+
+    Args:
+        config: Composed configuration of the benchmark.
+        name: The setting's name.
+        setting: The setting.
+        seeds: Seeds of the episodes.
+        directory: Where results are kept, one file a controller.
+    """
+
+    def __init__(
+        self,
+        config: DictConfig,
+        name: str,
+        setting: SuiteSetting,
+        seeds: Sequence[int],
+        directory: Path,
+    ) -> None:
+        self.name = name
+        self._seeds = list(seeds)
+        self._directory = directory
+        self._config = run_config(config, setting)
+        self._setting = setting
+        self._episodes: Episodes | None = None
+        self._outcomes: dict[tuple[Knobs, ...], list[list[Outcome]]] = {}
+
+    def run(self, name: str, choice: Any) -> list[Summary]:
+        """Returns a controller's figures on each episode, from an earlier run if there is one.
+
+        Args:
+            name: Name of the controller.
+            choice: Its name in the catalogue, or a mapping.
+        """
+        file = self._directory / self.name / f"{name}.json"
+        key = self._key(choice)
+        if file.is_file():
+            try:
+                kept = json.loads(file.read_text(encoding="utf-8"))
+            except ValueError:
+                kept = {}
+            if kept.get("key") == key:
+                summaries: list[Summary] = kept["summaries"]
+                return summaries
+        summaries = self.episodes.run(self._shares(choice))[self.name]
+        for seed, summary in zip(self._seeds, summaries, strict=True):
+            summary.update(controller=name, seed=seed)
+        write_json(file, {"key": key, "summaries": summaries})
+        return summaries
+
+    @property
+    def episodes(self) -> Episodes:
+        """The episodes, with Baseline's output on each."""
+        if self._episodes is None:
+            self._episodes = Episodes({self.name: self._make()}, self._seeds, self._config.duration)
+        return self._episodes
+
+    def _make(self) -> ServingEnv:
+        config = self._config
+        return self._setting.make(
+            action=plain(config.action),
+            reward=plain(config.reward),
+            interval_s=config.interval,
+            duration_s=config.duration,
+        )
+
+    def _key(self, choice: Any) -> str:
+        node = plain(catalog.load("controller", choice))
+        parts: list[Any] = [node, self._seeds, self._config.duration, self._config.interval]
+        parts += [self._config[key] for key in ("model", "gpu", "server", "workload", "objective")]
+        parts += [self._config.action, self._config.reward, self._config.profile, plant_digest()]
+        parts.append(_FORMAT)
+        if "bundle" in node:
+            parts.append(read_bundle(find_bundle(node["bundle"])).weights_sha256)
+        return digest(*parts)
+
+    def _shares(self, choice: Any) -> list[Share]:
+        members = self.episodes.members[self.name]
+        try:
+            return [Share(self._controller(choice, None), members)]
+        except LooksAhead:
+            return [
+                Share(self._controller(choice, index), members[index : index + 1])
+                for index in range(len(self._seeds))
+            ]
+
+    def _controller(self, choice: Any, seed_index: int | None) -> Controller:
+        controller: Controller = catalog.build("controller", choice)
+        controller.bind(self.episodes.envs[self.name].context)
+        controller.prepare(EpisodePreparation(self._config, self.outlook, seed_index))
+        return controller
+
+    def outlook(self, settings: list[Knobs]) -> list[list[Outcome]]:
+        """Returns what static settings achieve, a list a seed, from one run of all of them."""
+        key = tuple(settings)
+        if key not in self._outcomes:
+            outcomes: list[list[Outcome]] = []
+            for begin in range(0, len(self._seeds), _LOOK_AHEAD_SEEDS):
+                seeds = self._seeds[begin : begin + _LOOK_AHEAD_SEEDS]
+                outcomes += _look_ahead(
+                    self._make(), settings, seeds, self._config.duration,
+                    self.episodes.reference[begin : begin + len(seeds)],
+                )  # fmt: skip
+            self._outcomes[key] = outcomes
+        return self._outcomes[key]
+
+
+def _look_ahead(
+    env: ServingEnv,
+    settings: list[Knobs],
+    seeds: Sequence[int],
+    duration_s: float,
+    reference: list[np.ndarray[Any, np.dtype[np.float64]]],
+) -> list[list[Outcome]]:
+    """Runs every static setting on every seed at once."""
+    count = len(settings)
+    held = HeldSettings(settings * len(seeds))
+    held.bind(env.context)
+    episodes = run_batch(
+        vector_of([env] * (count * len(seeds))),
+        [Share(held, np.arange(count * len(seeds)))],
+        seeds=[seed for seed in seeds for _ in settings],
+        duration_s=duration_s,
+    )
+    summaries = [
+        judged(episode, reference[index // count], env) for index, episode in enumerate(episodes)
+    ]
+    return [
+        [_outcome(summary) for summary in summaries[begin : begin + count]]
+        for begin in range(0, len(summaries), count)
+    ]
+
+
+def _outcome(summary: Mapping[str, Any]) -> Outcome:
+    return Outcome(
+        tokens_per_joule=summary["tokens_per_joule"] or 0.0,
+        qos_violation_rate=summary["qos_violation_rate"] or 0.0,
+        slo_violation_rate=summary["slo_violation_rate"] or 0.0,
+        budget_overshoot_rate=summary["budget_overshoot_rate"] or 0.0,
+    )

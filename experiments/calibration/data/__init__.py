@@ -1,0 +1,1 @@
+"""Measured data sets as one kind of rows."""

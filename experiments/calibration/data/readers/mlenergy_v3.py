@@ -1,0 +1,87 @@
+"""ML.ENERGY benchmark v3 (``mlenergy-v3/llm_runs.csv``): vLLM 0.11 on H100 and B200."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from envs.simulator.parallelism import Parallelism
+from experiments.calibration.data.csv_rows import (
+    RowError,
+    count,
+    find_gpu,
+    find_model,
+    number,
+    optional_number,
+    read_rows,
+)
+from experiments.calibration.data.host_bound_rows import mark_starved
+from experiments.calibration.data.measurement import Measurement, Reading, Skipped, digest
+from experiments.calibration.data.steady_state import steady_steps
+from experiments.calibration.data.tasks import TASKS, VISION_TASKS
+
+DATASET = "mlenergy-v3"
+GPUS = {"A100": "a100_sxm4_80gb", "H100": "h100_sxm", "H200": "h200_sxm", "B200": "b200"}
+GPUS_PER_NODE = 8
+LOCKSTEP = "replicas in lockstep"
+"""Reason to keep rows apart: attention in replicas, experts over all of them. These runs are
+three to six times slower than the same model in bf16 with tensor parallelism."""
+_REQUIRED = (
+    "task", "model_id", "gpu_model", "num_gpus", "avg_batch_size",
+    "output_throughput_tokens_per_sec", "avg_power_watts", "avg_output_len", "median_itl_ms",
+)  # fmt: skip
+
+
+def read(file: Path) -> Reading:
+    """Reads the file; see :mod:`experiments.calibration.data.readers`."""
+    reading = Reading()
+    for line, row in read_rows(file, _REQUIRED):
+        try:
+            reading.measurements.append(_measurement(row))
+        except RowError as error:
+            model = str(row.get("model_id"))
+            reading.skipped.append(Skipped(DATASET, line, model, str(error)))
+    reading.measurements = mark_starved(reading.measurements)
+    return reading
+
+
+def _measurement(row: dict[str, Any]) -> Measurement:
+    task = str(row.get("task"))
+    if task in VISION_TASKS:
+        raise RowError(f"task {task!r}: image and video encoders are not modelled")
+    if task not in TASKS:
+        raise RowError(f"task {task!r}: its request lengths are not known")
+    model = find_model(row.get("model_id"))
+    gpu_name = str(row.get("gpu_model"))
+    if gpu_name not in GPUS:
+        raise RowError(f"no specification of the GPU {gpu_name!r} (conf/gpu)")
+    gpu = find_gpu(GPUS[gpu_name])
+    gpus, replicas = count(row, "num_gpus"), count(row, "data_parallel")
+    if gpus % replicas:
+        raise RowError(f"{gpus} GPUs in {replicas} replicas")
+    experts = gpus if model.experts and count(row, "expert_parallel") > 1 else 1
+    parallelism = Parallelism(gpus // replicas, experts, replicas, GPUS_PER_NODE)
+    batch = number(row, "avg_batch_size")
+    output = number(row, "avg_output_len")
+    throughput = optional_number(row, "output_throughput_tokens_per_sec")
+    itl_ms = optional_number(row, "median_itl_ms")
+    steps = steady_steps(batch, output, TASKS[task], replicas)
+    return Measurement(
+        dataset=DATASET,
+        gpu=gpu,
+        model=model,
+        model_id=str(row["model_id"]),
+        run=f"{row['model_id']} {task} {gpus}x{gpu_name}",
+        parallelism=parallelism,
+        batch=batch,
+        counted_tokens=1.0,
+        steps=tuple(steps),
+        cap_w=gpu.power_cap_max_w,
+        itl_s=None if itl_ms is None else itl_ms / 1e3,
+        tpot_s=None if throughput is None else batch / throughput,
+        throughput_tok_s=throughput,
+        power_w=optional_number(row, "avg_power_watts"),
+        context_per_seq=steps[0].context_tokens / steps[0].decode_seqs,
+        digest=digest(row),
+        apart=LOCKSTEP if replicas > 1 else "",
+    )

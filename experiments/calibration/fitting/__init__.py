@@ -1,0 +1,1 @@
+"""Coefficients of a GPU type from measured rows."""

@@ -1,0 +1,160 @@
+"""Simulated counterparts of measurements, by the same step model that the engine uses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.compiled.jit import entry_point
+from envs.simulator.calibration import Calibration
+from envs.simulator.step_layout import BUSY_W, CAP_MAX_W, CHOICE_J, STATIC_W
+from envs.simulator.step_model import compile_step_model, resolve_step
+from experiments.calibration.data.measurement import Measurement
+from experiments.calibration.fitting.ablation import WHOLE, Ablation
+
+Floats = NDArray[np.float64]
+CHIP_C = 70.0
+"""Chip temperature in °C at which a calibration's powers hold."""
+_POWERS = [*range(BUSY_W, CHOICE_J + 1), STATIC_W]
+_NO_LEVEL = [1.0, 1.0]
+QUANTITIES = ("itl", "tpot", "throughput", "power", "joules_per_token")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Simulated quantities, one entry per measurement.
+
+    Attributes:
+        itl_s: Median time of a step.
+        tpot_s: Mean time per output token.
+        throughput_tok_s: Tokens per second, counted as in the data.
+        power_w: Power of all GPUs.
+        natural_w: Power of all GPUs without any cap.
+        clock_share: Mean clock as a share of the highest.
+        binding: Share of the time in which the cap set the clock.
+    """
+
+    itl_s: Floats
+    tpot_s: Floats
+    throughput_tok_s: Floats
+    power_w: Floats
+    natural_w: Floats
+    clock_share: Floats
+    binding: Floats
+
+    def quantity(self, name: str) -> Floats:
+        """Returns one of :data:`QUANTITIES`."""
+        return {
+            "itl": self.itl_s,
+            "tpot": self.tpot_s,
+            "throughput": self.throughput_tok_s,
+            "power": self.power_w,
+            "joules_per_token": self.power_w / self.throughput_tok_s,
+        }[name]
+
+
+class Simulation:
+    """Measurements of one calibration, laid out so that they are simulated in one call."""
+
+    def __init__(self, measurements: Sequence[Measurement], without: Ablation = WHOLE) -> None:
+        self._zeroed = list(without.zeroed)
+        self.measurements = list(measurements)
+        self._setups: list[Measurement] = []
+        known: dict[Any, int] = {}
+        setup = np.zeros(len(self.measurements), dtype=np.int64)
+        most = max((len(m.steps) for m in self.measurements), default=1)
+        self._steps = np.zeros((len(self.measurements), most, 6))
+        for row, m in enumerate(self.measurements):
+            run = m.run if m.has_level else ""
+            key = (m.gpu.name, m.model.name, m.parallelism, run, m.temperature_c)
+            if key not in known:
+                known[key] = len(self._setups)
+                self._setups.append(m)
+            setup[row] = known[key]
+            for column, step in enumerate(m.steps):
+                self._steps[row, column] = (
+                    step.decode_seqs, step.context_tokens, step.prefill_tokens,
+                    step.prefill_pairs, step.weight, step.median_weight,
+                )  # fmt: skip
+        self._setup = setup
+        self._cap_w = np.array([m.cap_w for m in self.measurements])
+        self._gpus = np.array([m.parallelism.num_gpus for m in self.measurements], dtype=float)
+        self._batch = np.array([m.batch for m in self.measurements])
+        self._counted = np.array([m.counted_tokens for m in self.measurements])
+
+    def run(self, calibration: Calibration) -> Outcome:
+        """Simulates every measurement with one calibration."""
+        vectors = np.array(
+            [compile_step_model(m.gpu, m.model, m.parallelism, calibration) for m in self._setups]
+        )
+        vectors[:, self._zeroed] = 0.0
+        level = np.array(
+            [calibration.run_levels.get(m.run, _NO_LEVEL) for m in self._setups], dtype=float
+        ).reshape(-1, 2)
+        vectors[:, BUSY_W : CHOICE_J + 1] *= level[:, 1:]
+        warmer_k = np.array([(m.temperature_c or CHIP_C) - CHIP_C for m in self._setups])
+        vectors[:, _POWERS] *= 1.0 + calibration.leakage_per_k * warmer_k[:, None]
+        found = _simulate(vectors, self._setup, self._steps, self._cap_w)
+        natural_w = found[2].copy()
+        bound = np.flatnonzero(found[4])
+        if bound.size:
+            vectors[:, CAP_MAX_W] = np.inf
+            no_cap = np.full(bound.size, np.inf)
+            uncapped = _simulate(vectors, self._setup[bound], self._steps[bound], no_cap)
+            natural_w[bound] = uncapped[2]
+        time = level[self._setup, 0]
+        return Outcome(
+            itl_s=found[0] * time,
+            tpot_s=found[1] * time,
+            throughput_tok_s=self._batch * self._counted / (found[1] * time),
+            power_w=found[2] * self._gpus,
+            natural_w=natural_w * self._gpus,
+            clock_share=found[3],
+            binding=found[4],
+        )
+
+
+def measured(measurements: Sequence[Measurement], quantity: str) -> Floats:
+    """Returns the measured values of a quantity; ``nan`` where it was not measured."""
+    if quantity == "joules_per_token":
+        return measured(measurements, "power") / measured(measurements, "throughput")
+    field = {
+        "itl": "itl_s",
+        "tpot": "tpot_s",
+        "throughput": "throughput_tok_s",
+        "power": "power_w",
+        "clock": "clock_share",
+    }[quantity]
+    return np.array([_or_nan(getattr(m, field)) for m in measurements])
+
+
+def _or_nan(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+@entry_point()
+def _simulate(vectors: Any, setup: Any, steps: Any, cap_w: Any) -> Any:
+    rows = steps.shape[0]
+    found = np.zeros((5, rows))
+    for row in range(rows):
+        c = vectors[setup[row]]
+        for kind in range(steps.shape[1]):
+            step = steps[row, kind]
+            if step[4] <= 0.0:
+                continue
+            time, power, clock, binding = resolve_step(
+                c, step[0], step[1], step[2], step[3], cap_w[row], 1.0
+            )
+            spent = step[4] * time
+            found[0, row] += step[5] * time
+            found[1, row] += spent
+            found[2, row] += spent * power
+            found[3, row] += spent * clock
+            found[4, row] += spent * binding
+        for index in range(2, 5):
+            found[index, row] /= found[1, row]
+    return found

@@ -1,0 +1,164 @@
+"""Writes what a validation found: ``validation.json``, a readable table, and every row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from envs.cache import atomic_write_text
+from experiments.calibration.data.measurement import Skipped
+from experiments.calibration.fitting.simulate import QUANTITIES, measured
+from experiments.calibration.validation.ablation_study import ablation_table
+from experiments.calibration.validation.cap_response import cap_losses, clock_records, interior
+from experiments.calibration.validation.cross_validation import SPLITS, Judged, relative_errors
+from experiments.calibration.validation.host_bound import host_records
+from experiments.calibration.validation.validate import Validation, records
+
+Record = dict[str, Any]
+
+
+def write_validation(found: Validation, directory: Path) -> list[Record]:
+    """Writes the files of a validation into a folder and returns the error records."""
+    errors = records(found.judged)
+    caps = {
+        "clock": clock_records(found.judged),
+        "tok_s_held_out": interior(found.judged),
+        "loss_from_best_to_lowest_cap": cap_losses(found.judged),
+    }
+    host = host_records(found.judged)
+    _write_json(directory / "validation.json", errors)
+    _write_json(directory / "host_bound.json", host)
+    _write_json(directory / "caps.json", caps)
+    if found.ablations:
+        _write_json(directory / "ablations.json", found.ablations)
+    atomic_write_text(directory / "rows.csv", rows_table(found.judged).to_csv(index=False))
+    atomic_write_text(directory / "skipped.csv", skipped_table(found.skipped).to_csv(index=False))
+    text = as_markdown(errors, caps, host, found)
+    atomic_write_text(directory / "validation.md", text)
+    return errors
+
+
+def _write_json(file: Path, value: Any) -> None:
+    atomic_write_text(file, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def rows_table(judged: Sequence[Judged]) -> pd.DataFrame:
+    """Returns one line per simulated row, measured and simulated values side by side."""
+    rows = [j.measurement for j in judged]
+    table = pd.DataFrame(
+        {
+            "dataset": [m.dataset for m in rows],
+            "gpu": [m.gpu.name for m in rows],
+            "split": [j.split for j in judged],
+            "run": [m.run for m in rows],
+            "model": [m.model.name for m in rows],
+            "family": [m.model.family for m in rows],
+            "num_gpus": [m.parallelism.num_gpus for m in rows],
+            "batch": [round(m.batch, 3) for m in rows],
+            "cap_w": [m.cap_w for m in rows],
+            "apart": [m.apart for m in rows],
+        }
+    )
+    for name in (*QUANTITIES, "clock"):
+        table[f"{name}_measured"] = measured(rows, name)
+        table[f"{name}_simulated"] = [j.simulated[name] for j in judged]
+        table[f"{name}_error_percent"] = 100.0 * relative_errors(judged, name)
+    return table
+
+
+def skipped_table(skipped: Sequence[Skipped]) -> pd.DataFrame:
+    """Returns one line per skipped row."""
+    columns = ["dataset", "line", "model", "reason"]
+    return pd.DataFrame([(s.dataset, s.row, s.model, s.reason) for s in skipped], columns=columns)
+
+
+def as_markdown(
+    errors: Sequence[Record], caps: Record, host: Sequence[Record], found: Validation
+) -> str:
+    """Returns the error tables as Markdown."""
+    lines = ["# Simulated against measured", ""]
+    lines += [f"- `{name}`: {meaning}" for name, meaning in SPLITS.items()]
+    lines += ["", *error_table(errors), ""]
+    if caps["loss_from_best_to_lowest_cap"]:
+        lines += ["## Power caps", "", *cap_table(caps), ""]
+    if host:
+        lines += ["## Host-bound servers", "", *host_table(host), ""]
+    if found.ablations:
+        lines += ["## Parts taken out", "", *ablation_table(found.ablations), ""]
+    lines += ["## Rows that could not be compared", "", *skip_table(found.skipped), ""]
+    return "\n".join(lines)
+
+
+def error_table(errors: Sequence[Record]) -> list[str]:
+    """Returns a table with one line per data set, GPU and split: median / mean in percent."""
+    lines = [
+        "| data set | GPU | split | rows | " + " | ".join(QUANTITIES) + " |",
+        "|---" * (4 + len(QUANTITIES)) + "|",
+    ]
+    keys = list(dict.fromkeys((e["dataset"], e["gpu"], e["split"]) for e in errors))
+    for key in keys:
+        cells = {e["quantity"]: e for e in errors if (e["dataset"], e["gpu"], e["split"]) == key}
+        texts = [_cell(cells.get(name)) for name in QUANTITIES]
+        rows = max(e["n"] for e in cells.values())
+        lines.append("| " + " | ".join([*key, str(rows), *texts]) + " |")
+    return lines
+
+
+def _cell(record: Record | None) -> str:
+    if record is None:
+        return "–"
+    return f"{record['median_ape']:.1f} / {record['mean_ape']:.1f}"
+
+
+def cap_table(caps: Record) -> list[str]:
+    """Returns the tables on the response to caps."""
+    lines = [
+        "| run | split | loss from best cap to lowest, measured | simulated |",
+        "|---|---|---|---|",
+    ]
+    for loss in caps["loss_from_best_to_lowest_cap"]:
+        real, simulated = loss["measured_loss_percent"], loss["simulated_loss_percent"]
+        lines.append(f"| {loss['run']} | {loss['split']} | {real:.1f} % | {simulated:.1f} % |")
+    lines += [""]
+    for name, error in caps["tok_s_held_out"].items():
+        lines.append(
+            f"- tok/s, held out, {name}: median {error['median_ape']:.2f} %, "
+            f"largest {error['max_ape']:.2f} % ({error['n']:.0f} rows)"
+        )
+    for record in caps["clock"]:
+        lines.append(
+            f"- SM clock, {record['split']}: median {record['median_ape']:.1f} %, "
+            f"mean {record['mean_ape']:.1f} % ({record['n']} rows)"
+        )
+    return lines
+
+
+def host_table(host: Sequence[Record]) -> list[str]:
+    """Returns what host time explains of the host-bound rows."""
+    lines = [
+        "| GPU | rows | host time per step | per sequence | TPOT, physics alone | with host time |",
+        "|---|---|---|---|---|---|",
+    ]
+    for h in host:
+        lines.append(
+            f"| {h['gpu']} | {h['rows']} | {h['step_ms']:.1f} ms | {h['sequence_ms']:.2f} ms | "
+            f"{h['tpot_median_ape_physics']:.1f} % | {h['tpot_median_ape_with_host']:.1f} % |"
+        )
+    return lines
+
+
+def skip_table(skipped: Sequence[Skipped]) -> list[str]:
+    """Returns how many rows of which data set were skipped, why, and the models concerned."""
+    lines = ["| data set | rows | reason | models |", "|---|---|---|---|"]
+    groups: dict[tuple[str, str], list[str]] = {}
+    for item in skipped:
+        groups.setdefault((item.dataset, item.reason), []).append(item.model)
+    for (dataset, reason), models in sorted(groups.items(), key=lambda g: -len(g[1])):
+        names = sorted(set(models))
+        shown = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+        lines.append(f"| {dataset} | {len(models)} | {reason} | {shown} |")
+    return lines

@@ -1,0 +1,1 @@
+"""How well calibrations predict what they were not fitted to."""

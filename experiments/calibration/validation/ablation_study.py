@@ -1,0 +1,99 @@
+"""How much worse the same fit predicts unseen families when a part of the physics is missing."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from envs.simulator.gpus import GPUSpec
+from experiments.calibration.data.measurement import Measurement
+from experiments.calibration.fitting.ablation import ABLATIONS
+from experiments.calibration.fitting.gpu_fit import fit_gpu
+from experiments.calibration.validation.cross_validation import (
+    FAMILY_OUT,
+    FITTED,
+    Judged,
+    by_family,
+    judge,
+    leave_out,
+    relative_errors,
+)
+
+
+def study(gpu: GPUSpec, rows: Sequence[Measurement], processes: int) -> list[dict[str, Any]]:
+    """Fits a GPU type anew without each part, and judges its MoE rows.
+
+    Every fit sees dense and MoE rows of all families but one, under the same priors: without
+    priors a crippled model hides its fault in impossible efficiencies.
+
+    Returns:
+        One record per part taken out; none where rows of fewer than two MoE models are there.
+    """
+    if len({m.model.name for m in rows if m.model.experts}) < 2:
+        return []
+    found = []
+    for part in ABLATIONS:
+        fitted = judge(rows, fit_gpu(gpu, rows, without=part).calibration, FITTED, part)
+        unseen = leave_out(gpu, rows, by_family, FAMILY_OUT, None, processes, part)
+        if unseen:
+            seen, new = _moe(fitted), _moe(unseen)
+            found.append(
+                {
+                    "gpu": gpu.name,
+                    "without": part.name,
+                    "rows": len(new),
+                    "tpot_fitted": _median(relative_errors(seen, "tpot")),
+                    "tpot_family_out": _median(relative_errors(new, "tpot")),
+                    "power_family_out": _median(relative_errors(new, "power")),
+                    "growth_family_out": _median(growth_errors(new)),
+                    "growth_bias_family_out": _bias(growth_errors(new)),
+                }
+            )
+    return found
+
+
+def growth_errors(judged: Sequence[Judged]) -> np.ndarray:
+    """Returns how far off the growth of TPOT from a run's smallest to its largest batch is."""
+    runs: dict[str, list[Judged]] = defaultdict(list)
+    for j in judged:
+        if j.measurement.tpot_s is not None:
+            runs[j.measurement.run].append(j)
+    found = []
+    for rows in runs.values():
+        first = min(rows, key=lambda j: j.measurement.batch)
+        last = max(rows, key=lambda j: j.measurement.batch)
+        if last.measurement.batch >= 2.0 * first.measurement.batch:
+            real = (last.measurement.tpot_s or 0.0) / (first.measurement.tpot_s or 1.0)
+            found.append(last.simulated["tpot"] / first.simulated["tpot"] / real - 1.0)
+    return np.array(found)
+
+
+def ablation_table(records: Sequence[dict[str, Any]]) -> list[str]:
+    """Returns the study as a Markdown table."""
+    lines = [
+        "| GPU | without | TPOT, fitted | TPOT, family left out | power, family left out "
+        "| growth of TPOT with the batch: error | its bias |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for r in records:
+        lines.append(
+            f"| {r['gpu']} | {r['without']} | {r['tpot_fitted']:.1f} % | "
+            f"{r['tpot_family_out']:.1f} % | {r['power_family_out']:.1f} % | "
+            f"{r['growth_family_out']:.1f} % | {r['growth_bias_family_out']:+.1f} % |"
+        )
+    return lines
+
+
+def _moe(judged: Sequence[Judged]) -> list[Judged]:
+    return [j for j in judged if j.measurement.model.experts]
+
+
+def _median(errors: np.ndarray) -> float:
+    return round(100.0 * float(np.nanmedian(np.abs(errors))), 2)
+
+
+def _bias(errors: np.ndarray) -> float:
+    return round(100.0 * float(np.nanmedian(errors)), 2)

@@ -1,0 +1,126 @@
+"""The accuracy that was aimed for, beside what rows that no fit saw show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments.calibration.validation.cap_response import cap_losses, interior
+from experiments.calibration.validation.cross_validation import (
+    ALL_ROWS,
+    FAMILY_OUT,
+    HELD_OUT,
+    Judged,
+    relative_errors,
+)
+from experiments.calibration.validation.validate import cap_binds, with_apart
+
+Condition = Callable[[Judged], bool]
+WORDS = {
+    "itl": "inter-token latency",
+    "tpot": "TPOT",
+    "throughput": "throughput",
+    "power": "power",
+    "joules_per_token": "J/token",
+}
+
+
+class Goal(NamedTuple):
+    """One figure aimed for.
+
+    Attributes:
+        what: What it is about.
+        limit: Highest error in percent (or percentage points) aimed for; ``None`` for a
+            figure that stands beside another.
+        reached: The error found.
+        rows: Rows it was found on.
+    """
+
+    what: str
+    limit: float | None
+    reached: float
+    rows: int
+
+
+_LATENCIES = ("itl", "tpot", "throughput")
+
+
+def goals(judged: Sequence[Judged]) -> list[Goal]:
+    """Returns every goal whose rows are there."""
+    judged = [*judged, *with_apart(judged)]
+    found: list[Goal] = []
+
+    def add(
+        name: str, limit: float | None, gpu: str, split: str, quantities: Sequence[str], *,
+        only: Condition = lambda j: True,
+    ) -> None:  # fmt: skip
+        part = [
+            j
+            for j in judged
+            if (j.measurement.gpu.name, j.split) == (gpu, split) and only(j)
+        ]  # fmt: skip
+        for quantity in quantities:
+            errors = relative_errors(part, quantity) if part else np.array([])
+            errors = np.abs(errors[np.isfinite(errors)])
+            if errors.size:
+                error = 100.0 * float(np.median(errors))
+                found.append(Goal(f"{name}: {WORDS[quantity]}", limit, error, errors.size))
+
+    v3, moe = _of("mlenergy-v3"), _moe
+    add("H100, model left out", 8.0, "h100_sxm", HELD_OUT, (*_LATENCIES, "power"), only=v3)
+    add("H100, family left out", 10.0, "h100_sxm", FAMILY_OUT, (*_LATENCIES, "power"), only=v3)
+    add("H100, MoE family left out", 14.0, "h100_sxm", FAMILY_OUT, _LATENCIES, only=moe)
+    quantities = (*_LATENCIES, "power", "joules_per_token")
+    add("B200, not starved, model left out", 10.0, "b200", HELD_OUT, quantities)
+    add("B200, not starved, family left out", None, "b200", FAMILY_OUT, quantities)
+    add("B200, all rows, model left out", None, "b200", ALL_ROWS, quantities)
+    names = ("tpot", "throughput", "power")
+    add("A100, batch 1-64, model left out", 8.0, "a100_sxm4_40gb", HELD_OUT, names)
+    found += _cap_goals(judged)
+    return found
+
+
+def _cap_goals(judged: Sequence[Judged]) -> list[Goal]:
+    found = []
+    errors = interior(judged)
+    for part, limit in (("interior caps", 1.0), ("lowest cap", 5.0)):
+        if part in errors:
+            error = errors[part]
+            name = f"RTX PRO 6000, unseen {part}: tok/s"
+            found.append(Goal(name, limit, error["median_ape"], int(error["n"])))
+    swept = [j for j in judged if j.measurement.has_level and j.split == HELD_OUT]
+    if swept:
+        ends = {min(j.measurement.cap_w for j in swept), max(j.measurement.cap_w for j in swept)}
+        inner = [
+            j for j in swept if j.measurement.cap_w not in ends and not cap_binds(j.measurement)
+        ]
+        if inner:
+            error_w = 100.0 * float(np.median(np.abs(relative_errors(inner, "power"))))
+            name = "RTX PRO 6000, unseen interior caps that do not bind: power"
+            found.append(Goal(name, 1.0, error_w, len(inner)))
+    for loss in cap_losses(judged):
+        split = "fitted" if loss["split"] == "fitted" else "lowest cap unseen"
+        off = abs(loss["simulated_loss_percent"] - loss["measured_loss_percent"])
+        name = f"loss at 300 W, {loss['run']}, {split} (points)"
+        found.append(Goal(name, 3.0, off, 1))
+    return found
+
+
+def goal_table(found: Sequence[Goal]) -> list[str]:
+    """Returns the goals as a Markdown table."""
+    lines = ["| held out | rows | goal | reached | |", "|---|---|---|---|---|"]
+    for goal in found:
+        verdict = "" if goal.limit is None else "yes" if goal.reached <= goal.limit else "**no**"
+        limit = "–" if goal.limit is None else f"≤ {goal.limit:g} %"
+        lines.append(f"| {goal.what} | {goal.rows} | {limit} | {goal.reached:.1f} % | {verdict} |")
+    return lines
+
+
+def _of(dataset: str) -> Condition:
+    return lambda j: j.measurement.dataset == dataset
+
+
+def _moe(j: Judged) -> bool:
+    return bool(j.measurement.model.experts) and j.measurement.dataset == "mlenergy-v3"

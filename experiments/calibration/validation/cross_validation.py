@@ -1,0 +1,149 @@
+"""Simulates rows with coefficients that were not fitted to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from joblib import Parallel, delayed
+
+from envs import catalog
+from envs.simulator.calibration import Calibration
+from envs.simulator.gpus import GPUSpec
+from experiments.calibration.data.measurement import Measurement
+from experiments.calibration.fitting.ablation import WHOLE, Ablation
+from experiments.calibration.fitting.gpu_fit import GPUFit, fit_gpu
+from experiments.calibration.fitting.simulate import Outcome, Simulation
+
+Group = Callable[[Measurement], str]
+MIN_GROUPS = 3
+"""Groups that must be left to fit to; fewer say nothing about the one left out."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One simulated row.
+
+    Attributes:
+        measurement: The row.
+        split: How its coefficients were found; see :data:`SPLITS`.
+        simulated: Simulated quantities by name, with ``clock``.
+    """
+
+    measurement: Measurement
+    split: str
+    simulated: dict[str, float]
+
+
+FITTED, HELD_OUT, FAMILY_OUT = "fitted", "held_out", "held_out_family"
+APART, ALL_ROWS = "held_out_apart", "held_out_all_rows"
+SPLITS = {
+    FITTED: "rows the installed calibration was fitted to, simulated with it",
+    HELD_OUT: "rows simulated with coefficients not fitted to them: their model left out "
+    "(cap sweep: their cap left out), or a row the calibration never saw",
+    FAMILY_OUT: "the same with the model's whole family left out",
+    APART: "rows kept apart (starved GPU, host-bound server, another engine); none was fitted to",
+    ALL_ROWS: "held_out and held_out_apart together",
+}
+
+
+def by_model(m: Measurement) -> str:
+    """Groups rows by model: checkpoints of one shape are one model."""
+    return m.model.name
+
+
+def by_family(m: Measurement) -> str:
+    """Groups rows by model family."""
+    return m.model.family
+
+
+def by_cap(m: Measurement) -> str:
+    """Groups rows of a cap sweep by cap."""
+    return f"{m.cap_w:g} W"
+
+
+def judge(
+    rows: Sequence[Measurement], calibration: Calibration, split: str, without: Ablation = WHOLE
+) -> list[Judged]:
+    """Simulates rows with one calibration."""
+    if not rows:
+        return []
+    found = Simulation(rows, without).run(calibration)
+    return [Judged(m, split, _values(found, index)) for index, m in enumerate(rows)]
+
+
+def _values(found: Outcome, index: int) -> dict[str, float]:
+    return {
+        "itl": float(found.itl_s[index]),
+        "tpot": float(found.tpot_s[index]),
+        "throughput": float(found.throughput_tok_s[index]),
+        "power": float(found.power_w[index]),
+        "joules_per_token": float(found.power_w[index] / found.throughput_tok_s[index]),
+        "clock": float(found.clock_share[index]),
+        "binding": float(found.binding[index]),
+    }
+
+
+def leave_out(
+    gpu: GPUSpec,
+    rows: Sequence[Measurement],
+    group: Group,
+    split: str,
+    near: GPUFit | None,
+    processes: int,
+    without: Ablation = WHOLE,
+) -> list[Judged]:
+    """Simulates every row with a fit to the rows of all other groups.
+
+    Args:
+        gpu: GPU type.
+        rows: Rows that are fitted to.
+        group: What is left out together.
+        split: Name of the result.
+        near: A fit to all rows, to start from.
+        processes: Processes to use.
+        without: What the model of the step lacks.
+
+    Returns:
+        The simulated rows; none when fewer than :data:`MIN_GROUPS` groups would be left.
+    """
+    groups = sorted({group(m) for m in rows})
+    if len(groups) <= MIN_GROUPS:
+        return []
+    jobs = (delayed(_fold)(gpu, rows, group, name, split, near, without) for name in groups)
+    parts = Parallel(n_jobs=min(processes, len(groups)))(jobs)
+    return [judged for part in parts for judged in part]
+
+
+def _fold(
+    gpu: GPUSpec,
+    rows: Sequence[Measurement],
+    group: Group,
+    left_out: str,
+    split: str,
+    near: GPUFit | None,
+    without: Ablation,
+) -> list[Judged]:
+    kept = [m for m in rows if group(m) != left_out]
+    calibration = fit_gpu(gpu, kept, near, without).calibration
+    return judge([m for m in rows if group(m) == left_out], calibration, split, without)
+
+
+def installed(gpu: GPUSpec) -> Calibration:
+    """Returns the calibration that is installed for a GPU type."""
+    found: Calibration = catalog.build("calibration", gpu.calibration)
+    return found
+
+
+def without_levels(calibration: Calibration) -> Calibration:
+    """Returns a calibration without the levels of the cap sweep's runs."""
+    return replace(calibration, run_levels={})
+
+
+def relative_errors(judged: Sequence[Judged], quantity: str) -> np.ndarray:
+    """Returns simulated over measured less 1; ``nan`` where nothing was measured."""
+    from experiments.calibration.fitting.simulate import measured
+
+    real = measured([j.measurement for j in judged], quantity)
+    return np.array([j.simulated[quantity] for j in judged]) / real - 1.0

@@ -1,0 +1,204 @@
+"""Judges the installed calibrations, and what the same method predicts of rows it never saw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from envs.simulator.gpus import GPUSpec
+from experiments.calibration.data.measurement import Measurement, Skipped
+from experiments.calibration.data.readers import read_folder
+from experiments.calibration.fitting.gpu_fit import GPUFit, fit_gpu
+from experiments.calibration.fitting.least_squares import AT_CAP
+from experiments.calibration.fitting.pipeline import fit_rows
+from experiments.calibration.fitting.simulate import QUANTITIES, measured
+from experiments.calibration.validation.ablation_study import study
+from experiments.calibration.validation.cross_validation import (
+    ALL_ROWS,
+    APART,
+    FAMILY_OUT,
+    FITTED,
+    HELD_OUT,
+    Judged,
+    by_cap,
+    by_family,
+    by_model,
+    installed,
+    judge,
+    leave_out,
+    relative_errors,
+)
+
+ALL = "all"
+OnStage = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What a validation found.
+
+    Attributes:
+        judged: Every simulated row.
+        skipped: Rows that could not be compared.
+        files: The data files.
+        ablations: Errors with parts of the physics taken out; see :mod:`.ablations`.
+    """
+
+    judged: list[Judged]
+    skipped: list[Skipped]
+    files: list[Path]
+    ablations: list[dict[str, Any]] = field(default_factory=list)
+
+
+def validate(
+    folder: Path,
+    *,
+    held_out: bool,
+    processes: int,
+    ablations: bool = False,
+    on_stage: OnStage = lambda stage: None,
+) -> Validation:
+    """Compares every row of a data folder with its simulated counterpart.
+
+    Args:
+        folder: Folder with data files.
+        held_out: Whether fits are repeated without each model, family and cap.
+        processes: Processes to use.
+        ablations: Whether fits are repeated with parts of the physics taken out.
+        on_stage: Is told what is being done.
+
+    Raises:
+        WorkloadError: The folder holds no known file, or one is broken.
+    """
+    reading, files = read_folder(folder)
+    judged: list[Judged] = []
+    studies: list[dict[str, Any]] = []
+    for gpu in _gpu_types(reading.measurements):
+        rows = [m for m in reading.measurements if m.gpu.calibration == gpu.calibration]
+        on_stage(f"{gpu.calibration}: {len(rows)} rows")
+        judged += _judge_gpu(gpu, rows, held_out, processes, on_stage)
+        if ablations:
+            on_stage(f"{gpu.calibration}: ablations")
+            studied = [m for m in fit_rows(rows, gpu) if not m.has_level]
+            studies += study(gpu, studied, processes)
+    return Validation(judged, reading.skipped, files, studies)
+
+
+def _gpu_types(measurements: Sequence[Measurement]) -> list[GPUSpec]:
+    """Returns one GPU type per calibration."""
+    found: dict[str, GPUSpec] = {}
+    for m in measurements:
+        found.setdefault(m.gpu.calibration, m.gpu)
+    return list(found.values())
+
+
+def _judge_gpu(
+    gpu: GPUSpec,
+    rows: Sequence[Measurement],
+    held_out: bool,
+    processes: int,
+    on_stage: OnStage,
+) -> list[Judged]:
+    calibration = installed(gpu)
+    digests = set(calibration.fitted_rows.split())
+    known = [m for m in rows if m.digest in digests and not m.apart]
+    new = [m for m in rows if m.digest not in digests and not m.apart]
+    apart = [m for m in rows if m.apart]
+    judged = judge(known, calibration, FITTED)
+    judged += judge(new, calibration, HELD_OUT)
+    judged += judge(new, calibration, FAMILY_OUT) if _families_new(new, known) else []
+    judged += judge(apart, calibration, APART)
+    if held_out and known:
+        near: GPUFit = fit_gpu(gpu, fit_rows(known, gpu))
+        swept = [m for m in known if m.has_level]
+        others = [m for m in known if not m.has_level]
+        for part, group, split in (
+            (others, by_model, HELD_OUT),
+            (others, by_family, FAMILY_OUT),
+            (swept, by_cap, HELD_OUT),
+        ):
+            if part:
+                on_stage(f"{gpu.calibration}: {split}")
+                judged += leave_out(gpu, part, group, split, near, processes)
+    return judged
+
+
+def _families_new(new: Sequence[Measurement], known: Sequence[Measurement]) -> bool:
+    return not {by_family(m) for m in new} & {by_family(m) for m in known}
+
+
+def records(judged: Sequence[Judged]) -> list[dict[str, Any]]:
+    """Returns ``{dataset, gpu, split, quantity, n, median_ape, mean_ape, spearman}`` in percent.
+
+    Rows are grouped by data set (and all together), GPU type and split. Under a binding cap
+    the power is the cap: such rows are not counted for power and J/token.
+    """
+    found = []
+    everything = [*judged, *with_apart(judged)]
+    for key in sorted({(d, j.measurement.gpu.name, j.split) for j in everything for d in _sets(j)}):
+        dataset, gpu, split = key
+        part = [
+            j
+            for j in everything
+            if dataset in _sets(j) and (j.measurement.gpu.name, j.split) == (gpu, split)
+        ]
+        for quantity in QUANTITIES:
+            record = _record(part, quantity)
+            if record is not None:
+                found.append({"dataset": dataset, "gpu": gpu, "split": split, **record})
+    return found
+
+
+def with_apart(judged: Sequence[Judged]) -> list[Judged]:
+    """Returns held-out rows and rows kept apart under one split, where a data set has both."""
+    keys = [(j.measurement.dataset, j.measurement.gpu.name, j.split) for j in judged]
+    known = set(keys)
+    return [
+        Judged(j.measurement, ALL_ROWS, j.simulated)
+        for j, (dataset, gpu, split) in zip(judged, keys, strict=True)
+        if split in (HELD_OUT, APART) and {(dataset, gpu, HELD_OUT), (dataset, gpu, APART)} <= known
+    ]
+
+
+def _sets(j: Judged) -> tuple[str, ...]:
+    """Returns the names that a row is counted under; rows apart have little in common."""
+    return (
+        (j.measurement.dataset,) if j.split in (APART, ALL_ROWS) else (j.measurement.dataset, ALL)
+    )
+
+
+def _record(part: Sequence[Judged], quantity: str) -> dict[str, Any] | None:
+    if quantity in ("power", "joules_per_token"):
+        part = [j for j in part if not cap_binds(j.measurement)]
+    errors = relative_errors(part, quantity)
+    good = np.isfinite(errors)
+    if not good.any():
+        return None
+    real = measured([j.measurement for j in part], quantity)[good]
+    simulated = np.array([j.simulated[quantity] for j in part])[good]
+    return {
+        "quantity": quantity,
+        "n": int(good.sum()),
+        "median_ape": round(100.0 * float(np.median(np.abs(errors[good]))), 3),
+        "mean_ape": round(100.0 * float(np.mean(np.abs(errors[good]))), 3),
+        "spearman": _spearman(simulated, real),
+    }
+
+
+def _spearman(simulated: np.ndarray, real: np.ndarray) -> float | None:
+    """Returns the rank correlation; ``None`` where it is not defined."""
+    if len(real) < 3 or np.ptp(real) == 0.0 or np.ptp(simulated) == 0.0:
+        return None
+    return round(float(spearmanr(simulated, real).statistic), 4)
+
+
+def cap_binds(m: Measurement) -> bool:
+    """Whether the measured power of a row of a cap sweep is its cap."""
+    if not m.has_level or m.power_w is None:
+        return False
+    return m.power_w > AT_CAP * m.cap_w * m.parallelism.num_gpus

@@ -1,0 +1,1 @@
+"""Runs of several servers under one power budget."""

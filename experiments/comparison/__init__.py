@@ -1,0 +1,1 @@
+"""Several controllers on the same seeds."""

@@ -1,0 +1,199 @@
+"""Several controllers on the same episodes: which runs there are, and what they add up to."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hydra import compose
+from omegaconf import DictConfig, OmegaConf
+
+from envs.errors import ConfigurationError, PalsError
+from experiments.app.application import describe
+from experiments.app.executors import Executor
+from experiments.app.settings import seed_list
+from experiments.evaluation.metrics import Summary
+from experiments.evaluation.statistics import bootstrap, probability_of_improvement
+from experiments.runs.runner import execute, finished_summary
+
+BASELINE = "static"
+EFFICIENCY = "tokens_per_joule"
+RELATIVE = "tokens_per_joule_relative"
+_NOT_A_FIGURE = {"controller", "seed", "power_source", "provenance"}
+OnProgress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a comparison.
+
+    Attributes:
+        controller: Name of the controller's choice.
+        seed: Seed of the episode.
+        config: Composed configuration of the run.
+        directory: Where its files go.
+    """
+
+    controller: str
+    seed: int
+    config: DictConfig
+    directory: Path
+
+    @property
+    def name(self) -> str:
+        """Short name for people."""
+        return f"{self.controller}, seed {self.seed}"
+
+
+def plan(
+    config: DictConfig, directory: Path, config_name: str, overrides: Sequence[str]
+) -> list[PlannedRun]:
+    """Returns the runs of a comparison: every controller on every seed.
+
+    Args:
+        config: The comparison's composed configuration.
+        directory: The comparison's folder.
+        config_name: Name of the configuration the application was started with.
+        overrides: Overrides it was started with; they hold for every run.
+
+    Raises:
+        ConfigurationError: No controller is named, or one twice.
+    """
+    controllers = list(config.controllers)
+    if not controllers or len(set(controllers)) < len(controllers):
+        raise ConfigurationError(
+            f"controllers: must be a list of different controllers, got {controllers}"
+        )
+    if any(text.partition("=")[0] == "controller" for text in overrides):
+        raise ConfigurationError("controller: a comparison takes controllers=[...] instead")
+    composed = {
+        name: compose(config_name, overrides=[*overrides, f"controller={name}"])
+        for name in controllers
+    }
+    runs = []
+    for seed in seed_list(config.seeds, config.seed):
+        for name, shared in composed.items():
+            own = DictConfig(OmegaConf.merge(shared, {"seed": seed}))
+            runs.append(PlannedRun(name, seed, own, directory / "runs" / name / f"seed_{seed}"))
+    return runs
+
+
+def run_all(
+    runs: Sequence[PlannedRun], executor: Executor, on_progress: OnProgress
+) -> list[Summary]:
+    """Runs what has not been run yet and returns all summaries, in the order of ``runs``.
+
+    Raises:
+        PalsError: Runs failed; the others were finished and need not be run again.
+    """
+    todo = [run for run in runs if finished_summary(run.config, run.directory) is None]
+    done = len(runs) - len(todo)
+    on_progress(done, len(runs))
+    failures = []
+    for failure in executor.map(attempt, todo):
+        if failure is not None:
+            failures.append(failure)
+        done += 1
+        on_progress(done, len(runs))
+    if failures:
+        raise PalsError(
+            f"{len(failures)} of {len(runs)} runs failed (the others are kept):\n"
+            + "\n".join(sorted(failures))
+        )
+    summaries = [finished_summary(run.config, run.directory) for run in runs]
+    known = [summary for summary in summaries if summary is not None]
+    if len(known) < len(runs):
+        raise PalsError(
+            f"{len(runs) - len(known)} of {len(runs)} runs were made by other code than is "
+            "there now: the source changed meanwhile; start the comparison again"
+        )
+    return known
+
+
+def attempt(run: PlannedRun) -> str | None:
+    """Executes one run; returns why it failed, or ``None``."""
+    try:
+        execute(run.config, run.directory, run.controller)
+    except Exception as error:
+        if run.config.debug.traceback:
+            traceback.print_exception(error)
+        return f"{run.name}: {describe(error)}"
+    return None
+
+
+def figures(summaries: Sequence[Summary]) -> list[dict[str, Any]]:
+    """Returns a flat row a run, with the efficiency relative to the Baseline strategy.
+
+    ``tokens_per_joule_relative`` divides by the same seed's ``static`` run, or by the first
+    controller's when ``static`` takes no part.
+    """
+    names = list(dict.fromkeys(summary["controller"] for summary in summaries))
+    base = BASELINE if BASELINE in names else names[0]
+    unit = {s["seed"]: s[EFFICIENCY] for s in summaries if s["controller"] == base}
+    rows = []
+    for summary in summaries:
+        row = {key: value for key, value in summary.items() if not isinstance(value, dict | list)}
+        value, reference = summary[EFFICIENCY], unit[summary["seed"]]
+        row[RELATIVE] = value / reference if value is not None and reference else None
+        rows.append(row)
+    return rows
+
+
+def aggregate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Returns interquartile means with 95 % stratified-bootstrap intervals.
+
+    Args:
+        rows: What :func:`figures` returns.
+
+    Returns:
+        ``controllers``: per controller and figure ``iqm``, ``ci_low``, ``ci_high`` and the
+        ``values`` by seed, or ``None`` where the figure does not apply; and
+        ``probability_of_improvement``: how likely a run of the one controller gives more
+        tokens per joule than a run of the other.
+    """
+    names = list(dict.fromkeys(row["controller"] for row in rows))
+    keys = [key for key in rows[0] if key not in _NOT_A_FIGURE]
+    by_name = {name: [row for row in rows if row["controller"] == name] for name in names}
+    return {
+        "seeds": sorted({row["seed"] for row in rows}),
+        "confidence": 0.95,
+        "controllers": {
+            name: {key: _figure([row[key] for row in by_name[name]]) for key in keys}
+            for name in names
+        },
+        "probability_of_improvement": {
+            name: {
+                other: _improvement(by_name[name], by_name[other])
+                for other in names
+                if other != name
+            }
+            for name in names
+        },
+    }
+
+
+def _figure(values: list[float | None]) -> dict[str, Any] | None:
+    known = [float(value) for value in values if value is not None]
+    if len(known) < len(values):
+        return None
+    interval = bootstrap(np.array(known))
+    return {
+        "iqm": interval.value,
+        "ci_low": interval.low,
+        "ci_high": interval.high,
+        "values": known,
+    }
+
+
+def _improvement(
+    rows: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]
+) -> dict[str, float] | None:
+    scores = [[row[EFFICIENCY] for row in group] for group in (rows, others)]
+    if any(value is None for group in scores for value in group):
+        return None
+    result = probability_of_improvement(np.array(scores[0]), np.array(scores[1]))
+    return {"probability": result.value, "ci_low": result.low, "ci_high": result.high}

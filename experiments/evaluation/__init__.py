@@ -1,0 +1,1 @@
+"""Rolling out controllers, and metrics of what came of it."""

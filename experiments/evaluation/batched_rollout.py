@@ -1,0 +1,294 @@
+"""Many episodes at once: the numbers of :func:`experiments.evaluation.rollout.run_episode`, sooner.
+
+Every episode is a server of one vector environment, and a controller decides for all of its
+servers in one call. Use it on the simulator, where the time of a run is spent on Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from baselines.base import Controller
+from baselines.static import Static
+from envs.context import ControlContext
+from envs.knobs import Knobs
+from envs.serving import ServingEnv
+from envs.telemetry import MODELLED, NUMERIC_FIELDS
+from envs.vector import VectorServingEnv
+from experiments.evaluation.metrics import Summary, summarise
+from experiments.evaluation.qos import add_reference, after_warmup, violations
+from experiments.evaluation.rollout import Episode
+from experiments.records.interval_table import IntervalTable
+
+FloatArray = NDArray[np.float64]
+OnStep = Callable[[int, int], None]
+WITHIN_BUDGET = "qos_violation_rate_within_budget"
+
+
+class Share(NamedTuple):
+    """The servers of a vector that one controller decides for.
+
+    Attributes:
+        controller: A controller that is bound to their context, and prepared.
+        members: Indices of the servers, ascending; all of one setting.
+    """
+
+    controller: Controller
+    members: NDArray[np.int64]
+
+
+class ColumnTable(IntervalTable):
+    """An interval table that is given as columns."""
+
+    def __init__(self, columns: dict[str, FloatArray]) -> None:
+        super().__init__()
+        self._columns = columns
+
+    def __len__(self) -> int:
+        return len(next(iter(self._columns.values())))
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns."""
+        return list(self._columns)
+
+    def __getitem__(self, name: str) -> FloatArray:
+        return self._columns[name]
+
+    def add_column(self, name: str, values: FloatArray) -> None:
+        """See :meth:`IntervalTable.add_column`."""
+        if len(values) != len(self):
+            raise ValueError(f"{name}: {len(values)} values for {len(self)} rows")
+        self._columns[name] = _known(np.asarray(values, dtype=np.float64))
+
+
+def run_batch(
+    env: VectorServingEnv,
+    shares: Sequence[Share],
+    *,
+    seeds: Sequence[int],
+    duration_s: float,
+    on_step: OnStep | None = None,
+) -> list[Episode]:
+    """Lets controllers run every server of a vector environment for one episode.
+
+    Args:
+        env: A vector environment without automatic reset.
+        shares: Who decides for which servers; together they cover all of them.
+        seeds: Seed of each server's episode, the same as a single environment would get.
+        duration_s: Length of the episodes in seconds.
+        on_step: Called after every interval with its number and how many there are.
+
+    Returns:
+        One episode a server, as :func:`experiments.evaluation.rollout.run_episode` would give it.
+    """
+    intervals = max(1, round(duration_s / env.interval_s))
+    observation, _ = env.reset(seed=list(seeds))
+    states: list[Any] = [None] * len(shares)
+    actions = np.zeros_like(env.action_space.sample())
+    record = _Record(intervals, env.num_envs)
+    start = np.ones(env.num_envs, dtype=np.bool_)
+    for interval in range(intervals):
+        for number, (controller, members) in enumerate(shares):
+            actions[members], states[number] = controller.predict(
+                observation[members], states[number], start[members], deterministic=True
+            )
+        start[:] = False
+        observation, reward, _, _, info = env.step(actions)
+        record.add(interval, reward, info)
+        if on_step is not None:
+            on_step(interval + 1, intervals)
+    return [
+        Episode(record.table(index), env.fleet.latency(index), MODELLED)
+        for index in range(env.num_envs)
+    ]
+
+
+class _Record:
+    """Columns of all servers, shape ``(intervals, num_envs)`` each."""
+
+    def __init__(self, intervals: int, num_envs: int) -> None:
+        self._shape = (intervals, num_envs)
+        self._columns: dict[str, FloatArray] = {}
+
+    def add(self, interval: int, reward: FloatArray, info: dict[str, Any]) -> None:
+        telemetry, conditions, knobs = info["telemetry"], info["conditions"], info["knobs"]
+        for name in NUMERIC_FIELDS:
+            self._put(interval, name, getattr(telemetry, name))
+        for name, value in zip(conditions._fields, conditions, strict=True):
+            self._put(interval, name, value)
+        for name, value in zip(knobs._fields, knobs, strict=True):
+            self._put(interval, f"requested_{name}", np.nan if value is None else value)
+        self._put(interval, "reward", reward)
+        for name, value in info["rewards"].items():
+            self._put(interval, f"reward_{name}", value)
+        for name in ("throughput_tok_s", "cost", "violation_backlog", "violation_plain"):
+            self._put(interval, name, info[name])
+
+    def _put(self, interval: int, name: str, values: Any) -> None:
+        if name not in self._columns:
+            self._columns[name] = np.empty(self._shape)
+        self._columns[name][interval] = values
+
+    def table(self, index: int) -> ColumnTable:
+        return ColumnTable(
+            {name: _known(column[:, index]) for name, column in self._columns.items()}
+        )
+
+
+def _known(values: FloatArray) -> FloatArray:
+    """Returns values with NaN for what does not apply, as tables have it."""
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+class HeldSettings:
+    """One setting throughout for each server of a batch, whatever a budget says.
+
+    Args:
+        settings: One setting a server.
+    """
+
+    def __init__(self, settings: Sequence[Knobs]) -> None:
+        self._knobs = Knobs(
+            np.array([knobs.power_cap_w for knobs in settings]),
+            np.array([knobs.max_num_seqs for knobs in settings]),
+            _clocks([knobs.sm_clock_mhz for knobs in settings]),
+        )
+
+    def bind(self, context: ControlContext) -> None:
+        """See :meth:`Controller.bind`."""
+        self._context = context
+
+    def prepare(self, preparation: Any) -> None:
+        """See :meth:`Controller.prepare`; nothing is needed."""
+
+    def predict(
+        self,
+        observation: NDArray[np.floating[Any]],
+        state: Any = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = True,
+    ) -> tuple[Any, Any]:
+        """See :meth:`Controller.predict`."""
+        seen = self._context.layout.decode(observation)
+        current = Knobs(seen.last_power_cap_w, seen.last_max_num_seqs, seen.last_sm_clock_mhz)
+        return self._context.encoding.encode(self._knobs, current), None
+
+
+def _clocks(values: list[float | None]) -> Any:
+    if all(value is None for value in values):
+        return None
+    return np.array([np.inf if value is None else value for value in values])
+
+
+class Episodes:
+    """The same episodes of some settings for one controller after another.
+
+    Args:
+        envs: A single environment per setting, by the setting's name.
+        seeds: Seeds of the episodes of each setting.
+        duration_s: Length of the episodes in seconds.
+    """
+
+    def __init__(
+        self, envs: Mapping[str, ServingEnv], seeds: Sequence[int], duration_s: float
+    ) -> None:
+        self.envs = dict(envs)
+        self.seeds = list(seeds)
+        self.duration_s = duration_s
+        self.members = {
+            name: np.arange(len(self.seeds)) + number * len(self.seeds)
+            for number, name in enumerate(self.envs)
+        }
+        self._env = vector_of([env for env in self.envs.values() for _ in self.seeds])
+        self._reference: list[FloatArray] | None = None
+        self._within_budget: list[FloatArray] | None = None
+
+    def highest(self, *, respect_budget: bool = False) -> list[Share]:
+        """Returns the Baseline strategy on every setting.
+
+        Args:
+            respect_budget: Whether it keeps to power budgets; the paper's knows none.
+        """
+        shares = []
+        for name, env in self.envs.items():
+            controller = Static(respect_budget=respect_budget)
+            controller.bind(env.context)
+            shares.append(Share(controller, self.members[name]))
+        return shares
+
+    @property
+    def reference(self) -> list[FloatArray]:
+        """Output tokens per interval of the Baseline strategy, one array an episode."""
+        if self._reference is None:
+            self._reference = self._tokens(self.highest())
+        return self._reference
+
+    @property
+    def within_budget(self) -> list[FloatArray]:
+        """The same of the highest knobs that the power budget leaves, throughout."""
+        if self._within_budget is None:
+            self._within_budget = self._tokens(self.highest(respect_budget=True))
+        return self._within_budget
+
+    def _tokens(self, shares: Sequence[Share]) -> list[FloatArray]:
+        return [episode.table["output_tokens"] for episode in self._run(shares)]
+
+    def run(
+        self, shares: Sequence[Share], on_step: OnStep | None = None
+    ) -> dict[str, list[Summary]]:
+        """Runs controllers and returns the figures of each setting's episodes, by seed.
+
+        Besides those of a run, ``qos_violation_rate_within_budget``: violations against a
+        Baseline that keeps to the power budget. Where there is none it is the usual rate.
+
+        Args:
+            shares: Who decides for which servers; :attr:`members` has those of a setting.
+            on_step: See :func:`run_batch`.
+        """
+        episodes = self._run(shares, on_step)
+        result = {}
+        for name, env in self.envs.items():
+            result[name] = [
+                {
+                    **judged(episodes[index], self.reference[index], env),
+                    WITHIN_BUDGET: self._rate_within_budget(episodes[index].table, int(index), env),
+                }
+                for index in self.members[name]
+            ]
+        return result
+
+    def _rate_within_budget(
+        self, table: IntervalTable, index: int, env: ServingEnv
+    ) -> float | None:
+        qos = env.context.qos
+        if not (table["target_tok_s"] > 0).any():
+            return None
+        if not np.isfinite(table["power_budget_w"]).any():
+            violated = table["violation_reference"]
+        else:
+            _, violated = violations(table, self.within_budget[index], qos, env.interval_s)
+        return float(violated[after_warmup(table, qos)].mean())
+
+    def _run(self, shares: Sequence[Share], on_step: OnStep | None = None) -> list[Episode]:
+        seeds = self.seeds * len(self.envs)
+        return run_batch(
+            self._env, shares, seeds=seeds, duration_s=self.duration_s, on_step=on_step
+        )
+
+
+def judged(episode: Episode, reference_tokens: FloatArray, env: ServingEnv) -> Summary:
+    """Returns the figures of an episode, with its QoS judged against Baseline's output."""
+    add_reference(episode.table, reference_tokens, env.context.qos, env.interval_s)
+    return summarise(episode, env.context)
+
+
+def vector_of(templates: list[ServingEnv]) -> VectorServingEnv:
+    """Returns servers that run until they are reset."""
+    return VectorServingEnv(
+        templates, max_episode_steps=np.iinfo(np.int64).max, autoreset_mode="disabled"
+    )

@@ -1,0 +1,85 @@
+"""The one loop that runs any controller on any environment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from baselines.base import Controller, KnobController
+from envs.knobs import Knobs
+from envs.latency import LatencyRecord
+from envs.observations import Observation
+from experiments.records.interval_table import IntervalTable, Row, interval_row
+
+OnInterval = Callable[[int, Row], None]
+
+
+@dataclass(frozen=True)
+class Episode:
+    """What happened in one episode.
+
+    Attributes:
+        table: One row an interval.
+        latency: Latencies of the requests that arrived after the warm-up.
+        power_source: Whether power was measured or modelled.
+    """
+
+    table: IntervalTable
+    latency: LatencyRecord
+    power_source: str
+
+
+def run_episode(
+    env: gym.Env[Any, Any],
+    controller: Controller,
+    *,
+    seed: int,
+    duration_s: float,
+    on_interval: OnInterval | None = None,
+) -> Episode:
+    """Lets a controller run a server for an episode.
+
+    Args:
+        env: The environment, a :class:`~envs.serving.ServingEnv` or a wrapper around one.
+        controller: A controller that is bound to the environment's context, and prepared.
+        seed: Seed of the episode.
+        duration_s: Length of the episode in seconds; it ends earlier when the environment
+            ends it.
+        on_interval: Called after every interval with its number and its row.
+
+    Raises:
+        ServerError: A live server failed.
+    """
+    plant: Any = env.unwrapped
+    table = IntervalTable()
+    observation, info = env.reset(seed=seed)
+    state: Any = None
+    start = np.array([True])
+    for interval in range(max(1, round(duration_s / plant.interval_s))):
+        action, state = controller.predict(observation, state, start, deterministic=True)
+        observation, reward, terminated, truncated, info = env.step(action)
+        start = np.array([False])
+        row = interval_row(float(reward), info)
+        for name, value in getattr(plant.system, "extras", {}).items():
+            row[name] = float(value)
+        table.append(row)
+        if on_interval is not None:
+            on_interval(interval, row)
+        if terminated or truncated:
+            break
+    return Episode(table, plant.system.latency(), info["telemetry"].power_source)
+
+
+class HeldKnobs(KnobController):
+    """Asks for one setting throughout, whatever a budget says."""
+
+    def __init__(self, knobs: Knobs) -> None:
+        self._knobs = knobs
+
+    def decide(self, observation: Observation, state: Any) -> tuple[Knobs, Any]:
+        """See :meth:`KnobController.decide`."""
+        return self._knobs, None

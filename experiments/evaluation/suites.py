@@ -1,0 +1,144 @@
+"""Suites: named settings (server, workload, objective) on which controllers are compared."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from envs import catalog, factory
+from envs.errors import ConfigurationError
+from envs.serving import ServingEnv
+
+PARTS = ("model", "gpu", "server", "workload", "objective")
+_BUILT: dict[tuple[str, str], Any] = {}
+
+
+@dataclass(kw_only=True)
+class SuiteSetting:
+    """One setting of a suite.
+
+    Each part is a name, a mapping with ``base`` and changes, or an object that is built already.
+
+    Attributes:
+        model: Model that is served.
+        gpu: GPU type.
+        server: Parallelism and limits.
+        workload: Arrivals and lengths.
+        objective: What is asked for.
+        family: Settings of one family are shown together.
+        load_moves: Whether the demand moves over time beyond Poisson noise.
+        batch_matters: Whether another than the highest batch limit can be best.
+    """
+
+    model: Any = factory.MODEL
+    gpu: Any = factory.GPU
+    server: Any = factory.SERVER
+    workload: Any = factory.WORKLOAD
+    objective: Any = factory.OBJECTIVE
+    family: str = "efficiency"
+    load_moves: bool = False
+    batch_matters: bool = False
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """Its choices by group, as plain values or built objects."""
+        return {name: plain_choice(getattr(self, name)) for name in PARTS}
+
+    @property
+    def built(self) -> dict[str, Any]:
+        """Its parts and the GPU's calibration, built; equal choices give the same object."""
+        parts = {name: built(name, choice) for name, choice in self.parts.items()}
+        return {**parts, "calibration": built("calibration", parts["gpu"].calibration)}
+
+    def make(self, *, action: Any, reward: Any, interval_s: float, duration_s: float) -> ServingEnv:
+        """Builds the simulated environment.
+
+        Args:
+            action: Action encoding.
+            reward: Reward.
+            interval_s: Time between two decisions in seconds.
+            duration_s: Time in seconds over which the objective's signals are laid out.
+
+        Raises:
+            ConfigurationError: A choice is wrong; the message names it.
+        """
+        return factory.make_simulated(
+            **self.built,
+            action=copy.copy(built("action", action)),  # it is bound to one server
+            reward=built("reward", reward),
+            interval=interval_s,
+            duration=duration_s,
+        )
+
+
+@dataclass(kw_only=True)
+class Suite:
+    """Settings by name.
+
+    Attributes:
+        settings: The settings.
+        seed: First of the seeds of its episodes; suites use ranges that do not overlap.
+        only: Names of the settings to take; none for all of them.
+    """
+
+    settings: dict[str, SuiteSetting] = field(default_factory=dict)
+    seed: int = 0
+    only: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Leaves out the settings that :attr:`only` does not name.
+
+        Raises:
+            ConfigurationError: There is no setting, or none of a name.
+        """
+        if not self.settings:
+            raise ConfigurationError("suite.settings: at least one setting is needed")
+        unknown = [name for name in self.only if name not in self.settings]
+        if unknown:
+            raise ConfigurationError(
+                f"suite.only: no setting named {', '.join(unknown)}; "
+                f"there are {', '.join(self.settings)}"
+            )
+        if self.only:
+            self.settings = {name: self.settings[name] for name in self.only}
+
+
+def plain_choice(choice: Any) -> Any:
+    """Returns a choice as a name or plain mapping."""
+    return OmegaConf.to_container(choice, resolve=True) if OmegaConf.is_config(choice) else choice
+
+
+def built(group: str, choice: Any) -> Any:
+    """Builds a choice, or returns the object that an equal choice gave before.
+
+    Hundreds of settings share a few models, GPUs and servers, and reading configuration
+    takes longer than simulating them.
+    """
+    plain = plain_choice(choice)
+    if not isinstance(plain, str | dict):
+        return plain
+    key = (group, repr(plain))
+    if key not in _BUILT:
+        _BUILT[key] = catalog.build(group, plain)
+    return _BUILT[key]
+
+
+def run_config(base: DictConfig, setting: SuiteSetting) -> DictConfig:
+    """Returns the configuration of a run in a setting.
+
+    Args:
+        base: A composed configuration with the keys of
+            :class:`experiments.app.settings.RunSettings`.
+        setting: The setting, whose parts replace those of ``base``.
+
+    Raises:
+        ConfigurationError: A part is wrong; the message names it.
+    """
+    config = base.copy()
+    OmegaConf.set_struct(config, False)
+    for name, choice in setting.parts.items():
+        config[name] = catalog.load(name, choice)
+    return config

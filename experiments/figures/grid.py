@@ -1,0 +1,42 @@
+"""Full servers over a lattice of caps, batches and tensor-parallel sizes (figures 3 and 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from experiments.evaluation.statistics import FloatArray
+from experiments.figures.saturation import Point, Steady
+
+Found = dict[Point, Steady]
+
+
+def lattice(
+    models: Sequence[str], caps_w: Sequence[float], batches: Sequence[int],
+    tensors: Sequence[int], lengths: str, gpu: str,
+) -> list[Point]:  # fmt: skip
+    """Returns every combination as a point, model by model."""
+    return [
+        Point(model, float(cap), batch, tensor=tensor, lengths=lengths, gpu=gpu)
+        for model in models for tensor in tensors for cap in caps_w for batch in batches
+    ]  # fmt: skip
+
+
+def best(found: Found, model: str, wanted: Callable[[Point], bool], **choice: str) -> FloatArray:
+    """Returns the highest tokens per joule among a model's points, one value a seed.
+
+    The point is chosen by its mean over the seeds, as somebody would who measures all of
+    them, and not anew for every seed.
+    """
+    own = [s.per_joule(**choice) for p, s in found.items() if p.model == model and wanted(p)]
+    return max(own, key=lambda values: float(np.mean(values)))
+
+
+def frontier(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Returns the points that no other one beats in both numbers, by ascending first number."""
+    kept: list[tuple[float, float]] = []
+    for x, y in sorted(points, reverse=True):
+        if not kept or y > kept[-1][1]:
+            kept.append((x, y))
+    return kept[::-1]

@@ -1,0 +1,98 @@
+"""Names, colours and the few marks that all pictures of the figures share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.evaluation.statistics import Interval
+from experiments.reporting.plot_style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY
+
+FORMATS = ("png", "pdf")
+MODELS: dict[str, tuple[str, str, str]] = {
+    "mixtral_8x7b": ("Mixtral-8x7B", BLUE, "o"),
+    "qwen15_moe_a27b": ("Qwen1.5-MoE", ORANGE, "s"),
+    "olmoe_1b_7b": ("OLMoE", GREEN, "^"),
+    "deepseek_moe_16b": ("DeepSeek-MoE", RED, "D"),
+    "phi35_moe": ("Phi-3.5-MoE", PURPLE, "v"),
+    "gpt2": ("GPT-2", GREY, "X"),
+    "llama2_7b": ("Llama-2-7B", SKY, "P"),
+    "mistral_7b": ("Mistral-7B", BLACK, "h"),
+}
+"""Label, colour and mark of each model of the paper's Table 2."""
+GPUS = {"a100_sxm4_80gb": "A100", "h100_sxm": "H100", "h200_sxm": "H200"}
+"""Name of each GPU type."""
+CONTROLLERS: dict[str, tuple[str, str]] = {
+    "static": ("Baseline", GREY),
+    "static_dynamic_cap": ("Batch 64,\ndynamic cap", GREY),
+    "adaptive_batch": ("Adaptive\nBatch", SKY),
+    "adaptive_cap": ("Adaptive\nCap", ORANGE),
+    "pals": ("PALS", BLUE),
+    "pals_symmetric": ("PALS,\nsymmetric", SKY),
+    "oracle": ("Oracle", BLACK),
+    "governor": ("Governor", GREEN),
+    "bandit": ("Bandit", PURPLE),
+    "ppo": ("PPO", RED),
+    "ppo_cap": ("PPO,\ncap only", PURPLE),
+}
+"""Label and colour of each controller."""
+
+
+def model_label(name: str) -> str:
+    """Returns a model's name for people."""
+    return MODELS.get(name, (name, BLACK, "o"))[0]
+
+
+def gpu_label(name: str) -> str:
+    """Returns a GPU type's name for people."""
+    return GPUS.get(name, name)
+
+
+def controller_label(name: str) -> str:
+    """Returns a controller's name for people, in one line."""
+    return CONTROLLERS.get(name, (name, BLACK))[0].replace("\n", " ")
+
+
+def line(
+    axis: Any, x: Sequence[float], values: Sequence[Interval], model: str, *, band: bool = True,
+    **options: Any,
+) -> None:  # fmt: skip
+    """Draws a model's line, with a band for its intervals."""
+    label, color, mark = MODELS.get(model, (model, BLACK, "o"))
+    settings = {"color": color, "marker": mark, "ms": 4.5, "label": label, **options}
+    axis.plot(x, [value.value for value in values], **settings)
+    if band:
+        axis.fill_between(
+            x, [v.low for v in values], [v.high for v in values], color=settings["color"],
+            alpha=0.2, lw=0,
+        )  # fmt: skip
+
+
+def bar(axis: Any, x: float, value: Interval, width: float, color: str, **options: Any) -> None:
+    """Draws a bar with its interval."""
+    axis.bar(x, value.value, width, color=color, **options)
+    error = [[max(0.0, value.value - value.low)], [max(0.0, value.high - value.value)]]
+    axis.errorbar(x, value.value, yerr=error, color=BLACK, lw=1.0, capsize=2.0)
+
+
+def paper_mark(
+    axis: Any, x: tuple[float, float], value: float, label: str | None = None, text: str = ""
+) -> None:
+    """Marks a value that the paper states, between two places of the x axis."""
+    axis.plot(x, [value, value], color=BLACK, lw=1.6, ls=(0, (2, 1)), label=label, zorder=6)
+    if text:
+        axis.annotate(
+            text, (x[1], value), xytext=(2, 0), textcoords="offset points", fontsize=7.5,
+            va="center", color=BLACK,
+        )  # fmt: skip
+
+
+def below(axis: Any, columns: int = 3) -> None:
+    """Puts the legend below the axes, where it hides nothing."""
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=columns)
+
+
+def stem(file: Path) -> Path:
+    """Returns the file as ``picture`` wants it, whose suffixes follow from the formats."""
+    return file.with_suffix(".png")

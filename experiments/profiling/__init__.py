@@ -1,0 +1,1 @@
+"""Offline profiles: a server measured at each setting of its knobs."""

@@ -1,0 +1,203 @@
+"""The offline profile of a server: every cap and batch limit, measured at saturation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+
+from baselines.profile import ProfileRow
+from envs import catalog
+from envs.errors import ConfigurationError, InfeasibleModelError
+from envs.knobs import Knobs
+from envs.serving import ServingEnv
+from envs.system import ServingSystem
+from envs.workloads.base import RequestStream, Workload
+from experiments.app.environment import is_simulated, make_env
+
+OnSetting = Callable[[int, int], None]
+_BACKLOG = 2
+"""Requests in flight per place in the batch: the batch is full and the queue never empty."""
+
+
+@dataclass(kw_only=True)
+class ProfileSettings:
+    """How a profile is made (arXiv:2605.21427 §3.2 says which inputs, not how long).
+
+    Attributes:
+        path: A finished ``profile.json`` to use; ``None`` takes the cached one, and on the
+            simulator makes it when there is none.
+        tensor_parallel: Tensor-parallel sizes to sweep on the simulator, besides the server's
+            own; those that do not fit the model or the GPUs' memory are left out.
+        settle_s: Time in seconds after a change of knobs that is not counted.
+        measure_s: Time in seconds over which a setting is measured.
+        seed: Seed of the requests.
+    """
+
+    path: str | None = None
+    tensor_parallel: list[int] = field(default_factory=lambda: [1, 2, 4])
+    settle_s: float = 20.0
+    measure_s: float = 60.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            ConfigurationError: A value is out of range.
+        """
+        for key in ("settle_s", "measure_s"):
+            if not getattr(self, key) > 0:
+                raise ConfigurationError(f"profile.{key}: must be > 0, got {getattr(self, key)}")
+        if any(size < 1 for size in self.tensor_parallel):
+            raise ConfigurationError("profile.tensor_parallel: sizes must be >= 1")
+
+
+@dataclass(kw_only=True)
+class Saturating(Workload):
+    """The requests of another workload, always more of them than the batch has places.
+
+    Attributes:
+        requests: The workload that the requests are taken from.
+        in_flight: Requests kept in flight.
+    """
+
+    load: float | None = None
+    requests: Any = None
+    in_flight: int = 128
+
+    @property
+    def mean_prompt_tokens(self) -> float:
+        """Mean prompt length in tokens."""
+        return float(self.requests.mean_prompt_tokens)
+
+    @property
+    def mean_output_tokens(self) -> float:
+        """Mean output length in tokens."""
+        return float(self.requests.mean_output_tokens)
+
+    @property
+    def concurrency(self) -> int | None:
+        """Requests kept in flight."""
+        return self.in_flight
+
+    def stream(self, rng: np.random.Generator, rate_per_s: float) -> RequestStream:
+        """Starts the sequence of requests; arrival times do not matter."""
+        stream: RequestStream = self.requests.stream(rng, rate_per_s)
+        return stream
+
+
+def sweep(
+    config: DictConfig, settings: ProfileSettings, on_setting: OnSetting | None = None
+) -> list[ProfileRow]:
+    """Measures a server at every setting of its lattice, and at several sizes on the simulator.
+
+    Args:
+        config: A composed configuration of a run.
+        settings: How to measure.
+        on_setting: Called after every setting with how many are done and how many there are.
+
+    Raises:
+        PalsError: The server's own configuration is impossible, or a live server fails.
+    """
+    workload = saturating(config)
+    envs = list(_environments(config, settings, workload))
+    try:
+        todo = [(env, server, knobs) for env, server in envs for knobs in _lattice(env)]
+        rows = []
+        for done, (env, server, knobs) in enumerate(todo, start=1):
+            rows.append(_measure(env.system, server, workload, knobs, settings))
+            if on_setting is not None:
+                on_setting(done, len(todo))
+    finally:
+        for env, _ in envs:
+            env.close()
+    return rows
+
+
+def _environments(
+    config: DictConfig, settings: ProfileSettings, workload: Workload
+) -> Iterator[tuple[ServingEnv, DictConfig]]:
+    own = int(config.server.tensor_parallel)
+    sizes = {own, *settings.tensor_parallel} if is_simulated(config) else {own}
+    for size in sorted(sizes):
+        server = DictConfig(OmegaConf.merge(config.server, {"tensor_parallel": size}))
+        if size != own:
+            server.num_gpus = None
+        try:
+            yield make_env(config, server=server, workload=workload), server
+        except (ConfigurationError, InfeasibleModelError):
+            if size == own:
+                raise
+
+
+def saturating(config: DictConfig) -> Saturating:
+    """Returns the configuration's workload with its batch kept full."""
+    places = int(config.server.max_num_seqs) * int(config.server.data_parallel)
+    return Saturating(
+        requests=catalog.build("workload", config.workload), in_flight=_BACKLOG * places
+    )
+
+
+def _lattice(env: ServingEnv) -> list[Knobs]:
+    lattice = env.context.lattice
+    return [Knobs(cap, seqs) for cap in lattice.power_caps_w for seqs in lattice.max_num_seqs]
+
+
+def _measure(
+    system: ServingSystem,
+    server: DictConfig,
+    workload: Workload,
+    knobs: Knobs,
+    settings: ProfileSettings,
+) -> ProfileRow:
+    system.reset(settings.seed)
+    system.apply(knobs)
+    system.advance(settings.settle_s)
+    steps = max(1, round(settings.measure_s))
+    seen = [system.advance(settings.measure_s / steps) for _ in range(steps)]
+    seconds = sum(row.duration_s for row in seen)
+    output = sum(row.output_tokens for row in seen)
+    running = float(np.mean([row.running for row in seen]))
+    usage = float(np.mean([row.kv_cache_usage for row in seen]))
+    return ProfileRow(
+        power_cap_w=float(knobs.power_cap_w),
+        max_num_seqs=int(knobs.max_num_seqs),
+        tensor_parallel=int(server.tensor_parallel),
+        expert_parallel=int(server.expert_parallel),
+        data_parallel=int(server.data_parallel),
+        throughput_tok_s=output / seconds,
+        prompt_tok_s=sum(row.prompt_tokens for row in seen) / seconds,
+        power_w=sum(row.energy_gpu_j for row in seen) / seconds,
+        tpot_s=_typical([(row.tpot_p50_s, row.tpot_samples) for row in seen])
+        or running * seconds / max(output, 1.0),
+        ttft_s=_typical([(row.ttft_p50_s, row.ttft_samples) for row in seen]),
+        running=running,
+        context_tokens=_context_tokens(system, usage, running, workload),
+        sm_clock_mhz=float(np.mean([row.sm_clock_mhz for row in seen])),
+    )
+
+
+def _context_tokens(
+    system: ServingSystem, kv_usage: float, running: float, workload: Workload
+) -> float:
+    """Returns the mean number of cached tokens per running request.
+
+    A simulated server knows how much its cache holds. A live one does not tell; there it is
+    the mean request halfway through its output.
+    """
+    from envs.simulator.server import SimulatedServer
+
+    if isinstance(system, SimulatedServer) and running > 0:
+        spec = system.plant.spec
+        return kv_usage * spec.kv_blocks * spec.block_size / running
+    return workload.mean_prompt_tokens + 0.5 * workload.mean_output_tokens
+
+
+def _typical(medians: list[tuple[float, float]]) -> float:
+    """Returns the mean of the intervals' medians, each counting as often as it had samples."""
+    total = sum(samples for _, samples in medians)
+    return sum(value * samples for value, samples in medians) / total if total else 0.0

@@ -1,0 +1,1 @@
+"""What a run leaves behind: interval tables, journals, hashes, provenance, trackers."""

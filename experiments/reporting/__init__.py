@@ -1,0 +1,1 @@
+"""HTML pages of results, and the style of plots."""

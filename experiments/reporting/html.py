@@ -1,0 +1,259 @@
+"""One self-contained HTML page about a run, a comparison or remade figures."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from envs.cache import atomic_write_text
+from envs.errors import ConfigurationError
+from experiments.app.terminal import CLUSTER_FIGURES, FIGURES, Figure, shown
+
+_STYLE = """
+:root { color-scheme: light; }
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; margin: 0 auto; max-width: 72rem;
+       padding: 1.5rem; }
+h1 { font-size: 1.5rem; margin: 0 0 .2rem; }
+h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; border-bottom: 1px solid #ddd; }
+.sub { color: #666; margin: 0 0 1rem; overflow-wrap: anywhere; }
+img { max-width: 100%; height: auto; border: 1px solid #eee; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .88rem; }
+th, td { padding: .25rem .7rem; border-bottom: 1px solid #eee; text-align: left;
+         vertical-align: top; }
+th { background: #f6f6f6; }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+small { color: #666; }
+pre { background: #f8f8f8; padding: .8rem; overflow-x: auto; font-size: .8rem; }
+summary { cursor: pointer; color: #0072B2; }
+@media print { details > summary { display: none; } }
+"""
+_LONGEST_TABLE = 200
+_RELATIVE = ("tokens_per_joule_relative", "Tokens per joule, relative to Baseline", "", 1.0)
+
+
+def write_report(directory: Path, file: Path | None = None) -> Path:
+    """Writes the page about a folder's results.
+
+    Args:
+        directory: Folder of a run, a comparison or figures.
+        file: Where the page goes; ``None`` puts ``report.html`` into the folder.
+
+    Returns:
+        The page.
+
+    Raises:
+        ConfigurationError: There is nothing to report on, or a file is damaged.
+    """
+    if not directory.is_dir():
+        raise ConfigurationError(f"{directory}: no such folder")
+    page = directory / "report.html" if file is None else file
+    for name, write in (
+        ("summary.json", _run),
+        ("comparison.json", _comparison),
+        ("claims.json", _figures),
+    ):
+        if (directory / name).is_file():
+            atomic_write_text(page, write(directory, _read(directory / name)))
+            return page
+    raise ConfigurationError(
+        f"{directory}: nothing to report on: no summary.json (of a run), comparison.json (of a "
+        "comparison) or claims.json (of figures)"
+    )
+
+
+def _read(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigurationError(f"{file}: damaged ({error}); make it anew") from error
+
+
+def _run(directory: Path, summary: Mapping[str, Any]) -> str:
+    known = [f for f in (*FIGURES, *CLUSTER_FIGURES) if summary.get(f[0]) is not None]
+    rows = [[name, shown(summary[key], factor), unit] for key, name, unit, factor in known]
+    parts = [*_pictures([directory / "run.png"]), _section("Figures"),
+             _table(("Figure", "Value", "Unit"), rows, numbers=(1,))]  # fmt: skip
+    if summary.get("nodes"):
+        parts += [_section("Nodes"), _by_name("Node", summary["nodes"], known)]
+    if summary.get("events"):
+        parts += [_section("Events"), "<ul>", *(f"<li>{escape(e)}</li>" for e in summary["events"]),
+                  "</ul>"]  # fmt: skip
+    parts += _configuration(directory) + _provenance(summary.get("provenance", {}))
+    title = f"{summary['controller']}, seed {summary['seed']}"
+    return _page(title, f"One run of {shown(summary['duration_s'])} s", parts)
+
+
+def _by_name(what: str, rows: Mapping[str, Any], figures: Sequence[Figure]) -> str:
+    """Returns a table with a column a name and a row a figure."""
+    names = list(rows)
+    body = [
+        [f"{name}, {unit}" if unit else name]
+        + [shown((rows[own] or {}).get(key), factor) for own in names]
+        for key, name, unit, factor in figures
+        if any((rows[own] or {}).get(key) is not None for own in names)
+    ]
+    return _table((what, *names), body, numbers=range(1, len(names) + 1))
+
+
+def _comparison(directory: Path, result: Mapping[str, Any]) -> str:
+    controllers: Mapping[str, Any] = result["controllers"]
+    every = (_RELATIVE, *FIGURES, *CLUSTER_FIGURES)
+    figures = [f for f in every if any(cells.get(f[0]) for cells in controllers.values())]
+    body = []
+    for key, name, unit, factor in figures:
+        cells = [_interval(controllers[own].get(key), factor) for own in controllers]
+        body.append([escape(f"{name}, {unit}" if unit else name), *cells])
+    seeds = len(result["seeds"])
+    parts = [
+        *_pictures([directory / "comparison.png"]),
+        _section("Figures"),
+        f"<p>Interquartile means over {seeds} seeds; below them 95 % bootstrap intervals.</p>",
+        _table(("Figure", *controllers), body, numbers=range(1, len(controllers) + 1), plain=False),
+    ]
+    better = result.get("probability_of_improvement", {})
+    if better:
+        rows = [
+            [name, *(_probability(row.get(other)) for other in controllers)]
+            for name, row in better.items()
+        ]
+        parts += [_section("Probability of more tokens per joule than …"),
+                  _table(("Controller", *controllers), rows,
+                         numbers=range(1, len(controllers) + 1))]  # fmt: skip
+    parts += _csv("Runs", directory / "comparison.csv")
+    first = next(iter(sorted(directory.glob("runs/*/*/config.yaml"))), None)
+    parts += _configuration(directory if first is None else first.parent)
+    parts += _provenance(result.get("provenance", {}))
+    return _page(f"{len(controllers)} controllers on {seeds} seeds", "A comparison", parts)
+
+
+def _interval(cell: Mapping[str, Any] | None, factor: float) -> str:
+    if cell is None:
+        return shown(None)
+    low, high = (shown(cell[end], factor) for end in ("ci_low", "ci_high"))
+    return f"{shown(cell['iqm'], factor)}<br><small>{low} … {high}</small>"
+
+
+def _probability(cell: Mapping[str, Any] | None) -> str:
+    return "–" if cell is None else f"{100 * cell['probability']:.0f} %"
+
+
+def _figures(directory: Path, claims: Sequence[Mapping[str, Any]]) -> str:
+    rows = [
+        [c["figure"], c["claim"], _paper(c["paper"]), shown(c["ours"]), _ends(c), c["verdict"],
+         f"{c['reason']} Setting: {c['setting']}."]
+        for c in claims
+    ]  # fmt: skip
+    head = ("Figure", "Claim", "Paper", "Ours", "Interval", "Verdict", "Why")
+    parts = [_section("Claims"), _table(head, rows, numbers=(3,))] if rows else []
+    for picture in sorted(directory.glob("*.png")):
+        parts += [_section(picture.stem), *_pictures([picture])]
+        parts += _csv("Data", picture.with_suffix(".csv"))
+    parts += _configuration(directory)
+    file = directory / "provenance.json"
+    parts += _provenance(_read(file)) if file.is_file() else []
+    return _page("Figures and claims", f"{len(claims)} claims of arXiv:2605.21427", parts)
+
+
+def _paper(value: Any) -> str:
+    if isinstance(value, list):
+        return " to ".join(f"{end:.4g}" for end in value)
+    return value if isinstance(value, str) else f"{value:.4g}"
+
+
+def _ends(claim: Mapping[str, Any]) -> str:
+    if claim["low"] is None or claim["high"] is None:
+        return "–"
+    return f"{claim['low']:.4g} … {claim['high']:.4g}"
+
+
+def _pictures(files: Iterable[Path]) -> list[str]:
+    return [
+        f'<img alt="{escape(file.stem)}" src="data:image/png;base64,'
+        f'{base64.b64encode(file.read_bytes()).decode("ascii")}">'
+        for file in files
+        if file.is_file()
+    ]
+
+
+def _csv(title: str, file: Path) -> list[str]:
+    """Returns a table from a CSV file, folded, as far as a page should go."""
+    if not file.is_file():
+        return []
+    with file.open(encoding="utf-8", newline="") as handle:
+        head, *rows = list(csv.reader(handle)) or [[]]
+    shown_rows = rows[:_LONGEST_TABLE]
+    more = (
+        f"; the first {_LONGEST_TABLE} of {len(rows)} rows" if len(rows) > len(shown_rows) else ""
+    )
+    table = _table(head, [[_short(cell) for cell in row] for row in shown_rows])
+    return [f"<details><summary>{escape(title)} ({file.name}{more})</summary>{table}</details>"]
+
+
+def _short(cell: str) -> str:
+    try:
+        return f"{float(cell):.6g}" if cell else "–"
+    except ValueError:
+        return cell
+
+
+def _configuration(directory: Path) -> list[str]:
+    for file in (directory / "config.yaml", directory / ".hydra" / "config.yaml"):
+        if file.is_file():
+            text = escape(file.read_text(encoding="utf-8"))
+            return [_section("Configuration"),
+                    f"<details open><summary>{file.name}</summary><pre>{text}</pre></details>",
+                    ]  # fmt: skip
+    return []
+
+
+def _provenance(facts: Mapping[str, Any]) -> list[str]:
+    rows = []
+    for key, value in facts.items():
+        if isinstance(value, Mapping):
+            rows += [[f"{key}: {name}", str(own)] for name, own in value.items()]
+        else:
+            rows.append([key, str(value)])
+    return [_section("Provenance"), _table(("What", "Value"), rows)] if rows else []
+
+
+def _section(title: str) -> str:
+    return f"<h2>{escape(title)}</h2>"
+
+
+def _table(
+    head: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    numbers: Iterable[int] = (),
+    plain: bool = True,
+) -> str:
+    """Returns a table; ``plain`` cells are text, others are HTML already."""
+    right = set(numbers)
+
+    def cell(tag: str, index: int, text: str, escaped: bool) -> str:
+        kind = ' class="n"' if index in right else ""
+        return f"<{tag}{kind}>{escape(str(text)) if escaped else text}</{tag}>"
+
+    lines = ["<tr>" + "".join(cell("th", i, t, True) for i, t in enumerate(head)) + "</tr>"]
+    lines += [
+        "<tr>" + "".join(cell("td", i, t, plain) for i, t in enumerate(row)) + "</tr>"
+        for row in rows
+    ]
+    return '<div class="wide"><table>' + "\n".join(lines) + "</table></div>"
+
+
+def _page(title: str, subtitle: str, parts: Sequence[str]) -> str:
+    body = "\n".join(parts)
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>\n"
+        f'<h1>{escape(title)}</h1><p class="sub">{escape(subtitle)}</p>\n{body}\n'
+        "</body></html>\n"
+    )

@@ -1,0 +1,215 @@
+"""The same controllers on a live server and on the simulator calibrated for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from baselines.base import Controller
+from baselines.profile import Profile
+from envs import catalog
+from envs.errors import ConfigurationError
+from envs.factory import build_model, make_simulated
+from envs.live.config import VllmServerConfig
+from envs.live.devices.throttled_cpu import ThrottledCpu
+from envs.serving import ServingEnv
+from envs.simulator.config import SimulatedServerConfig
+from experiments.app.environment import is_simulated, make_env
+from experiments.app.settings import RunSettings
+from experiments.evaluation.metrics import Summary, summarise
+from experiments.evaluation.rollout import run_episode
+from experiments.profiling.store import find_profile
+from experiments.runs.preparation import RunPreparation
+from experiments.sim_to_live.device_fit import (
+    DeviceFit,
+    fit_device,
+    gpu_start,
+    stand_in_gpu,
+    stand_in_start,
+)
+
+FIGURES = (
+    "throughput_tok_s", "power_mean_w", "tokens_per_joule", "tpot_p50_s", "ttft_p50_s",
+    "qos_violation_rate_backlog",
+)  # fmt: skip
+"""Figures that are compared; the violation rate is the reading that a live server allows."""
+
+RANKED = "tokens_per_joule"
+RESOLUTION = 0.01
+"""Relative difference below which two controllers count as equal: what noise does to live runs."""
+OnRun = Callable[[str, int, int], None]
+
+
+@dataclass(kw_only=True)
+class TransferSettings(RunSettings):
+    """What a comparison of simulator and live server is made of (``conf/transfer.yaml``).
+
+    Attributes:
+        controllers: Names of the controllers to run on both.
+        model_path: ``config.json``, or a folder with one, of the model that the server serves;
+            ``None`` takes that of ``server.launch.model`` if it is a folder, else ``model``.
+    """
+
+    model_path: str | None = None
+
+    controllers: list[str] = field(
+        default_factory=lambda: ["static", "governor", "adaptive_batch", "pals"]
+    )
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Figures of every controller on both sides.
+
+    Attributes:
+        fit: The calibration and its errors.
+        live: Summary by controller, on the live server.
+        simulated: The same on the simulator.
+        power_source: Whether the live server's power was measured or modelled.
+    """
+
+    fit: DeviceFit
+    live: dict[str, Summary]
+    simulated: dict[str, Summary]
+    power_source: str
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Returns one row a controller and figure: both values and the relative gap."""
+        return [
+            {
+                "controller": name,
+                "figure": figure,
+                "live": self.live[name][figure],
+                "simulated": self.simulated[name][figure],
+                "gap": _gap(self.live[name][figure], self.simulated[name][figure], figure),
+            }
+            for name in self.live
+            for figure in FIGURES
+        ]
+
+    def rankings(self) -> tuple[list[list[str]], list[list[str]]]:
+        """Returns the controllers by tokens per joule, live and simulated.
+
+        Best first, in groups that are apart by more than :data:`RESOLUTION`.
+        """
+        return _ranked(self.live), _ranked(self.simulated)
+
+    @property
+    def same_ranking(self) -> bool:
+        """Whether both sides have the same groups in the same order."""
+        live, simulated = self.rankings()
+        return [set(group) for group in live] == [set(group) for group in simulated]
+
+
+def _ranked(side: dict[str, Summary]) -> list[list[str]]:
+    values = {name: summary[RANKED] or 0.0 for name, summary in side.items()}
+    groups: list[list[str]] = []
+    for name in sorted(values, key=lambda item: -values[item]):
+        if groups and values[name] >= values[groups[-1][0]] * (1.0 - RESOLUTION):
+            groups[-1].append(name)
+        else:
+            groups.append([name])
+    return groups
+
+
+def _gap(live: float | None, simulated: float | None, figure: str) -> float | None:
+    """Returns how far the simulator is off: relative, of a rate the plain difference."""
+    if live is None or simulated is None:
+        return None
+    if figure.endswith("_rate_backlog"):
+        return simulated - live
+    return simulated / live - 1.0 if live else None
+
+
+def transfer(config: DictConfig, on_run: OnRun | None = None) -> Transfer:
+    """Runs every controller on both sides, with the same requests.
+
+    Args:
+        config: A composed configuration with a live server, and a profile of it.
+        on_run: Called after every run with where it ran, how many are done and how many
+            there are.
+
+    Raises:
+        ConfigurationError: The server is simulated, or there is no profile of it.
+        PalsError: The live server failed.
+    """
+    if is_simulated(config):
+        raise ConfigurationError("server: choose a live one, such as server=vllm")
+    tell = on_run or (lambda where, done, total: None)
+    profile = find_profile(config)
+    names = list(config.controllers)
+    live_env = make_env(config)
+    try:
+        fit, simulated_env = _simulated(config, profile, live_env)
+        live = {}
+        for done, name in enumerate(names, start=1):
+            live[name] = _run(config, live_env, name)
+            tell("live", done, 2 * len(names))
+        source = str(live[names[0]]["power_source"])
+    finally:
+        live_env.close()
+    simulated = {}
+    for done, name in enumerate(names, start=len(names) + 1):
+        simulated[name] = _run(config, simulated_env, name)
+        tell("simulated", done, 2 * len(names))
+    return Transfer(fit, live, simulated, source)
+
+
+def _simulated(
+    config: DictConfig, profile: Profile, live: ServingEnv
+) -> tuple[DeviceFit, ServingEnv]:
+    """Builds the simulator's counterpart of a live server."""
+    system: Any = live.system
+    server: VllmServerConfig = system.config
+    caps = list(live.context.lattice.power_caps_w)
+    model = build_model(_model(config, server))
+    if isinstance(server.device, ThrottledCpu):
+        gpu, start = stand_in_gpu(server.device, caps), stand_in_start(server.device)
+    else:
+        gpu = catalog.build("gpu", config.gpu)
+        start = gpu_start(gpu)
+    workload = catalog.build("workload", config.workload)
+    fit = fit_device(profile.rows, gpu, model, start, workload.mean_prompt_tokens)
+    if workload.rate is None and workload.needs_capacity:
+        # The same requests on both sides: the rate follows from the live server's capacity.
+        workload.rate = live.system.offered_tok_s / workload.mean_output_tokens
+    environment = make_simulated(
+        model=model,
+        gpu=gpu,
+        workload=workload,
+        objective=config.objective,
+        action=config.action,
+        reward=config.reward,
+        server=SimulatedServerConfig(
+            tensor_parallel=server.tensor_parallel,
+            expert_parallel=server.expert_parallel,
+            data_parallel=server.data_parallel,
+            max_num_seqs=server.max_num_seqs,
+            system_alpha=server.system_alpha,
+            system_beta_w=server.system_beta_w,
+        ),
+        calibration=fit.calibration,
+        interval=config.interval,
+        duration=config.duration,
+    )
+    return fit, environment
+
+
+def _model(config: DictConfig, server: VllmServerConfig) -> Any:
+    """Returns what names the served model's shape."""
+    if config.model_path is not None:
+        return str(config.model_path)
+    launched = server.launch.model
+    return launched if launched and Path(launched).is_dir() else config.model
+
+
+def _run(config: DictConfig, env: ServingEnv, name: str) -> Summary:
+    controller: Controller = catalog.build("controller", name)
+    controller.bind(env.context)
+    controller.prepare(RunPreparation(config, None))
+    episode = run_episode(env, controller, seed=config.seed, duration_s=config.duration)
+    return summarise(episode, env.context)

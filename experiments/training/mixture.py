@@ -1,0 +1,174 @@
+"""The mixture of settings that an agent is trained on, drawn at random and evenly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from envs import factory
+from envs.errors import ConfigurationError
+from experiments.evaluation.suites import SuiteSetting, built
+
+_T = TypeVar("_T")
+
+
+@dataclass(kw_only=True)
+class MixtureServer:
+    """A server of a mixture; each part is a name, or a mapping with ``base`` and changes.
+
+    Attributes:
+        model: Model that is served.
+        gpu: GPU type.
+        server: Parallelism and limits.
+    """
+
+    model: Any = factory.MODEL
+    gpu: Any = factory.GPU
+    server: Any = factory.SERVER
+
+
+@dataclass(kw_only=True)
+class Scenario:
+    """Workloads and objectives that go together.
+
+    Attributes:
+        share: Share of the servers that it gets, relative to the others'.
+        servers: Its own servers; none for those of the mixture.
+        workloads: Workloads; their load is drawn.
+        objectives: Objectives. One with a ``tpot_slo_s`` gets an SLO that suits the server: a
+            multiple of the Baseline strategy's time per output token with a full batch.
+        load: Lowest and highest load.
+        tpot_slo: Smallest and largest multiple for a TPOT SLO.
+    """
+
+    share: float = 1.0
+    servers: list[MixtureServer] = field(default_factory=list)
+    workloads: list[Any] = field(default_factory=lambda: [factory.WORKLOAD])
+    objectives: list[Any] = field(default_factory=lambda: [factory.OBJECTIVE])
+    load: list[float] = field(default_factory=lambda: [0.3, 1.1])
+    tpot_slo: list[float] = field(default_factory=lambda: [0.6, 1.2])
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            ConfigurationError: A list is empty, or a range is not two positive numbers.
+        """
+        for key in ("workloads", "objectives"):
+            if not getattr(self, key):
+                raise ConfigurationError(f"mixture.scenarios.{key}: needs at least one entry")
+        if not self.share > 0:
+            raise ConfigurationError(f"mixture.scenarios.share: must be > 0, got {self.share}")
+        for key in ("load", "tpot_slo"):
+            _check_range(f"mixture.scenarios.{key}", getattr(self, key))
+
+
+@dataclass(kw_only=True)
+class Mixture:
+    """Servers and scenarios that are combined at random.
+
+    Each list is dealt like a deck of cards, so that its entries appear equally often; loads
+    and lengths are drawn.
+
+    Attributes:
+        servers: Servers.
+        scenarios: Scenarios by name.
+        prompt_scale: Smallest and largest factor on prompt lengths (log-uniform).
+        output_scale: Smallest and largest factor on output lengths (log-uniform).
+        domain_randomization: Draws the calibration anew for every episode.
+    """
+
+    servers: list[MixtureServer] = field(default_factory=lambda: [MixtureServer()])
+    scenarios: dict[str, Scenario] = field(default_factory=dict)
+    prompt_scale: list[float] = field(default_factory=lambda: [1.0, 1.0])
+    output_scale: list[float] = field(default_factory=lambda: [1.0, 1.0])
+    domain_randomization: bool = True
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            ConfigurationError: There is no server or scenario, or a range is not two positive
+                numbers.
+        """
+        for key in ("servers", "scenarios"):
+            if not getattr(self, key):
+                raise ConfigurationError(f"mixture.{key}: needs at least one entry")
+        for key in ("prompt_scale", "output_scale"):
+            _check_range(f"mixture.{key}", getattr(self, key))
+
+    def draw(self, count: int, rng: np.random.Generator) -> list[SuiteSetting]:
+        """Draws settings; every scenario gets its share of them, rounded.
+
+        Args:
+            count: How many.
+            rng: Source of every draw.
+        """
+        shares = np.array([scenario.share for scenario in self.scenarios.values()])
+        ends = np.rint(np.cumsum(shares) / shares.sum() * count).astype(int).tolist()
+        drawn: list[SuiteSetting] = []
+        for name, end in zip(self.scenarios, ends, strict=True):
+            drawn += self._scenario(name, end - len(drawn), rng)
+        return drawn
+
+    def _scenario(self, name: str, count: int, rng: np.random.Generator) -> list[SuiteSetting]:
+        scenario = self.scenarios[name]
+        servers = _dealt(scenario.servers or self.servers, rng)
+        workloads = _dealt(scenario.workloads, rng)
+        objectives = _dealt(scenario.objectives, rng)
+        drawn = []
+        for _ in range(count):
+            server = next(servers)
+            workload = replace(
+                built("workload", next(workloads)),
+                load=float(rng.uniform(scenario.load[0], scenario.load[1])),
+                prompt_scale=_log_uniform(self.prompt_scale, rng),
+                output_scale=_log_uniform(self.output_scale, rng),
+            )
+            setting = SuiteSetting(
+                model=server.model,
+                gpu=server.gpu,
+                server=server.server,
+                workload=workload,
+                objective=built("objective", next(objectives)),
+                family=name,
+            )
+            multiple = float(rng.uniform(scenario.tpot_slo[0], scenario.tpot_slo[1]))
+            if setting.objective.tpot_slo_s is not None:
+                slo_s = multiple * saturated_tpot_s(setting)
+                setting.objective = replace(setting.objective, tpot_slo_s=slo_s)
+            drawn.append(setting)
+        return drawn
+
+
+def saturated_tpot_s(setting: SuiteSetting) -> float:
+    """Returns the Baseline strategy's mean time per output token with a full batch."""
+    parts = {key: part for key, part in setting.built.items() if key != "objective"}
+    plant = factory.build_plant(**parts)
+    places = plant.server.max_num_seqs * plant.server.data_parallel
+    return places / plant.saturated.output_tok_s
+
+
+def calibrations(settings: Sequence[SuiteSetting]) -> list[str]:
+    """Returns the names of the calibrations that the settings' GPUs use, sorted."""
+    return sorted({built("gpu", setting.gpu).calibration for setting in settings})
+
+
+def _check_range(key: str, value: Sequence[float]) -> None:
+    bounds = list(value)
+    if len(bounds) != 2 or not 0 < bounds[0] <= bounds[1]:
+        raise ConfigurationError(f"{key}: needs two positive numbers in order, got {bounds}")
+
+
+def _log_uniform(bounds: Sequence[float], rng: np.random.Generator) -> float:
+    return float(np.exp(rng.uniform(np.log(bounds[0]), np.log(bounds[1]))))
+
+
+def _dealt(cards: Sequence[_T], rng: np.random.Generator) -> Iterator[_T]:
+    """Yields cards for ever: all of them in random order, then all of them again."""
+    while True:
+        for index in rng.permutation(len(cards)):
+            yield cards[index]

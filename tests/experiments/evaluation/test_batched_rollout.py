@@ -1,0 +1,128 @@
+"""Episodes that run together give the numbers of those that run one by one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from envs import catalog
+from envs.knobs import Knobs
+from experiments.benchmarking.scenario_runs import SettingRuns
+from experiments.evaluation.batched_rollout import (
+    WITHIN_BUDGET,
+    ColumnTable,
+    Episodes,
+    HeldSettings,
+    Share,
+    run_batch,
+    vector_of,
+)
+from experiments.evaluation.rollout import HeldKnobs, run_episode
+from experiments.evaluation.suites import SuiteSetting
+from experiments.runs.runner import execute
+
+SECONDS = 75.0
+SETTINGS = {
+    "budget": SuiteSetting(workload={"base": "bursty", "load": 0.8}, objective="budget_steps"),
+    "slo": SuiteSetting(
+        model="olmoe_1b_7b",
+        server={"base": "simulated", "tensor_parallel": 1},
+        objective={"base": "latency_slo", "tpot_slo_s": 0.02},
+    ),
+}
+
+
+def run_of(compose, setting, controller, seed):
+    """Configuration of the single run that a batched episode has to equal."""
+    config = compose(f"controller={controller}", f"seed={seed}", f"duration={SECONDS}")
+    for name, choice in setting.parts.items():
+        OmegaConf.update(config, name, catalog.load(name, choice), merge=False)
+    return config
+
+
+@pytest.mark.parametrize("controller", ["static", "governor", "pals"])
+@pytest.mark.parametrize("name", SETTINGS)
+def test_figures_equal_those_of_single_runs(compose, tmp_path, controller, name):
+    setting = SETTINGS[name]
+    config = compose("duration=75", name="benchmark")
+    runs = SettingRuns(config, name, setting, [11, 12], tmp_path / "runs")
+    together = runs.run(controller, controller)
+    for seed, summary in zip([11, 12], together, strict=True):
+        single = execute(
+            run_of(compose, setting, controller, seed), tmp_path / f"{seed}", controller
+        )
+        del single["provenance"]
+        within = summary.pop(WITHIN_BUDGET)
+        assert summary == single
+        assert within is None or within <= single["qos_violation_rate"]
+
+
+def test_who_takes_all_that_the_budget_leaves_violates_nothing_within_it(compose, tmp_path):
+    """Though it violates against a Baseline that knows no budget."""
+    config = compose("duration=300", name="benchmark")
+    runs = SettingRuns(config, "budget", SETTINGS["budget"], [11, 12], tmp_path / "runs")
+    highest = runs.run("static_dynamic_cap", "static_dynamic_cap")
+    assert [summary[WITHIN_BUDGET] for summary in highest] == [0.0, 0.0]
+    assert min(summary["qos_violation_rate"] for summary in highest) > 0.05
+    lowest = runs.run("static", {"base": "static", "power_cap_w": 150.0})
+    assert min(summary[WITHIN_BUDGET] for summary in lowest) > 0.02
+
+
+def test_the_oracle_chooses_as_in_a_single_run(compose, tmp_path):
+    config = compose(
+        f"duration={SECONDS}", "action.power_caps_w=[200,400]", "action.max_num_seqs=[16,64]",
+        name="benchmark",
+    )  # fmt: skip
+    runs = SettingRuns(config, "budget", SETTINGS["budget"], [11, 12, 13], tmp_path / "runs")
+    together = runs.run("oracle", "oracle")
+    single = run_of(compose, SETTINGS["budget"], "oracle", 13)
+    single.action.power_caps_w, single.action.max_num_seqs = [200, 400], [16, 64]
+    expected = execute(single, tmp_path / "single", "oracle")
+    del expected["provenance"]
+    del together[2][WITHIN_BUDGET]
+    assert together[2] == expected
+
+
+def test_every_column_of_the_table_is_the_same():
+    env = SETTINGS["slo"].make(action="grid", reward="default", interval_s=0.5, duration_s=40.0)
+    knobs = [Knobs(200.0, 16), Knobs(400.0, 64)]
+    held = HeldSettings(knobs)
+    held.bind(env.context)
+    episodes = run_batch(
+        vector_of([env, env]), [Share(held, np.arange(2))], seeds=[3, 3], duration_s=40.0
+    )
+    for knob, episode in zip(knobs, episodes, strict=True):
+        alone = HeldKnobs(knob)
+        alone.bind(env.context)
+        single = run_episode(env, alone, seed=3, duration_s=40.0)
+        for column in episode.table.names:
+            np.testing.assert_array_equal(episode.table[column], single.table[column], column)
+        assert set(single.table.names) - set(episode.table.names) == {"gpu0_power_w"}
+        np.testing.assert_array_equal(episode.latency.ttft, single.latency.ttft)
+
+
+def test_settings_and_controllers_share_a_vector_without_mixing():
+    envs = {
+        name: setting.make(action="grid", reward="default", interval_s=0.5, duration_s=40.0)
+        for name, setting in SETTINGS.items()
+    }
+    both = Episodes(envs, seeds=[1, 2], duration_s=40.0)
+    held = HeldSettings([Knobs(200.0, 32)] * 2)
+    shares = []
+    for name, env in envs.items():
+        held = HeldSettings([Knobs(200.0, 32)] * 2)
+        held.bind(env.context)
+        shares.append(Share(held, both.members[name]))
+    together = both.run(shares)
+    for name, env in envs.items():
+        alone = Episodes({name: env}, seeds=[1, 2], duration_s=40.0)
+        held = HeldSettings([Knobs(200.0, 32)] * 2)
+        held.bind(env.context)
+        assert alone.run([Share(held, np.arange(2))])[name] == together[name]
+
+
+def test_a_column_of_another_length_is_refused():
+    table = ColumnTable({"a": np.zeros(3)})
+    with pytest.raises(ValueError, match="b: 2 values for 3 rows"):
+        table.add_column("b", np.zeros(2))

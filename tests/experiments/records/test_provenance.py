@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from agents.bundle import find_bundle, read_bundle
+from experiments.records.hashing import digest, plant_digest
+from experiments.records.provenance import configuration_hash, provenance
+
+
+def test_a_hash_follows_the_content_of_files(tmp_path):
+    file = tmp_path / "trace.csv"
+    file.write_text("a")
+    before = digest({"workload": {"path": str(file)}})
+    assert digest({"workload": {"path": str(file)}}) == before
+    file.write_text("b")
+    assert digest({"workload": {"path": str(file)}}) != before
+
+
+def test_the_configuration_hash_tells_runs_apart(compose):
+    key = configuration_hash(compose())
+    assert configuration_hash(compose("tracker=wandb", "debug=on")) == key
+    for other in ("seed=1", "controller=static", "objective.qos.tolerance=0.1", "duration=61"):
+        assert configuration_hash(compose(other)) != key, other
+
+
+def test_the_calibration_hash_follows_the_calibration(compose):
+    a100, again, h100 = (
+        provenance(compose(*overrides))["calibration_hash"]
+        for overrides in (["gpu=a100_sxm4_80gb"], ["seed=3"], ["gpu=h100_sxm"])
+    )
+    assert a100 == again != h100
+
+
+def test_provenance_names_version_commit_and_platform(compose):
+    where = provenance(compose())
+    assert re.fullmatch(r"\d+\.\d+\.\d+.*", where["version"])
+    assert where["git_commit"] is None or re.match(r"[0-9a-f]{40}", where["git_commit"])
+    assert where["platform"]["python"].startswith("3.")
+    assert where["code_hash"] == plant_digest()
+
+
+def test_the_agent_hash_follows_the_weights(compose, monkeypatch):
+    assert provenance(compose("controller=pals"))["agent_hash"] is None
+    config = compose("controller=ppo")
+    own = provenance(config)["agent_hash"]
+    assert own == read_bundle(find_bundle(config.controller.bundle)).weights_sha256
+    other = read_bundle(find_bundle(config.controller.bundle))
+    monkeypatch.setattr(
+        "experiments.records.provenance.read_bundle",
+        lambda folder: replace(other, weights_sha256="0"),
+    )
+    assert provenance(config)["agent_hash"] == "0"

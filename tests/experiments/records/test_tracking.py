@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import json
+import struct
+
+import pytest
+import wandb
+from wandb.proto import wandb_internal_pb2 as protocol
+
+from envs.errors import ConfigurationError, ServerError
+from experiments.records.tracking import RunFacts, Wandb
+from experiments.runs import runner as execution
+from experiments.runs.runner import execute
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch):
+    """Neither account nor network."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    for name in ("WANDB_API_KEY", "WANDB_DIR", "WANDB_ENTITY"):
+        monkeypatch.delenv(name, raising=False)
+    yield
+    wandb.teardown()
+
+
+def records(folder):
+    """Reads what wandb stored for the one offline run below a folder."""
+    wandb.teardown()  # waits until everything is on disk
+    (file,) = folder.rglob("run-*.wandb")
+    found = []
+    for data in messages(file.read_bytes()):
+        record = protocol.Record()
+        record.ParseFromString(data)
+        found.append(record)
+    assert [record.num for record in found] == list(range(1, len(found) + 1))
+    return found
+
+
+def messages(data):
+    """Takes a LevelDB log apart: blocks of 32 KiB, each record maybe in several pieces."""
+    block, full, last = 32768, 1, 4
+    place, parts = 7, b""  # behind the file's own header
+    while place + 7 <= len(data):
+        if block - place % block < 7:
+            place += block - place % block
+            continue
+        length, kind = struct.unpack("<HB", data[place + 4 : place + 7])
+        parts += data[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (full, last):
+            yield parts
+            parts = b""
+
+
+def items(entries):
+    return {
+        entry.key or ".".join(entry.nested_key): json.loads(entry.value_json) for entry in entries
+    }
+
+
+def test_wandb_gets_configuration_rows_summary_and_picture(compose, tmp_path):
+    config = compose("tracker=wandb", "controller=static", "duration=10", "seed=4")
+    summary = execute(config, tmp_path, "static")
+    found = records(tmp_path)
+
+    (run,) = [record.run for record in found if record.HasField("run")]
+    settings = items(run.config.update)
+    assert settings["seed"] == 4
+    assert settings["controller"]["_target_"] == "baselines.static.Static"
+
+    history = [items(record.history.item) for record in found if record.HasField("history")]
+    rows = [row for row in history if "energy_gpu_j" in row]
+    assert [row["_step"] for row in rows] == list(range(20))
+    assert [row["time_s"] for row in rows] == pytest.approx([0.5 * n for n in range(1, 21)])
+    assert sum(row["energy_gpu_j"] for row in rows) == pytest.approx(summary["energy_gpu_j"])
+
+    told = {}
+    for record in found:
+        if record.HasField("summary"):
+            told.update(items(record.summary.update))
+    assert told["tokens_per_joule"] == summary["tokens_per_joule"]
+    assert [row["picture._type"] for row in history if "picture._type" in row] == ["image-file"]
+    (image,) = tmp_path.rglob("media/images/picture*.png")
+    assert image.read_bytes() == (tmp_path / "run.png").read_bytes()
+
+    (end,) = [record.exit for record in found if record.HasField("exit")]
+    assert end.exit_code == 0
+
+
+def test_a_run_that_fails_is_finished_as_failed(compose, tmp_path, monkeypatch):
+    def dies(*arguments, on_interval, **options):
+        on_interval(0, {"time_s": 0.5, "energy_gpu_j": 1.0})
+        raise ServerError("gone")
+
+    monkeypatch.setattr(execution, "run_episode", dies)
+    config = compose("tracker=wandb", "controller=static", "duration=10")
+    with pytest.raises(ServerError, match="gone"):
+        execute(config, tmp_path, "static")
+    assert wandb.run is None
+    (end,) = [record.exit for record in records(tmp_path) if record.HasField("exit")]
+    assert end.exit_code == 1
+    assert not (tmp_path / "summary.json").exists()
+
+
+def test_an_unknown_mode_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "sideways")
+    facts = RunFacts("name", tmp_path, {})
+    with (
+        pytest.raises(ConfigurationError, match=r"WANDB_MODE.*sideways"),
+        Wandb().follow(facts),
+    ):
+        pass
+
+
+def test_no_account_is_one_clear_message(tmp_path, monkeypatch):
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "3")
+    with (
+        pytest.raises(ConfigurationError, match="WANDB_MODE=offline"),
+        Wandb().follow(RunFacts("name", tmp_path, {})),
+    ):
+        pass
+
+
+def test_files_write_nothing_of_their_own(compose, tmp_path):
+    execute(compose("controller=static", "duration=10"), tmp_path, "static")
+    assert not list(tmp_path.rglob("wandb*"))

@@ -1,0 +1,127 @@
+"""The training mixture: even, random, repeatable, and apart from the test suite."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from envs import catalog
+from envs.errors import ConfigurationError
+from experiments.evaluation.suites import SuiteSetting
+from experiments.training.mixture import (
+    Mixture,
+    MixtureServer,
+    Scenario,
+    calibrations,
+    saturated_tpot_s,
+)
+
+
+def draw(mixture, count=24, seed=0):
+    return mixture.draw(count, np.random.default_rng(seed))
+
+
+@pytest.fixture(scope="module")
+def mixture():
+    return catalog.build("mixture", "default")
+
+
+def test_entries_come_equally_often():
+    servers = [MixtureServer(model=name) for name in ("mixtral_8x7b", "olmoe_1b_7b")]
+    mixture = Mixture(
+        servers=servers,
+        scenarios={"one": Scenario(workloads=["poisson_gsm8k", "bursty", "diurnal"])},
+    )
+    drawn = draw(mixture, 12)
+    assert set(Counter(setting.model for setting in drawn).values()) == {6}
+    assert set(Counter(type(setting.workload) for setting in drawn).values()) == {4}
+
+
+def test_scenarios_get_their_share(mixture):
+    drawn = Counter(setting.family for setting in draw(mixture, 110))
+    total = sum(scenario.share for scenario in mixture.scenarios.values())
+    for name, scenario in mixture.scenarios.items():
+        assert drawn[name] == pytest.approx(110 * scenario.share / total, abs=1)
+    assert len(draw(mixture, 7)) == 7
+
+
+def test_the_same_seed_draws_the_same(mixture):
+    assert draw(mixture, 20, seed=4) == draw(mixture, 20, seed=4)
+    assert draw(mixture, 20, seed=4) != draw(mixture, 20, seed=5)
+
+
+def test_loads_and_lengths_stay_in_their_ranges():
+    mixture = Mixture(scenarios={"one": Scenario(load=[0.4, 0.9])}, prompt_scale=[0.5, 2.0])
+    drawn = [setting.workload for setting in draw(mixture, 60)]
+    for key, (low, high) in {"load": (0.4, 0.9), "prompt_scale": (0.5, 2.0)}.items():
+        values = [getattr(workload, key) for workload in drawn]
+        assert low <= min(values) < max(values) <= high
+        assert max(values) - min(values) > 0.8 * (high - low)
+    assert {workload.output_scale for workload in drawn} == {1.0}
+
+
+def test_a_tpot_slo_suits_its_server():
+    mixture = Mixture(
+        servers=[
+            MixtureServer(model="olmoe_1b_7b", server={"base": "simulated", "tensor_parallel": 1}),
+            MixtureServer(),
+        ],
+        scenarios={"one": Scenario(objectives=["latency_slo"], tpot_slo=[0.8, 0.8])},
+    )
+    for setting in draw(mixture, 4):
+        assert setting.objective.tpot_slo_s == pytest.approx(0.8 * saturated_tpot_s(setting))
+    assert len({setting.objective.tpot_slo_s for setting in draw(mixture, 2)}) == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "key"),
+    [
+        (lambda: Mixture(servers=[], scenarios={"one": Scenario()}), "servers"),
+        (lambda: Mixture(), "scenarios"),
+        (lambda: Mixture(scenarios={"one": Scenario()}, prompt_scale=[2.0, 1.0]), "prompt_scale"),
+        (lambda: Scenario(load=[0.5]), "load"),
+        (lambda: Scenario(objectives=[]), "objectives"),
+        (lambda: Scenario(share=0.0), "share"),
+    ],
+)
+def test_mistakes_are_named(wrong, key):
+    with pytest.raises(ConfigurationError, match=rf"mixture\..*{key}"):
+        wrong()
+
+
+def test_all_servers_share_one_action_space(mixture):
+    spaces = {
+        str(
+            setting.make(
+                action="grid", reward="default", interval_s=0.5, duration_s=10.0
+            ).action_space
+        )
+        for setting in draw(mixture, len(mixture.servers))
+    }
+    assert spaces == {"MultiDiscrete([6 6])"}
+
+
+def test_training_and_test_settings_are_apart(mixture):
+    """Other seeds everywhere; a model, a GPU and a trace that training never meets."""
+    suites = [catalog.build("suite", name) for name in ("held_out", "test")]
+    seeds = sorted(suite.seed for suite in suites)
+    assert seeds[0] >= 100_000
+    assert seeds[1] - seeds[0] >= 100_000
+    scenarios = mixture.scenarios.values()
+    servers = [*mixture.servers, *(one for scenario in scenarios for one in scenario.servers)]
+    trained = {server.model for server in servers}
+    gpus = {server.gpu for server in servers}
+    chosen = [workload for scenario in scenarios for workload in scenario.workloads]
+    workloads = {type(catalog.build("workload", one)).__name__ for one in chosen}
+    tested = suites[1].settings.values()
+    assert {setting.model for setting in tested} - trained
+    assert {setting.gpu for setting in tested} - gpus
+    assert not workloads & {"AzureConv", "Mooncake"}
+    assert any("azure_conv" in repr(setting.workload) for setting in tested)
+
+
+def test_calibrations_are_named_once():
+    settings = [SuiteSetting(), SuiteSetting(gpu="a100_sxm4_40gb"), SuiteSetting(gpu="h200_sxm")]
+    assert calibrations(settings) == ["a100_sxm4", "h100_sxm"]
