@@ -1,6 +1,12 @@
 """Settings of all tests; this file's folder is where ``support`` is imported from."""
 
+import os
+from pathlib import Path
+
+import pytest
 from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).resolve().parents[1]
 
 settings.register_profile(
     "repeatable",
@@ -9,3 +15,12 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("repeatable")
+
+
+@pytest.fixture
+def data_dir() -> Path:
+    """The folder of measured data; skips where there is none."""
+    folder = Path(os.environ.get("PALS_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no measured data at {folder}; set PALS_DATA")
+    return folder

@@ -1,6 +1,5 @@
 """Fixtures of the workload tests."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,16 +9,7 @@ from envs.workloads.azure_conv import AzureConv
 from envs.workloads.mooncake import Mooncake
 from envs.workloads.trace import Trace
 
-ROOT = Path(__file__).resolve().parents[3]
 WriteTrace = Callable[..., Path]
-
-
-@pytest.fixture
-def data_dir() -> Path:
-    folder = Path(os.environ.get("PALS_DATA", ROOT.parent / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip(f"no measured data at {folder}; set PALS_DATA")
-    return folder
 
 
 @pytest.fixture

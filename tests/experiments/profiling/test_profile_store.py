@@ -7,8 +7,8 @@ import pandas
 import pytest
 
 from envs.errors import ConfigurationError, InfeasibleModelError
+from experiments.profiling import store as profiles
 from experiments.profiling.store import find_profile, profile_key, write_profile
-from experiments.profiling.sweep import store as profiles
 
 
 @pytest.fixture(scope="module")
