@@ -43,7 +43,7 @@ class Bundle:
         policy_arguments: Further arguments of the policy's class.
         observation: What each entry of an observation means.
         action: Configuration of the action encoding.
-        lattice: What of the knob lattice the policy depends on.
+        grid: What of the knob grid the policy depends on.
         shield: Whether its caps are held within the power budget (:mod:`agents.shield`).
         calibrations: Hash of each calibration it was trained on, by name.
         configuration: The training's configuration.
@@ -58,7 +58,7 @@ class Bundle:
     policy_arguments: dict[str, Any]
     observation: list[dict[str, Any]]
     action: dict[str, Any]
-    lattice: dict[str, Any]
+    grid: dict[str, Any]
     shield: bool
     calibrations: dict[str, str]
     configuration: dict[str, Any]
@@ -116,7 +116,7 @@ def read_bundle(directory: Path) -> Bundle:
     if bundle is None:
         raise ConfigurationError(
             f"{file}: format {facts['format']}, and this version reads format {FORMAT}; "
-            "train the agent anew, or use the version it was trained with"
+            "train the agent again, or use the version it was trained with"
         )
     check_choice(bundle.action)
     return bundle

@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 
 from envs import catalog
-from envs.actions.base import ActionEncoding, KnobLattice
+from envs.actions.base import ActionEncoding, KnobGrid
 from envs.errors import ConfigurationError
 from envs.knobs import KnobLimits
 from envs.observations import ObservationLayout
@@ -55,34 +55,32 @@ def _scale(entry: dict[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in entry.items() if key != "name")
 
 
-def describe_lattice(lattice: KnobLattice) -> dict[str, Any]:
-    """Returns what of a lattice a policy depends on: caps by number, batch limits by value."""
+def describe_grid(grid: KnobGrid) -> dict[str, Any]:
+    """Returns what of a grid a policy depends on: caps by number, batch limits by value."""
     return {
-        "power_caps": len(lattice.power_caps_w),
-        "max_num_seqs": list(lattice.max_num_seqs),
-        "sm_clocks": len(lattice.sm_clocks_mhz),
+        "power_caps": len(grid.power_caps_w),
+        "max_num_seqs": list(grid.max_num_seqs),
+        "sm_clocks": len(grid.sm_clocks_mhz),
     }
 
 
-def bound_encoding(
-    action: dict[str, Any], limits: KnobLimits, lattice: KnobLattice
-) -> ActionEncoding:
+def bound_encoding(action: dict[str, Any], limits: KnobLimits, grid: KnobGrid) -> ActionEncoding:
     """Builds a policy's own action encoding for a server.
 
     Args:
         action: Configuration of the encoding that the policy was trained with.
         limits: The range of each of the server's knobs.
-        lattice: The server's lattice, whose caps the encoding takes over.
+        grid: The server's grid, whose caps the encoding takes over.
     """
     encoding: ActionEncoding = catalog.build("action", action)
     encoding.power_caps_w = None
-    encoding.bind(limits, list(lattice.power_caps_w))
+    encoding.bind(limits, list(grid.power_caps_w))
     return encoding
 
 
-def lattice_mismatch(described: dict[str, Any], lattice: KnobLattice) -> list[str]:
-    """Returns how a lattice differs from the described one, in words."""
-    now = describe_lattice(lattice)
+def grid_mismatch(described: dict[str, Any], grid: KnobGrid) -> list[str]:
+    """Returns how a grid differs from the described one, in words."""
+    now = describe_grid(grid)
     found = []
     if now["power_caps"] != described["power_caps"]:
         found.append(

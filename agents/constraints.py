@@ -29,12 +29,12 @@ class Cost(NamedTuple):
     """What one interval cost.
 
     Attributes:
-        amount: Cost of each server, shape ``(num_envs,)``; 0 where none is judged.
-        judged: Whether each server's interval was judged, shape ``(num_envs,)``.
+        amount: Cost of each server, shape ``(num_envs,)``; 0 where none is evaluated.
+        evaluated: Whether each server's interval was evaluated, shape ``(num_envs,)``.
     """
 
     amount: FloatArray
-    judged: NDArray[np.bool_]
+    evaluated: NDArray[np.bool_]
 
 
 class Price(NamedTuple):
@@ -58,7 +58,7 @@ class Servers:
         contexts: What a controller of each server is told.
 
     Attributes:
-        warmup_s: Time before throughput is judged, shape ``(num_envs,)``.
+        warmup_s: Time before throughput is evaluated, shape ``(num_envs,)``.
         scopes: What their power budgets cover.
         last_knobs: Places of the last action's knobs in an observation.
         previous_knobs: Places of the knobs of the action before.
@@ -70,13 +70,13 @@ class Servers:
         index = contexts[0].layout.index
         self.last_knobs = [index(f"last_{knob}") for knob in Knobs._fields]
         self.previous_knobs = [index(f"previous_{knob}") for knob in Knobs._fields]
-        caps = [context.lattice.power_caps_w for context in contexts]
+        caps = [context.grid.power_caps_w for context in contexts]
         self._levels_w = np.full((len(caps), max(map(len, caps))), np.inf)
         for row, levels in zip(self._levels_w, caps, strict=True):
             row[: len(levels)] = levels
 
     def level_above_w(self, caps_w: FloatArray) -> FloatArray:
-        """Returns the next level of each lattice above a cap; 0 where there is none."""
+        """Returns the next level of each grid above a cap; 0 where there is none."""
         above = np.where(self._levels_w > caps_w[:, None] + 1e-6, self._levels_w, np.inf)
         level = above.min(axis=1)
         return np.where(np.isfinite(level), level, 0.0)
@@ -90,7 +90,7 @@ class Constraint(ABC):
         limit: Highest mean rate of the cost.
         loose: Limit at the start, from which it is tightened; ``None`` for ``limit`` at once.
             A policy that is held tightly from the start stays at the best static setting.
-        tight_from: Share of the training after which ``limit`` holds.
+        tight_from: Fraction of the training after which ``limit`` holds.
         separate: Whether each scenario of the mixture has a price of its own. With one price for
             all, the policy lets the scenario rot in which keeping the limit is dearest.
         kp: Proportional gain: price per unit of excess rate.
@@ -161,13 +161,13 @@ class Constraint(ABC):
         return Price(self.initial, self.initial, None)
 
     def limit_at(self, progress: float) -> float:
-        """Returns the limit after this share of the training; it falls geometrically."""
+        """Returns the limit after this fraction of the training; it falls geometrically."""
         if self.loose is None or self.limit == self.loose or progress >= self.tight_from:
             return self.limit
-        share = progress / self.tight_from
+        fraction = progress / self.tight_from
         if self.limit == 0:
-            return self.loose * (1.0 - share)
-        return float(self.loose * (self.limit / self.loose) ** share)
+            return self.loose * (1.0 - fraction)
+        return float(self.loose * (self.limit / self.loose) ** fraction)
 
     def update(self, price: Price, rate: float, progress: float = 1.0) -> Price:
         """Returns the price after a stretch of training.
@@ -175,7 +175,7 @@ class Constraint(ABC):
         Args:
             price: The price before.
             rate: Mean rate of the cost in the stretch.
-            progress: Share of the training that is done.
+            progress: Fraction of the training that is done.
         """
         before = rate if price.rate is None else price.rate
         smoothed = self.smoothing * before + (1.0 - self.smoothing) * rate
@@ -191,11 +191,11 @@ class Constraint(ABC):
 
 @dataclass(kw_only=True)
 class ThroughputConstraint(Constraint):
-    """Share of time in throughput violation, in the reward's reading (``info["cost"]``).
+    """Fraction of time in throughput violation, in the reward's reading (``info["cost"]``).
 
     Baseline, which violations are read against, ignores power budgets. While a budget leaves no
     higher cap than the one that is asked for, a violation is therefore nobody's choice: it is
-    not judged. Priced, it would only teach timidity where there is no budget.
+    not evaluated. Priced, it would only teach timidity where there is no budget.
     """
 
     def cost(
@@ -205,15 +205,15 @@ class ThroughputConstraint(Constraint):
         telemetry: Telemetry = info["telemetry"]
         conditions: Conditions = info["conditions"]
         begins_s = telemetry.time_s - telemetry.duration_s
-        judged = (begins_s > servers.warmup_s - 1e-6) & (conditions.target_tok_s > 0)
+        evaluated = (begins_s > servers.warmup_s - 1e-6) & (conditions.target_tok_s > 0)
         limit_w = servers.scopes.cap_limit_w(conditions.power_budget_w)
-        judged &= ~(servers.level_above_w(info["knobs"].power_cap_w) > limit_w * (1.0 + 1e-6))
-        return Cost(np.where(judged, info["cost"], 0.0), judged)
+        evaluated &= ~(servers.level_above_w(info["knobs"].power_cap_w) > limit_w * (1.0 + 1e-6))
+        return Cost(np.where(evaluated, info["cost"], 0.0), evaluated)
 
 
 @dataclass(kw_only=True)
 class LatencyConstraint(Constraint):
-    """Share of requests that missed a latency SLO, unfinished ones past it included."""
+    """Fraction of requests that missed a latency SLO, unfinished ones past it included."""
 
     limit: float = 0.05
 
@@ -226,16 +226,16 @@ class LatencyConstraint(Constraint):
         asked = np.isfinite(conditions.ttft_slo_s) | np.isfinite(conditions.tpot_slo_s)
         count = telemetry.finished + telemetry.slo_overdue
         missed = telemetry.slo_missed + telemetry.slo_overdue
-        judged = asked & (count > 0)
-        return Cost(np.where(judged, missed / np.maximum(count, 1.0), 0.0), judged)
+        evaluated = asked & (count > 0)
+        return Cost(np.where(evaluated, missed / np.maximum(count, 1.0), 0.0), evaluated)
 
 
 @dataclass(kw_only=True)
 class BudgetConstraint(Constraint):
-    """Share of time above the power budget.
+    """Fraction of time above the power budget.
 
     Attributes:
-        tolerance: Overshoot that is forgiven, as a share of the budget.
+        tolerance: Overshoot that is forgiven, as a fraction of the budget.
     """
 
     tolerance: float = 0.01
@@ -247,14 +247,14 @@ class BudgetConstraint(Constraint):
         telemetry: Telemetry = info["telemetry"]
         budget_w = info["conditions"].power_budget_w
         power_w = servers.scopes.power_w(telemetry.energy_gpu_j / telemetry.duration_s)
-        judged = np.isfinite(budget_w)
-        over = judged & (power_w > budget_w * (1.0 + self.tolerance))
-        return Cost(over.astype(np.float64), judged)
+        evaluated = np.isfinite(budget_w)
+        over = evaluated & (power_w > budget_w * (1.0 + self.tolerance))
+        return Cost(over.astype(np.float64), evaluated)
 
 
 @dataclass(kw_only=True)
 class SwitchingConstraint(Constraint):
-    """Share of intervals in which a knob was moved; each move costs a real server something."""
+    """Fraction of intervals in which a knob was moved; each move costs a real server something."""
 
     limit: float = 0.4
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.bundle import find_bundle, load_policy, read_bundle, stale_calibrations
-from agents.compatibility import bound_encoding, lattice_mismatch, observation_mismatch
+from agents.compatibility import bound_encoding, grid_mismatch, observation_mismatch
 from agents.shield import BudgetShield
 from baselines.base import Preparation
 from envs.context import ControlContext
@@ -48,7 +48,7 @@ class Agent:
         if stale:
             warnings.warn(
                 f"{self._folder}: trained on other coefficients of {', '.join(stale)} than "
-                "conf/calibration holds now; train anew for the best result",
+                "conf/calibration holds now; train again for the best result",
                 stacklevel=2,
             )
 
@@ -60,8 +60,8 @@ class Agent:
                 message says how they differ.
         """
         found = observation_mismatch(self.facts.observation, context.layout)
-        own = bound_encoding(self.facts.action, context.limits, context.lattice)
-        found += lattice_mismatch(self.facts.lattice, own.lattice)
+        own = bound_encoding(self.facts.action, context.limits, context.grid)
+        found += grid_mismatch(self.facts.grid, own.grid)
         if found:
             raise ConfigurationError(
                 f"controller.bundle: the agent in {self._folder} does not fit this server: "
@@ -69,7 +69,7 @@ class Agent:
             )
         self._context = context
         self._own = own
-        same = type(own) is type(context.encoding) and own.lattice == context.lattice
+        same = type(own) is type(context.encoding) and own.grid == context.grid
         self._translate = not same or self.fixed_max_num_seqs is not None
         self._shield = BudgetShield([context], [own]) if self.facts.shield else None
         self._policy = load_policy(self._folder, self.facts, own.space, self.device)

@@ -83,12 +83,12 @@ class PricedVecEnv(VecEnvWrapper):
         return self.constraints[key.partition("/")[0]]
 
     def take_rates(self) -> dict[str, float]:
-        """Returns each cost's mean rate since the last call; what was never judged is left out."""
+        """Returns each cost's mean rate since the last call, without those never evaluated."""
         rates = {}
         for name, sums in self._sums.items():
-            for key, (amount, judged) in zip(self._keys[name], sums.T.tolist(), strict=True):
-                if judged:
-                    rates[key] = amount / judged
+            for key, (amount, evaluated) in zip(self._keys[name], sums.T.tolist(), strict=True):
+                if evaluated:
+                    rates[key] = amount / evaluated
             sums[:] = 0.0
         return rates
 
@@ -123,7 +123,7 @@ class PriceUpdates(BaseCallback):
         return True
 
     def update(self) -> None:
-        """Moves every price whose cost was judged since the last update."""
+        """Moves every price whose cost was evaluated since the last update."""
         env = self._env
         progress = 1.0 - self.model._current_progress_remaining
         for name, rate in env.take_rates().items():

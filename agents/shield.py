@@ -66,7 +66,7 @@ class BudgetShield:
         for encoding, members in self._groups:
             knobs = Knobs(*(entry[members] for entry in current))
             asked = encoding.decode(actions[members], knobs)
-            caps = np.asarray(encoding.lattice.power_caps_w)
+            caps = np.asarray(encoding.grid.power_caps_w)
             allowed = np.searchsorted(caps, limit[members], side="right")
             highest = caps[np.maximum(allowed, 1) - 1]
             over = asked.power_cap_w > highest
@@ -106,10 +106,10 @@ class ShieldedVecEnv(VecEnvWrapper):
 
 
 def _alike(encodings: Sequence[ActionEncoding]) -> list[tuple[ActionEncoding, Any]]:
-    """Groups servers whose encodings share a lattice; a single one stands for any number."""
+    """Groups servers whose encodings share a grid; a single one stands for any number."""
     if len(encodings) == 1:
         return [(encodings[0], slice(None))]
     members: dict[Any, list[int]] = {}
     for index, encoding in enumerate(encodings):
-        members.setdefault((type(encoding), encoding.lattice), []).append(index)
+        members.setdefault((type(encoding), encoding.grid), []).append(index)
     return [(encodings[group[0]], np.array(group)) for group in members.values()]

@@ -14,7 +14,7 @@ from baselines.pals.controller import Pals
 class AdaptiveBatch(Pals):
     """Adaptive Batch of arXiv:2605.21427 §4: model and feedback choose the batch limit only.
 
-    The cap is the highest of the lattice, or the highest that the power budget leaves.
+    The cap is the highest of the grid, or the highest that the power budget leaves.
     """
 
     def candidates(self, caps: int) -> NDArray[np.bool_]:

@@ -16,7 +16,7 @@ class AdaptiveCap(Pals):
     """Adaptive Cap of arXiv:2605.21427 §4: model and feedback choose the power cap only.
 
     Attributes:
-        max_num_seqs: The batch limit, one of the lattice; ``None`` takes its highest.
+        max_num_seqs: The batch limit, one of the grid; ``None`` takes its highest.
     """
 
     max_num_seqs: int | None = None
@@ -25,9 +25,9 @@ class AdaptiveCap(Pals):
         """See :meth:`Pals.candidates`.
 
         Raises:
-            ConfigurationError: The batch limit is not in the lattice.
+            ConfigurationError: The batch limit is not in the grid.
         """
-        limits = self.context.lattice.max_num_seqs
+        limits = self.context.grid.max_num_seqs
         wanted = limits[-1] if self.max_num_seqs is None else self.max_num_seqs
         if wanted not in limits:
             raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""A multi-armed bandit over the lattice: learns online, without a model or a profile."""
+"""A multi-armed bandit over the grid: learns online, without a model or a profile."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Bandit(KnobController):
     In the manner of bandits for GPU energy (arXiv:2410.11855): settings are arms, one is held
     for ``hold_s``, its reward is efficiency less a penalty while throughput is short, and the
     arm in force is kept unless another one's index is better by ``switch_margin``. The
-    reward is what an operator can see: output tokens per joule as a share of the capacity
+    reward is what an operator can see: output tokens per joule as a fraction of the capacity
     at full power, minus ``penalty`` in intervals that are below the target while requests wait.
     Loads change, so old rewards are discounted.
 
@@ -55,7 +55,7 @@ class Bandit(KnobController):
         exploration: Width of the confidence bonus, in units of the reward.
         penalty: Reward lost in an interval that violates throughput QoS.
         switch_margin: How much better another arm's index must be.
-        batch_share: Batch limits below this share of the largest are no arms: the fewer
+        batch_fraction: Batch limits below this fraction of the largest are no arms: the fewer
             arms, the sooner each has been tried.
     """
 
@@ -65,7 +65,7 @@ class Bandit(KnobController):
     exploration: float = 0.3
     penalty: float = 1.0
     switch_margin: float = 0.0
-    batch_share: float = 0.5
+    batch_fraction: float = 0.5
 
     def __post_init__(self) -> None:
         """Checks the values.
@@ -77,8 +77,8 @@ class Bandit(KnobController):
             raise ConfigurationError("controller.settle_s: must be in [0, controller.hold_s)")
         if not 0 < self.discount <= 1:
             raise ConfigurationError("controller.discount: must be in (0, 1]")
-        if not 0 <= self.batch_share <= 1:
-            raise ConfigurationError("controller.batch_share: must be in [0, 1]")
+        if not 0 <= self.batch_fraction <= 1:
+            raise ConfigurationError("controller.batch_fraction: must be in [0, 1]")
         for key in ("exploration", "penalty", "switch_margin"):
             if getattr(self, key) < 0:
                 raise ConfigurationError(f"controller.{key}: must be >= 0")
@@ -86,10 +86,10 @@ class Bandit(KnobController):
     def bind(self, context: ControlContext) -> None:
         """See :meth:`Controller.bind`."""
         super().bind(context)
-        lattice = context.lattice
-        fewest = self.batch_share * lattice.max_num_seqs[-1]
-        self._arms = [knobs for knobs in lattice.settings if knobs.max_num_seqs >= fewest]
-        self._caps = np.array([lattice.power_caps_w.index(arm.power_cap_w) for arm in self._arms])
+        grid = context.grid
+        fewest = self.batch_fraction * grid.max_num_seqs[-1]
+        self._arms = [knobs for knobs in grid.settings if knobs.max_num_seqs >= fewest]
+        self._caps = np.array([grid.power_caps_w.index(arm.power_cap_w) for arm in self._arms])
         self._hold = max(1, round(self.hold_s / context.interval_s))
         self._settle = min(self._hold - 1, round(self.settle_s / context.interval_s))
         self._rated_w = context.num_gpus * context.limits.power_cap_max_w

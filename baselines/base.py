@@ -20,8 +20,8 @@ class Outcome(NamedTuple):
     Attributes:
         tokens_per_joule: Prompt and output tokens over GPU energy.
         qos_violation_rate: Reference-relative throughput violations, 0 to 1.
-        slo_violation_rate: Share of requests that missed a latency SLO; 0 when there is none.
-        budget_overshoot_rate: Share of intervals above the power budget.
+        slo_violation_rate: Fraction of requests that missed a latency SLO; 0 when there is none.
+        budget_overshoot_rate: Fraction of intervals above the power budget.
     """
 
     tokens_per_joule: float

@@ -12,10 +12,10 @@ _ROUNDING = 1e-4
 
 
 def caps_within(context: ControlContext, observation: Observation) -> int:
-    """Returns how many caps of the lattice, from the lowest, keep the GPUs within the budget.
+    """Returns how many caps of the grid, from the lowest, keep the GPUs within the budget.
 
     The lowest cap always counts: a server cannot be told to draw less.
     """
     limit_w = float(context.cap_limit_w(observation.power_budget_w))
-    caps = context.lattice.power_caps_w
+    caps = context.grid.power_caps_w
     return max(1, bisect_right(caps, limit_w + _ROUNDING * abs(limit_w)))

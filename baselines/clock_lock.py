@@ -18,7 +18,7 @@ from envs.observations import Observation
 
 
 class _Clock(NamedTuple):
-    """A clock of the lattice and what the profile says about it at the largest batch."""
+    """A clock of the grid and what the profile says about it at the largest batch."""
 
     clock_mhz: float | None
     throughput_tok_s: float
@@ -40,8 +40,8 @@ class ClockLock(KnobController):
     Needs ``action.sm_clock=true``.
 
     Attributes:
-        max_loss: Loss of saturated throughput that is accepted, as a share.
-        headroom: Saturated throughput wanted above the target, as a share of the target;
+        max_loss: Loss of saturated throughput that is accepted, as a fraction.
+        headroom: Saturated throughput wanted above the target, as a fraction of the target;
             arrivals come in bursts, and a server without slack falls behind.
     """
 
@@ -66,7 +66,7 @@ class ClockLock(KnobController):
             ConfigurationError: The clock is not a knob of the action encoding.
         """
         super().bind(context)
-        if not context.lattice.sm_clocks_mhz:
+        if not context.grid.sm_clocks_mhz:
             raise ConfigurationError(
                 "controller=clock_lock sets the SM clock: it needs action.sm_clock=true"
             )
@@ -75,9 +75,9 @@ class ClockLock(KnobController):
     def prepare(self, preparation: Preparation) -> None:
         """Reads throughput and efficiency against the clock off the profile."""
         clock, throughput, power = _sweep(preparation.profile())
-        lattice = self.context.lattice.sm_clocks_mhz
+        grid = self.context.grid.sm_clocks_mhz
         top = _Clock(None, float(throughput[-1]), float(throughput[-1] / power[-1]))
-        locked = [mhz for mhz in lattice[:-1] if clock[0] <= mhz <= clock[-1]]
+        locked = [mhz for mhz in grid[:-1] if clock[0] <= mhz <= clock[-1]]
         rates = np.interp(locked, clock, throughput)
         watts = np.interp(locked, clock, power)
         self._clocks = [
@@ -97,9 +97,9 @@ class ClockLock(KnobController):
         wanted = min(wanted, (1.0 + self.headroom) * target if target > 0 else math.inf)
         fast_enough = [clock for clock in self._clocks if clock.throughput_tok_s >= wanted]
         best = max(fast_enough, key=lambda clock: clock.tokens_per_joule)
-        lattice = self.context.lattice
-        cap = lattice.power_caps_w[caps_within(self.context, observation) - 1]
-        return Knobs(cap, lattice.max_num_seqs[-1], best.clock_mhz), None
+        grid = self.context.grid
+        cap = grid.power_caps_w[caps_within(self.context, observation) - 1]
+        return Knobs(cap, grid.max_num_seqs[-1], best.clock_mhz), None
 
 
 def _sweep(profile: Profile) -> tuple[Any, Any, Any]:

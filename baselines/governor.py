@@ -37,7 +37,7 @@ class Governor(KnobController):
         high: Occupancy from which on the highest cap is used.
         margin: Occupancy below a threshold at which the level may fall (hysteresis).
         hold_s: Time a reason to fall must last before the level falls, in seconds.
-        surplus: Throughput above the target, as a share of it, that lets the level fall.
+        surplus: Throughput above the target, as a fraction of it, that lets the level fall.
         patience_s: Longest wait for a first token, in seconds, that surplus throughput
             excuses; half the TTFT SLO where that is shorter.
     """
@@ -67,7 +67,7 @@ class Governor(KnobController):
     def decide(self, observation: Observation, state: _State | None) -> tuple[Knobs, Any]:
         """See :meth:`KnobController.decide`."""
         context = self.context
-        caps, seqs = context.lattice.power_caps_w, context.lattice.max_num_seqs[-1]
+        caps, seqs = context.grid.power_caps_w, context.grid.max_num_seqs[-1]
         occupancy = _occupancy(observation, seqs)
         last = state or _State(0, 0.0)
         level, calm_s = last.level, 0.0
@@ -83,7 +83,7 @@ class Governor(KnobController):
         return Knobs(caps[level], seqs), _State(level, calm_s)
 
     def _above_target(self, observation: Observation) -> float:
-        """Returns throughput above the target as a share; negative if it excuses nothing."""
+        """Returns throughput above the target as a fraction; negative if it excuses nothing."""
         patience_s = min(self.patience_s, 0.5 * observation.ttft_slo_s)
         if observation.target_tok_s <= 0 or observation.oldest_wait_s > patience_s:
             return -1.0
@@ -91,11 +91,11 @@ class Governor(KnobController):
 
     def _level(self, occupancy: float) -> int:
         """Returns the cap level that an occupancy asks for."""
-        count = len(self.context.lattice.power_caps_w)
+        count = len(self.context.grid.power_caps_w)
         if occupancy < self.low or count == 1:
             return 0
-        share = min(1.0, (occupancy - self.low) / (self.high - self.low))
-        return 1 + int(share * (count - 2))
+        fraction = min(1.0, (occupancy - self.low) / (self.high - self.low))
+        return 1 + int(fraction * (count - 2))
 
 
 def _occupancy(observation: Observation, seqs: int) -> float:

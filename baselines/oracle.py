@@ -14,7 +14,7 @@ from envs.observations import Observation
 
 @dataclass(kw_only=True)
 class Oracle(KnobController):
-    """Tries every setting of the lattice on the coming episode and keeps the best.
+    """Tries every setting of the grid on the coming episode and keeps the best.
 
     It looks ahead: each setting serves the very arrivals, targets and budgets that the
     episode will bring (arXiv:2605.21427 §4's exhaustive search). It takes the most tokens per
@@ -22,9 +22,9 @@ class Oracle(KnobController):
     them least.
 
     Attributes:
-        qos_limit: Highest share of time in (reference-relative) throughput violation.
-        slo_limit: Highest share of requests that miss a latency SLO.
-        budget_limit: Highest share of intervals above the power budget.
+        qos_limit: Highest fraction of time in (reference-relative) throughput violation.
+        slo_limit: Highest fraction of requests that miss a latency SLO.
+        budget_limit: Highest fraction of intervals above the power budget.
     """
 
     qos_limit: float = 0.05
@@ -47,8 +47,8 @@ class Oracle(KnobController):
         self.choice: Knobs | None = None
 
     def prepare(self, preparation: Preparation) -> None:
-        """Searches the lattice on the coming episode; to be called before every episode."""
-        settings = self.context.lattice.settings
+        """Searches the grid on the coming episode; to be called before every episode."""
+        settings = self.context.grid.settings
         outcomes = preparation.evaluate(settings)
         best = max(range(len(settings)), key=lambda index: self._merit(outcomes[index]))
         self.choice = settings[best]

@@ -17,7 +17,7 @@ from envs.observations import Observation
 
 @dataclass(kw_only=True)
 class Random(KnobController):
-    """Draws settings uniformly from the lattice.
+    """Draws settings uniformly from the grid.
 
     The draw is a function of the seed, the number of decisions so far and the observation:
     the same episode gives the same settings, other episodes and other servers of a batch
@@ -43,7 +43,7 @@ class Random(KnobController):
     def bind(self, context: ControlContext) -> None:
         """See :meth:`Controller.bind`."""
         super().bind(context)
-        self._settings = context.lattice.settings
+        self._settings = context.grid.settings
 
     def decide(self, observation: Observation, state: Any) -> tuple[Knobs, Any]:
         """See :meth:`KnobController.decide`; the state is the count and the last setting."""

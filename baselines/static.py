@@ -17,8 +17,8 @@ class Static(KnobController):
     """Never changes the knobs (arXiv:2605.21427 §4: 400 W and batch 64).
 
     Attributes:
-        power_cap_w: Power cap per GPU in watts; ``None`` takes the highest of the lattice.
-        max_num_seqs: Batch limit; ``None`` takes the highest of the lattice.
+        power_cap_w: Power cap per GPU in watts; ``None`` takes the highest of the grid.
+        max_num_seqs: Batch limit; ``None`` takes the highest of the grid.
         respect_budget: Whether the cap is lowered to what the power budget leaves. The
             paper's Baseline knows no budget.
     """
@@ -45,5 +45,5 @@ class Static(KnobController):
         seqs = highest.max_num_seqs if self.max_num_seqs is None else self.max_num_seqs
         if self.respect_budget:
             allowed = caps_within(self.context, observation)
-            cap = min(cap, self.context.lattice.power_caps_w[allowed - 1])
+            cap = min(cap, self.context.grid.power_caps_w[allowed - 1])
         return self.context.limits.clip(Knobs(cap, seqs)), None

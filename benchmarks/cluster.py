@@ -43,13 +43,13 @@ def _twin(first: ServingEnv) -> ServingEnv:
     from envs import catalog
     from envs.simulator.server import SimulatedServer
 
-    plant: Any = first.system
+    server_spec: Any = first.system
     return ServingEnv(
-        SimulatedServer(plant.plant),
+        SimulatedServer(server_spec.server_spec),
         first.objective,
         catalog.build("action", "grid"),
         first.reward,
-        power_caps_w=plant.plant.gpu.power_caps_w,
+        power_caps_w=server_spec.server_spec.gpu.power_caps_w,
     )
 
 
@@ -65,12 +65,12 @@ def ray_nodes(count: int) -> list[Node]:
 
 def cluster_of(nodes: Sequence[Node], allocator: Allocator, *, concurrent: bool) -> Cluster:
     """Returns a cluster with 70 % of its highest power."""
-    budget = ClusterBudget(signal=Constant(value=0.7), unit="share")
+    budget = ClusterBudget(signal=Constant(value=0.7), unit="fraction")
     return Cluster(nodes, budget, allocator, 1200, concurrent=concurrent)
 
 
 def lockstep(cluster: Cluster, intervals: int) -> dict[str, float]:
-    """Times intervals, and apart from them the servers' own work (no commands, no judging)."""
+    """Times intervals, and apart from them the servers' own work (no commands, no evaluating)."""
     actions = [node.env.action_space.sample() for node in cluster.nodes]
     cluster.reset(0)
     for _ in range(3):
@@ -103,7 +103,7 @@ def decision(cluster: Cluster, repeats: int) -> dict[str, float]:
     began = time.process_time()
     for _ in range(repeats):
         begin = time.perf_counter()
-        cluster.share()
+        cluster.fraction()
         waits.append(1e3 * (time.perf_counter() - begin))
     return {
         "nodes": len(cluster.nodes),

@@ -143,7 +143,7 @@ def start_up(repeats: int) -> Iterator[Figure]:
             imports.append(imported)
             warm.append(first)
     yield "import envs: s", Spread.of(imports)
-    yield "make, reset and one step, all compiled anew: s", Spread.of(cold)
+    yield "make, reset and one step, all compiled again: s", Spread.of(cold)
     yield "make, reset and one step, from the cache: s", Spread.of(warm)
 
 
@@ -163,10 +163,10 @@ def peers(commands: list[str], repeats: int, requests: int) -> Iterator[Figure]:
     """Measures other simulators on the requests of the default workload."""
     from envs import factory
 
-    plant = factory.build_plant(workload=WORKLOAD)
+    server_spec = factory.build_server_spec(workload=WORKLOAD)
     with tempfile.TemporaryDirectory() as folder:
         trace = Path(folder) / "requests.csv"
-        stream = plant.workload.stream(np.random.default_rng(0), plant.rate_per_s)
+        stream = server_spec.workload.stream(np.random.default_rng(0), server_spec.rate_per_s)
         chunk = stream.take(requests)
         rows = zip(
             chunk.arrival_time_s.tolist(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from envs.actions.base import ActionEncoding, KnobLattice
+from envs.actions.base import ActionEncoding, KnobGrid
 from envs.knobs import KnobLimits, Knobs
 from envs.objectives.objective import cap_within_budget
 from envs.objectives.qos import QoSConfig
@@ -26,7 +26,7 @@ class ControlContext:
         offered_tok_s: Output tokens/s the workload asks for on average.
         system_power: ``(alpha, beta_w)`` of the node's power.
         power_scope: What a power budget covers, ``gpu`` or ``system``.
-        qos: How throughput is judged.
+        qos: How throughput is evaluated.
     """
 
     layout: ObservationLayout
@@ -41,14 +41,14 @@ class ControlContext:
     qos: QoSConfig
 
     @property
-    def lattice(self) -> KnobLattice:
+    def grid(self) -> KnobGrid:
         """The knob settings that all controllers choose from."""
-        return self.encoding.lattice
+        return self.encoding.grid
 
     @property
     def highest(self) -> Knobs:
-        """The Baseline's setting: highest cap and batch limit of the lattice, free clock."""
-        return Knobs(self.lattice.power_caps_w[-1], self.lattice.max_num_seqs[-1], None)
+        """The Baseline's setting: highest cap and batch limit of the grid, free clock."""
+        return Knobs(self.grid.power_caps_w[-1], self.grid.max_num_seqs[-1], None)
 
     def cap_limit_w(self, budget_w: Any) -> Any:
         """Returns the highest cap per GPU (watts) that keeps the GPUs within a budget."""

@@ -11,7 +11,7 @@ from envs.rewards import Reward
 from envs.serving import ServingEnv
 
 if TYPE_CHECKING:
-    from envs.simulator.server_spec import Plant
+    from envs.simulator.server_spec import ServerSpec
 
 MODEL = "mixtral_8x7b"
 GPU = "a100_sxm4_80gb"
@@ -31,18 +31,18 @@ def build_model(choice: Any) -> Any:
     return catalog.build("model", choice)
 
 
-def build_plant(
+def build_server_spec(
     model: Any = MODEL,
     gpu: Any = GPU,
     workload: Any = WORKLOAD,
     server: Any = SERVER,
     calibration: Any = None,
-) -> Plant:
+) -> ServerSpec:
     """Builds a server to be simulated; arguments as in :func:`make_simulated`."""
-    from envs.simulator.server_spec import Plant
+    from envs.simulator.server_spec import ServerSpec
 
     built = None if calibration is None else catalog.build("calibration", calibration)
-    return Plant(
+    return ServerSpec(
         gpu=catalog.build("gpu", gpu),
         model=build_model(model),
         server=catalog.build("server", server),
@@ -80,26 +80,26 @@ def make_simulated(
         calibration: Coefficients of the GPU type; ``None`` takes those the GPU names.
         interval: Control interval in seconds.
         duration: Time in seconds over which the objective's signals are laid out.
-        domain_randomization: Draws the calibration anew for every episode.
+        domain_randomization: Draws the calibration again for every episode.
 
     Raises:
         ConfigurationError: A name, key or value is wrong; the message names the key.
     """
     from envs.simulator.server import SimulatedServer
 
-    plant = build_plant(model, gpu, workload, server, calibration)
+    server_spec = build_server_spec(model, gpu, workload, server, calibration)
     built_reward: Reward = catalog.build("reward", reward)
     built_objective: Objective = catalog.build("objective", objective)
     reference = None
-    if built_reward.qos_reading == "reference":
-        reference = SimulatedServer(plant, randomize=domain_randomization)
+    if built_reward.qos_definition == "reference":
+        reference = SimulatedServer(server_spec, randomize=domain_randomization)
     return ServingEnv(
-        SimulatedServer(plant, randomize=domain_randomization),
+        SimulatedServer(server_spec, randomize=domain_randomization),
         built_objective,
         catalog.build("action", action),
         built_reward,
         interval_s=interval,
         horizon_s=duration,
-        power_caps_w=plant.gpu.power_caps_w,
+        power_caps_w=server_spec.gpu.power_caps_w,
         reference=reference,
     )

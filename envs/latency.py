@@ -65,6 +65,6 @@ class LatencyRecord:
 
     @property
     def slo_violation_rate(self) -> float | None:
-        """Share of requests that missed an SLO, unfinished ones already past it included."""
-        judged = self.finished + self.slo_overdue
-        return (self.slo_missed + self.slo_overdue) / judged if judged else None
+        """Fraction of requests that missed an SLO, unfinished ones already past it included."""
+        evaluated = self.finished + self.slo_overdue
+        return (self.slo_missed + self.slo_overdue) / evaluated if evaluated else None

@@ -21,18 +21,18 @@ from envs.objectives.conditions import Conditions
 from envs.objectives.objective import Objective
 from envs.objectives.schedule import Schedule
 from envs.observations import ObservationLayout
-from envs.rewards import QOS_READINGS, Reward, Step
+from envs.rewards import QOS_DEFINITIONS, Reward, Step
 from envs.telemetry import MODELLED, Telemetry
 
 FloatArray = NDArray[np.float64]
 _COMING = slice(at.COMING, at.COMING + at.NUM_CONDITIONS)
 _PASSED = slice(at.PASSED, at.PASSED + at.NUM_CONDITIONS)
-_JUDGED = slice(at.JUDGED, at.JUDGED + at.NUM_JUDGED)
+_EVALUATED = slice(at.EVALUATED, at.EVALUATED + at.NUM_EVALUATED)
 _LAST = slice(at.ENTRY.last_power_cap_w, at.ENTRY.last_sm_clock_mhz + 1)
 _PREVIOUS = slice(at.ENTRY.previous_power_cap_w, at.ENTRY.previous_sm_clock_mhz + 1)
 
 
-class Judgement(NamedTuple):
+class Evaluation(NamedTuple):
     """What is made of one interval; each field is a number or has shape ``(num_envs,)``.
 
     Attributes:
@@ -56,8 +56,8 @@ class Judgement(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Setting:
-    """The facts about one server that judging and observing it needs.
+class EpisodeContext:
+    """The facts about one server that evaluating and observing it needs.
 
     Attributes:
         layout: Its observation layout.
@@ -90,7 +90,7 @@ class ControlLoop:
 
     Attributes:
         addresses: Address of each server's row, for :mod:`envs.loop_kernel`.
-        observations: The observations, shape ``(num_envs, entries)``, written anew in each
+        observations: The observations, shape ``(num_envs, entries)``, written again in each
             interval.
         coming: Conditions of the interval to come, shape
             ``(num_envs, len(Conditions._fields))``.
@@ -102,7 +102,7 @@ class ControlLoop:
 
     def __init__(
         self,
-        settings: list[Setting],
+        settings: list[EpisodeContext],
         reward: Reward,
         interval_s: float,
         telemetry: FloatArray,
@@ -140,7 +140,7 @@ class ControlLoop:
         first = settings[0]
         self._facts_of_one = first.limits, self._capacity[0], self._rated_power[0]
 
-    def _describe(self, index: int, setting: Setting, interval_s: float) -> None:
+    def _describe(self, index: int, setting: EpisodeContext, interval_s: float) -> None:
         """Writes what stays the same about a server into its row."""
         quality, numbers = setting.objective.qos, self._numbers[index]
         scope = setting.objective.power_scope
@@ -151,7 +151,7 @@ class ControlLoop:
         numbers[at.CLOCK_MAX_MHZ] = setting.limits.sm_clock_max_mhz
         self._counts[index, at.WARMUP] = round(quality.warmup_s / interval_s)
         self._counts[index, at.WINDOW] = self._window
-        self._counts[index, at.READING] = QOS_READINGS.index(self.reward.qos_reading)
+        self._counts[index, at.DEFINITION] = QOS_DEFINITIONS.index(self.reward.qos_definition)
         layout = setting.layout
         self._rows.view("INVERSE_UNIT_AT")[index] = layout.inverse_unit
         self._rows.view("LOG_FACTOR_AT")[index] = layout.log_factor
@@ -163,7 +163,7 @@ class ControlLoop:
         return {name: value for name, value in self.__dict__.items() if name not in views}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Makes the views anew."""
+        """Makes the views again."""
         self.__dict__.update(state)
         self._locate()
 
@@ -195,7 +195,7 @@ class ControlLoop:
     def reset(self, index: int, schedule: Schedule) -> None:
         """Starts an episode of server ``index``, whose telemetry is that of time 0.
 
-        Conditions that end before the episode does begin anew.
+        Conditions that end before the episode does begin again.
         """
         self._follow_schedule(index, schedule)
         numbers, counts = self._numbers[index], self._counts[index]
@@ -203,7 +203,7 @@ class ControlLoop:
         self._rings[index] = 0.0
         counts[[at.STEP, at.PLACE, at.STRETCH, at.SEEN, at.RING_NEXT]] = 0
         numbers[_COMING] = numbers[_PASSED] = schedule.rows[0]
-        numbers[_JUDGED] = 0.0
+        numbers[_EVALUATED] = 0.0
         limits, raw = self._settings[index].limits, self._raw[index]
         raw[:] = 0.0
         raw[_LAST] = raw[_PREVIOUS] = (
@@ -228,10 +228,10 @@ class ControlLoop:
         at.follow_one(self._first)
 
     def observe(self, index: int) -> None:
-        """Encodes the observation of server ``index`` anew."""
+        """Encodes the observation of server ``index`` again."""
         at.observe_one(int(self.addresses[index]))
 
-    def judge(self, telemetry: Telemetry, knobs: Knobs) -> Judgement:
+    def evaluate(self, telemetry: Telemetry, knobs: Knobs) -> Evaluation:
         """Rewards the interval that has been followed, on all servers.
 
         Args:
@@ -242,9 +242,11 @@ class ControlLoop:
         numbers = self._numbers.T
         previous = Knobs(*self._raw.T[_PREVIOUS])
         conditions = Conditions(*numbers[_PASSED].copy())
-        return self._judge(telemetry, conditions, knobs, previous, numbers[_JUDGED].copy(), facts)
+        return self._evaluate(
+            telemetry, conditions, knobs, previous, numbers[_EVALUATED].copy(), facts
+        )
 
-    def judge_one(self, knobs: Knobs) -> Judgement:
+    def evaluate_one(self, knobs: Knobs) -> Evaluation:
         """The same of a single server, in numbers of NumPy, which is several times as fast.
 
         Numbers of NumPy divide by zero as arrays do, so a term behaves alike for both.
@@ -254,20 +256,20 @@ class ControlLoop:
         telemetry = Telemetry._make([*values, (), knobs, MODELLED])
         previous = Knobs(*self._raw[0, _PREVIOUS])
         conditions = Conditions(*numbers[_PASSED])
-        return self._judge(
-            telemetry, conditions, knobs, previous, numbers[_JUDGED], self._facts_of_one
+        return self._evaluate(
+            telemetry, conditions, knobs, previous, numbers[_EVALUATED], self._facts_of_one
         )
 
-    def _judge(
+    def _evaluate(
         self,
         telemetry: Telemetry,
         conditions: Conditions,
         knobs: Knobs,
         previous: Knobs,
-        judged: Any,
+        evaluated: Any,
         facts: tuple[KnobLimits, Any, Any],
-    ) -> Judgement:
-        throughput, below, backlog, violation, shortfall, power_w = judged
+    ) -> Evaluation:
+        throughput, below, backlog, violation, shortfall, power_w = evaluated
         limits, capacity, rated_power = facts
         reward, terms = self.reward(
             Step(
@@ -275,4 +277,4 @@ class ControlLoop:
                 power_w, capacity, rated_power, limits,
             )
         )  # fmt: skip
-        return Judgement(reward, terms, conditions, violation, throughput, backlog, below)
+        return Evaluation(reward, terms, conditions, violation, throughput, backlog, below)

@@ -1,4 +1,4 @@
-"""Judging and observing one control interval of one server, compiled.
+"""Evaluating and observing one control interval of one server, compiled.
 
 A server's state is one row of memory (:class:`envs.compiled.rows.Rows`), and the functions take the
 row's address; :class:`envs.loop.ControlLoop` fills it.
@@ -14,7 +14,7 @@ from envs.compiled.pointers import Floats, Ints, float_table_at, floats_at, ints
 from envs.objectives import qos
 from envs.objectives.conditions import Conditions
 from envs.observations import Observation
-from envs.rewards import QOS_READINGS
+from envs.rewards import QOS_DEFINITIONS
 from envs.simulator.kernel.layout import COLUMN, NUM_TELEMETRY
 
 NUM_CONDITIONS = len(Conditions._fields)
@@ -28,14 +28,14 @@ SUMS = 6  # of the windows
 ASKED = 9  # knobs: cap, batch limit, clock
 COMING = 12  # conditions of the interval to come
 PASSED = COMING + NUM_CONDITIONS
-JUDGED = PASSED + NUM_CONDITIONS
+EVALUATED = PASSED + NUM_CONDITIONS
 THROUGHPUT, BELOW, BACKLOG, VIOLATION, SHORTFALL, POWER_IN_SCOPE = range(6)
-NUM_JUDGED = 6
+NUM_EVALUATED = 6
 NUM_NUMBERS = 32
 
 # Integer words (``counts``), behind them.
 (
-    STEP, WARMUP, PLACE, STRETCH, STRETCHES, WINDOW, RING_NEXT, SEEN, READING,
+    STEP, WARMUP, PLACE, STRETCH, STRETCHES, WINDOW, RING_NEXT, SEEN, DEFINITION,
     BEGINS_AT, CONDITIONS_AT, TELEMETRY_AT, REFERENCE_AT, OBSERVATION_AT,
     RAW_AT, INVERSE_UNIT_AT, LOG_FACTOR_AT, HIGH_AT, RINGS_AT,
 ) = range(19)  # fmt: skip
@@ -43,7 +43,7 @@ NUM_COUNTS = 24
 
 TOKENS, ARRIVALS, REFERENCE = range(3)
 """The windows."""
-_PLAIN, _REFERENCE = QOS_READINGS.index("plain"), QOS_READINGS.index("reference")
+_PLAIN, _REFERENCE = QOS_DEFINITIONS.index("plain"), QOS_DEFINITIONS.index("reference")
 
 _violation_plain = kernel(qos.violation_plain)
 _work_waits = kernel(qos.work_waits)
@@ -74,7 +74,7 @@ def _rate(loop: int, window: int, amount: float) -> float:
 
 
 @kernel
-def _judge(loop: int) -> None:
+def _evaluate(loop: int) -> None:
     """Reads throughput and the violations of the interval that has passed."""
     numbers, counts = numbers_of(loop), counts_of(loop)
     telemetry = floats_at(counts[TELEMETRY_AT], NUM_TELEMETRY)
@@ -94,17 +94,17 @@ def _judge(loop: int) -> None:
         telemetry[COLUMN.waiting], telemetry[COLUMN.oldest_wait_s], numbers[BACKLOG_S]
     )
     violation = below and waits
-    numbers[JUDGED + BACKLOG] = 1.0 if violation else 0.0
-    if counts[READING] == _PLAIN:
+    numbers[EVALUATED + BACKLOG] = 1.0 if violation else 0.0
+    if counts[DEFINITION] == _PLAIN:
         violation = below
-    elif counts[READING] == _REFERENCE:
+    elif counts[DEFINITION] == _REFERENCE:
         violation = _violation_plain(throughput, goal, tolerance) and warm
-    numbers[JUDGED + THROUGHPUT] = throughput
-    numbers[JUDGED + BELOW] = 1.0 if below else 0.0
-    numbers[JUDGED + VIOLATION] = 1.0 if violation else 0.0
-    numbers[JUDGED + SHORTFALL] = _shortfall(throughput, goal)
+    numbers[EVALUATED + THROUGHPUT] = throughput
+    numbers[EVALUATED + BELOW] = 1.0 if below else 0.0
+    numbers[EVALUATED + VIOLATION] = 1.0 if violation else 0.0
+    numbers[EVALUATED + SHORTFALL] = _shortfall(throughput, goal)
     power_w = telemetry[COLUMN.power_w]
-    numbers[JUDGED + POWER_IN_SCOPE] = numbers[ALPHA] * power_w + numbers[BETA_W]
+    numbers[EVALUATED + POWER_IN_SCOPE] = numbers[ALPHA] * power_w + numbers[BETA_W]
     raw = floats_at(counts[RAW_AT], NUM_ENTRIES)
     raw[ENTRY.throughput_tok_s] = throughput
     raw[ENTRY.arrival_rate_per_s] = arrival_rate
@@ -178,8 +178,8 @@ def encode(value: float, inverse_unit: float, log_factor: float, high: float) ->
 
 @kernel
 def follow(loop: int) -> None:
-    """Judges the interval that has passed, goes on to the next one and observes."""
-    _judge(loop)
+    """Evaluates the interval that has passed, goes on to the next one and observes."""
+    _evaluate(loop)
     _move_on(loop)
     observe(loop)
 

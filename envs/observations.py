@@ -30,13 +30,13 @@ class Observation(NamedTuple):
         waiting: Requests waiting.
         prefill_backlog_tokens: Prompt tokens yet to compute.
         oldest_wait_s: Age of the oldest request without a first token.
-        kv_cache_usage: Share of KV blocks in use.
+        kv_cache_usage: Fraction of KV blocks in use.
         preemptions: Preemptions in the last interval.
         ttft_p99_s: 99th percentile of time to first token in the last interval.
         tpot_p99_s: 99th percentile of time per output token in the last interval.
         power_w: Power of all GPUs together.
         sm_clock_mhz: Mean SM clock.
-        cap_binding: Share of the interval in which the cap set the clock.
+        cap_binding: Fraction of the interval in which the cap set the clock.
         target_tok_s: Throughput target of the coming interval; 0 when none.
         power_budget_w: Power budget of the coming interval; ``inf`` when none.
         ttft_slo_s: TTFT SLO of the coming interval; ``inf`` when none.

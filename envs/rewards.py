@@ -98,7 +98,7 @@ class QoSShortfall(RewardTerm):
 
 @dataclass(kw_only=True)
 class BudgetOvershoot(RewardTerm):
-    """Minus the power above the budget, as a share of the budget."""
+    """Minus the power above the budget, as a fraction of the budget."""
 
     weight: float = 5.0
 
@@ -146,7 +146,7 @@ class SwitchingCost(RewardTerm):
         return -(cap + seqs / octaves)
 
 
-QOS_READINGS = ("backlog", "plain", "reference")
+QOS_DEFINITIONS = ("backlog", "plain", "reference")
 
 
 @dataclass(kw_only=True)
@@ -155,13 +155,13 @@ class Reward:
 
     Attributes:
         terms: The terms by name; each appears in ``info["rewards"]``.
-        qos_reading: Reading of a throughput violation that the reward and ``info["cost"]``
+        qos_definition: Reading of a throughput violation that the reward and ``info["cost"]``
             use: ``backlog`` (below target while work waits: a live server can know it),
             ``plain``, or ``reference`` (below Baseline on the same arrivals; simulation only).
     """
 
     terms: dict[str, Any] = field(default_factory=dict)
-    qos_reading: str = "backlog"
+    qos_definition: str = "backlog"
 
     def __post_init__(self) -> None:
         """Checks the values.
@@ -169,10 +169,10 @@ class Reward:
         Raises:
             ConfigurationError: The reading is unknown, or there is no term.
         """
-        if self.qos_reading not in QOS_READINGS:
+        if self.qos_definition not in QOS_DEFINITIONS:
             raise ConfigurationError(
-                f"reward.qos_reading: must be one of {', '.join(QOS_READINGS)}, "
-                f"got {self.qos_reading!r}"
+                f"reward.qos_definition: must be one of {', '.join(QOS_DEFINITIONS)}, "
+                f"got {self.qos_definition!r}"
             )
         if not self.terms:
             raise ConfigurationError("reward.terms: at least one term is needed")

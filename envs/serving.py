@@ -13,7 +13,7 @@ from envs.actions.base import ActionEncoding
 from envs.context import ControlContext
 from envs.errors import ConfigurationError
 from envs.knobs import Knobs
-from envs.loop import ControlLoop, Setting
+from envs.loop import ControlLoop, EpisodeContext
 from envs.objectives.conditions import Conditions
 from envs.objectives.objective import Objective
 from envs.objectives.schedule import Planner
@@ -47,7 +47,7 @@ class ServingEnv(gym.Env[NDArray[np.float32], Any]):
         reward: Reward terms.
         interval_s: Length of a control interval in seconds.
         horizon_s: Time over which the objective's signals are laid out; later they repeat.
-        power_caps_w: Power caps of the lattice when the encoding names none.
+        power_caps_w: Power caps of the grid when the encoding names none.
         reference: A second system that runs the Baseline strategy on the same arrivals; for
             rewards that read violations relative to it (simulation only).
     """
@@ -72,9 +72,9 @@ class ServingEnv(gym.Env[NDArray[np.float32], Any]):
             raise ConfigurationError(
                 f"duration: {horizon_s} s is shorter than one interval ({interval_s} s)"
             )
-        if reward.qos_reading == "reference" and reference is None:
+        if reward.qos_definition == "reference" and reference is None:
             raise ConfigurationError(
-                "reward.qos_reading: 'reference' needs Baseline on the same arrivals, which "
+                "reward.qos_definition: 'reference' needs Baseline on the same arrivals, which "
                 "only the simulator can run; use 'backlog' on a live server"
             )
         encoding.bind(system.knob_limits, power_caps_w)
@@ -98,7 +98,7 @@ class ServingEnv(gym.Env[NDArray[np.float32], Any]):
             power_scope=objective.power_scope,
             qos=objective.qos,
         )
-        self.setting = Setting(
+        self.setting = EpisodeContext(
             layout=layout,
             objective=objective,
             limits=system.knob_limits,
@@ -162,20 +162,20 @@ class ServingEnv(gym.Env[NDArray[np.float32], Any]):
         loop.ask(knobs)
         loop.follow()
         free = self.encoding.sm_clock and knobs.sm_clock_mhz is None
-        judged = loop.judge_one(knobs._replace(sm_clock_mhz=math.inf) if free else knobs)
+        evaluated = loop.evaluate_one(knobs._replace(sm_clock_mhz=math.inf) if free else knobs)
         self._requested = knobs
         self._take_conditions()
         info = {
             "telemetry": telemetry,
             "conditions": conditions,
             "knobs": knobs,
-            "rewards": {name: float(term) for name, term in judged.terms.items()},
-            "cost": float(judged.cost),
-            "throughput_tok_s": float(judged.throughput_tok_s),
-            "violation_backlog": float(judged.violation_backlog),
-            "violation_plain": float(judged.violation_plain),
+            "rewards": {name: float(term) for name, term in evaluated.terms.items()},
+            "cost": float(evaluated.cost),
+            "throughput_tok_s": float(evaluated.throughput_tok_s),
+            "violation_backlog": float(evaluated.violation_backlog),
+            "violation_plain": float(evaluated.violation_plain),
         }
-        return loop.observations[0].copy(), float(judged.reward), False, False, info
+        return loop.observations[0].copy(), float(evaluated.reward), False, False, info
 
     def _decode(self, action: Any) -> Knobs:
         """Returns the knobs that an action stands for, as plain numbers."""

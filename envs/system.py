@@ -45,7 +45,7 @@ class ServingSystem(Protocol):
         """Asks for new knobs; they take effect as fast as the real knob does."""
 
     def set_slos(self, ttft_slo_s: float, tpot_slo_s: float) -> None:
-        """Sets the latency SLOs that requests are judged by from now on (seconds)."""
+        """Sets the latency SLOs that requests are evaluated by from now on (seconds)."""
 
     def advance(self, seconds: float) -> Telemetry:
         """Lets ``seconds`` pass and reports what was observed.

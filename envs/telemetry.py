@@ -31,7 +31,7 @@ class Telemetry(NamedTuple):
         prefill_backlog_tokens: Prompt tokens of the requests that have no first token yet
             (how far a prompt under way has come cannot be seen from outside).
         oldest_wait_s: Age of the oldest request that has no first token yet; 0 if none.
-        kv_cache_usage: Share of the KV-cache blocks in use, 0 to 1.
+        kv_cache_usage: Fraction of the KV-cache blocks in use, 0 to 1.
         preemptions: Requests preempted for lack of KV blocks or by a lowered limit.
         ttft_samples: Requests behind the TTFT percentiles: those that got their first
             token in the interval, and those still waiting for it, with their age.
@@ -56,7 +56,7 @@ class Telemetry(NamedTuple):
         energy_system_j: The node's energy: alpha times GPU energy plus beta times time
             (arXiv:2605.21427 §3.1).
         sm_clock_mhz: Mean SM clock.
-        cap_binding: Share of the interval in which the power cap, not the load, set the clock.
+        cap_binding: Fraction of the interval in which the power cap, not the load, set the clock.
         power_cap_w: Power cap in force per GPU at the end of the interval.
         max_num_seqs: Batch limit in force at the end of the interval.
         requested: Knobs the controller asked for.

@@ -15,7 +15,7 @@ from envs.actions.base import ActionEncoding
 from envs.context import ControlContext
 from envs.errors import ConfigurationError
 from envs.knobs import Knobs
-from envs.loop import ControlLoop, Judgement
+from envs.loop import ControlLoop, Evaluation
 from envs.objectives.conditions import Conditions
 from envs.serving import MAX_SEED, ServingEnv
 from envs.simulator.fleet import Fleet
@@ -41,7 +41,7 @@ class VectorServingEnv(gym.vector.VectorEnv[NDArray[np.float32], Any, NDArray[An
         max_episode_steps: Steps after which an episode is truncated.
         autoreset_mode: ``next_step`` (Gymnasium's default: the step after a truncation
             resets and ignores the action), ``same_step`` or ``disabled``.
-        randomize: Draws each server's calibration anew for every episode.
+        randomize: Draws each server's calibration again for every episode.
         latency: Whether ``fleet.latency`` can be asked for; counting costs time.
     """
 
@@ -74,11 +74,11 @@ class VectorServingEnv(gym.vector.VectorEnv[NDArray[np.float32], Any, NDArray[An
         """What a controller of each server is told."""
         self._planners = [template.planner for template in templates]
         self._groups = _encoding_groups([template.encoding for template in templates])
-        plants = [template.system.plant for template in templates]  # type: ignore[attr-defined]
-        self.fleet = Fleet(plants, randomize=randomize, latency=latency)
+        server_specs = [template.system.server_spec for template in templates]  # type: ignore[attr-defined]
+        self.fleet = Fleet(server_specs, randomize=randomize, latency=latency)
         self._reference: Fleet | None = None
-        if first.reward.qos_reading == "reference":
-            self._reference = Fleet(plants, randomize=randomize, latency=False)
+        if first.reward.qos_definition == "reference":
+            self._reference = Fleet(server_specs, randomize=randomize, latency=False)
         self.fleet.set_warmup(np.array([template.objective.qos.warmup_s for template in templates]))
         self._loop = ControlLoop(
             [template.setting for template in templates],
@@ -132,30 +132,30 @@ class VectorServingEnv(gym.vector.VectorEnv[NDArray[np.float32], Any, NDArray[An
         marks.
         """
         knobs = self._decode(np.asarray(actions))
-        ended = self._ended  # by the step before; with next-step autoreset they start anew now
+        ended = self._ended  # by the step before; with next-step autoreset they start again now
         restart = bool(ended.any()) and self.autoreset_mode is AutoresetMode.NEXT_STEP
         loop, rows = self._loop, self.fleet.engine.telemetry
         self._advance(knobs, np.flatnonzero(~ended) if restart else self._all)
         rows = rows.copy()
         telemetry = self._telemetry(rows, knobs)
-        judged = loop.judge(telemetry, knobs)
+        evaluated = loop.evaluate(telemetry, knobs)
         self._elapsed += 1
         truncated = self._elapsed >= self.max_episode_steps
         if restart:
             self._start(np.flatnonzero(ended))
             rows[ended] = self.fleet.engine.telemetry[ended]
             telemetry = self._telemetry(rows, knobs)
-            judged = _blank(judged, ended, Conditions(*loop.coming.T))
+            evaluated = _blank(evaluated, ended, Conditions(*loop.coming.T))
             truncated &= ~ended
         info: dict[str, Any] = {
             "telemetry": telemetry,
-            "conditions": judged.conditions,
+            "conditions": evaluated.conditions,
             "knobs": knobs,
-            "rewards": judged.terms,
-            "cost": judged.cost,
-            "throughput_tok_s": judged.throughput_tok_s,
-            "violation_backlog": judged.violation_backlog,
-            "violation_plain": judged.violation_plain,
+            "rewards": evaluated.terms,
+            "cost": evaluated.cost,
+            "throughput_tok_s": evaluated.throughput_tok_s,
+            "violation_backlog": evaluated.violation_backlog,
+            "violation_plain": evaluated.violation_plain,
         }
         self._ended = truncated
         if self.autoreset_mode is AutoresetMode.SAME_STEP and truncated.any():
@@ -163,7 +163,7 @@ class VectorServingEnv(gym.vector.VectorEnv[NDArray[np.float32], Any, NDArray[An
             info["_final_obs"] = truncated
             self._start(np.flatnonzero(truncated))
         never = np.zeros(self.num_envs, dtype=np.bool_)
-        return loop.observations.copy(), judged.reward, never, truncated.copy(), info
+        return loop.observations.copy(), evaluated.reward, never, truncated.copy(), info
 
     def _advance(self, knobs: Knobs, which: NDArray[np.int64]) -> None:
         """Lets one interval pass on some servers, and on their reference."""
@@ -219,26 +219,26 @@ class VectorServingEnv(gym.vector.VectorEnv[NDArray[np.float32], Any, NDArray[An
 
     def _telemetry(self, rows: NDArray[np.float64], knobs: Knobs | None = None) -> Telemetry:
         """Returns telemetry whose fields are columns of ``rows``."""
-        gpus = (rows[:, _POWER, None] * self.fleet.power_shares).T
+        gpus = (rows[:, _POWER, None] * self.fleet.power_fractions).T
         return Telemetry._make([*rows.T, tuple(gpus), knobs or self._loop.requested, MODELLED])
 
 
-def _blank(judged: Judgement, where: NDArray[np.bool_], coming: Conditions) -> Judgement:
+def _blank(evaluated: Evaluation, where: NDArray[np.bool_], coming: Conditions) -> Evaluation:
     """Returns zeros for servers on which no interval has passed, and what comes for them."""
 
     def blank(values: Any) -> Any:
         return np.where(where, 0.0, values)
 
-    return Judgement(
-        reward=blank(judged.reward),
-        terms={name: blank(term) for name, term in judged.terms.items()},
+    return Evaluation(
+        reward=blank(evaluated.reward),
+        terms={name: blank(term) for name, term in evaluated.terms.items()},
         conditions=Conditions(
-            *(np.where(where, *pair) for pair in zip(coming, judged.conditions, strict=True))
+            *(np.where(where, *pair) for pair in zip(coming, evaluated.conditions, strict=True))
         ),
-        cost=blank(judged.cost),
-        throughput_tok_s=blank(judged.throughput_tok_s),
-        violation_backlog=blank(judged.violation_backlog),
-        violation_plain=blank(judged.violation_plain),
+        cost=blank(evaluated.cost),
+        throughput_tok_s=blank(evaluated.throughput_tok_s),
+        violation_backlog=blank(evaluated.violation_backlog),
+        violation_plain=blank(evaluated.violation_plain),
     )
 
 
@@ -255,10 +255,10 @@ def _mode(mode: str | AutoresetMode) -> AutoresetMode:
 def _encoding_groups(
     encodings: list[ActionEncoding],
 ) -> list[tuple[ActionEncoding, NDArray[np.int64]]]:
-    """Groups servers whose encodings share a lattice, so that each group decodes at once."""
+    """Groups servers whose encodings share a grid, so that each group decodes at once."""
     members: dict[Any, list[int]] = {}
     for index, encoding in enumerate(encodings):
-        members.setdefault((type(encoding), encoding.lattice), []).append(index)
+        members.setdefault((type(encoding), encoding.grid), []).append(index)
     return [(encodings[group[0]], np.array(group)) for group in members.values()]
 
 
@@ -276,7 +276,7 @@ def make_simulated_vector(
         num_envs: Number of servers.
         max_episode_steps: Steps after which an episode is truncated.
         autoreset_mode: ``next_step``, ``same_step`` or ``disabled``.
-        domain_randomization: Draws each server's calibration anew for every episode.
+        domain_randomization: Draws each server's calibration again for every episode.
         record_latency: Whether ``fleet.latency`` can be asked for; counting costs time.
         **choices: Arguments of :func:`envs.factory.make_simulated`. Each of ``model``,
             ``gpu``, ``workload``, ``objective``, ``server`` and ``calibration`` may be a list
@@ -287,7 +287,7 @@ def make_simulated_vector(
     """
     per_server = ("model", "gpu", "workload", "objective", "server", "calibration")
     lists = {key: _cycle(choices.pop(key)) for key in per_server if key in choices}
-    lattice_shape = choices.pop("action", factory.ACTION)
+    grid_shape = choices.pop("action", factory.ACTION)
     reward = catalog.build("reward", choices.pop("reward", factory.REWARD))
     built: dict[str, ServingEnv] = {}
     templates = []
@@ -295,9 +295,7 @@ def make_simulated_vector(
         own = {key: values[index % len(values)] for key, values in lists.items()}
         key = repr(sorted(own.items(), key=lambda item: item[0]))
         if key not in built:
-            built[key] = factory.make_simulated(
-                **own, action=lattice_shape, reward=reward, **choices
-            )
+            built[key] = factory.make_simulated(**own, action=grid_shape, reward=reward, **choices)
         templates.append(built[key])
     return VectorServingEnv(
         templates,

@@ -1,4 +1,4 @@
-"""One control interval of many simulated servers: knobs, simulation, judgement, observation."""
+"""One control interval of many simulated servers: knobs, simulation, evaluation, observation."""
 
 from __future__ import annotations
 

@@ -90,20 +90,20 @@ def draw_dispersion(axes: Axes, recording: Recording | None) -> None:
 
 def draw_lengths(axes: Axes, part: str, measured: NDArray[np.int64] | None) -> None:
     """Draws the distribution of prompt or output lengths."""
-    share = (np.arange(4096) + 0.5) / 4096
+    fraction = (np.arange(4096) + 0.5) / 4096
     for lane, name in enumerate(LENGTHS):
         table = getattr(build("workload/lengths", name), part).table()
-        axes.plot(table, share, color=COLOURS[lane], label=f"{name}, mean {table.mean():.0f}")
+        axes.plot(table, fraction, color=COLOURS[lane], label=f"{name}, mean {table.mean():.0f}")
     if measured is not None:
         marks = np.linspace(0.01, 0.99, 50)
         axes.plot(np.quantile(measured, marks), marks, "k.", markersize=4, label="Azure trace")
-    axes.set(xscale="log", xlabel="tokens", ylabel="share of requests", ylim=(0, 1),
+    axes.set(xscale="log", xlabel="tokens", ylabel="fraction of requests", ylim=(0, 1),
              title=f"{part.capitalize()} lengths")  # fmt: skip
     axes.legend(fontsize=8)
 
 
 def main() -> None:
-    """Draws the picture."""
+    """Draws the plot."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", nargs="?", type=Path, default="docs/images/workloads.png")
     file: Path = parser.parse_args().file

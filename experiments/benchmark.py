@@ -13,7 +13,7 @@ from experiments.app.settings import check_times
 from experiments.app.terminal import Progress
 from experiments.benchmarking.criteria import degeneracies, goals
 from experiments.benchmarking.metrics import Results
-from experiments.benchmarking.plot import draw_overall, draw_settings
+from experiments.benchmarking.plot import draw_overall, draw_scenarios
 from experiments.benchmarking.report import OVERALL_PICTURE, SETTINGS_PICTURE, report
 from experiments.benchmarking.runner import benchmark_facts, check, controller_choices, run_all
 from experiments.evaluation.metrics import write_json
@@ -25,7 +25,7 @@ PICTURES = "images"
 
 @application("benchmark")
 def main(config: DictConfig, directory: Path) -> None:
-    """Runs what is missing, writes ``results.md``, ``results.json`` and the pictures."""
+    """Runs what is missing, writes ``results.md``, ``results.json`` and the plots."""
     check_times(config)
     check(config)
     suite: Suite = catalog.build("suite", config.suite)
@@ -40,10 +40,10 @@ def main(config: DictConfig, directory: Path) -> None:
 
 
 def write_report(config: DictConfig, suite: Suite, results: Results, folder: Path) -> None:
-    """Writes the report and its pictures into a folder."""
+    """Writes the report and its plots into a folder."""
     controllers = list(controller_choices(config))
     draw_overall(results, controllers, folder / PICTURES / OVERALL_PICTURE)
-    draw_settings(results, controllers, folder / PICTURES / SETTINGS_PICTURE)
+    draw_scenarios(results, controllers, folder / PICTURES / SETTINGS_PICTURE)
     text = report(
         results,
         suite.settings,
@@ -51,7 +51,7 @@ def write_report(config: DictConfig, suite: Suite, results: Results, folder: Pat
         goals=goals(results, suite.settings, config.subject, config.restricted),
         degeneracies=degeneracies(results, config.subject),
         facts=benchmark_facts(config, suite),
-        pictures=f"{PICTURES}/",
+        plots=f"{PICTURES}/",
     )
     atomic_write_text(folder / REPORT_FILE, text)
 

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from envs import catalog
 from experiments.app.application import application
-from experiments.calibration.config import CalibrateSettings, ProfileRecord
+from experiments.calibration.config import CalibrateConfig, ProfileRecord
 from experiments.calibration.fitting.pipeline import calibrate
 from experiments.calibration.fitting.store import write
 from experiments.calibration.reports.terminal import print_calibration
@@ -18,7 +18,7 @@ from experiments.calibration.reports.terminal import print_calibration
 def main(config: DictConfig, directory: Path) -> None:
     """Fits, writes the calibration into the folder and, with ``install=true``, installs it."""
     gpu = catalog.build("gpu", config.gpu)
-    settings = CalibrateSettings(
+    settings = CalibrateConfig(
         data=config.data,
         gpu=gpu,
         profiles=[ProfileRecord(**record) for record in config.profiles],

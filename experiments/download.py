@@ -68,7 +68,7 @@ def download(
         try:
             return path, check(trace, path, sha256)
         except WorkloadError:
-            pass  # an incomplete or foreign file is fetched anew
+            pass  # an incomplete or foreign file is fetched again
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays: the file is read while it is checked.
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".partial-", suffix=path.suffix)

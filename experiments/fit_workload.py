@@ -33,7 +33,7 @@ class BurstyFit:
     Attributes:
         rate_per_s: Mean rate in requests per second.
         burst_ratio: Rate in bursts over that in quiet times.
-        burst_fraction: Share of the time spent in bursts.
+        burst_fraction: Fraction of the time spent in bursts.
         burst_duration_s: Mean duration of a burst in seconds.
         log_likelihood_gain: Log-likelihood over that of a Poisson process of the same rate.
     """
@@ -119,10 +119,10 @@ def _log_likelihood(
     burst_s: float,
 ) -> float:
     """Log-likelihood of the counts, up to a constant: the forward algorithm of a hidden chain."""
-    burst_share = burst_s / (burst_s + quiet_s)
+    burst_fraction = burst_s / (burst_s + quiet_s)
     kept = math.exp(-bin_s * (1.0 / burst_s + 1.0 / quiet_s))
     quiet_log, burst_log = math.log(quiet_per_s), math.log(burst_per_s)
-    burst = burst_share
+    burst = burst_fraction
     total = 0.0
     for count in counts:
         quiet_term = count * quiet_log - quiet_per_s * bin_s
@@ -132,7 +132,7 @@ def _log_likelihood(
         burst_weight = burst * math.exp(burst_term - top)
         weight = quiet_weight + burst_weight
         total += top + math.log(weight)
-        burst = burst_share + kept * (burst_weight / weight - burst_share)
+        burst = burst_fraction + kept * (burst_weight / weight - burst_fraction)
     return total
 
 

@@ -1,4 +1,4 @@
-"""Makes tables and pictures of ``docs/physics.md``: ``python -m experiments.physics data=DIR``."""
+"""Makes tables and plots of ``docs/physics.md``: ``python -m experiments.physics data=DIR``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from envs.cache import atomic_write_text
 from experiments.app.application import application
 from experiments.calibration.config import data_folder
 from experiments.calibration.reports.coefficients import coefficient_table
-from experiments.calibration.reports.docs_page import copy_pictures, fill
+from experiments.calibration.reports.docs_page import copy_plots, fill
 from experiments.calibration.reports.forests import forest_table
 from experiments.calibration.reports.plots import draw_all
 from experiments.calibration.reports.tables import (
@@ -40,7 +40,7 @@ Blocks = dict[str, list[str]]
 
 @application("physics")
 def main(config: DictConfig, directory: Path) -> None:
-    """Writes every table and picture into the folder and, where asked, into the page."""
+    """Writes every table and plot into the folder and, where asked, into the page."""
     folder = data_folder(config.data)
     found = validate(
         folder,
@@ -50,17 +50,17 @@ def main(config: DictConfig, directory: Path) -> None:
         on_stage=print_stage,
     )
     errors = write_validation(found, directory)
-    pictures = draw_all(found.judged, directory)
-    pictures.append(draw_behaviour(directory / "behaviour.png"))
+    plots = draw_all(found.evaluated, directory)
+    plots.append(draw_behaviour(directory / "behaviour.png"))
     blocks = validation_blocks(found, error_table(errors))
     blocks["training"] = training_table(study_training(folder / "zeus-nsdi23"))
     blocks["behaviour"] = behaviour_table()
     blocks["forests"] = forest_table(_forests(config.forest_models))
     atomic_write_text(directory / "physics.md", as_page(blocks))
-    written = [directory / "physics.md", *pictures]
+    written = [directory / "physics.md", *plots]
     if config.page != "none":
         fill(Path(config.page), blocks)
-        copy_pictures(pictures, Path(config.images))
+        copy_plots(plots, Path(config.images))
         written.append(Path(config.page))
     for file in written:
         Console().print(f"Wrote {file}", soft_wrap=True)
@@ -69,16 +69,16 @@ def main(config: DictConfig, directory: Path) -> None:
 def validation_blocks(found: Validation, errors: list[str]) -> Blocks:
     """Returns the tables that a validation gives."""
     caps = {
-        "clock": clock_records(found.judged),
-        "tok_s_held_out": interior(found.judged),
-        "loss_from_best_to_lowest_cap": cap_losses(found.judged),
+        "clock": clock_records(found.evaluated),
+        "tok_s_held_out": interior(found.evaluated),
+        "loss_from_best_to_lowest_cap": cap_losses(found.evaluated),
     }
     blocks = {
         "coefficients": coefficient_table(CALIBRATIONS),
-        "goals": goal_table(goals(found.judged)),
+        "goals": goal_table(goals(found.evaluated)),
         "errors": errors,
         "caps": cap_table(caps),
-        "host": host_table(host_records(found.judged)),
+        "host": host_table(host_records(found.evaluated)),
         "skipped": skip_table(found.skipped),
     }
     if found.ablations:

@@ -16,7 +16,7 @@ from experiments.calibration.validation.validate import validate
 
 @application("validate")
 def main(config: DictConfig, directory: Path) -> None:
-    """Writes ``validation.json``, tables and pictures into the folder."""
+    """Writes ``validation.json``, tables and plots into the folder."""
     found = validate(
         data_folder(config.data),
         held_out=config.held_out,
@@ -25,8 +25,8 @@ def main(config: DictConfig, directory: Path) -> None:
         on_stage=print_stage,
     )
     errors = write_validation(found, directory)
-    pictures = draw_all(found.judged, directory)
-    print_validation(errors, found.skipped, [directory / "validation.json", *pictures])
+    plots = draw_all(found.evaluated, directory)
+    print_validation(errors, found.skipped, [directory / "validation.json", *plots])
 
 
 if __name__ == "__main__":

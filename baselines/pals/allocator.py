@@ -23,7 +23,7 @@ class PowerCurve:
     """What a node is predicted to deliver at each power it may be given.
 
     Attributes:
-        budget_w: Power of the node at each cap of its lattice, ascending.
+        budget_w: Power of the node at each cap of its grid, ascending.
         throughput_tok_s: Highest predicted throughput among the settings with that cap or a
             lower one.
     """
@@ -39,7 +39,7 @@ class PowerCurve:
 
 def power_curve(context: ControlContext, table: PredictionTable) -> PowerCurve:
     """Returns what a node delivers at each cap with its best batch limit, as predicted."""
-    gpus = context.num_gpus * np.asarray(context.lattice.power_caps_w, dtype=np.float64)
+    gpus = context.num_gpus * np.asarray(context.grid.power_caps_w, dtype=np.float64)
     power = power_in_scope(gpus, context.power_scope, context.system_power)
     best = np.maximum.accumulate(table.throughput_tok_s.max(axis=1))
     return PowerCurve(np.asarray(power), best)
@@ -55,7 +55,7 @@ class Predictive(Allocator):
     the node's target.
 
     Attributes:
-        margin: Throughput asked of the model beyond the target, as a share of it.
+        margin: Throughput asked of the model beyond the target, as a fraction of it.
         forest: The offline models.
     """
 
@@ -69,7 +69,7 @@ class Predictive(Allocator):
         curves = []
         for context, preparation in zip(contexts, preparations, strict=True):
             profile = preparation.profile()
-            table = predictor_for(profile, self.forest).tabulate(context.lattice, profile)
+            table = predictor_for(profile, self.forest).tabulate(context.grid, profile)
             curves.append(power_curve(context, table))
         self.set_curves(curves)
 

@@ -100,19 +100,19 @@ class Pals(KnobController):
         """Fits the forests to the server's profile and tabulates what they predict."""
         profile = preparation.profile()
         self.predictor = predictor_for(profile, self.forest)
-        table = self.predictor.tabulate(self.context.lattice, profile)
-        levels = range(1, len(self.context.lattice.power_caps_w) + 1)
+        table = self.predictor.tabulate(self.context.grid, profile)
+        levels = range(1, len(self.context.grid.power_caps_w) + 1)
         self._rankings = [self._rank(table, level) for level in levels]
 
     def candidates(self, caps: int) -> NDArray[np.bool_]:
         """Marks the settings to choose from when the ``caps`` lowest caps are in the budget.
 
         Returns:
-            Array of shape ``(caps of the lattice, batch limits)``. Variants that move one
+            Array of shape ``(caps of the grid, batch limits)``. Variants that move one
             knob only override this.
         """
-        lattice = self.context.lattice
-        mask = np.zeros((len(lattice.power_caps_w), len(lattice.max_num_seqs)), dtype=np.bool_)
+        grid = self.context.grid
+        mask = np.zeros((len(grid.power_caps_w), len(grid.max_num_seqs)), dtype=np.bool_)
         mask[:caps] = True
         return mask
 
@@ -180,13 +180,13 @@ class Pals(KnobController):
 
     def _rank(self, table: PredictionTable, caps: int) -> Ranking:
         """Sorts the candidates of a budget level by predicted throughput per watt."""
-        lattice = self.context.lattice
+        grid = self.context.grid
         rows, columns = np.nonzero(self.candidates(caps))
         throughput = table.throughput_tok_s[rows, columns]  # line 3
         order = np.argsort(-throughput / table.power_w[rows, columns], kind="stable")
         rows, columns = rows[order], columns[order]
         knobs = [
-            Knobs(lattice.power_caps_w[row], lattice.max_num_seqs[column])
+            Knobs(grid.power_caps_w[row], grid.max_num_seqs[column])
             for row, column in zip(rows, columns, strict=True)
         ]
         throughput = table.throughput_tok_s[rows, columns]

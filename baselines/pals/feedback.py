@@ -22,7 +22,7 @@ class FeedbackState(NamedTuple):
 
 @dataclass(kw_only=True)
 class Feedback:
-    """PID on the throughput error, as a share of the target (arXiv:2605.21427 §3.3).
+    """PID on the throughput error, as a fraction of the target (arXiv:2605.21427 §3.3).
 
     The paper gives neither gains nor the point where the correction enters. Here it scales
     the target that the model is asked for: ``target * (1 + correction)``. A model that
@@ -32,7 +32,7 @@ class Feedback:
         kp: Proportional gain: correction per relative error.
         ki: Integral gain per second.
         kd: Derivative gain in seconds.
-        limit: Largest correction in either direction, as a share of the target. The integral
+        limit: Largest correction in either direction, as a fraction of the target. The integral
             is held within it too, so that it cannot wind up.
         one_sided: Whether the correction may only raise the target. The literal, symmetric
             loop also lowers it while the server over-delivers, and then violates.
@@ -69,7 +69,7 @@ class Feedback:
                 a shortfall further would be to no avail.
 
         Returns:
-            The correction as a share of the target, and the next state.
+            The correction as a fraction of the target, and the next state.
         """
         lowest = 0.0 if self.one_sided else -self.limit
         integral = state.integral

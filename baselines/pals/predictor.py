@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baselines.profile import Profile, ProfileRow
-from envs.actions.base import KnobLattice
+from envs.actions.base import KnobGrid
 from envs.cache import atomic_write_bytes, cache_dir
 from envs.errors import ConfigurationError, PalsError
 
@@ -54,7 +54,7 @@ class ForestConfig:
 
 
 class PredictionTable(NamedTuple):
-    """Predictions over the lattice; arrays of shape ``(caps, batch limits)``.
+    """Predictions over the grid; arrays of shape ``(caps, batch limits)``.
 
     Attributes:
         throughput_tok_s: Output tokens per second at saturation.
@@ -72,7 +72,7 @@ class FitReport(NamedTuple):
 
     Attributes:
         rows: Rows fitted to.
-        mape: Mean absolute percentage error on held-out rows, per target, as a share
+        mape: Mean absolute percentage error on held-out rows, per target, as a fraction
             (arXiv:2605.21427 §3.2 has 0.068 for throughput, 0.045 for power).
         importance: Impurity-based importance of each input, per target; ``tokens_per_joule``
             is that of a forest for throughput over power.
@@ -130,15 +130,15 @@ class Predictor:
         importance["tokens_per_joule"] = _importance(_forest(inputs, efficiency, config))
         return cls(forests, FitReport(len(profile.rows), mape, importance))
 
-    def tabulate(self, lattice: KnobLattice, profile: Profile) -> PredictionTable:
-        """Predicts every setting of the lattice once, so that deciding is a look-up.
+    def tabulate(self, grid: KnobGrid, profile: Profile) -> PredictionTable:
+        """Predicts every setting of the grid once, so that deciding is a look-up.
 
         Args:
-            lattice: Caps and batch limits (a clock axis plays no part).
+            grid: Caps and batch limits (a clock axis plays no part).
             profile: Names the parallelism of the server to be controlled.
         """
         sizes = (profile.tensor_parallel, profile.expert_parallel, profile.data_parallel)
-        caps, seqs = lattice.power_caps_w, lattice.max_num_seqs
+        caps, seqs = grid.power_caps_w, grid.max_num_seqs
         inputs = np.array([[float(cap), batch, *sizes] for cap in caps for batch in seqs])
         shape = (len(caps), len(seqs))
         predictions = (self.forests[name].predict(inputs).reshape(shape) for name in TARGETS)
@@ -173,7 +173,7 @@ class Predictor:
 
 
 def predictor_for(profile: Profile, config: ForestConfig) -> Predictor:
-    """Returns the forests for a profile from the cache, fitted anew when they are not there.
+    """Returns the forests for a profile from the cache, fitted again when they are not there.
 
     Raises:
         PalsError: The cached file is damaged or was tampered with.

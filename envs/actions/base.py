@@ -1,4 +1,4 @@
-"""The contract of an action encoding, and the lattice of knob settings it works on."""
+"""The contract of an action encoding, and the grid of knob settings it works on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAPER_BATCHES = (1, 4, 8, 16, 32, 64)
 
 
 @dataclass(frozen=True)
-class KnobLattice:
+class KnobGrid:
     """The settings that discrete encodings and configuration searches choose from.
 
     Attributes:
@@ -57,10 +57,10 @@ class ActionEncoding(ABC):
     """Turns actions into knobs and back; works on one action or a batch of them.
 
     Attributes:
-        power_caps_w: Power caps of the lattice in watts; ``None`` takes the GPU's own list.
-        max_num_seqs: Batch limits of the lattice; limits above the server's are dropped.
+        power_caps_w: Power caps of the grid in watts; ``None`` takes the GPU's own list.
+        max_num_seqs: Batch limits of the grid; limits above the server's are dropped.
         sm_clock: Whether the SM clock limit is a third knob.
-        sm_clock_levels: Number of clock limits of the lattice.
+        sm_clock_levels: Number of clock limits of the grid.
     """
 
     power_caps_w: list[float] | None = None
@@ -80,7 +80,7 @@ class ActionEncoding(ABC):
             )
 
     def bind(self, limits: KnobLimits, default_caps_w: list[float]) -> None:
-        """Fixes the lattice for a server.
+        """Fixes the grid for a server.
 
         Args:
             limits: The range of each knob.
@@ -112,7 +112,7 @@ class ActionEncoding(ABC):
                 ).tolist()
             )
         self.limits = limits
-        self.lattice = KnobLattice(tuple(caps_in), tuple(seqs_in), clocks)
+        self.grid = KnobGrid(tuple(caps_in), tuple(seqs_in), clocks)
         self._caps = np.array(caps_in)
         self._seqs = np.array(seqs_in, dtype=np.int64)
         self._clocks = np.array(clocks)
@@ -164,14 +164,14 @@ class ActionEncoding(ABC):
         return [*sizes, len(self._clocks)] if self.sm_clock else sizes
 
     def _at(self, cap: Any, seqs: Any, clock: Any) -> Knobs:
-        """Returns the knobs at lattice indices."""
+        """Returns the knobs at grid indices."""
         if not self.sm_clock:
             return Knobs(self._caps[cap], self._seqs[seqs], None)
         free = clock >= len(self._clocks) - 1
         return Knobs(self._caps[cap], self._seqs[seqs], np.where(free, np.inf, self._clocks[clock]))
 
     def _indices(self, knobs: Knobs) -> list[NDArray[np.int64]]:
-        """Returns the lattice indices nearest to knobs (batches on a log scale)."""
+        """Returns the grid indices nearest to knobs (batches on a log scale)."""
         seqs = nearest(np.log2(self._seqs), np.log2(np.maximum(knobs.max_num_seqs, 1)))
         indices = [nearest(self._caps, knobs.power_cap_w), seqs]
         if self.sm_clock:

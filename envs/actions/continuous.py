@@ -17,7 +17,7 @@ from envs.knobs import Knobs
 class Continuous(ActionEncoding):
     """``Box(-1, 1)``: the cap on a linear scale, the batch limit on a logarithmic one.
 
-    The range is that of the lattice; values between its levels are allowed.
+    The range is that of the grid; values between its levels are allowed.
     """
 
     @property
@@ -27,30 +27,30 @@ class Continuous(ActionEncoding):
 
     def decode(self, action: Any, current: Knobs) -> Knobs:
         """See :meth:`ActionEncoding.decode`."""
-        share = 0.5 * (np.clip(np.asarray(action, dtype=np.float64), -1.0, 1.0) + 1.0)
-        cap = self._caps[0] + share[..., 0] * (self._caps[-1] - self._caps[0])
+        fraction = 0.5 * (np.clip(np.asarray(action, dtype=np.float64), -1.0, 1.0) + 1.0)
+        cap = self._caps[0] + fraction[..., 0] * (self._caps[-1] - self._caps[0])
         low, high = np.log2(self._seqs[0]), np.log2(self._seqs[-1])
-        seqs = np.rint(np.exp2(low + share[..., 1] * (high - low))).astype(np.int64)
+        seqs = np.rint(np.exp2(low + fraction[..., 1] * (high - low))).astype(np.int64)
         if not self.sm_clock:
             return Knobs(cap, seqs, None)
-        clock = self._clocks[0] + share[..., 2] * (self._clocks[-1] - self._clocks[0])
-        return Knobs(cap, seqs, np.where(share[..., 2] >= 1.0, np.inf, clock))
+        clock = self._clocks[0] + fraction[..., 2] * (self._clocks[-1] - self._clocks[0])
+        return Knobs(cap, seqs, np.where(fraction[..., 2] >= 1.0, np.inf, clock))
 
     def encode(self, knobs: Knobs, current: Knobs) -> NDArray[np.float32]:
         """See :meth:`ActionEncoding.encode`."""
         seqs = np.log2(np.maximum(knobs.max_num_seqs, 1))
         parts = [
-            _share(knobs.power_cap_w, self._caps[0], self._caps[-1]),
-            _share(seqs, np.log2(self._seqs[0]), np.log2(self._seqs[-1])),
+            _fraction(knobs.power_cap_w, self._caps[0], self._caps[-1]),
+            _fraction(seqs, np.log2(self._seqs[0]), np.log2(self._seqs[-1])),
         ]
         if self.sm_clock:
             clock = np.inf if knobs.sm_clock_mhz is None else knobs.sm_clock_mhz
             top = self._clocks[-1]
-            parts.append(_share(np.minimum(clock, top), self._clocks[0], top))
+            parts.append(_fraction(np.minimum(clock, top), self._clocks[0], top))
         return np.stack(np.broadcast_arrays(*parts), axis=-1).astype(np.float32)
 
 
-def _share(value: Any, low: float, high: float) -> Any:
+def _fraction(value: Any, low: float, high: float) -> Any:
     """Maps ``low..high`` onto ``-1..1``; a range of one point maps onto 1."""
     if high <= low:
         return np.ones_like(np.asarray(value, dtype=np.float64))

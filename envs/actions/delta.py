@@ -1,4 +1,4 @@
-"""Steps up and down the lattice."""
+"""Steps up and down the grid."""
 
 from __future__ import annotations
 

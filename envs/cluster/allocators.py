@@ -102,7 +102,7 @@ def fit(wanted: FloatArray, floor: FloatArray, ceiling: FloatArray, budget_w: fl
 
 @dataclass(kw_only=True)
 class Uniform(Allocator):
-    """The same share of the highest power for every node."""
+    """The same fraction of the highest power for every node."""
 
     def wishes(self, budget_w: float, demands: Demands) -> FloatArray:
         """See :meth:`Allocator.wishes`."""
@@ -111,10 +111,10 @@ class Uniform(Allocator):
 
 @dataclass(kw_only=True)
 class Proportional(Allocator):
-    """In proportion to demand: the target as a share of the node's capacity.
+    """In proportion to demand: the target as a fraction of the node's capacity.
 
     Attributes:
-        backlog_gain: Further weight of a node per waiting request, as a share of its weight.
+        backlog_gain: Further weight of a node per waiting request, as a fraction of its weight.
         backlog_limit: Largest such further weight.
     """
 
@@ -123,10 +123,10 @@ class Proportional(Allocator):
 
     def wishes(self, budget_w: float, demands: Demands) -> FloatArray:
         """See :meth:`Allocator.wishes`."""
-        share = demands.target_tok_s / np.maximum(demands.capacity_tok_s, 1e-9)
-        share = np.where(demands.target_tok_s > 0, share, 1.0)
+        fraction = demands.target_tok_s / np.maximum(demands.capacity_tok_s, 1e-9)
+        fraction = np.where(demands.target_tok_s > 0, fraction, 1.0)
         backlog = np.minimum(self.backlog_gain * demands.waiting, self.backlog_limit)
-        return demands.ceiling_w * share * (1.0 + backlog)
+        return demands.ceiling_w * fraction * (1.0 + backlog)
 
 
 @dataclass(kw_only=True)

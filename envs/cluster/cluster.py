@@ -43,7 +43,7 @@ class ClusterBudget:
     """The power a cluster may draw.
 
     Attributes:
-        signal: Watts over time, or a share of the highest power of all nodes.
+        signal: Watts over time, or a fraction of the highest power of all nodes.
         unit: ``w`` or ``share``.
         notice_s: How long before a change the cluster is told of it, in seconds. The
             allocation falls in time for an announced drop.
@@ -62,7 +62,7 @@ class ClusterBudget:
         Raises:
             ConfigurationError: A value is out of range.
         """
-        if self.unit not in ("w", "share"):
+        if self.unit not in ("w", "fraction"):
             raise ConfigurationError(f"env.budget.unit: must be w or share, got {self.unit!r}")
         if self.notice_s < 0:
             raise ConfigurationError(f"env.budget.notice_s: must be >= 0, got {self.notice_s}")
@@ -85,7 +85,7 @@ class ClusterBudget:
         ahead = round(self.notice_s / interval_s)
         times = np.arange(intervals + ahead + 1, dtype=np.float64) * interval_s
         signal: Signal = self.signal
-        watts = signal.values(times, rng) * (highest_w if self.unit == "share" else 1.0)
+        watts = signal.values(times, rng) * (highest_w if self.unit == "fraction" else 1.0)
         if self.ramp_w_per_s is not None:
             stride = self.ramp_w_per_s * interval_s
             for index in range(1, len(watts)):
@@ -160,7 +160,7 @@ class Cluster:
         self._interval = 0
         seeds = node_seeds(seed, len(self.nodes))
         self._each(lambda item: item[0].reset(item[1]), list(zip(self.nodes, seeds, strict=True)))
-        return self.share(0.0, 0.0, self._failures([True] * len(self.nodes)))
+        return self.fraction(0.0, 0.0, self._failures([True] * len(self.nodes)))
 
     def step(self, actions: Sequence[Any]) -> ClusterState:
         """Lets one interval pass on every node and splits the budget of the next one.
@@ -173,7 +173,7 @@ class Cluster:
         self._each(lambda item: item[0].step(item[1]), list(zip(self.nodes, actions, strict=True)))
         self._interval += 1
         power_w = sum(node.power_w for node in self.nodes)
-        return self.share(budget_w, power_w, self._failures(before))
+        return self.fraction(budget_w, power_w, self._failures(before))
 
     def close(self) -> None:
         """Releases all nodes, also when one of them fails; each puts back what it changed.
@@ -208,7 +208,7 @@ class Cluster:
             power_w=np.array([node.power_w for node in self.nodes]),
         )
 
-    def share(
+    def fraction(
         self, budget_w: float = 0.0, power_w: float = 0.0, events: tuple[str, ...] = ()
     ) -> ClusterState:
         """Splits the budget of the interval to come over the nodes and hands it out.

@@ -22,7 +22,7 @@ class ClusterEnv(gym.Env[NDArray[np.float32], Any]):
     """All nodes' observations and actions side by side.
 
     The observation is the nodes' observations one after another, then per node whether it
-    answers and its share of the budget, then the entries of :data:`CLUSTER_ENTRIES` as shares
+    answers and its fraction of the budget, then the entries of :data:`CLUSTER_ENTRIES` as shares
     of the cluster's highest power. The action is the nodes' actions one after another; with
     the allocator ``by_action`` one weight a node follows. The reward is the nodes' mean,
     less the overshoot of the cluster's budget. ``info`` holds each node's own ``info`` under

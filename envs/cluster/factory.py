@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from envs.cluster.pettingzoo_env import ParallelClusterEnv
 
 PAPER_NODES: tuple[dict[str, Any], ...] = (
-    {"name": "node0", "model": "deepseek_moe_16b", "target_share": 0.90},
-    {"name": "node1", "model": "mixtral_8x7b", "target_share": 0.60},
-    {"name": "node2", "model": "olmoe_1b_7b", "target_share": 0.75},
+    {"name": "node0", "model": "deepseek_moe_16b", "target_fraction": 0.90},
+    {"name": "node1", "model": "mixtral_8x7b", "target_fraction": 0.60},
+    {"name": "node2", "model": "olmoe_1b_7b", "target_fraction": 0.75},
 )
-"""The nodes of arXiv:2605.21427 figure 9: models and targets as shares of their capacity."""
+"""The nodes of arXiv:2605.21427 figure 9: models and targets as fraction of their capacity."""
 PAPER_BUDGET_W = 4800.0
 """Their budget."""
-_NODE_KEYS = {"name", "model", "gpu", "workload", "objective", "server", "target_share"}
+_NODE_KEYS = {"name", "model", "gpu", "workload", "objective", "server", "target_fraction"}
 
 
 def node_choices(node: Mapping[str, Any], power_scope: str) -> dict[str, Any]:
     """Returns a node's choices for :func:`envs.factory.make_simulated`.
 
-    ``target_share`` sets target and load: the node is asked for this share of its capacity
+    ``target_fraction`` sets target and load: the node is asked for this fraction of its capacity
     and gets as many requests. A ``workload`` or ``objective`` of its own goes before.
 
     Raises:
@@ -49,12 +49,12 @@ def node_choices(node: Mapping[str, Any], power_scope: str) -> dict[str, Any]:
             target.update(given)
         elif given is not None:
             target["base"] = given
-    share = node.get("target_share")
-    if share is not None:
+    fraction = node.get("target_fraction")
+    if fraction is not None:
         if "concurrency" not in catalog.load("workload", workload):  # a closed loop has no load
-            workload.setdefault("load", float(share))
+            workload.setdefault("load", float(fraction))
         objective.setdefault(
-            "target", {"_target_": "envs.objectives.signals.Constant", "value": float(share)}
+            "target", {"_target_": "envs.objectives.signals.Constant", "value": float(fraction)}
         )
         objective.setdefault("target_unit", "capacity")
     objective.setdefault("power_scope", power_scope)
@@ -76,7 +76,7 @@ def build_cluster(
 
     Args:
         nodes: One mapping a node: ``name`` and any of ``model, gpu, server, workload,
-            objective, target_share``.
+            objective, target_fraction``.
         budget: Power budget: watts, a signal, or a :class:`ClusterBudget` (or its
             configuration).
         allocator: How the budget is split: a name in ``conf/allocator`` or an allocator.

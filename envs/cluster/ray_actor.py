@@ -78,7 +78,7 @@ class ServerActor:
             system.rated_power_w,
             system.offered_tok_s,
             system.system_power,
-            list(self._env.context.lattice.power_caps_w),
+            list(self._env.context.grid.power_caps_w),
             place,
         )
 

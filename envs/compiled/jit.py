@@ -1,7 +1,7 @@
 """Compiled functions, and the cache that keeps them between processes.
 
 Numba's own cache looks at the file of a function only, so a change in another file that was
-compiled into it goes unnoticed. Here an entry point is compiled anew whenever the file of a
+compiled into it goes unnoticed. Here an entry point is compiled again whenever the file of a
 function that it calls, or a constant that one of them uses, has changed.
 """
 

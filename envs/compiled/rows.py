@@ -17,7 +17,7 @@ class Rows:
     """Rows of words of 8 bytes, in named sections that each begin at a cache line.
 
     Compiled code is given the address of a row; copies and unpickled objects have rows of
-    their own, so addresses must be taken anew from them.
+    their own, so addresses must be taken again from them.
 
     Args:
         count: Number of rows.

@@ -81,8 +81,8 @@ class Accounts:
 
     Attributes:
         warmup_s: Requests that arrive earlier are left out of :meth:`latency`.
-        ttft_slo_s: TTFT SLO that requests are judged by.
-        tpot_slo_s: TPOT SLO that requests are judged by.
+        ttft_slo_s: TTFT SLO that requests are evaluated by.
+        tpot_slo_s: TPOT SLO that requests are evaluated by.
     """
 
     def __init__(self) -> None:

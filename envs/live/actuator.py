@@ -54,7 +54,7 @@ class Actuator:
             return self._change.wait_for(lambda: self._wanted is None and not self._busy, timeout_s)
 
     def forget(self) -> None:
-        """Forgets what is set: a server or device that started anew knows nothing of it."""
+        """Forgets what is set: a server or device that started again knows nothing of it."""
         with self._change:
             self._done = {"sm_clock_mhz": None}
 

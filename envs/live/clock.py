@@ -10,7 +10,7 @@ class ElasticClock:
     """Deadlines one interval apart, as long as the controller keeps up.
 
     A late decision shortens the wait that follows, so that lateness does not add up. More than
-    one interval behind, the clock gives the lost time up and counts anew from now
+    one interval behind, the clock gives the lost time up and counts again from now
     (the elastic step of rtgym).
 
     Args:

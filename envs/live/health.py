@@ -62,7 +62,7 @@ class Health:
             time.sleep(_PAUSE_S)
 
     def check_requests(self, failures: list[ServerError], answered: bool) -> None:
-        """Judges our failed requests of an interval.
+        """Evaluates our failed requests of an interval.
 
         Args:
             failures: Why each failed.

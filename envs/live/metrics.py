@@ -86,8 +86,8 @@ class Histogram(NamedTuple):
             if bound >= limit:
                 if math.isinf(bound):
                     return self.samples - below if limit <= lower else 0.0
-                share = (limit - lower) / (bound - lower)
-                return self.samples - below - share * (count - below)
+                fraction = (limit - lower) / (bound - lower)
+                return self.samples - below - fraction * (count - below)
             below, lower = count, bound
         return 0.0
 
@@ -111,7 +111,7 @@ class Snapshot:
     kv_cache_tokens: float = 0.0
 
     def restarted_since(self, earlier: Snapshot) -> bool:
-        """Whether the server started anew: another start time, or a counter that fell."""
+        """Whether the server started again: another start time, or a counter that fell."""
         if None not in (self.start_time_s, earlier.start_time_s):
             return self.start_time_s != earlier.start_time_s
         return any(value < earlier.counters.get(key, 0.0) for key, value in self.counters.items())

@@ -21,7 +21,7 @@ class IntervalPower(NamedTuple):
         power_w: Mean power per GPU, by its sensor.
         energy_j: Energy of all GPUs: from the counters, or the sensor's integral.
         sm_clock_mhz: Mean SM clock.
-        cap_binding: Share of the interval in which the cap held the clock down.
+        cap_binding: Fraction of the interval in which the cap held the clock down.
         cap_w: Cap in force per GPU at the end, the lowest of all GPUs.
     """
 
@@ -136,12 +136,12 @@ class PowerSampler:
                 self._readings.append(reading)
                 self._count += 1
                 if self._awaited is not None and reading.time_s > self._awaited[1]:
-                    self._judge(reading, *self._awaited)
+                    self._evaluate(reading, *self._awaited)
             elif not self._paused:
                 self._error = error
             self._change.notify_all()
 
-    def _judge(self, reading: Reading, cap_w: float, since: float) -> None:
+    def _evaluate(self, reading: Reading, cap_w: float, since: float) -> None:
         in_force = all(abs(cap - cap_w) <= 1.0 for cap in reading.cap_w)
         kept = all(power <= cap_w * (1.0 + TOLERANCE) for power in reading.power_w)
         if in_force and kept:

@@ -95,7 +95,7 @@ class LiveServer:
             return 1.0
         if self.workload.needs_capacity and math.isnan(self.capacity_tok_s):
             raise ConfigurationError(
-                "server.capacity_tok_s: workload.load is a share of it, and it is not known. "
+                "server.capacity_tok_s: workload.load is a fraction of it, and it is not known. "
                 "Profile the server with python -m experiments.profile server=... and name the "
                 "result with profile.path=..., or set server.capacity_tok_s or workload.rate"
             )

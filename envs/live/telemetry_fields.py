@@ -59,7 +59,7 @@ def power_fields(
 
 
 class Onlooker:
-    """Judges somebody else's requests from the server's metrics alone.
+    """Evaluates somebody else's requests from the server's metrics alone.
 
     Percentiles are interpolated within the server's histogram buckets. Requests are counted
     as they come: those running, waiting and finished together. The queue is taken to be first

@@ -15,7 +15,7 @@ from envs.objectives.signals import Signal
 from envs.system import ServingSystem
 
 TARGET_UNITS = ("offered", "capacity", "tok_s")
-BUDGET_UNITS = ("share", "w")
+BUDGET_UNITS = ("fraction", "w")
 POWER_SCOPES = ("gpu", "system")
 
 
@@ -37,13 +37,13 @@ class Objective:
         tpot_slo_s: Longest acceptable time per output token in seconds; ``None`` for none.
         carbon_g_kwh: Carbon intensity over time; ``None`` when it plays no part.
         price_per_kwh: Electricity price over time; ``None`` when it plays no part.
-        qos: How throughput is judged against the target.
+        qos: How throughput is evaluated against the target.
     """
 
     target: Any = None
     target_unit: str = "offered"
     power_budget: Any = None
-    power_budget_unit: str = "share"
+    power_budget_unit: str = "fraction"
     power_scope: str = "gpu"
     ttft_slo_s: float | None = None
     tpot_slo_s: float | None = None

@@ -13,11 +13,11 @@ from envs.errors import ConfigurationError
 
 @dataclass(kw_only=True)
 class QoSConfig:
-    """How throughput QoS is judged.
+    """How throughput QoS is evaluated.
 
     Attributes:
         window_s: Length of the sliding window over which throughput is averaged.
-        tolerance: Shortfall that is forgiven, as a share of the target.
+        tolerance: Shortfall that is forgiven, as a fraction of the target.
         warmup_s: Time after reset that QoS and latency leave out (never energy or tokens).
         backlog_s: In the backlog-aware reading work waits when requests wait for a place and
             the oldest has had no first token for this long. Without it a request that came

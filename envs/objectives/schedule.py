@@ -18,7 +18,7 @@ class Schedule:
 
     Attributes:
         begins: Interval at which each stretch begins, and the number of intervals, after
-            which it all begins anew; shape ``(stretches + 1,)``.
+            which it all begins again; shape ``(stretches + 1,)``.
         rows: Conditions of each stretch, shape ``(stretches, len(Conditions._fields))``.
     """
 

@@ -55,7 +55,7 @@ class Constant(Signal):
 
 @dataclass(kw_only=True)
 class Steps(Signal):
-    """A value that steps through a list and begins anew at its end.
+    """A value that steps through a list and begins again at its end.
 
     Attributes:
         levels: Values in turn.
@@ -153,7 +153,7 @@ class Regulation(Signal):
         high: Upper end of the band.
         hold_s: Time between two updates in seconds.
         reversion_s: Time constant of the return to the middle, in seconds.
-        ramp_per_s: Largest change per second as a share of the band; ``inf`` when unlimited.
+        ramp_per_s: Largest change per second as a fraction of the band; ``inf`` when unlimited.
     """
 
     low: float = 0.5
@@ -272,10 +272,10 @@ class Band(Signal):
         seen: FloatArray = self.signal.values(times_s, rng)
         low = float(seen.min()) if self.from_low is None else self.from_low
         high = float(seen.max()) if self.from_high is None else self.from_high
-        share = np.clip((seen - low) / max(high - low, 1e-12), 0.0, 1.0)
+        fraction = np.clip((seen - low) / max(high - low, 1e-12), 0.0, 1.0)
         if self.invert:
-            share = 1.0 - share
-        return np.asarray(self.low + (self.high - self.low) * share)
+            fraction = 1.0 - fraction
+        return np.asarray(self.low + (self.high - self.low) * fraction)
 
 
 def _require(holds: bool, key: str, rule: str, value: object) -> None:

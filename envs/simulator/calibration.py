@@ -1,4 +1,4 @@
-"""The fitted coefficients of one GPU type, and how to draw them at random within their doubt."""
+"""The fitted coefficients of one GPU type, and random draws within their uncertainty."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ SHARES = frozenset(
     {
         "bandwidth_efficiency", "kv_bandwidth_efficiency", "expert_bandwidth_efficiency",
         "flops_efficiency", "expert_flops_efficiency", "attention_flops_efficiency",
-        "link_efficiency", "network_efficiency", "overlap", "launch_clock_share",
-        "clock_linear_share",
+        "link_efficiency", "network_efficiency", "overlap", "launch_clock_fraction",
+        "clock_linear_fraction",
     }
 )  # fmt: skip
 """Coefficients that lie between 0 and 1."""
@@ -28,10 +28,10 @@ class Calibration:
 
     Attributes:
         name: Name in the catalogue.
-        bandwidth_efficiency: Share of the peak bandwidth reached on dense weights.
+        bandwidth_efficiency: Fraction of the peak bandwidth reached on dense weights.
         kv_bandwidth_efficiency: The same on cached keys and values.
         expert_bandwidth_efficiency: The same on routed experts.
-        flops_efficiency: Share of the peak FLOP/s reached by dense products.
+        flops_efficiency: Fraction of the peak FLOP/s reached by dense products.
         expert_flops_efficiency: The same by routed experts.
         attention_flops_efficiency: The same by attention.
         fp8_bandwidth_factor: Factor on the dense bandwidth efficiency for FP8 weights.
@@ -40,7 +40,7 @@ class Calibration:
         overlap: How memory time ``a`` and compute time ``b`` of a kernel combine,
             ``(a + b) / 2 + sqrt((a - b)^2 / 4 + overlap a b)``: their maximum at 0, their
             sum at 1.
-        activation_share: Share of the estimated activation traffic that reaches memory.
+        activation_fraction: Fraction of the estimated activation traffic that reaches memory.
         popularity_spread: Shape ``a`` of the gamma-distributed popularity of experts; the
             smaller, the more uneven, and the fewer experts a step touches.
         layer_s: Fixed time per layer.
@@ -50,10 +50,10 @@ class Calibration:
         mixed_step_s: Further host time per step that computes prompt tokens.
         sequence_s: Host time per decoding sequence.
         sampling_s: Kernel time per decoding sequence and 150,000 vocabulary entries.
-        launch_clock_share: Share of the fixed time on the GPU that follows the clock.
+        launch_clock_share: Fraction of the fixed time on the GPU that follows the clock.
         all_reduce_s: Latency of a collective within a node, times ``1 + log2(ranks)``.
-        link_efficiency: Share of the link bandwidth reached.
-        network_efficiency: Share of the bandwidth between nodes reached.
+        link_efficiency: Fraction of the link bandwidth reached.
+        network_efficiency: Fraction of the bandwidth between nodes reached.
         network_latency_s: Latency that a collective between nodes adds, times
             ``1 + log2(nodes)``.
         static_power_w: Power of a GPU while it serves, before any work is counted.
@@ -64,10 +64,10 @@ class Calibration:
         activation_power_w_per_tb_s: Power per TB/s of activation traffic.
         compute_power_w_per_tflop_s: Power per TFLOP/s.
         clock_power_floor_w: Power in which the clock has no say.
-        clock_linear_share: Share of the power above the floor that is linear in the clock;
+        clock_linear_share: Fraction of the power above the floor that is linear in the clock;
             the rest rises with its power ``clock_exponent``.
         clock_exponent: See :attr:`clock_linear_share`.
-        memory_clock_knee: Share of the highest clock about where memory reads slow down.
+        memory_clock_knee: Fraction of the highest clock about where memory reads slow down.
         memory_clock_sharpness: How sharply they do.
         leakage_per_k: Relative rise of the natural power per kelvin of chip temperature, about
             70 °C. The simulator holds the temperature there; a measured row has its own.
@@ -97,7 +97,7 @@ class Calibration:
     fp8_flops_factor: float = 0.60
     fp8_expert_bandwidth_factor: float = 0.70
     overlap: float = 0.40
-    activation_share: float = 0.60
+    activation_fraction: float = 0.60
     popularity_spread: float = 0.60
     layer_s: float = 9e-6
     moe_layer_s: float = 14e-6
@@ -106,7 +106,7 @@ class Calibration:
     mixed_step_s: float = 2.0e-3
     sequence_s: float = 15e-6
     sampling_s: float = 20e-6
-    launch_clock_share: float = 0.5
+    launch_clock_fraction: float = 0.5
     all_reduce_s: float = 6e-6
     link_efficiency: float = 0.60
     network_efficiency: float = 0.70
@@ -119,7 +119,7 @@ class Calibration:
     activation_power_w_per_tb_s: float = 150.0
     compute_power_w_per_tflop_s: float = 0.5
     clock_power_floor_w: float = 120.0
-    clock_linear_share: float = 0.65
+    clock_linear_fraction: float = 0.65
     clock_exponent: float = 13.0
     memory_clock_knee: float = 0.5
     memory_clock_sharpness: float = 2.8
@@ -160,7 +160,7 @@ def coefficient_names() -> list[str]:
 
 
 def randomize(calibration: Calibration, rng: np.random.Generator) -> Calibration:
-    """Draws a calibration from the doubt about it, to make a policy robust to that doubt.
+    """Draws a calibration within its uncertainty, to make a policy robust to it.
 
     Fitted coefficients are drawn log-normally with their fitted relative deviation, at most
     20 %: the loosely known ones are correlated, and drawn further apart one by one they would

@@ -22,7 +22,7 @@ class SimulatedServerConfig:
         max_num_batched_tokens: Token budget of one engine step; ``None`` takes vLLM's default
             for an online server on the GPU, see :meth:`token_budget`.
         max_model_len: Longest context; ``None`` takes the model's, or what the KV cache holds.
-        gpu_memory_utilization: Share of GPU memory that the server may use.
+        gpu_memory_utilization: Fraction of GPU memory that the server may use.
         block_size: Tokens per KV-cache block.
         system_alpha: Node power per watt of GPU power (arXiv:2605.21427 §3.1, about 1.05).
         system_beta_w: Node power without GPUs in watts, per node (same source, 340-350 W).

@@ -185,7 +185,7 @@ class Engine:
         self._numbers[:, at.ASKED_CLOCK_MHZ] = math.inf if clock_mhz is None else clock_mhz
 
     def set_slos(self, ttft_slo_s: FloatArray | float, tpot_slo_s: FloatArray | float) -> None:
-        """Sets the latency SLOs that requests are judged by from now on."""
+        """Sets the latency SLOs that requests are evaluated by from now on."""
         self._numbers[:, at.TTFT_SLO_S] = ttft_slo_s
         self._numbers[:, at.TPOT_SLO_S] = tpot_slo_s
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from envs.knobs import Knobs
 from envs.latency import LatencyRecord
 from envs.simulator.engine import Engine
-from envs.simulator.server_spec import Plant
+from envs.simulator.server_spec import ServerSpec
 
 FloatArray = NDArray[np.float64]
 
@@ -20,27 +20,27 @@ class Fleet:
 
     Args:
         plants: One plant a server; the same object may stand in many places.
-        randomize: Draws each server's calibration anew for every episode.
+        randomize: Draws each server's calibration again for every episode.
         latency: Whether :meth:`latency` can be asked for; counting costs time.
     """
 
     def __init__(
-        self, plants: list[Plant], *, randomize: bool = False, latency: bool = True
+        self, server_specs: list[ServerSpec], *, randomize: bool = False, latency: bool = True
     ) -> None:
-        self.plants = plants
+        self.server_specs = server_specs
         self._randomize = randomize
-        self.engine = Engine([plant.spec for plant in plants], latency=latency)
-        most = max(plant.num_gpus for plant in plants)
-        self.power_shares = np.zeros((len(plants), most))
-        """Share of each GPU in its server's power, shape ``(num_envs, most GPUs)``."""
+        self.engine = Engine([server_spec.spec for server_spec in server_specs], latency=latency)
+        most = max(server_spec.num_gpus for server_spec in server_specs)
+        self.power_fractions = np.zeros((len(server_specs), most))
+        """Fraction of each GPU in its server's power, shape ``(num_envs, most GPUs)``."""
 
     def reset(self, index: int, seed: int) -> None:
         """Starts an episode of server ``index``; every draw of it follows from ``seed``."""
-        plant = self.plants[index]
+        server_spec = self.server_specs[index]
         arrivals, physics, devices = np.random.default_rng(seed).spawn(3)
-        spread = plant.coefficients.device_spread
+        spread = server_spec.coefficients.device_spread
         if self._randomize:
-            drawn = plant.randomized(physics)
+            drawn = server_spec.randomized(physics)
             spread = drawn.device_spread
             self.engine.randomize(
                 index,
@@ -49,11 +49,11 @@ class Fleet:
                 sensor_window_s=drawn.sensor_window_s,
                 system_power=drawn.system_power,
             )
-        factors = 1.0 + spread * devices.standard_normal(plant.num_gpus)
+        factors = 1.0 + spread * devices.standard_normal(server_spec.num_gpus)
         factors = np.maximum(factors, 0.5)
-        self.power_shares[index, : plant.num_gpus] = factors / factors.sum()
-        stream = plant.workload.stream(arrivals, plant.rate_per_s)
-        self.engine.reset(index, stream, plant.workload.concurrency)
+        self.power_fractions[index, : server_spec.num_gpus] = factors / factors.sum()
+        stream = server_spec.workload.stream(arrivals, server_spec.rate_per_s)
+        self.engine.reset(index, stream, server_spec.workload.concurrency)
 
     def apply(self, knobs: Knobs) -> None:
         """Asks for knobs, shape ``(num_envs,)`` each; each server clips them to its limits."""

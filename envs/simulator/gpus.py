@@ -87,8 +87,8 @@ class GPUSpec:
             )
 
     @property
-    def min_clock_share(self) -> float:
-        """Lowest SM clock as a share of the highest."""
+    def min_clock_fraction(self) -> float:
+        """Lowest SM clock as a fraction of the highest."""
         return self.sm_clock_min_mhz / self.sm_clock_max_mhz
 
     def flops(self, weight_precision: str) -> float:

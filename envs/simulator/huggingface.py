@@ -128,13 +128,13 @@ def _window(config: Mapping[str, Any], layers: int) -> dict[str, Any]:
         return {}
     types = config.get("layer_types")
     if types:
-        share = sum(kind == "sliding_attention" for kind in types) / len(types)
+        fraction = sum(kind == "sliding_attention" for kind in types) / len(types)
     elif config.get("sliding_window_pattern"):
         pattern = int(config["sliding_window_pattern"])
-        share = 1.0 - (layers // pattern) / layers
+        fraction = 1.0 - (layers // pattern) / layers
     else:
-        share = 0.5 if config.get("model_type") == "gemma2" else 1.0
-    return {"sliding_window_tokens": int(window), "sliding_window_share": share}
+        fraction = 0.5 if config.get("model_type") == "gemma2" else 1.0
+    return {"sliding_window_tokens": int(window), "sliding_window_fraction": fraction}
 
 
 def _precision(config: Mapping[str, Any]) -> str:

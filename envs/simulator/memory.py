@@ -32,7 +32,7 @@ def kv_cache_tokens(
         gpu: GPU type.
         model: Model.
         parallelism: How the model is spread over GPUs.
-        gpu_memory_utilization: Share of the memory that the server may use (vLLM's name).
+        gpu_memory_utilization: Fraction of the memory that the server may use (vLLM's name).
 
     Raises:
         InfeasibleModelError: The weights leave no room for one sequence of the model's

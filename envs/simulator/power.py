@@ -29,11 +29,13 @@ from envs.simulator.roofline import (
 _FINE = 64
 
 
-def power_share(clock: NDArray[np.float64], k: Calibration) -> NDArray[np.float64]:
-    """Returns the share of the power above the floor that is left at a clock share."""
-    linear = k.clock_linear_share * clock
-    share: NDArray[np.float64] = linear + (1.0 - k.clock_linear_share) * clock**k.clock_exponent
-    return share
+def power_fraction(clock: NDArray[np.float64], k: Calibration) -> NDArray[np.float64]:
+    """Returns the fraction of the power above the floor that is left at a clock share."""
+    linear = k.clock_linear_fraction * clock
+    fraction: NDArray[np.float64] = (
+        linear + (1.0 - k.clock_linear_fraction) * clock**k.clock_exponent
+    )
+    return fraction
 
 
 def memory_slowdown(clock: NDArray[np.float64], k: Calibration) -> NDArray[np.float64]:
@@ -48,16 +50,16 @@ def _clock_tables(
     lowest: float, linear: float, exponent: float, knee: float, sharpness: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     k = Calibration(
-        clock_linear_share=linear,
+        clock_linear_fraction=linear,
         clock_exponent=exponent,
         memory_clock_knee=knee,
         memory_clock_sharpness=sharpness,
     )
     clocks = np.linspace(lowest, 1.0, at.TABLE_CELLS + 1)
     fine = np.linspace(lowest, 1.0, _FINE * at.TABLE_CELLS + 1)
-    curve = power_share(clocks, k)
-    shares = np.linspace(curve[0], 1.0, at.TABLE_CELLS + 1)
-    return curve, np.interp(shares, power_share(fine, k), fine), memory_slowdown(clocks, k)
+    curve = power_fraction(clocks, k)
+    fractions = np.linspace(curve[0], 1.0, at.TABLE_CELLS + 1)
+    return curve, np.interp(fractions, power_fraction(fine, k), fine), memory_slowdown(clocks, k)
 
 
 def fill_power(
@@ -79,7 +81,7 @@ def fill_power(
     if model.latent_kv_rank:
         c[at.KV_J] += compute * attention_flops(model, parallelism, cached=True)
     c[at.STATE_J] = kv * state_bytes_per_gpu(model, parallelism)
-    moved = k.activation_share * activation_bytes(model, parallelism)
+    moved = k.activation_fraction * activation_bytes(model, parallelism)
     c[at.TOKEN_J] = compute * 2.0 * model.dense_params / tensor
     c[at.TOKEN_J] += tera * k.activation_power_w_per_tb_s * moved
     c[at.ROW_J] = compute * 2.0 * model.head_params / tensor
@@ -92,10 +94,10 @@ def fill_power(
     c[at.STATIC_W] = k.static_power_w
     c[at.FLOOR_W] = k.clock_power_floor_w
     c[at.CAP_MAX_W] = gpu.power_cap_max_w
-    c[at.MIN_CLOCK] = gpu.min_clock_share
+    c[at.MIN_CLOCK] = gpu.min_clock_fraction
     tables = _clock_tables(
-        gpu.min_clock_share,
-        k.clock_linear_share,
+        gpu.min_clock_fraction,
+        k.clock_linear_fraction,
         k.clock_exponent,
         k.memory_clock_knee,
         k.memory_clock_sharpness,

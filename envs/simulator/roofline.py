@@ -41,8 +41,8 @@ def activation_bytes(model: ModelSpec, parallelism: Parallelism) -> float:
     its output and three vectors of the expert's width.
     """
     routed = model.moe_layers * model.top_k * (2 * model.hidden + 3 * model.expert_intermediate)
-    share = parallelism.replicas_per_expert_group / parallelism.expert_shards
-    return 4.0 * (8.0 * model.layers * model.hidden + routed * share)
+    fraction = parallelism.replicas_per_expert_group / parallelism.expert_shards
+    return 4.0 * (8.0 * model.layers * model.hidden + routed * fraction)
 
 
 def attention_flops(model: ModelSpec, parallelism: Parallelism, *, cached: bool) -> float:
@@ -83,14 +83,14 @@ def fill_work(
     c[at.LAUNCH_S] = k.layer_s * model.layers + k.moe_layer_s * model.moe_layers
     c[at.BLOCK_S] = k.block_fp8_layer_s * model.layers if model.block_scaled else 0.0
     c[at.SAMPLING_S] = k.sampling_s * model.vocab / SAMPLING_VOCABULARY
-    c[at.LAUNCH_CLOCK_SHARE] = k.launch_clock_share
+    c[at.LAUNCH_CLOCK_SHARE] = k.launch_clock_fraction
     c[at.OVERLAP] = k.overlap
 
     c[at.DENSE_MEMORY_S] = model.dense_bytes / tensor / dense_bandwidth
     c[at.DENSE_COMPUTE_S] = 2.0 * model.dense_params / tensor / dense_flops
     c[at.HEAD_MEMORY_S] = model.head_bytes / tensor / (bandwidth * k.bandwidth_efficiency)
     c[at.HEAD_COMPUTE_S] = 2.0 * model.head_params / tensor / (bf16_flops * k.flops_efficiency)
-    moved = k.activation_share * activation_bytes(model, parallelism)
+    moved = k.activation_fraction * activation_bytes(model, parallelism)
     c[at.ACTIVATION_S] = moved / bandwidth
     kv_bandwidth = bandwidth * k.kv_bandwidth_efficiency
     attention = bf16_flops * k.attention_flops_efficiency
@@ -100,7 +100,7 @@ def fill_work(
     c[at.STATE_S] = state_bytes_per_gpu(model, parallelism) / kv_bandwidth
     c[at.PAIR_COMPUTE_S] = attention_flops(model, parallelism, cached=False) / attention
     c[at.WINDOW_TOKENS] = model.sliding_window_tokens
-    c[at.WINDOW_SHARE] = model.sliding_window_share if model.sliding_window_tokens else 0.0
+    c[at.WINDOW_SHARE] = model.sliding_window_fraction if model.sliding_window_tokens else 0.0
     if model.experts:
         _fill_experts(c, gpu, model, parallelism, k)
 

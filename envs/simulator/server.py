@@ -5,7 +5,7 @@ from __future__ import annotations
 from envs.knobs import Knobs
 from envs.latency import LatencyRecord
 from envs.simulator.fleet import Fleet
-from envs.simulator.server_spec import Plant
+from envs.simulator.server_spec import ServerSpec
 from envs.telemetry import MODELLED, NUMERIC_FIELDS, Telemetry
 
 _POWER = NUMERIC_FIELDS.index("power_w")
@@ -16,27 +16,27 @@ class SimulatedServer:
 
     Args:
         plant: The server to simulate.
-        randomize: Draws the calibration anew for every episode, within its doubt.
+        randomize: Draws the calibration again for every episode, within its uncertainty.
     """
 
-    def __init__(self, plant: Plant, *, randomize: bool = False) -> None:
-        self.plant = plant
-        self.knob_limits = plant.limits
-        self.num_gpus = plant.num_gpus
-        self.capacity_tok_s = plant.saturated.output_tok_s
-        self.rated_power_w = plant.saturated.power_w
-        self.offered_tok_s = plant.offered_tok_s
-        self.system_power = plant.system_power
-        self._fleet = Fleet([plant], randomize=randomize)
+    def __init__(self, server_spec: ServerSpec, *, randomize: bool = False) -> None:
+        self.server_spec = server_spec
+        self.knob_limits = server_spec.limits
+        self.num_gpus = server_spec.num_gpus
+        self.capacity_tok_s = server_spec.saturated.output_tok_s
+        self.rated_power_w = server_spec.saturated.power_w
+        self.offered_tok_s = server_spec.offered_tok_s
+        self.system_power = server_spec.system_power
+        self._fleet = Fleet([server_spec], randomize=randomize)
         self.telemetry_row = self._fleet.engine.telemetry
         """Numbers of the last telemetry, shape ``(1, len(NUMERIC_FIELDS))``."""
-        self._requested = plant.limits.highest
-        self._shares: list[float] = []
+        self._requested = server_spec.limits.highest
+        self._fractions: list[float] = []
 
     def reset(self, seed: int) -> Telemetry:
         """See :meth:`ServingSystem.reset`."""
         self._fleet.reset(0, seed)
-        self._shares = self._fleet.power_shares[0].tolist()
+        self._fractions = self._fleet.power_fractions[0].tolist()
         self._requested = self.knob_limits.highest
         return self._telemetry()
 
@@ -73,5 +73,5 @@ class SimulatedServer:
     def _telemetry(self) -> Telemetry:
         values = self.telemetry_row[0].tolist()
         power_w = values[_POWER]
-        gpus = tuple([power_w * share for share in self._shares])
+        gpus = tuple([power_w * fraction for fraction in self._fractions])
         return Telemetry._make([*values, gpus, self._requested, MODELLED])

@@ -70,7 +70,7 @@ _RATINGS: dict[Any, Rating] = {}
 
 
 @dataclass(frozen=True)
-class Plant:
+class ServerSpec:
     """A server to be simulated; the same for one environment and for many.
 
     Attributes:
@@ -181,7 +181,7 @@ class Plant:
         return asked
 
     def randomized(self, rng: np.random.Generator) -> Physics:
-        """Draws physics within the doubt about the calibration and the node."""
+        """Draws physics within the uncertainty about the calibration and the node."""
         drawn = randomize(self.coefficients, rng)
         alpha, beta_w = self.system_power
         return Physics(
@@ -242,6 +242,6 @@ class Plant:
             return self.rate(self.workload.concurrency).output_tok_s
         return self.rate_per_s * self.workload.mean_output_tokens
 
-    def with_workload(self, workload: Workload) -> Plant:
+    def with_workload(self, workload: Workload) -> ServerSpec:
         """Returns the same server with another workload."""
         return replace(self, workload=workload)

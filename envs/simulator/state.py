@@ -57,7 +57,7 @@ class ServerStates:
         return {"_slots": self._slots, "_rows": self._rows, "telemetry": self.telemetry}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Makes the views anew."""
+        """Makes the views again."""
         self.__dict__.update(state)
         self._locate()
 

@@ -52,7 +52,7 @@ ROW_J = 34  # per sampled row
 PAIR_J = 35  # per pair
 EXPERT_J = 36  # per expert touched
 CHOICE_J = 37  # per choice routed to this rank
-MISSED_BY_ONE = 43  # share of the experts that one token does not visit
+MISSED_BY_ONE = 43  # fraction of the experts that one token does not visit
 MEETING = 44  # replicas whose tokens meet at the same experts
 # Power.
 IDLE_W = 38

@@ -95,11 +95,11 @@ def resolve_step(
         prefill_tokens: Prompt tokens that the replica computes in the same step.
         prefill_pairs: Sum over these prompt tokens of the tokens each attends to.
         cap_w: Power cap of each GPU in watts.
-        clock_limit: Highest clock allowed, as a share of the highest clock there is.
+        clock_limit: Highest clock allowed, as a fraction of the highest clock there is.
 
     Returns:
         ``(time_s, power_w, clock, cap_binding)``: seconds, mean watts of one GPU over the
-        step, the clock as a share of the highest, and 1.0 where the cap set the clock.
+        step, the clock as a fraction of the highest, and 1.0 where the cap set the clock.
     """
     tokens = decode_seqs + prefill_tokens
     rows = decode_seqs
@@ -167,8 +167,8 @@ def resolve_step(
     if power > cap:
         binding = 1.0
         least = c[at.POWER_CURVE]
-        share = (cap - floor) / above if above > 0.0 else 0.0
-        clock = min(clock, _lookup(c, at.INVERSE_CURVE, least, share))
+        fraction = (cap - floor) / above if above > 0.0 else 0.0
+        clock = min(clock, _lookup(c, at.INVERSE_CURVE, least, fraction))
         power = max(cap, floor + above * least)
     if clock < 1.0:
         slow = _lookup(c, at.SLOWDOWN, lowest, clock)

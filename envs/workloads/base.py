@@ -44,7 +44,7 @@ class Workload(ABC):
     """Arrivals and request lengths of a serving system.
 
     Attributes:
-        load: Arrival rate as a share of the Baseline strategy's saturated rate for this
+        load: Arrival rate as a fraction of the Baseline strategy's saturated rate for this
             model and GPU. Ignored when ``rate`` is given.
         rate: Arrival rate in requests per second, or ``None`` to derive it from ``load``.
             A trace with neither keeps its own arrival times.

@@ -68,7 +68,7 @@ class Bursty(SyntheticWorkload):
 
     Attributes:
         burst_ratio: Arrival rate in bursts over that in quiet times.
-        burst_fraction: Share of the time spent in bursts.
+        burst_fraction: Fraction of the time spent in bursts.
         burst_duration_s: Mean duration of a burst in seconds.
     """
 

@@ -26,7 +26,7 @@ class DailyArrivals:
         rate_per_s: Mean arrival rate in requests per second.
         swing: Amplitude over mean, at least 0 and below 1.
         period_s: Length of a day in seconds.
-        start: Time of day at the beginning, as a share of the day after the trough.
+        start: Time of day at the beginning, as a fraction of the day after the trough.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Diurnal(SyntheticWorkload):
         peak_to_trough: Highest over lowest arrival rate (3 is assumed).
         period_s: Length of a day in seconds; the default compresses one into a run of
             10 minutes (assumed). 86400 is real time.
-        start: Time of day at the beginning, as a share of the day after the trough.
+        start: Time of day at the beginning, as a fraction of the day after the trough.
     """
 
     peak_to_trough: float = 3.0
@@ -88,7 +88,7 @@ class Diurnal(SyntheticWorkload):
             )
         if not 0.0 <= self.start < 1.0:
             raise ConfigurationError(
-                f"workload.start: must be a share of the day from 0 up to 1, got {self.start}"
+                f"workload.start: must be a fraction of the day from 0 up to 1, got {self.start}"
             )
 
     def arrivals(self, rng: np.random.Generator, rate_per_s: float) -> DailyArrivals:

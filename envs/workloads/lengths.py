@@ -27,7 +27,7 @@ class LengthDistribution(ABC):
 
     @abstractmethod
     def quantile(self, probability: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Returns the lengths in tokens that these shares of requests do not exceed.
+        """Returns the lengths in tokens that these fraction of requests do not exceed.
 
         Args:
             probability: Ascending shares between 0 and 1, shape ``(n,)``.
@@ -81,7 +81,7 @@ class LogNormal(LengthDistribution):
             )
 
     def quantile(self, probability: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Returns the lengths in tokens that these shares of requests do not exceed."""
+        """Returns the lengths in tokens that these fraction of requests do not exceed."""
         from scipy.special import ndtri  # here, so that importing the package stays quick
 
         variance = math.log1p((self.std_tokens / self.mean_tokens) ** 2)
@@ -96,8 +96,8 @@ class Quantiles(LengthDistribution):
     """Measured quantiles, with straight lines between them.
 
     Attributes:
-        probabilities: Ascending shares of requests, from 0 to 1.
-        tokens: Lengths that those shares of requests do not exceed, as many.
+        probabilities: Ascending fraction of requests, from 0 to 1.
+        tokens: Lengths that those fraction of requests do not exceed, as many.
     """
 
     probabilities: list[float] = field(default_factory=list)
@@ -119,7 +119,7 @@ class Quantiles(LengthDistribution):
             raise _error("tokens must be finite and not negative")
 
     def quantile(self, probability: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Returns the lengths in tokens that these shares of requests do not exceed."""
+        """Returns the lengths in tokens that these fraction of requests do not exceed."""
         return np.interp(probability, self.probabilities, self.tokens)
 
 

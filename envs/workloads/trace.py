@@ -23,7 +23,7 @@ class TraceStream:
 
     Args:
         recording: Requests, with times between 0 and ``period_s``.
-        period_s: Time after which the recording begins anew.
+        period_s: Time after which the recording begins again.
         time_factor: Seconds of the stream per second of the recording.
         offset_s: Time of the recording at which the stream begins.
         repeat: Whether the stream goes on for ever; otherwise every request comes once.
@@ -78,7 +78,7 @@ class Trace(Workload):
         start_s: Beginning of the window, seconds after the first request.
         end_s: End of the window; ``None`` for the end of the trace, which lies one mean gap
             after its last request.
-        repeat: Whether the window starts anew when it ends.
+        repeat: Whether the window starts again when it ends.
         random_start: Whether an episode begins at a random time of the window (and goes round
             once), so that seeds differ.
         spread_ties: Whether requests recorded at the same instant are spread evenly until the

@@ -19,7 +19,7 @@ class SingleServer:
     """One server, simulated or live.
 
     Attributes:
-        domain_randomization: Draws the simulator's coefficients anew for every episode,
+        domain_randomization: Draws the simulator's coefficients again for every episode,
             within their uncertainty.
     """
 

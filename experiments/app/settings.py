@@ -23,7 +23,7 @@ class Debug:
 
 
 @dataclass(kw_only=True)
-class RunSettings:
+class RunConfig:
     """What one run is made of (``conf/config.yaml``).
 
     Attributes:
@@ -66,7 +66,7 @@ class RunSettings:
 
 
 @dataclass(kw_only=True)
-class CompareSettings(RunSettings):
+class CompareConfig(RunConfig):
     """What a comparison is made of (``conf/compare.yaml``).
 
     Attributes:

@@ -16,13 +16,13 @@ from experiments.benchmarking.metrics import (
     overall,
 )
 from experiments.evaluation.batched_rollout import WITHIN_BUDGET
-from experiments.evaluation.suites import SuiteSetting
+from experiments.evaluation.suites import SuiteScenario
 
 RIVALS = ("pals", "pals_symmetric", "governor")
 PALS = "pals"
 QOS_LIMIT = 0.02
 SERVED = 0.99
-"""Share of Baseline's tokens below which an agent is taken to starve requests."""
+"""Fraction of Baseline's tokens below which an agent is taken to starve requests."""
 ROTTEN = 0.10
 """Violation rate at which a setting is taken to be given up."""
 RESTLESS = 60.0
@@ -45,7 +45,7 @@ class Goal(NamedTuple):
 
 def goals(
     results: Results,
-    settings: Mapping[str, SuiteSetting],
+    settings: Mapping[str, SuiteScenario],
     subject: str,
     restricted: str | None,
 ) -> list[Goal]:
@@ -170,13 +170,13 @@ def _no_loss(results: Results, subject: str) -> Goal:
 
 
 def _headroom(results: Results, subject: str, names: Sequence[str]) -> Goal:
-    shares = {name: headroom(results, name, subject) for name in names}
-    found = {name: share for name, share in shares.items() if share is not None}
+    fractions = {name: headroom(results, name, subject) for name in names}
+    found = {name: fraction for name, fraction in fractions.items() if fraction is not None}
     name = "at least 100 % of the static oracle's headroom wherever the load moves"
     if not found:
         return Goal(name, "no such setting", None)
-    text = ", ".join(f"{key} {share.value:.0%}" for key, share in found.items())
-    return Goal(name, text, all(share.value >= 1.0 for share in found.values()))
+    text = ", ".join(f"{key} {fraction.value:.0%}" for key, fraction in found.items())
+    return Goal(name, text, all(fraction.value >= 1.0 for fraction in found.values()))
 
 
 def _second_knob(results: Results, subject: str, restricted: str, names: Sequence[str]) -> Goal:

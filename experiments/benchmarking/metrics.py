@@ -163,7 +163,7 @@ def improvement(results: Results, subject: str, rival: str, key: str) -> Interva
 
 
 def headroom(results: Results, setting: str, controller: str) -> Interval | None:
-    """Returns the share of the oracle's gain over Baseline that a controller has in a setting.
+    """Returns the fraction of the oracle's gain over Baseline that a controller has in a setting.
 
     ``None`` when the oracle gains less than 1 %: there is nothing to capture.
     """
@@ -173,12 +173,12 @@ def headroom(results: Results, setting: str, controller: str) -> Interval | None
         return None
     rng = np.random.default_rng(0)
     drawn = rng.integers(len(own), size=(RESAMPLES, len(own)))
-    shares = _share(own[drawn], best[drawn])
-    low, high = np.nanpercentile(shares, [2.5, 97.5])
-    return Interval(float(_share(own[None], best[None])[0]), float(low), float(high))
+    fractions = _fraction(own[drawn], best[drawn])
+    low, high = np.nanpercentile(fractions, [2.5, 97.5])
+    return Interval(float(_fraction(own[None], best[None])[0]), float(low), float(high))
 
 
-def _share(own: FloatArray, best: FloatArray) -> FloatArray:
+def _fraction(own: FloatArray, best: FloatArray) -> FloatArray:
     """Returns the ratio of mean gains, shape ``(samples,)``; NaN where nothing is gained."""
     gain = best.mean(axis=1) - 1.0
     return np.where(gain > 0, (own.mean(axis=1) - 1.0) / np.maximum(gain, 1e-9), np.nan)

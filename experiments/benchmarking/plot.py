@@ -1,4 +1,4 @@
-"""The benchmark's pictures: efficiency against violations, over all settings and in each."""
+"""The benchmark's plots: efficiency against violations, over all settings and in each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from experiments.reporting.plot_style import (
     PURPLE,
     RED,
     SKY,
-    picture,
+    saved_plot,
 )
 
 _COLORS = (GREY, SKY, ORANGE, RED, GREEN, BLACK, BLUE, PURPLE)
@@ -26,7 +26,7 @@ _MARKERS = "osDv^*XP"
 
 def draw_overall(results: Results, controllers: Sequence[str], file: Path) -> None:
     """Draws each controller's mean efficiency against its mean QoS violations, with intervals."""
-    with picture(file, 1, 1, (6.4, 4.4)) as (_, axis):
+    with saved_plot(file, 1, 1, (6.4, 4.4)) as (_, axis):
         for number, name in enumerate(controllers):
             efficiency = overall(results, name, "efficiency")
             violations = overall(results, name, "qos_violation_rate")
@@ -43,12 +43,12 @@ def draw_overall(results: Results, controllers: Sequence[str], file: Path) -> No
         axis.legend(loc="best")
 
 
-def draw_settings(results: Results, controllers: Sequence[str], file: Path) -> None:
+def draw_scenarios(results: Results, controllers: Sequence[str], file: Path) -> None:
     """Draws efficiency and QoS violations of each controller in each setting."""
     names = list(results)
     panels = (("efficiency", "Tokens per joule, relative", 1.0),
               ("qos_violation_rate", "QoS violations, % of time", 100.0))  # fmt: skip
-    with picture(file, 1, 2, (10.0, 1.2 + 0.42 * len(names)), sharey=True) as (_, axes):
+    with saved_plot(file, 1, 2, (10.0, 1.2 + 0.42 * len(names)), sharey=True) as (_, axes):
         for axis, (key, title, factor) in zip(axes, panels, strict=True):
             for number, controller in enumerate(controllers):
                 _draw_column(axis, results, controller, key, factor, number, len(controllers))

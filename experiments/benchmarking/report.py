@@ -1,4 +1,4 @@
-"""The benchmark's report: tables in Markdown, written next to the pictures."""
+"""The benchmark's report: tables in Markdown, written next to the plots."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from experiments.benchmarking.metrics import (
 )
 from experiments.evaluation.batched_rollout import WITHIN_BUDGET
 from experiments.evaluation.statistics import Interval, bootstrap
-from experiments.evaluation.suites import SuiteSetting
+from experiments.evaluation.suites import SuiteScenario
 
 OVERALL_PICTURE = "benchmark.png"
 SETTINGS_PICTURE = "benchmark_settings.png"
@@ -30,13 +30,13 @@ _PER_SETTING = (
 
 def report(
     results: Results,
-    settings: Mapping[str, SuiteSetting],
+    settings: Mapping[str, SuiteScenario],
     *,
     subject: str,
     goals: Sequence[Goal],
     degeneracies: Sequence[Goal],
     facts: Sequence[str],
-    pictures: str = "",
+    plots: str = "",
 ) -> str:
     """Returns the report as Markdown.
 
@@ -47,7 +47,7 @@ def report(
         goals: What was asked of it.
         degeneracies: Signs of a policy that only seems good.
         facts: Lines that say what was run.
-        pictures: Path of the pictures' folder, seen from the report's.
+        plots: Path of the plots' folder, seen from the report's.
     """
     controllers = list(next(iter(results.values())))
     parts = [
@@ -55,14 +55,14 @@ def report(
         "Made by `python -m experiments.benchmark`; every number below is computed by it.",
         "\n".join(f"- {fact}" for fact in facts),
         "Efficiency is tokens (prompt and output) per joule of the GPUs, divided by that of the "
-        "Baseline strategy (`static`) in the same episode. QoS violations are the share of time "
+        "Baseline strategy (`static`) in the same episode. QoS violations are the fraction of time "
         "in which throughput over 10 s stayed more than 5 % below the smaller of the target and "
         "what Baseline delivers on the same arrivals. Baseline ignores power budgets, so who keeps "
         "to one may have to violate; *within budget* means against the highest knobs that the "
         "budget leaves instead, which is the same where there is none. SLO violations are the "
-        "share of requests. Intervals are 95 % stratified-bootstrap intervals. `oracle` is the "
+        "fraction of requests. Intervals are 95 % stratified-bootstrap intervals. `oracle` is the "
         "best static setting in hindsight for each episode; it is no rival, it looks ahead.",
-        f"![Efficiency and violations]({pictures}{OVERALL_PICTURE})",
+        f"![Efficiency and violations]({plots}{OVERALL_PICTURE})",
         "## Over all settings",
         _overall(results, controllers),
         f"## What was asked of `{subject}`",
@@ -72,7 +72,7 @@ def report(
         f"## `{subject}` against each rival, episode by episode",
         _pairs(results, subject, controllers),
         "## Setting by setting",
-        f"![Settings]({pictures}{SETTINGS_PICTURE})",
+        f"![Settings]({plots}{SETTINGS_PICTURE})",
     ]
     for name, setting in settings.items():
         if name in results:
@@ -143,13 +143,13 @@ def _setting(results: Results, name: str, controllers: Iterable[str]) -> str:
             values = column(results, name, controller, figure.key)
             row.append(_interval(None if values is None else bootstrap(values), figure.factor))
         has_oracle = "oracle" in results[name]
-        share = headroom(results, name, controller) if has_oracle else None
-        row.append(shown(share.value if share else None, 100.0) + (" %" if share else ""))
+        fraction = headroom(results, name, controller) if has_oracle else None
+        row.append(shown(fraction.value if fraction else None, 100.0) + (" %" if fraction else ""))
         rows.append(row)
     return _table(header, rows)
 
 
-def _describe(setting: SuiteSetting) -> str:
+def _describe(setting: SuiteScenario) -> str:
     def words(choice: object) -> str:
         if isinstance(choice, dict):
             rest = ", ".join(f"{k} {words(v)}" for k, v in choice.items() if k != "base")

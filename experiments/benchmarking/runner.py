@@ -14,16 +14,16 @@ from envs import catalog
 from envs.errors import ConfigurationError, PalsError
 from experiments.app.application import describe
 from experiments.app.executors import Executor
-from experiments.app.settings import RunSettings
+from experiments.app.settings import RunConfig
 from experiments.benchmarking.metrics import BASELINE
-from experiments.benchmarking.scenario_runs import SettingRuns
+from experiments.benchmarking.scenario_runs import ScenarioRuns
 from experiments.evaluation.metrics import Summary
 from experiments.evaluation.suites import Suite
 from experiments.records.hashing import plain
 
 
 @dataclass(kw_only=True)
-class BenchmarkSettings(RunSettings):
+class BenchmarkConfig(RunConfig):
     """What the benchmark is made of (``conf/benchmark.yaml``).
 
     Attributes:
@@ -34,7 +34,7 @@ class BenchmarkSettings(RunSettings):
             comparison out.
         suite: The settings.
         seeds: Episodes per setting.
-        report: Folder that gets the report and its pictures, too; ``None`` for none.
+        report: Folder that gets the report and its plots, too; ``None`` for none.
         executor: How settings are spread over processes.
     """
 
@@ -103,7 +103,7 @@ def run_all(
     results: dict[str, dict[str, list[Summary]]] = {}
     failures = []
     on_progress(0, len(tasks))
-    for number, (name, runs, failure) in enumerate(executor.map(_run_setting, tasks), start=1):
+    for number, (name, runs, failure) in enumerate(executor.map(_run_scenario, tasks), start=1):
         results[name] = runs
         if failure is not None:
             failures.append(f"{name}: {failure}")
@@ -113,14 +113,14 @@ def run_all(
     return {name: results[name] for name in suite.settings}
 
 
-def _run_setting(task: _Task) -> tuple[str, dict[str, list[Summary]], str | None]:
+def _run_scenario(task: _Task) -> tuple[str, dict[str, list[Summary]], str | None]:
     for package in task.config.allow_packages:
         catalog.allow_package(package)
     runs: dict[str, list[Summary]] = {}
     try:
         suite: Suite = catalog.build("suite", task.config.suite)
         seeds = range(suite.seed, suite.seed + task.config.seeds)
-        setting = SettingRuns(
+        setting = ScenarioRuns(
             task.config, task.name, suite.settings[task.name], seeds, task.directory
         )
         for name, choice in controller_choices(task.config).items():
@@ -137,7 +137,7 @@ def benchmark_facts(config: DictConfig, suite: Suite) -> list[str]:
     facts = [
         f"{len(suite.settings)} settings, {config.seeds} paired seeds each, "
         f"{minutes:g} simulated minutes an episode, a decision every {config.interval:g} s",
-        f"controllers: {names}; all choose from the lattice `action="
+        f"controllers: {names}; all choose from the grid `action="
         f"{str(config.action['_target_']).rpartition('.')[2].lower()}`",
     ]
     for name, choice in controller_choices(config).items():

@@ -17,20 +17,20 @@ from envs import catalog
 from envs.knobs import Knobs
 from envs.serving import ServingEnv
 from experiments.evaluation.batched_rollout import (
+    Assignment,
     Episodes,
     HeldSettings,
-    Share,
-    judged,
+    evaluated,
     run_batch,
     vector_of,
 )
 from experiments.evaluation.metrics import Summary, write_json
-from experiments.evaluation.suites import SuiteSetting, run_config
+from experiments.evaluation.suites import SuiteScenario, run_config
 from experiments.profiling.store import find_profile
-from experiments.records.hashing import digest, plain, plant_digest
+from experiments.records.hashing import digest, plain, simulator_digest
 
 _FORMAT = 2
-"""Changes with the figures of a summary, so that kept ones are made anew."""
+"""Changes with the figures of a summary, so that kept ones are made again."""
 _LOOK_AHEAD_SEEDS = 2
 """Seeds whose static settings are tried together: it bounds the memory."""
 
@@ -73,7 +73,7 @@ class EpisodePreparation:
         return self._outlook(settings)[self._seed_index]
 
 
-class SettingRuns:
+class ScenarioRuns:
     """All controllers on the episodes of one setting.
 
     Args:
@@ -88,7 +88,7 @@ class SettingRuns:
         self,
         config: DictConfig,
         name: str,
-        setting: SuiteSetting,
+        setting: SuiteScenario,
         seeds: Sequence[int],
         directory: Path,
     ) -> None:
@@ -117,7 +117,7 @@ class SettingRuns:
             if kept.get("key") == key:
                 summaries: list[Summary] = kept["summaries"]
                 return summaries
-        summaries = self.episodes.run(self._shares(choice))[self.name]
+        summaries = self.episodes.run(self._fractions(choice))[self.name]
         for seed, summary in zip(self._seeds, summaries, strict=True):
             summary.update(controller=name, seed=seed)
         write_json(file, {"key": key, "summaries": summaries})
@@ -143,19 +143,24 @@ class SettingRuns:
         node = plain(catalog.load("controller", choice))
         parts: list[Any] = [node, self._seeds, self._config.duration, self._config.interval]
         parts += [self._config[key] for key in ("model", "gpu", "server", "workload", "objective")]
-        parts += [self._config.action, self._config.reward, self._config.profile, plant_digest()]
+        parts += [
+            self._config.action,
+            self._config.reward,
+            self._config.profile,
+            simulator_digest(),
+        ]
         parts.append(_FORMAT)
         if "bundle" in node:
             parts.append(read_bundle(find_bundle(node["bundle"])).weights_sha256)
         return digest(*parts)
 
-    def _shares(self, choice: Any) -> list[Share]:
+    def _fractions(self, choice: Any) -> list[Assignment]:
         members = self.episodes.members[self.name]
         try:
-            return [Share(self._controller(choice, None), members)]
+            return [Assignment(self._controller(choice, None), members)]
         except LooksAhead:
             return [
-                Share(self._controller(choice, index), members[index : index + 1])
+                Assignment(self._controller(choice, index), members[index : index + 1])
                 for index in range(len(self._seeds))
             ]
 
@@ -193,12 +198,12 @@ def _look_ahead(
     held.bind(env.context)
     episodes = run_batch(
         vector_of([env] * (count * len(seeds))),
-        [Share(held, np.arange(count * len(seeds)))],
+        [Assignment(held, np.arange(count * len(seeds)))],
         seeds=[seed for seed in seeds for _ in settings],
         duration_s=duration_s,
     )
     summaries = [
-        judged(episode, reference[index // count], env) for index, episode in enumerate(episodes)
+        evaluated(episode, reference[index // count], env) for index, episode in enumerate(episodes)
     ]
     return [
         [_outcome(summary) for summary in summaries[begin : begin + count]]

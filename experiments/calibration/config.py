@@ -29,7 +29,7 @@ class ProfileRecord:
 
 
 @dataclass(kw_only=True)
-class CalibrateSettings:
+class CalibrateConfig:
     """What to fit to and where the result goes.
 
     Attributes:
@@ -52,13 +52,13 @@ class CalibrateSettings:
 
 
 @dataclass(kw_only=True)
-class ValidateSettings:
+class ValidateConfig:
     """What to validate against.
 
     Attributes:
-        data: As in :class:`CalibrateSettings`.
+        data: As in :class:`CalibrateConfig`.
         held_out: Whether fits are repeated without each model, family and cap; without it
-            only the installed calibrations are judged.
+            only the installed calibrations are evaluated.
         ablations: Whether fits are repeated with parts of the physics taken out.
         processes: Processes that repeat fits side by side.
         allow_packages: Packages besides this project's whose classes ``_target_`` may name.
@@ -74,15 +74,15 @@ class ValidateSettings:
 
 
 @dataclass(kw_only=True)
-class PhysicsSettings:
+class PhysicsConfig:
     """What ``docs/physics.md`` is made from.
 
     Attributes:
-        data: As in :class:`CalibrateSettings`.
+        data: As in :class:`CalibrateConfig`.
         page: Markdown file whose marked blocks are replaced; ``none`` for no file.
-        images: Folder that the page's pictures go to.
-        ablations: As in :class:`ValidateSettings`.
-        processes: As in :class:`ValidateSettings`.
+        images: Folder that the page's plots go to.
+        ablations: As in :class:`ValidateConfig`.
+        processes: As in :class:`ValidateConfig`.
         forest_models: Models whose profile PALS's forests are fitted to.
         allow_packages: Packages besides this project's whose classes ``_target_`` may name.
         debug: What is shown of an error.

@@ -29,7 +29,7 @@ class ClusterNode:
         workload: Name of its workload; ``None`` takes the run's.
         server: Keys of ``server`` that differ from the run's; with the key ``base`` another
             choice of that group.
-        target_share: Throughput target as a share of the node's capacity, and its load unless
+        target_fraction: Throughput target as a fraction of the node's capacity, and its load unless
             the workload has a rate or is a closed loop; ``None`` takes the run's objective
             and workload as they are.
     """
@@ -38,7 +38,7 @@ class ClusterNode:
     gpu: str | None = None
     workload: str | None = None
     server: dict[str, Any] = field(default_factory=dict)
-    target_share: float | None = None
+    target_fraction: float | None = None
 
     def __post_init__(self) -> None:
         """Checks the values.
@@ -46,9 +46,9 @@ class ClusterNode:
         Raises:
             ConfigurationError: The share is not positive.
         """
-        if self.target_share is not None and not self.target_share > 0:
+        if self.target_fraction is not None and not self.target_fraction > 0:
             raise ConfigurationError(
-                f"env.nodes.*.target_share: must be > 0, got {self.target_share}"
+                f"env.nodes.*.target_fraction: must be > 0, got {self.target_fraction}"
             )
 
 
@@ -107,15 +107,15 @@ class ServerCluster:
                 parts[group] = plain(catalog.load(group, choice))
         parts["server"] = _server(parts["server"], node.server)
         objective = {**parts["objective"], "power_scope": self.power_scope, "power_budget": None}
-        if node.target_share is not None:
+        if node.target_fraction is not None:
             objective["target"] = {
                 "_target_": "envs.objectives.signals.Constant",
-                "value": node.target_share,
+                "value": node.target_fraction,
             }
             objective["target_unit"] = "capacity"
             workload = parts["workload"]
             if workload.get("rate") is None and "concurrency" not in workload:
-                parts["workload"] = {**parts["workload"], "load": node.target_share}
+                parts["workload"] = {**parts["workload"], "load": node.target_fraction}
         parts["objective"] = objective
         return DictConfig(OmegaConf.create(parts))
 
@@ -166,7 +166,7 @@ def _server(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Any:
     """Returns a server's configuration with a node's changes.
 
     A mapping with the key ``base`` is another choice of the group instead; the number of GPUs
-    follows anew from sizes that change.
+    follows again from sizes that change.
     """
     if "base" in changes:
         return plain(catalog.load("server", changes))

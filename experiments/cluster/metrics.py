@@ -35,10 +35,10 @@ _READINGS = {
 }
 
 
-def judge(
+def evaluate(
     episode: ClusterEpisode, cluster: Cluster, reference: Reference
 ) -> dict[str, Summary | None]:
-    """Judges every node against its own Baseline and returns the nodes' figures.
+    """Evaluates every node against its own Baseline and returns the nodes' figures.
 
     A node's rows get ``reference_tok_s`` and ``violation_reference`` where a reference is to be
     had. After a failure its arrivals are new ones, and so is the reference. While a node with
@@ -69,11 +69,11 @@ def _figures(record: NodeRecord, context: ControlContext) -> Summary:
     summary = summarise(known, context)
     warmup = context.qos.warmup_s
     down = sum(number * context.interval_s > warmup - 1e-6 for number in record.down)
-    judged = after_warmup(table, context.qos)
+    evaluated = after_warmup(table, context.qos)
     for key, column in _READINGS.items():
         if summary[key] is not None:
-            violated = float(table[column][judged].sum()) + down
-            summary[key] = violated / (int(judged.sum()) + down)
+            violated = float(table[column][evaluated].sum()) + down
+            summary[key] = violated / (int(evaluated.sum()) + down)
     total = len(table) + len(record.down)
     summary["down_fraction"] = len(record.down) / total
     summary["restarts"] = len(record.segments) - 1
@@ -92,7 +92,7 @@ def summarise_cluster(
     Args:
         episode: What happened.
         cluster: The cluster.
-        nodes: What :func:`judge` returned.
+        nodes: What :func:`evaluate` returned.
     """
     known = [summary for summary in nodes.values() if summary is not None]
     table = episode.table

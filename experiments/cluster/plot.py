@@ -1,4 +1,4 @@
-"""The picture of a cluster's run: budget, split, throughput and queues over time."""
+"""The plot of a cluster's run: budget, split, throughput and queues over time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ import numpy as np
 from envs.cluster.cluster import Cluster
 from envs.objectives.objective import power_in_scope
 from experiments.cluster.rollout import ClusterEpisode, node_series
-from experiments.reporting.plot_style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, picture
+from experiments.reporting.plot_style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    RED,
+    SKY,
+    saved_plot,
+)
 
 _COLORS = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED)
 _MOST_SHOWN = 24
@@ -27,7 +36,7 @@ def draw_cluster(episode: ClusterEpisode, cluster: Cluster, file: Path, title: s
         title: Name of the controllers.
     """
     time = episode.table["time_s"]
-    with picture(file, 4, 1, (8.5, 9.5), sharex=True) as (figure, axes):
+    with saved_plot(file, 4, 1, (8.5, 9.5), sharex=True) as (figure, axes):
         _total(axes[0], episode)
         _power(axes[1], episode, cluster, time)
         _throughput(axes[2], episode, cluster, time)

@@ -143,7 +143,7 @@ def run_cluster_episode(
 
 
 class _Driver:
-    """A controller and its memory; both begin anew when their node has been down."""
+    """A controller and its memory; both begin again when their node has been down."""
 
     def __init__(self, controller: Controller) -> None:
         self._controller = controller

@@ -14,7 +14,7 @@ from envs.cache import atomic_write_bytes, atomic_write_text
 from envs.cluster.cluster import Cluster, node_seeds
 from experiments.app.environment import is_simulated
 from experiments.cluster.config import ServerCluster
-from experiments.cluster.metrics import judge, summarise_cluster
+from experiments.cluster.metrics import evaluate, summarise_cluster
 from experiments.cluster.rollout import ClusterEpisode, run_cluster_episode
 from experiments.evaluation.metrics import Summary, write_json
 from experiments.records.hashing import plain
@@ -75,7 +75,7 @@ def execute_cluster(
                 duration_s=config.duration,
                 on_interval=on_interval,
             )
-            nodes = judge(
+            nodes = evaluate(
                 episode,
                 cluster,
                 lambda name, seed: reference_tokens(_with_seed(configs[name], seed)),

@@ -1,4 +1,4 @@
-"""The picture of a comparison: what each controller saves, and what it costs."""
+"""The plot of a comparison: what each controller saves, and what it costs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.comparison.runner import RELATIVE
-from experiments.reporting.plot_style import BLUE, GREEN, GREY, ORANGE, RED, log_scale, picture
+from experiments.reporting.plot_style import BLUE, GREEN, GREY, ORANGE, RED, log_scale, saved_plot
 
 _PANELS = (
     (RELATIVE, "Tokens per joule, relative", 1.0, BLUE),
@@ -33,7 +33,7 @@ def draw_comparison(aggregate: Mapping[str, Any], file: Path) -> None:
     panels = [p for p in _PANELS if all(controllers[name][p[0]] is not None for name in names)]
     panels = panels[:_MOST_PANELS]
     size = (1.6 + 2.9 * len(panels), 1.5 + 0.42 * len(names))
-    with picture(file, 1, len(panels), size, sharey=True, squeeze=False) as (figure, grid):
+    with saved_plot(file, 1, len(panels), size, sharey=True, squeeze=False) as (figure, grid):
         for axis, (key, title, factor, color) in zip(grid[0], panels, strict=True):
             cells = [controllers[name][key] for name in names]
             for row, cell in enumerate(cells):

@@ -29,7 +29,7 @@ OnStep = Callable[[int, int], None]
 WITHIN_BUDGET = "qos_violation_rate_within_budget"
 
 
-class Share(NamedTuple):
+class Assignment(NamedTuple):
     """The servers of a vector that one controller decides for.
 
     Attributes:
@@ -68,7 +68,7 @@ class ColumnTable(IntervalTable):
 
 def run_batch(
     env: VectorServingEnv,
-    shares: Sequence[Share],
+    assignments: Sequence[Assignment],
     *,
     seeds: Sequence[int],
     duration_s: float,
@@ -78,7 +78,7 @@ def run_batch(
 
     Args:
         env: A vector environment without automatic reset.
-        shares: Who decides for which servers; together they cover all of them.
+        assignments: Who decides for which servers; together they cover all of them.
         seeds: Seed of each server's episode, the same as a single environment would get.
         duration_s: Length of the episodes in seconds.
         on_step: Called after every interval with its number and how many there are.
@@ -88,12 +88,12 @@ def run_batch(
     """
     intervals = max(1, round(duration_s / env.interval_s))
     observation, _ = env.reset(seed=list(seeds))
-    states: list[Any] = [None] * len(shares)
+    states: list[Any] = [None] * len(assignments)
     actions = np.zeros_like(env.action_space.sample())
     record = _Record(intervals, env.num_envs)
     start = np.ones(env.num_envs, dtype=np.bool_)
     for interval in range(intervals):
-        for number, (controller, members) in enumerate(shares):
+        for number, (controller, members) in enumerate(assignments):
             actions[members], states[number] = controller.predict(
                 observation[members], states[number], start[members], deterministic=True
             )
@@ -208,18 +208,18 @@ class Episodes:
         self._reference: list[FloatArray] | None = None
         self._within_budget: list[FloatArray] | None = None
 
-    def highest(self, *, respect_budget: bool = False) -> list[Share]:
+    def highest(self, *, respect_budget: bool = False) -> list[Assignment]:
         """Returns the Baseline strategy on every setting.
 
         Args:
             respect_budget: Whether it keeps to power budgets; the paper's knows none.
         """
-        shares = []
+        assignments = []
         for name, env in self.envs.items():
             controller = Static(respect_budget=respect_budget)
             controller.bind(env.context)
-            shares.append(Share(controller, self.members[name]))
-        return shares
+            assignments.append(Assignment(controller, self.members[name]))
+        return assignments
 
     @property
     def reference(self) -> list[FloatArray]:
@@ -235,11 +235,11 @@ class Episodes:
             self._within_budget = self._tokens(self.highest(respect_budget=True))
         return self._within_budget
 
-    def _tokens(self, shares: Sequence[Share]) -> list[FloatArray]:
-        return [episode.table["output_tokens"] for episode in self._run(shares)]
+    def _tokens(self, assignments: Sequence[Assignment]) -> list[FloatArray]:
+        return [episode.table["output_tokens"] for episode in self._run(assignments)]
 
     def run(
-        self, shares: Sequence[Share], on_step: OnStep | None = None
+        self, assignments: Sequence[Assignment], on_step: OnStep | None = None
     ) -> dict[str, list[Summary]]:
         """Runs controllers and returns the figures of each setting's episodes, by seed.
 
@@ -247,15 +247,15 @@ class Episodes:
         Baseline that keeps to the power budget. Where there is none it is the usual rate.
 
         Args:
-            shares: Who decides for which servers; :attr:`members` has those of a setting.
+            assignments: Who decides for which servers; :attr:`members` has those of a setting.
             on_step: See :func:`run_batch`.
         """
-        episodes = self._run(shares, on_step)
+        episodes = self._run(assignments, on_step)
         result = {}
         for name, env in self.envs.items():
             result[name] = [
                 {
-                    **judged(episodes[index], self.reference[index], env),
+                    **evaluated(episodes[index], self.reference[index], env),
                     WITHIN_BUDGET: self._rate_within_budget(episodes[index].table, int(index), env),
                 }
                 for index in self.members[name]
@@ -274,15 +274,17 @@ class Episodes:
             _, violated = violations(table, self.within_budget[index], qos, env.interval_s)
         return float(violated[after_warmup(table, qos)].mean())
 
-    def _run(self, shares: Sequence[Share], on_step: OnStep | None = None) -> list[Episode]:
+    def _run(
+        self, assignments: Sequence[Assignment], on_step: OnStep | None = None
+    ) -> list[Episode]:
         seeds = self.seeds * len(self.envs)
         return run_batch(
-            self._env, shares, seeds=seeds, duration_s=self.duration_s, on_step=on_step
+            self._env, assignments, seeds=seeds, duration_s=self.duration_s, on_step=on_step
         )
 
 
-def judged(episode: Episode, reference_tokens: FloatArray, env: ServingEnv) -> Summary:
-    """Returns the figures of an episode, with its QoS judged against Baseline's output."""
+def evaluated(episode: Episode, reference_tokens: FloatArray, env: ServingEnv) -> Summary:
+    """Returns the figures of an episode, with its QoS evaluated against Baseline's output."""
     add_reference(episode.table, reference_tokens, env.context.qos, env.interval_s)
     return summarise(episode, env.context)
 

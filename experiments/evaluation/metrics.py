@@ -18,7 +18,7 @@ from experiments.evaluation.rollout import Episode
 from experiments.records.interval_table import IntervalTable
 
 OVERSHOOT_TOLERANCE = 0.01
-"""Overshoot of a power budget that :func:`budget_overshoot_rate` forgives, as a share."""
+"""Overshoot of a power budget that :func:`budget_overshoot_rate` forgives, as a fraction."""
 
 Summary = dict[str, Any]
 
@@ -64,14 +64,14 @@ def _totals(table: IntervalTable, duration_s: float) -> Summary:
 
 
 def _qos(table: IntervalTable, context: ControlContext, latency: LatencyRecord) -> Summary:
-    judged = after_warmup(table, context.qos)
+    evaluated = after_warmup(table, context.qos)
     has_target = bool((table["target_tok_s"] > 0).any())
     asks_latency = bool(
         np.isfinite(table["ttft_slo_s"]).any() or np.isfinite(table["tpot_slo_s"]).any()
     )
 
     def rate(name: str) -> float | None:
-        return _mean(table[name], judged) if has_target and name in table.names else None
+        return _mean(table[name], evaluated) if has_target and name in table.names else None
 
     return {
         "qos_violation_rate": rate("violation_reference"),
@@ -112,7 +112,7 @@ def scope_power_w(table: IntervalTable, context: ControlContext) -> NDArray[np.f
 
 
 def budget_overshoot_rate(table: IntervalTable, context: ControlContext) -> float | None:
-    """Returns the share of budgeted intervals above the budget by more than the tolerance."""
+    """Returns the fraction of budgeted intervals above the budget by more than the tolerance."""
     budget = table["power_budget_w"]
     over = scope_power_w(table, context) > budget * (1.0 + OVERSHOOT_TOLERANCE)
     return _mean(over.astype(np.float64), np.isfinite(budget))

@@ -20,12 +20,12 @@ def after_warmup(table: IntervalTable, qos: QoSConfig) -> NDArray[np.bool_]:
 def violations(
     table: IntervalTable, reference_tokens: FloatArray, qos: QoSConfig, interval_s: float
 ) -> tuple[FloatArray, FloatArray]:
-    """Judges an episode against what another strategy delivered on the same arrivals.
+    """Evaluates an episode against what another strategy delivered on the same arrivals.
 
     Args:
         table: The episode's rows.
         reference_tokens: The other's output tokens per interval.
-        qos: How throughput is judged.
+        qos: How throughput is evaluated.
         interval_s: Length of an interval in seconds.
 
     Returns:
@@ -55,7 +55,7 @@ def add_reference(
         table: An episode's rows; gets ``reference_tok_s`` (over the QoS window) and
             ``violation_reference``.
         reference_tokens: Baseline's output tokens per interval of the same episode.
-        qos: How throughput is judged.
+        qos: How throughput is evaluated.
         interval_s: Length of an interval in seconds.
 
     Raises:

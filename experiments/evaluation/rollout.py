@@ -54,24 +54,24 @@ def run_episode(
     Raises:
         ServerError: A live server failed.
     """
-    plant: Any = env.unwrapped
+    server_spec: Any = env.unwrapped
     table = IntervalTable()
     observation, info = env.reset(seed=seed)
     state: Any = None
     start = np.array([True])
-    for interval in range(max(1, round(duration_s / plant.interval_s))):
+    for interval in range(max(1, round(duration_s / server_spec.interval_s))):
         action, state = controller.predict(observation, state, start, deterministic=True)
         observation, reward, terminated, truncated, info = env.step(action)
         start = np.array([False])
         row = interval_row(float(reward), info)
-        for name, value in getattr(plant.system, "extras", {}).items():
+        for name, value in getattr(server_spec.system, "extras", {}).items():
             row[name] = float(value)
         table.append(row)
         if on_interval is not None:
             on_interval(interval, row)
         if terminated or truncated:
             break
-    return Episode(table, plant.system.latency(), info["telemetry"].power_source)
+    return Episode(table, server_spec.system.latency(), info["telemetry"].power_source)
 
 
 class HeldKnobs(KnobController):

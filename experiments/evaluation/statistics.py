@@ -59,14 +59,14 @@ def bootstrap(
 ) -> Interval:
     """Returns a statistic and its stratified percentile-bootstrap interval.
 
-    Runs are drawn anew with replacement within each task (stratum), never across tasks.
+    Runs are drawn again with replacement within each task (stratum), never across tasks.
 
     Args:
         scores: Shape ``(runs, tasks)``; one-dimensional scores are runs of one task.
         statistic: Maps ``(..., runs, tasks)`` to ``(...)``.
         seed: Seed of the draws.
         resamples: Number of resamples.
-        confidence: Share of the resamples within the interval.
+        confidence: Fraction of the resamples within the interval.
 
     Raises:
         ValueError: There are no scores, or one is not finite.
@@ -95,7 +95,7 @@ def probability_of_improvement(
         others: Scores of the other method, shape ``(other runs, tasks)``.
         seed: Seed of the draws.
         resamples: Number of resamples.
-        confidence: Share of the resamples within the interval.
+        confidence: Fraction of the resamples within the interval.
 
     Raises:
         ValueError: There are no scores, one is not finite, or the tasks differ in number.

@@ -17,7 +17,7 @@ _BUILT: dict[tuple[str, str], Any] = {}
 
 
 @dataclass(kw_only=True)
-class SuiteSetting:
+class SuiteScenario:
     """One setting of a suite.
 
     Each part is a name, a mapping with ``base`` and changes, or an object that is built already.
@@ -84,7 +84,7 @@ class Suite:
         only: Names of the settings to take; none for all of them.
     """
 
-    settings: dict[str, SuiteSetting] = field(default_factory=dict)
+    settings: dict[str, SuiteScenario] = field(default_factory=dict)
     seed: int = 0
     only: list[str] = field(default_factory=list)
 
@@ -126,12 +126,12 @@ def built(group: str, choice: Any) -> Any:
     return _BUILT[key]
 
 
-def run_config(base: DictConfig, setting: SuiteSetting) -> DictConfig:
+def run_config(base: DictConfig, setting: SuiteScenario) -> DictConfig:
     """Returns the configuration of a run in a setting.
 
     Args:
         base: A composed configuration with the keys of
-            :class:`experiments.app.settings.RunSettings`.
+            :class:`experiments.app.settings.RunConfig`.
         setting: The setting, whose parts replace those of ``base``.
 
     Raises:

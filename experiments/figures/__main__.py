@@ -20,7 +20,7 @@ from experiments.figures.page import write_page
 
 @application("figures")
 def main(config: DictConfig, directory: Path) -> None:
-    """Writes data, picture and claims of each figure, and where asked the page."""
+    """Writes data, plot and claims of each figure, and where asked the page."""
     chosen = catalog.build("figure", config.figure)
     figures: dict[str, Figure]
     if isinstance(chosen, Gallery):

@@ -44,7 +44,7 @@ class Result:
         caption: How it was made, and how to read it.
         rows: The data behind it; all rows have the same keys.
         draw: Draws it into a file of that stem, as PNG and PDF; ``None`` for a table.
-        claims: The claims that it judges.
+        claims: The claims that it evaluates.
         notes: What has to be known besides, a sentence each.
     """
 

@@ -1,4 +1,4 @@
-"""Claims of the paper beside our values, and the one rule that judges them all."""
+"""Claims of the paper beside our values, and the one rule that evaluates them all."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ RECORD = (
 )  # fmt: skip
 """Keys of a claim in ``claims.json``."""
 TOLERANCE = 0.25
-"""Share of the paper's effect by which ours may differ and still counts as reproduced."""
+"""Fraction of the paper's effect by which ours may differ and still counts as reproduced."""
 
 NO_EFFECT = 0.05
-"""Share of the paper's effect below which ours counts as none."""
+"""Fraction of the paper's effect below which ours counts as none."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,8 @@ def reading(choice: str, values: Any) -> Reading:
     return Reading(choice, *interval_of(values))
 
 
-def judge(paper: float | Sequence[float], ours: Interval, neutral: float) -> str:
-    """Judges a number by its effect: its distance from the value that would mean nothing.
+def evaluate(paper: float | Sequence[float], ours: Interval, neutral: float) -> str:
+    """Evaluates a number by its effect: its distance from the value that would mean nothing.
 
     *Reproduced*: our interval meets the paper's value or range, widened by a quarter of the
     paper's effect (:data:`TOLERANCE`). *In direction*: our whole interval lies on the paper's
@@ -164,7 +164,7 @@ def range_text(claim: Claim) -> str:
 
 def shown(claim: Claim, value: float) -> str:
     """Returns a value of a claim with its unit."""
-    if claim.unit.startswith("share"):
+    if claim.unit.startswith("fraction"):
         return f"{100 * value:.1f} %"
     return f"{value:.4g}" + (f" {claim.unit}" if claim.unit else "")
 

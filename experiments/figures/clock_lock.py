@@ -8,7 +8,7 @@ from typing import Any
 
 from envs import factory
 from envs.knobs import Knobs
-from experiments.evaluation.batched_rollout import Episodes, HeldSettings, Share
+from experiments.evaluation.batched_rollout import Assignment, Episodes, HeldSettings
 from experiments.evaluation.metrics import Summary
 from experiments.evaluation.statistics import Interval
 from experiments.figures.base import Figure, Result, Row
@@ -24,7 +24,7 @@ from experiments.reporting.plot_style import (
     RED,
     SKY,
     log_scale,
-    picture,
+    saved_plot,
 )
 
 _PANELS = (
@@ -43,7 +43,7 @@ class ClockLockFigure(Figure):
         model: Model.
         tensor: Tensor-parallel size.
         workload: Name of the workload.
-        loads: Loads as a share of Baseline's saturated rate.
+        loads: Loads as a fraction of Baseline's saturated rate.
         caps_w: Power caps.
         clocks_mhz: SM clocks, at the highest cap.
         seeds: Episodes per load.
@@ -72,12 +72,12 @@ class ClockLockFigure(Figure):
         episodes = Episodes(envs, range(FIRST_SEED, FIRST_SEED + self.seeds), self.duration_s)
         found: dict[str, dict[str, list[Summary]]] = {}
         for done, (name, setting) in enumerate(knobs.items(), start=1):
-            shares = []
+            assignments = []
             for load, env in episodes.envs.items():
                 held = HeldSettings([setting] * self.seeds)
                 held.bind(env.context)
-                shares.append(Share(held, episodes.members[load]))
-            found[name] = episodes.run(shares)
+                assignments.append(Assignment(held, episodes.members[load]))
+            found[name] = episodes.run(assignments)
             workshop.tell("caps and clocks", done, len(knobs))
         return Result(
             title="A power cap against a locked clock",
@@ -127,7 +127,7 @@ class ClockLockFigure(Figure):
 
     def _draw(self, found: dict[str, dict[str, list[Summary]]], file: Path) -> None:
         shades = {"cap": iter((BLUE, SKY, GREEN)), "clock": iter((RED, ORANGE, PURPLE))}
-        with picture(stem(file), 1, 3, (12.0, 4.1), formats=FORMATS) as (figure, axes):
+        with saved_plot(stem(file), 1, 3, (12.0, 4.1), formats=FORMATS) as (figure, axes):
             for name in found:
                 kind = name.split()[0]
                 color = next(shades[kind], BLACK) if kind in shades else BLACK

@@ -7,12 +7,12 @@ from typing import Any
 
 
 @dataclass(kw_only=True)
-class FigureSettings:
+class FigureConfig:
     """What is made (``conf/figures.yaml``).
 
     Attributes:
         figure: A figure, or several of them (``all``).
-        page: Page to write about all of it, with its pictures in ``images/reproduction``
+        page: Page to write about all of it, with its plots in ``images/reproduction``
             beside it; ``None`` for none.
         executor: How runs are spread over processes.
         allow_packages: Packages besides this project's whose classes ``_target_`` may name.

@@ -1,4 +1,4 @@
-"""Where figures are made: what they share of a run of the command."""
+"""Where figures are made: what they fraction of a run of the command."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from agents.bundle import find_bundle
 from envs import catalog
 from envs.errors import ConfigurationError
 from experiments.app.executors import Executor
-from experiments.figures.saturation import Point, Steady, SteadySettings, measure
+from experiments.figures.saturation import Point, Steady, SteadyConfig, measure
 from experiments.records.hashing import plain
 
 FIRST_SEED = 2_000_000
@@ -48,13 +48,16 @@ class Workshop:
         self,
         what: str,
         points: Sequence[Point],
-        settings: SteadySettings,
+        settings: SteadyConfig,
         *,
-        doubt: bool = False,
+        uncertainty: bool = False,
     ) -> dict[Point, Steady]:
         """Measures full servers; see :func:`experiments.figures.saturation.measure`."""
         return measure(
-            points, settings, doubt=doubt, on_part=lambda done, all_: self.tell(what, done, all_)
+            points,
+            settings,
+            uncertainty=uncertainty,
+            on_part=lambda done, all_: self.tell(what, done, all_),
         )
 
 

@@ -13,10 +13,10 @@ from omegaconf import DictConfig
 from envs import catalog
 from envs.errors import PalsError
 from experiments.app.application import describe
-from experiments.benchmarking.scenario_runs import SettingRuns
+from experiments.benchmarking.scenario_runs import ScenarioRuns
 from experiments.comparison.runner import PlannedRun, run_all
 from experiments.evaluation.metrics import Summary
-from experiments.evaluation.suites import SuiteSetting
+from experiments.evaluation.suites import SuiteScenario
 from experiments.figures.context import FIRST_SEED, Workshop
 from experiments.runs.runner import INTERVALS_FILE
 
@@ -28,16 +28,16 @@ Summaries = dict[str, dict[str, list[Summary]]]
 class _Task:
     config: DictConfig
     name: str
-    setting: SuiteSetting
+    setting: SuiteScenario
     seeds: range
     directory: Path
     controllers: dict[str, Any]
 
 
-def run_settings(
+def run_scenarios(
     workshop: Workshop,
     what: str,
-    settings: Mapping[str, SuiteSetting],
+    settings: Mapping[str, SuiteScenario],
     controllers: Mapping[str, Any],
     *,
     seeds: int,
@@ -83,7 +83,7 @@ def _run(task: _Task) -> tuple[str, dict[str, list[Summary]], str | None]:
     try:
         for package in task.config.allow_packages:
             catalog.allow_package(package)
-        setting = SettingRuns(task.config, task.name, task.setting, task.seeds, task.directory)
+        setting = ScenarioRuns(task.config, task.name, task.setting, task.seeds, task.directory)
         for name, choice in task.controllers.items():
             runs[name] = setting.run(name, choice)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Writes a figure's files: the data behind it, and the picture as PNG and PDF."""
+"""Writes a figure's files: the data behind it, and the plot as PNG and PDF."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from envs.cache import atomic_write_text
 from experiments.evaluation.metrics import write_json
 from experiments.figures.base import Result
 from experiments.figures.claims import Claim, claim_cells
-from experiments.records.hashing import plant_digest
+from experiments.records.hashing import simulator_digest
 from experiments.records.provenance import git_commit, platform_facts, version
 
 _WIDE = 140
@@ -31,7 +31,7 @@ def write_provenance(directory: Path) -> None:
     """Writes ``provenance.json``: which code made the figures, and on what."""
     write_json(
         directory / "provenance.json",
-        {"version": version(), "git_commit": git_commit(), "code_hash": plant_digest(),
+        {"version": version(), "git_commit": git_commit(), "code_hash": simulator_digest(),
          "platform": platform_facts()},
     )  # fmt: skip
 

@@ -16,8 +16,8 @@ from experiments.figures.claims import (
     REPRODUCED,
     Claim,
     Reading,
+    evaluate,
     interval_of,
-    judge,
     reading,
     spread_of,
 )
@@ -32,8 +32,8 @@ from experiments.figures.plot_marks import (
     paper_mark,
     stem,
 )
-from experiments.figures.saturation import COUNTS, SCOPES, Point, SteadySettings
-from experiments.reporting.plot_style import picture
+from experiments.figures.saturation import COUNTS, SCOPES, Point, SteadyConfig
+from experiments.reporting.plot_style import saved_plot
 
 
 @dataclass(kw_only=True)
@@ -51,7 +51,7 @@ class Fig01(Figure):
         panels: Which panels to draw.
         steady: How a server is measured.
         title: What it shows.
-        judge_claims: Whether the paper's claims are judged; they are about the A100.
+        evaluate_claims: Whether the paper's claims are evaluated; they are about the A100.
     """
 
     gpus: list[str] = field(default_factory=lambda: ["a100_sxm4_80gb"])
@@ -62,21 +62,24 @@ class Fig01(Figure):
     lengths: str = "gsm8k"
     other_lengths: list[str] = field(default_factory=list)
     panels: str = "ab"
-    steady: SteadySettings = field(default_factory=SteadySettings)
+    steady: SteadyConfig = field(default_factory=SteadyConfig)
     title: str = "Tokens per joule against power cap and batch size"
-    judge_claims: bool = True
+    evaluate_claims: bool = True
 
     def make(self, workshop: Workshop) -> Result:
         """See :meth:`Figure.make`."""
-        every = [self.lengths, *(self.other_lengths if self.judge_claims else [])]
+        every = [self.lengths, *(self.other_lengths if self.evaluate_claims else [])]
         points = [point for gpu in self.gpus for lengths in every
                   for point in self._points(gpu, lengths)]  # fmt: skip
         found = workshop.measure("full servers", points, self.steady)
         claims = []
-        if self.judge_claims:
+        if self.evaluate_claims:
             own = self._points(self.gpus[0], self.lengths)
-            doubt = workshop.measure("doubt", own, self.steady, doubt=True)
-            claims = [*self._batch_claims(found, doubt), *self._peak_claims(found, doubt)]
+            uncertainty = workshop.measure("uncertainty", own, self.steady, uncertainty=True)
+            claims = [
+                *self._batch_claims(found, uncertainty),
+                *self._peak_claims(found, uncertainty),
+            ]
         return Result(
             title=self.title,
             caption=(
@@ -147,7 +150,10 @@ class Fig01(Figure):
     def _draw(self, found: Found, file: Path) -> None:
         columns = [(gpu, panel) for gpu in self.gpus for panel in self.panels]
         size = (4.2 * len(columns), 3.9)
-        with picture(stem(file), 1, len(columns), size, formats=FORMATS, squeeze=False) as (_, g):
+        with saved_plot(stem(file), 1, len(columns), size, formats=FORMATS, squeeze=False) as (
+            _,
+            g,
+        ):
             for axis, (gpu, panel) in zip(g[0], columns, strict=True):
                 for model in self.models:
                     xs, values = self.series(found, gpu, model, panel)
@@ -164,7 +170,7 @@ class Fig01(Figure):
                     axis.set_title(f"({panel}) {gpu_label(gpu)}, batch {self.batch}")
                     axis.set_xlabel("Power cap per GPU, W")
                     axis.set_ylabel("Tokens per joule (star: highest)")
-                    if self.judge_claims:
+                    if self.evaluate_claims:
                         axis.axvline(200, color="#222222", lw=1.2, ls=(0, (2, 1)))
                         axis.annotate("paper: peak at 200 W\n(Qwen-MoE, OLMoE)", (203, 0),
                                       xytext=(0, 8), textcoords="offset points",
@@ -175,7 +181,7 @@ class Fig01(Figure):
                     axis.set_xticks(self.batches, [str(batch) for batch in self.batches])
                     axis.set_xlabel("Batch size")
                     axis.set_ylabel("Tokens per joule, batch 1 = 1")
-                    if self.judge_claims:
+                    if self.evaluate_claims:
                         for value in (1.7, 2.1):
                             paper_mark(axis, (32, 64), value)
                         axis.annotate("paper:\n1.7 to 2.1", (30, 1.3), fontsize=7.5, ha="right")
@@ -197,7 +203,7 @@ class Fig01(Figure):
                     ))  # fmt: skip
         return own
 
-    def _batch_claims(self, found: Found, doubt: Found) -> list[Claim]:
+    def _batch_claims(self, found: Found, uncertainty: Found) -> list[Claim]:
         setting = (
             f"full servers, {self.gpus[0]}, tensor parallel {self.tensor}, highest cap, lengths "
             f"{self.lengths}, all tokens over GPU energy"
@@ -212,8 +218,8 @@ class Fig01(Figure):
         for model in self.models:
             readings += self._batch_readings(found, model, 1, 64)
             readings.append(spread_of(
-                f"{model_label(model)}, coefficients within their doubt (middle 90 %)",
-                self._gain(doubt, model, 1, 64),
+                f"{model_label(model)}, coefficients within their uncertainty (middle 90 %)",
+                self._gain(uncertainty, model, 1, 64),
             ))  # fmt: skip
         nearest = min(readings, key=lambda r: abs(r.value - 1.9))
         listed = ", ".join(
@@ -224,7 +230,7 @@ class Fig01(Figure):
                 "fig01.batch_gain", "fig01",
                 "tokens/J at batch 64 are 1.7 to 2.1 times those at batch 1",
                 [1.7, 2.1], *ours, setting + f" (mean over models: {listed})",
-                judge((1.7, 2.1), ours, 1.0),
+                evaluate((1.7, 2.1), ours, 1.0),
                 "Decoding one sequence reads all weights it needs for a single token; batches "
                 "share that reading, so the gain is large unless prompts, which fill the GPU "
                 "even alone, dominate. Of the choices tried the nearest to the paper is "
@@ -247,12 +253,12 @@ class Fig01(Figure):
                 Claim(
                     f"fig01.last_doubling_{model}", "fig01",
                     f"from batch 32 to 64 {model_label(model)} gains {paper:.0%}",
-                    paper, *last, setting, judge(paper, last, 0.0),
+                    paper, *last, setting, evaluate(paper, last, 0.0),
                     "The last doubling still saves weight reading where decoding dominates; the "
-                    "gain shrinks with the share of prompt tokens. "
+                    "gain shrinks with the fraction of prompt tokens. "
                     + (f"It agrees with the paper under: {'; '.join(r.choice for r in within)}."
                        if within else "No choice tried gives the paper's value."),
-                    unsaid, "share", tuple(readings),
+                    unsaid, "fraction", tuple(readings),
                 )
             )  # fmt: skip
         return claims
@@ -262,7 +268,7 @@ class Fig01(Figure):
         peaks: FloatArray = np.asarray(caps)[np.argmax(values, axis=0)]
         return peaks
 
-    def _peak_claims(self, found: Found, doubt: Found) -> list[Claim]:
+    def _peak_claims(self, found: Found, uncertainty: Found) -> list[Claim]:
         claims = []
         for model, claim, paper in (
             ("qwen15_moe_a27b", "tokens/J peak at a cap of 200 W and then decline", 200.0),
@@ -283,8 +289,8 @@ class Fig01(Figure):
                 for lengths in [self.lengths, *self.other_lengths]
                 for count in COUNTS for scope in SCOPES
             ]  # fmt: skip
-            readings.append(spread_of("coefficients within their doubt (middle 90 %)",
-                                      self._peaks(doubt, model)))  # fmt: skip
+            readings.append(spread_of("coefficients within their uncertainty (middle 90 %)",
+                                      self._peaks(uncertainty, model)))  # fmt: skip
             declines = bool(np.mean(top) < 0.99)
             if paper == caps[-1]:
                 verdict = REPRODUCED if ours.value == paper and not declines else NOT_REPRODUCED

@@ -10,12 +10,12 @@ import numpy as np
 
 from experiments.evaluation.statistics import FloatArray
 from experiments.figures.base import Figure, Result, Row
-from experiments.figures.claims import Claim, Reading, interval_of, judge, reading, spread_of
+from experiments.figures.claims import Claim, Reading, evaluate, interval_of, reading, spread_of
 from experiments.figures.context import Workshop
-from experiments.figures.grid import Found, best, frontier, lattice
+from experiments.figures.grid import Found, best, frontier, knob_grid
 from experiments.figures.plot_marks import FORMATS, model_label, stem
-from experiments.figures.saturation import COUNTS, SCOPES, Point, SteadySettings
-from experiments.reporting.plot_style import BLACK, GREEN, ORANGE, SKY, picture
+from experiments.figures.saturation import COUNTS, SCOPES, Point, SteadyConfig
+from experiments.reporting.plot_style import BLACK, GREEN, ORANGE, SKY, saved_plot
 
 PAPER = {"mixtral_8x7b": 1.18, "qwen15_moe_a27b": 1.13, "olmoe_1b_7b": 1.14}
 """Peak efficiency of all knobs over software knobs alone (arXiv:2605.21427 Fig. 3)."""
@@ -57,18 +57,20 @@ class Fig03(Figure):
     fixed_batch: int = 64
     lengths: str = "gsm8k"
     other_lengths: list[str] = field(default_factory=list)
-    steady: SteadySettings = field(default_factory=SteadySettings)
+    steady: SteadyConfig = field(default_factory=SteadyConfig)
 
     def make(self, workshop: Workshop) -> Result:
         """See :meth:`Figure.make`."""
         found = workshop.measure("full servers", self._points(self.lengths), self.steady)
-        doubt = workshop.measure("doubt", self._points(self.lengths), self.steady, doubt=True)
+        uncertainty = workshop.measure(
+            "uncertainty", self._points(self.lengths), self.steady, uncertainty=True
+        )
         others = {
             name: workshop.measure(f"lengths {name}", self._points(name), self.steady)
             for name in self.other_lengths
         }
-        claims = [self._joint(model, found, doubt, others) for model in self.models]
-        claims.append(self._tensor_claim(found, doubt, others))
+        claims = [self._joint(model, found, uncertainty, others) for model in self.models]
+        claims.append(self._tensor_claim(found, uncertainty, others))
         return Result(
             title="Pareto frontiers of throughput and energy efficiency",
             caption=(
@@ -85,7 +87,7 @@ class Fig03(Figure):
         )
 
     def _points(self, lengths: str) -> list[Point]:
-        return lattice(self.models, self.caps_w, self.batches, self.tensors, lengths, self.gpu)
+        return knob_grid(self.models, self.caps_w, self.batches, self.tensors, lengths, self.gpu)
 
     def _sets(self, cap_w: float | None = None) -> dict[str, Callable[[Point], bool]]:
         cap, tensor, batch = cap_w or self.fixed_cap_w, max(self.tensors), self.fixed_batch
@@ -111,7 +113,9 @@ class Fig03(Figure):
 
     def _draw(self, found: Found, file: Path) -> None:
         count = len(self.models)
-        with picture(stem(file), 1, count, (4.0 * count, 3.9), formats=FORMATS, squeeze=False) as (
+        with saved_plot(
+            stem(file), 1, count, (4.0 * count, 3.9), formats=FORMATS, squeeze=False
+        ) as (
             figure,
             grid,
         ):
@@ -152,7 +156,7 @@ class Fig03(Figure):
         return np.asarray(everything / best(found, model, sets[over], **choice))
 
     def _readings(
-        self, model: str, over: str, found: Found, doubt: Found, others: dict[str, Found]
+        self, model: str, over: str, found: Found, uncertainty: Found, others: dict[str, Found]
     ) -> list[Reading]:
         own = [
             reading(f"lengths {name}, {count} tokens, {scope} energy",
@@ -162,22 +166,24 @@ class Fig03(Figure):
         ]  # fmt: skip
         own.append(reading(f"software knobs at {self.other_cap_w:g} W",
                            self._ratio(found, model, over, self.other_cap_w)))  # fmt: skip
-        own.append(spread_of("coefficients within their doubt (middle 90 %)",
-                             self._ratio(doubt, model, over)))  # fmt: skip
+        own.append(spread_of("coefficients within their uncertainty (middle 90 %)",
+                             self._ratio(uncertainty, model, over)))  # fmt: skip
         return own
 
-    def _joint(self, model: str, found: Found, doubt: Found, others: dict[str, Found]) -> Claim:
+    def _joint(
+        self, model: str, found: Found, uncertainty: Found, others: dict[str, Found]
+    ) -> Claim:
         over = "SW only (batch, TP)"
         ours = interval_of(self._ratio(found, model, over))
-        readings = self._readings(model, over, found, doubt, others)
+        readings = self._readings(model, over, found, uncertainty, others)
         paper = PAPER.get(model, 1.0)
         return Claim(
             f"fig03.joint_{model}", "fig03",
             f"{model_label(model)}: all knobs reach {paper} times the peak tokens/J of the "
             "software knobs", paper, *ours,
-            f"full servers, {self.gpu}, all of the lattice; software knobs at "
+            f"full servers, {self.gpu}, all of the grid; software knobs at "
             f"{self.fixed_cap_w:g} W; lengths {self.lengths}, all tokens over GPU energy",
-            judge(paper, ours, 1.0),
+            evaluate(paper, ours, 1.0),
             "A cap gains what the power curve leaves between the draw without a cap and the most "
             "efficient clock. Its height rests on the clock-power curve of the A100, which is "
             "known as a range only; counted over the node's energy less remains. Readings span "
@@ -187,13 +193,13 @@ class Fig03(Figure):
             "x", tuple(readings),
         )  # fmt: skip
 
-    def _tensor_claim(self, found: Found, doubt: Found, others: dict[str, Found]) -> Claim:
+    def _tensor_claim(self, found: Found, uncertainty: Found, others: dict[str, Found]) -> Claim:
         model, over = self.models[0], "cap, batch"
         gain = self._ratio(found, model, over) - 1.0
         ours = interval_of(gain)
         readings = [
             Reading(r.choice, r.value - 1.0, (r.low or 0.0) - 1.0, (r.high or 0.0) - 1.0)
-            for r in self._readings(model, over, found, doubt, others)
+            for r in self._readings(model, over, found, uncertainty, others)
             if "software knobs" not in r.choice
         ]
         return Claim(
@@ -201,9 +207,9 @@ class Fig03(Figure):
             0.15, *ours,
             f"peak tokens/J over all tensor-parallel sizes against TP {max(self.tensors)} alone; "
             "only GPUs in use count",
-            judge(0.15, ours, 0.0),
+            evaluate(0.15, ours, 0.0),
             "Fewer GPUs split each layer less, so each does more work per launch and per "
             "all-reduce, and less static power is drawn in all.",
             "whether GPUs that a smaller TP leaves idle draw power in the account",
-            "share", tuple(readings),
+            "fraction", tuple(readings),
         )  # fmt: skip

@@ -16,16 +16,16 @@ from experiments.figures.claims import (
     REPRODUCED,
     Claim,
     Reading,
+    evaluate,
     interval_of,
-    judge,
     reading,
     spread_of,
 )
 from experiments.figures.context import Workshop
 from experiments.figures.grid import Found
 from experiments.figures.plot_marks import FORMATS, line, model_label, stem
-from experiments.figures.saturation import COUNTS, SCOPES, Point, SteadySettings
-from experiments.reporting.plot_style import BLACK, picture
+from experiments.figures.saturation import COUNTS, SCOPES, Point, SteadyConfig
+from experiments.reporting.plot_style import BLACK, saved_plot
 
 PAPER = {"qwen15_moe_a27b": -0.30, "mixtral_8x7b": -0.15}
 """Change of tokens/J from one node to three (arXiv:2605.21427 Fig. 4)."""
@@ -65,7 +65,7 @@ class Fig04(Figure):
     layout: str = "spread"
     lengths: str = "gsm8k"
     other_lengths: list[str] = field(default_factory=list)
-    steady: SteadySettings = field(default_factory=SteadySettings)
+    steady: SteadyConfig = field(default_factory=SteadyConfig)
 
     def __post_init__(self) -> None:
         """Checks the values.
@@ -90,10 +90,10 @@ class Fig04(Figure):
         found = workshop.measure("full servers", points, self.steady)
         own = [self._point(m, n, self.layout, self.lengths) for m in self.models
                for n in self.nodes]  # fmt: skip
-        doubt = workshop.measure("doubt", own, self.steady, doubt=True)
-        claims = self._loss_claims(found, doubt)
+        uncertainty = workshop.measure("uncertainty", own, self.steady, uncertainty=True)
+        claims = self._loss_claims(found, uncertainty)
         if self.number == "fig05":
-            claims = self._slope_claims(found, doubt)
+            claims = self._slope_claims(found, uncertainty)
         what = "Scaling over nodes" if self.number == "fig04" else "Expert parallelism over nodes"
         return Result(
             title=f"{what}: tokens per joule and throughput",
@@ -156,7 +156,7 @@ class Fig04(Figure):
 
     def _draw(self, found: Found, file: Path) -> None:
         titles = {"per_joule": "Tokens per joule, 1 node = 1", "rate": "Throughput, 1 node = 1"}
-        with picture(stem(file), 1, 2, (8.4, 3.9), formats=FORMATS) as (figure, axes):
+        with saved_plot(stem(file), 1, 2, (8.4, 3.9), formats=FORMATS) as (figure, axes):
             for axis, (what, title) in zip(axes, titles.items(), strict=True):
                 for model in self.models:
                     for layout in LAYOUTS:
@@ -183,7 +183,7 @@ class Fig04(Figure):
             handles, labels = axes[0].get_legend_handles_labels()
             figure.legend(handles, labels, loc="outside lower center", ncols=4)
 
-    def _readings(self, found: Found, doubt: Found, model: str) -> list[Reading]:
+    def _readings(self, found: Found, uncertainty: Found, model: str) -> list[Reading]:
         own = []
         for lengths in [self.lengths, *self.other_lengths]:
             for layout, text in LAYOUTS.items():
@@ -192,15 +192,15 @@ class Fig04(Figure):
                         values = self.series(found, model, layout, lengths, count, scope)[-1]
                         choice = f"{text}; lengths {lengths}, {count} tokens, {scope} energy"
                         own.append(reading(choice, values - 1.0))
-        own.append(spread_of("coefficients (network, too) within their doubt (middle 90 %)",
-                             self.series(doubt, model)[-1] - 1.0))  # fmt: skip
+        own.append(spread_of("coefficients (network, too) within their uncertainty (middle 90 %)",
+                             self.series(uncertainty, model)[-1] - 1.0))  # fmt: skip
         return own
 
-    def _loss_claims(self, found: Found, doubt: Found) -> list[Claim]:
+    def _loss_claims(self, found: Found, uncertainty: Found) -> list[Claim]:
         claims = []
         for model in [name for name in PAPER if name in self.models]:
             paper, ours = PAPER[model], interval_of(self.series(found, model)[-1] - 1.0)
-            readings = self._readings(found, doubt, model)
+            readings = self._readings(found, uncertainty, model)
             nearest = min(readings, key=lambda r: abs(r.value - paper))
             claims.append(
                 Claim(
@@ -208,7 +208,7 @@ class Fig04(Figure):
                     f"at 3 nodes {model_label(model)} has {paper:+.0%} tokens/J", paper, *ours,
                     f"{self.nodes[-1]} nodes against one; {LAYOUTS[self.layout]}; "
                     f"{self.cap_w:g} W, lengths {self.lengths}, all tokens over GPU energy",
-                    judge(paper, ours, 0.0),
+                    evaluate(paper, ours, 0.0),
                     "Whole replicas lose nothing. Spread experts pay two exchanges a layer over "
                     "InfiniBand, but GPUs that wait draw less, and each expert's weights are "
                     "read once for the tokens of all nodes, which works the other way. Readings "
@@ -217,12 +217,12 @@ class Fig04(Figure):
                     f"'{nearest.choice}' with {nearest.value:+.0%}.",
                     "what the nodes share (experts, batch, or nothing), the network's bandwidth "
                     "and whether the batch of 64 is a node's or all nodes'",
-                    "share", tuple(readings),
+                    "fraction", tuple(readings),
                 )
             )  # fmt: skip
         return claims
 
-    def _slope_claims(self, found: Found, doubt: Found) -> list[Claim]:
+    def _slope_claims(self, found: Found, uncertainty: Found) -> list[Claim]:
         losses = {m: interval_of(self.series(found, m)[-1] - 1.0) for m in self.models}
         worst = max(losses, key=lambda m: losses[m].value)
         all_fall = all(value.high < 0 for value in losses.values())
@@ -238,7 +238,7 @@ class Fig04(Figure):
         listed = ", ".join(f"{model_label(m)} {v.value:+.0%}" for m, v in losses.items())
         readings = tuple(
             Reading(f"{model_label(m)}: {r.choice}", r.value, r.low, r.high)
-            for m in self.models for r in self._readings(found, doubt, m)
+            for m in self.models for r in self._readings(found, uncertainty, m)
         )  # fmt: skip
         return [
             Claim(
@@ -253,6 +253,6 @@ class Fig04(Figure):
                 "direction: one of the two.) Experts that serve the tokens of all nodes read "
                 "their weights once for more tokens, which can outweigh the exchange.",
                 "the batch per node and in all, the network, and which kernels exchange tokens",
-                "share", readings,
+                "fraction", readings,
             )
         ]  # fmt: skip

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from experiments.evaluation.statistics import FloatArray, Interval
-from experiments.evaluation.suites import SuiteSetting
+from experiments.evaluation.suites import SuiteScenario
 from experiments.figures.base import Figure, Result, Row, tried
-from experiments.figures.claims import Claim, Reading, interval_of, judge, mean_interval, reading
+from experiments.figures.claims import Claim, Reading, evaluate, interval_of, mean_interval, reading
 from experiments.figures.context import Workshop, agents_at_hand
-from experiments.figures.episodes import Summaries, run_settings
+from experiments.figures.episodes import Summaries, run_scenarios
 from experiments.figures.plot_marks import (
     CONTROLLERS,
     FORMATS,
@@ -24,7 +24,7 @@ from experiments.figures.plot_marks import (
     paper_mark,
     stem,
 )
-from experiments.reporting.plot_style import BLACK, BLUE, ORANGE, RED, picture
+from experiments.reporting.plot_style import BLACK, BLUE, ORANGE, RED, saved_plot
 
 PAPER = {"adaptive_batch": 1.14, "pals": 1.263}
 """Tokens/J over Baseline, average over models (arXiv:2605.21427 Fig. 7)."""
@@ -40,9 +40,9 @@ class Variant:
     Attributes:
         models: Models; none for those of the figure.
         workload: Name of the workload.
-        load: Load as a share of Baseline's saturated rate.
-        target: Target as a share of the capacity; ``None``: what is offered.
-        largest_batch: Highest batch limit of server and lattice; Baseline stays at 64.
+        load: Load as a fraction of Baseline's saturated rate.
+        target: Target as a fraction of the capacity; ``None``: what is offered.
+        largest_batch: Highest batch limit of server and grid; Baseline stays at 64.
     """
 
     models: list[str] = field(default_factory=list)
@@ -61,7 +61,7 @@ class Fig07(Figure):
         models: Models, averaged over.
         tensor: Tensor-parallel size.
         workload: Name of the workload.
-        load: Load as a share of Baseline's saturated rate.
+        load: Load as a fraction of Baseline's saturated rate.
         controllers: Controllers; ``static``, the paper's Baseline, has to be one.
         agents: Trained agents, played where their bundles are there.
         scopes: Whose energy counts: ``gpu``, ``system`` or both side by side.
@@ -70,7 +70,7 @@ class Fig07(Figure):
         variants: Other choices by name.
         try_variants: Names of the variants to try; ``None`` tries all.
         title: What it shows.
-        judge_claims: Whether the paper's claims are judged.
+        evaluate_claims: Whether the paper's claims are evaluated.
     """
 
     gpus: list[str] = field(default_factory=lambda: ["a100_sxm4_80gb"])
@@ -86,7 +86,7 @@ class Fig07(Figure):
     variants: dict[str, Variant] = field(default_factory=dict)
     try_variants: list[str] | None = None
     title: str = "Tokens per joule of the strategies, relative to Baseline"
-    judge_claims: bool = False
+    evaluate_claims: bool = False
 
     def make(self, workshop: Workshop) -> Result:
         """See :meth:`Figure.make`."""
@@ -97,12 +97,12 @@ class Fig07(Figure):
             self._name(gpu, model): self._setting(gpu, model)
             for gpu in self.gpus for model in self.models
         }  # fmt: skip
-        found = run_settings(
+        found = run_scenarios(
             workshop, "strategies", settings, {name: name for name in names},
             seeds=self.seeds, duration_s=self.duration_s,
         )  # fmt: skip
         claims = []
-        if self.judge_claims:
+        if self.evaluate_claims:
             claims = self._claims(found, self._run_variants(workshop, variants))
         return Result(
             title=self.title,
@@ -110,7 +110,7 @@ class Fig07(Figure):
                 f"Mean over {len(self.models)} models, `{self.workload}` at "
                 f"{self.load:.0%} of Baseline's saturated rate, TP {self.tensor}, "
                 f"{self.duration_s:g} s; whiskers: 95 % intervals over {self.seeds} paired seeds. "
-                "Below: share of time in which throughput is under 95 % of the lower of target "
+                "Below: fraction of time in which throughput is under 95 % of the lower of target "
                 "and what Baseline delivers on the same arrivals. The Oracle is the best static "
                 "setting in hindsight with at most 5 % violations."
             ),
@@ -123,8 +123,8 @@ class Fig07(Figure):
     def _name(self, gpu: str, model: str) -> str:
         return f"{gpu}-{model}-tp{self.tensor}-{self.workload}-{self.load:g}"
 
-    def _setting(self, gpu: str, model: str) -> SuiteSetting:
-        return SuiteSetting(
+    def _setting(self, gpu: str, model: str) -> SuiteScenario:
+        return SuiteScenario(
             model=model,
             gpu=gpu,
             server={"base": "simulated", "tensor_parallel": self.tensor},
@@ -148,12 +148,12 @@ class Fig07(Figure):
                 if variant.target is not None:
                     objective = {"base": "throughput_target", "target_unit": "capacity",
                                  "target": {"value": variant.target}}  # fmt: skip
-                settings[f"{name}-{model}"] = SuiteSetting(
+                settings[f"{name}-{model}"] = SuiteScenario(
                     model=model, gpu=self.gpus[0], server=server, objective=objective,
                     workload={"base": variant.workload, "load": variant.load},
                 )  # fmt: skip
             batches = [b for b in (1, 4, 8, 16, 32, 64, 128, 256) if b <= variant.largest_batch]
-            found[name] = run_settings(
+            found[name] = run_scenarios(
                 workshop, f"variant {name}", settings, controllers, seeds=self.seeds,
                 duration_s=self.duration_s,
                 overrides=(f"action.max_num_seqs=[{','.join(map(str, batches))}]",),
@@ -181,7 +181,7 @@ class Fig07(Figure):
         count = len(self.gpus)
         colors = {"gpu": BLUE, "system": ORANGE}
         size = (max(5.2, 0.85 * len(names) + 0.8) * count, 5.2)
-        with picture(
+        with saved_plot(
             stem(file), 2, count, size, formats=FORMATS, squeeze=False, sharex="col",
             gridspec_kw={"height_ratios": [2.4, 1.0]},
         ) as (_, grid):  # fmt: skip
@@ -201,7 +201,7 @@ class Fig07(Figure):
                                      fontsize=8, color="white")  # fmt: skip
                     rate = 100.0 * violations(runs, name)
                     bar(low, x, mean_interval(rate), 0.6, RED)
-                    if self.judge_claims and name in PAPER:
+                    if self.evaluate_claims and name in PAPER:
                         paper_mark(top, (x - 0.42, x + 0.42), PAPER[name],
                                    f"paper: {' and '.join(map(str, PAPER.values()))}"
                                    if name == "pals" else None)  # fmt: skip
@@ -214,7 +214,7 @@ class Fig07(Figure):
                 top.grid(visible=False, axis="x")
                 low.grid(visible=False, axis="x")
                 top.set_ylim(top=1.12 * top.get_ylim()[1])
-                if self.judge_claims or len(self.scopes) > 1:
+                if self.evaluate_claims or len(self.scopes) > 1:
                     top.legend(loc="upper left", ncols=3)
 
     def _claims(self, found: Summaries, variants: dict[str, Summaries]) -> list[Claim]:
@@ -244,7 +244,7 @@ class Fig07(Figure):
                 Claim(
                     f"fig07.{name}", "fig07",
                     f"{controller_label(name)} reaches {paper} times Baseline's tokens/J", paper,
-                    *ours, setting, judge(paper, ours, 1.0),
+                    *ours, setting, evaluate(paper, ours, 1.0),
                     f"{why} QoS violations meanwhile: {broken.value:.1f} % of the time "
                     f"({broken.low:.1f} to {broken.high:.1f}).",
                     "load and lengths, how QoS was kept while saving, and which batches the "
@@ -286,14 +286,14 @@ class Fig07(Figure):
                 readings.append(Reading(name, *value))
         return Claim(
             "fig07.oracle_headroom", "fig07", "PALS has 95 % of the Oracle's headroom",
-            PAPER_HEADROOM, *ours, setting, judge(PAPER_HEADROOM, ours, 0.0),
+            PAPER_HEADROOM, *ours, setting, evaluate(PAPER_HEADROOM, ours, 0.0),
             f"The Oracle reaches {oracle.value:.3f} ({oracle.low:.3f} to {oracle.high:.3f}) at "
             f"{broken['oracle']:.1%} violations, PALS violates {broken['pals']:.1%} of the time. "
             "The Oracle holds one setting an episode; PALS may pass it by changing caps, or by "
-            "violating more. A share of the headroom means nothing without the violations "
+            "violating more. A fraction of the headroom means nothing without the violations "
             "beside it.",
             "the violations of Oracle and PALS, and whether the Oracle changes settings over time",
-            "share", tuple(readings),
+            "fraction", tuple(readings),
         )  # fmt: skip
 
 

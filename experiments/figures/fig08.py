@@ -18,10 +18,10 @@ from experiments.figures.claims import (
     interval_of,
 )
 from experiments.figures.context import Workshop
-from experiments.figures.grid import Found, best, lattice
+from experiments.figures.grid import Found, best, knob_grid
 from experiments.figures.plot_marks import FORMATS, line, model_label, stem
-from experiments.figures.saturation import SCOPES, SteadySettings
-from experiments.reporting.plot_style import picture
+from experiments.figures.saturation import SCOPES, SteadyConfig
+from experiments.reporting.plot_style import saved_plot
 
 NEAR_ZERO = 0.02
 """Headroom below this counts as near zero."""
@@ -49,11 +49,11 @@ class Fig08(Figure):
     tensors: list[int] = field(default_factory=lambda: [1, 2, 4])
     fixed: int = 4
     lengths: str = "gsm8k"
-    steady: SteadySettings = field(default_factory=SteadySettings)
+    steady: SteadyConfig = field(default_factory=SteadyConfig)
 
     def make(self, workshop: Workshop) -> Result:
         """See :meth:`Figure.make`."""
-        points = lattice(
+        points = knob_grid(
             self.models, self.caps_w, self.batches, self.tensors, self.lengths, self.gpu
         )
         found = workshop.measure("full servers", points, self.steady)
@@ -73,7 +73,7 @@ class Fig08(Figure):
     def headroom(
         self, found: Found, model: str, fixed: int | None = None, scope: str = "gpu"
     ) -> FloatArray:
-        """Returns tokens/J lost by a fixed size, as a share, shape ``(caps, seeds)``."""
+        """Returns tokens/J lost by a fixed size, as a fraction, shape ``(caps, seeds)``."""
         size = fixed or self.best_size(found, model)
         rows = []
         for cap_w in self.caps_w:
@@ -108,7 +108,7 @@ class Fig08(Figure):
         return rows
 
     def _draw(self, found: Found, file: Path) -> None:
-        with picture(stem(file), 1, 2, (8.4, 4.1), formats=FORMATS) as (figure, axes):
+        with saved_plot(stem(file), 1, 2, (8.4, 4.1), formats=FORMATS) as (figure, axes):
             for axis, fixed, title in (
                 (axes[0], self.fixed, f"TP fixed at {self.fixed}"),
                 (axes[1], None, "TP fixed at its best for the highest cap"),
@@ -151,7 +151,7 @@ class Fig08(Figure):
             "fig08.headroom", "fig08",
             "the headroom left by a fixed TP is near zero for many models and grows at low caps "
             "for some", "near zero for many", len(near) / len(self.models), None, None,
-            f"share of {len(self.models)} models whose headroom stays below {NEAR_ZERO:.0%} at "
+            f"fraction of {len(self.models)} models whose headroom stays below {NEAR_ZERO:.0%} at "
             f"all caps between {low:g} and {high:g} W, TP fixed at the size that is best at "
             f"{high:g} W (there it is zero by construction)",
             verdict,
@@ -160,5 +160,5 @@ class Fig08(Figure):
             f"TP fixed at {self.fixed} whatever the model, headroom at {high:g} W (at {low:g} W "
             f"in brackets) is {listed}: small models are served best by fewer GPUs.",
             "which TP was fixed, and whether idle GPUs count",
-            "share of models", readings,
+            "fraction of models", readings,
         )  # fmt: skip

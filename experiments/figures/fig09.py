@@ -17,8 +17,8 @@ from experiments.figures.claims import (
     VERDICTS,
     Claim,
     Reading,
+    evaluate,
     interval_of,
-    judge,
     mean_interval,
 )
 from experiments.figures.context import Workshop, agents_at_hand
@@ -30,7 +30,7 @@ from experiments.figures.plot_marks import (
     model_label,
     stem,
 )
-from experiments.reporting.plot_style import BLACK, BLUE, GREEN, ORANGE, RED, picture
+from experiments.reporting.plot_style import BLACK, BLUE, GREEN, ORANGE, RED, saved_plot
 
 PAPER_BASELINE, PAPER_PALS = (0.187, 0.352), (0.032, 0.053)
 PAPER_DIFFERENCE = (PAPER_BASELINE[0] - PAPER_PALS[0], PAPER_BASELINE[1] - PAPER_PALS[1])
@@ -56,7 +56,7 @@ class Fig09(Figure):
         variants: Further overrides by variant, run with ``static`` and ``pals`` alone.
         try_variants: Names of the variants to try; ``None`` tries all.
         nodes: Model of each node by its name, for labels.
-        ttft_slo_s: Longest acceptable time to first token; judged, not controlled for.
+        ttft_slo_s: Longest acceptable time to first token; evaluated, not controlled for.
         tpot_slo_s: Longest acceptable time per output token.
         seeds: Episodes of the main variant.
         variant_seeds: Episodes of every other variant.
@@ -111,7 +111,7 @@ class Fig09(Figure):
         return Result(
             title="QoS violations and efficiency of three nodes under 4,800 W",
             caption=(
-                f"{self._setting()}. (a) Share of time below target (5 % tolerance, 10 s "
+                f"{self._setting()}. (a) Fraction of time below target (5 % tolerance, 10 s "
                 "window), plain reading; dotted: the same relative to what Baseline delivers on "
                 "the same arrivals without a budget. Grey bands: the paper's ranges for Baseline "
                 "and PALS. (b) Tokens/J of all GPUs over Baseline's. Whiskers: 95 % intervals "
@@ -163,7 +163,7 @@ class Fig09(Figure):
     def _draw(self, runs: Sequence[Run], names: list[str], file: Path) -> None:
         colors = (BLUE, ORANGE, GREEN)
         size = (2.2 + 1.5 * len(names), 4.2)
-        with picture(
+        with saved_plot(
             stem(file), 1, 2, size, formats=FORMATS, gridspec_kw={"width_ratios": [1.7, 1.0]}
         ) as (figure, axes):
             left, right = axes
@@ -217,12 +217,12 @@ class Fig09(Figure):
                 for m, rate in zip(self.nodes.values(), rates.mean(axis=0), strict=True)
             )
             readings = self._rate_readings(runs, by_variant, name)
-            verdict = judge(paper, ours, 0.0)
+            verdict = evaluate(paper, ours, 0.0)
             if verdict == DIRECTION:  # any rate is above zero: PALS has to be below Baseline
                 fewer = mean_interval(self._rates(runs, "static") - self._rates(runs, "pals"))
                 verdict = NOT_REPRODUCED
                 if name == "pals":
-                    verdict = max(judge(PAPER_DIFFERENCE, fewer, 0.0), DIRECTION, key=_STRICT)
+                    verdict = max(evaluate(PAPER_DIFFERENCE, fewer, 0.0), DIRECTION, key=_STRICT)
             claims.append(
                 Claim(
                     f"fig09.violations_{name}", "fig09", what, list(paper), *ours,
@@ -237,7 +237,7 @@ class Fig09(Figure):
                     f"PALS in their ranges: {self._both(runs, by_variant)}.",
                     "arrival rates beside the targets, window and tolerance of a violation, what "
                     "the 4,800 W cover, and how Baseline is held to them",
-                    "share of time", tuple(readings),
+                    "fraction of time", tuple(readings),
                 )
             )  # fmt: skip
         claims.append(self._factor(runs, by_variant))
@@ -251,12 +251,12 @@ class Fig09(Figure):
         claims.append(
             Claim(
                 "fig09.efficiency", "fig09", "PALS has +12.1 % tokens/J in aggregate", PAPER_GAIN,
-                *gain, self._setting(), judge(PAPER_GAIN, gain, 0.0),
+                *gain, self._setting(), evaluate(PAPER_GAIN, gain, 0.0),
                 "Nodes whose targets leave room run at caps below what the budget leaves them; "
                 f"meanwhile PALS delivers less than Baseline would {self._strict(runs):.1%} of "
                 "the time (reference-relative reading, mean over nodes).",
                 "whose energy is counted, and the violations it is bought with",
-                "share", tuple(readings),
+                "fraction", tuple(readings),
             )
         )  # fmt: skip
         return claims
@@ -296,7 +296,7 @@ class Fig09(Figure):
             return interval_of(base / np.maximum(pals, 1e-4))
 
         ours = factor(runs)
-        verdict = judge(PAPER_FACTOR, ours, 1.0)
+        verdict = evaluate(PAPER_FACTOR, ours, 1.0)
         readings = [
             Reading(f"reading: {text}", *factor(runs, key)) for key, text in READINGS.items()
         ]
@@ -330,7 +330,7 @@ class Fig09(Figure):
             ("ttft_p99_s", "TTFT p99, s", 1.0, self.ttft_slo_s),
             ("tpot_p99_s", "TPOT p99, ms", 1e3, 1e3 * self.tpot_slo_s),
         )
-        with picture(stem(file), 2, 2, (1.6 + 1.15 * len(names), 6.0), formats=FORMATS) as (
+        with saved_plot(stem(file), 2, 2, (1.6 + 1.15 * len(names), 6.0), formats=FORMATS) as (
             figure,
             axes,
         ):

@@ -11,12 +11,12 @@ import pandas
 
 from experiments.evaluation.statistics import FloatArray
 from experiments.figures.base import Figure, Result, Row, tried
-from experiments.figures.claims import Claim, Reading, interval_of, judge
+from experiments.figures.claims import Claim, Reading, evaluate, interval_of
 from experiments.figures.context import Workshop, agents_at_hand
 from experiments.figures.episodes import Run, run_whole
 from experiments.figures.plot_marks import CONTROLLERS, FORMATS, controller_label, stem
-from experiments.figures.saturation import Point, plant_of
-from experiments.reporting.plot_style import BLACK, picture
+from experiments.figures.saturation import Point, server_spec_of
+from experiments.reporting.plot_style import BLACK, saved_plot
 
 PAPER_GAIN = 0.22
 BASE = "static_dynamic_cap"
@@ -128,7 +128,7 @@ class Fig10(Figure):
         file: Path,
     ) -> None:  # fmt: skip
         first = min(run.seed for run in runs)
-        with picture(
+        with saved_plot(
             stem(file), 1, 3, (12.6, 3.9), formats=FORMATS,
             gridspec_kw={"width_ratios": [1.4, 1.4, 1.0]},
         ) as (figure, (power, rate, gain)):  # fmt: skip
@@ -191,7 +191,7 @@ class Fig10(Figure):
             "of 64 with a dynamic cap", PAPER_GAIN, *ours,
             f"DeepSeek-MoE, three nodes, always full, lowest {100 // self.bins} % of the power "
             f"targets, {self.seeds} seeds of {self.duration_s:g} s",
-            judge(PAPER_GAIN, ours, 0.0),
+            evaluate(PAPER_GAIN, ours, 0.0),
             "At the same cap the throughput of a full server only rises with its batch, so the "
             "batch limit has nothing to give below 64. A full KV cache would change that, but the "
             f"cache of a node here holds {room:.1f} times what 64 requests of the "
@@ -199,15 +199,15 @@ class Fig10(Figure):
             f"{error['pals']:.0f} W with PALS, {error[BASE]:.0f} W with the static batch.",
             "the signal, the model's choices at low targets, and what limits a batch of 64 there "
             "(a full KV cache would)",
-            "share", tuple(readings),
+            "fraction", tuple(readings),
         )  # fmt: skip
 
 
 def cache_ratio(model: str, gpu: str, tensor: int, batch: int) -> float:
     """Returns the KV cache of a server over what a batch of the longest requests takes."""
-    plant = plant_of(Point(model, 0.0, batch, tensor=tensor, gpu=gpu))
-    cache = plant.spec.kv_blocks * plant.spec.block_size
-    return float(cache / (batch * plant.model.max_model_len))
+    server_spec = server_spec_of(Point(model, 0.0, batch, tensor=tensor, gpu=gpu))
+    cache = server_spec.spec.kv_blocks * server_spec.spec.block_size
+    return float(cache / (batch * server_spec.model.max_model_len))
 
 
 def cluster_series(run: Run) -> pandas.DataFrame:

@@ -14,10 +14,10 @@ from experiments.figures.claims import NOT_REPRODUCED, REPRODUCED, Claim, Readin
 from experiments.figures.context import Workshop, agents_at_hand
 from experiments.figures.episodes import Run, run_whole
 from experiments.figures.plot_marks import CONTROLLERS, FORMATS, controller_label, stem
-from experiments.reporting.plot_style import BLACK, picture
+from experiments.reporting.plot_style import BLACK, saved_plot
 
 _ENOUGH = 0.9
-"""Share of settled time within tolerance from which a target counts as tracked."""
+"""Fraction of settled time within tolerance from which a target counts as tracked."""
 
 
 @dataclass(kw_only=True)
@@ -25,11 +25,11 @@ class Fig11(Figure):
     """Figure 11 of arXiv:2605.21427.
 
     Attributes:
-        controllers: Controllers; ``pals`` is the one that is judged.
+        controllers: Controllers; ``pals`` is the one that is evaluated.
         agents: Trained agents, played where their bundles are there.
         overrides: What is run, as overrides of ``experiments.run``.
-        settle_s: Time after a step of the target that is not judged, in seconds.
-        tolerance: Distance from the target that counts as on target, as a share.
+        settle_s: Time after a step of the target that is not evaluated, in seconds.
+        tolerance: Distance from the target that counts as on target, as a fraction.
         seeds: Episodes.
         duration_s: Length of an episode in seconds.
     """
@@ -53,7 +53,7 @@ class Fig11(Figure):
         return Result(
             title="A moving throughput target, followed by cap and batch",
             caption=(
-                "Mixtral-8x7B on 4 A100, always full; the target steps through shares of "
+                "Mixtral-8x7B on 4 A100, always full; the target steps through fraction of "
                 f"Baseline's capacity. First of {self.seeds} seeds: throughput over 10 s against "
                 "the target, the cap and the batch limit that were set."
             ),
@@ -76,7 +76,7 @@ class Fig11(Figure):
 
     def _draw(self, runs: list[Run], names: list[str], file: Path) -> None:
         first = min(run.seed for run in runs)
-        with picture(stem(file), 3, 1, (8.4, 6.4), formats=FORMATS, sharex=True) as (fig, axes):
+        with saved_plot(stem(file), 3, 1, (8.4, 6.4), formats=FORMATS, sharex=True) as (fig, axes):
             for name in names:
                 table = next(r for r in runs if r.controller == name and r.seed == first
                              ).intervals()  # fmt: skip
@@ -99,8 +99,8 @@ class Fig11(Figure):
 
     def _claim(self, runs: list[Run]) -> Claim:
         tables = [run.intervals() for run in runs if run.controller == "pals"]
-        on_target = np.array([self._share(table) for table in tables])
-        not_below = np.array([self._share(table, above=True) for table in tables])
+        on_target = np.array([self._fraction(table) for table in tables])
+        not_below = np.array([self._fraction(table, above=True) for table in tables])
         ours = interval_of(on_target)
         moved = {
             what: float(np.mean([table[column].nunique() for table in tables]))
@@ -110,25 +110,25 @@ class Fig11(Figure):
         return Claim(
             "fig11.tracked", "fig11", "cap and batch follow a moving throughput target",
             "tracked", *ours,
-            f"share of the time from {self.settle_s:g} s after each step within "
+            f"fraction of the time from {self.settle_s:g} s after each step within "
             f"{self.tolerance:.0%} of the target, {self.seeds} seeds",
             REPRODUCED if ours.low >= _ENOUGH else NOT_REPRODUCED,
             f"PALS uses {moved['caps']:.1f} caps and {moved['batch limits']:.1f} batch limits a "
             f"run. Not more than {self.tolerance:.0%} below the target it is "
-            f"{interval_of(not_below).value:.0%} of that time: where the lattice has no setting "
+            f"{interval_of(not_below).value:.0%} of that time: where the grid has no setting "
             "near the target, a full server delivers more than is asked. (Reproduced: within it "
             f"{_ENOUGH:.0%} of the time.)",
             "how tracking was measured, and the targets",
-            "share of time",
+            "fraction of time",
             (Reading("not below the target", *interval_of(not_below)),),
         )  # fmt: skip
 
-    def _share(self, table: pandas.DataFrame, *, above: bool = False) -> float:
+    def _fraction(self, table: pandas.DataFrame, *, above: bool = False) -> float:
         target = table["target_tok_s"].to_numpy()
         time = table["time_s"].to_numpy()
         stepped = np.concatenate([[0.0], time[1:][np.diff(target) != 0]])
         since: FloatArray = time - stepped[np.searchsorted(stepped, time, side="right") - 1]
         error = table["throughput_tok_s"].to_numpy() / target - 1.0
         good = error > -self.tolerance if above else np.abs(error) < self.tolerance
-        judged = since > min(self.settle_s, 0.5 * float(time[-1]))
-        return float(np.mean(good[judged])) if judged.any() else float(np.mean(good))
+        evaluated = since > min(self.settle_s, 0.5 * float(time[-1]))
+        return float(np.mean(good[evaluated])) if evaluated.any() else float(np.mean(good))

@@ -1,4 +1,4 @@
-"""Full servers over a lattice of caps, batches and tensor-parallel sizes (figures 3 and 8)."""
+"""Full servers over a grid of caps, batches and tensor-parallel sizes (figures 3 and 8)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from experiments.figures.saturation import Point, Steady
 Found = dict[Point, Steady]
 
 
-def lattice(
+def knob_grid(
     models: Sequence[str], caps_w: Sequence[float], batches: Sequence[int],
     tensors: Sequence[int], lengths: str, gpu: str,
 ) -> list[Point]:  # fmt: skip
@@ -27,7 +27,7 @@ def best(found: Found, model: str, wanted: Callable[[Point], bool], **choice: st
     """Returns the highest tokens per joule among a model's points, one value a seed.
 
     The point is chosen by its mean over the seeds, as somebody would who measures all of
-    them, and not anew for every seed.
+    them, and not again for every seed.
     """
     own = [s.per_joule(**choice) for p, s in found.items() if p.model == model and wanted(p)]
     return max(own, key=lambda values: float(np.mean(values)))

@@ -18,35 +18,35 @@ from experiments.figures.claims import (
     range_text,
     shown,
 )
-from experiments.records.hashing import plant_digest
+from experiments.records.hashing import simulator_digest
 from experiments.records.provenance import version
 
 _MOST_READINGS = 40
 _HEAD = f"""# What of the paper comes out here
 
 The figures, tables and claims of [arXiv:2605.21427](https://arxiv.org/abs/2605.21427), remade on
-the calibrated simulator. `make figures` writes this page and its pictures; every number in it is
+the calibrated simulator. `make figures` writes this page and its plots; every number in it is
 computed then. No constant of the simulator is tuned to a claim.
 
-**How a claim is judged.** A number counts by its effect: its distance from the value that would
+**How a claim is evaluated.** A number counts by its effect: its distance from the value that would
 mean nothing (1 for a ratio, 0 for a gain). *Reproduced*: our interval meets the paper's value or
 range, widened by {TOLERANCE:.0%} of the paper's effect. *Reproduced in direction*: the interval
-lies on the paper's side, with at least {NO_EFFECT:.0%} of its effect. Claims in words are judged as
-their setting or reason says. Intervals are 95 % bootstrap intervals over seeds unless said
+lies on the paper's side, with at least {NO_EFFECT:.0%} of its effect. Claims in words are evaluated
+as their setting or reason says. Intervals are 95 % bootstrap intervals over seeds unless said
 otherwise: they say how well the simulator's answer is known, not how well the simulator knows the
-hardware. For that there are readings with coefficients drawn within their doubt
+hardware. For that there are readings with coefficients drawn within their uncertainty
 ([physics](physics.md)). A single setting decides the verdict; where the paper leaves a choice open,
 the readings show what other choices give.
 """
 
 
 def write_page(page: Path, results: Mapping[str, Result], directory: Path) -> None:
-    """Writes the page and copies its pictures beside it.
+    """Writes the page and copies its plots beside it.
 
     Args:
         page: The Markdown file.
         results: The figures by name.
-        directory: Folder with their pictures.
+        directory: Folder with their plots.
     """
     claims = [claim for result in results.values() for claim in result.claims]
     lines = [_HEAD, "## Claims", "", _count(claims), "", *_table(claims), ""]
@@ -66,7 +66,7 @@ def write_page(page: Path, results: Mapping[str, Result], directory: Path) -> No
         for claim in result.claims:
             lines += [*_claim(claim), ""]
     lines += [f"Made by version {version()}; hash of the simulator's code and coefficients: "
-              f"`{plant_digest()}`."]  # fmt: skip
+              f"`{simulator_digest()}`."]  # fmt: skip
     atomic_write_text(page, "\n".join(lines).rstrip("\n") + "\n")
 
 

@@ -1,4 +1,4 @@
-"""Names, colours and the few marks that all pictures of the figures share."""
+"""Names, colours and the few marks that all plots of the figures share."""
 
 from __future__ import annotations
 
@@ -94,5 +94,5 @@ def below(axis: Any, columns: int = 3) -> None:
 
 
 def stem(file: Path) -> Path:
-    """Returns the file as ``picture`` wants it, whose suffixes follow from the formats."""
+    """Returns the file as ``plot`` wants it, whose suffixes follow from the formats."""
     return file.with_suffix(".png")

@@ -17,9 +17,9 @@ from envs.cache import atomic_write_bytes, cache_dir
 from envs.errors import ConfigurationError, InfeasibleModelError
 from envs.knobs import Knobs
 from envs.simulator.fleet import Fleet
-from envs.simulator.server_spec import Plant
+from envs.simulator.server_spec import ServerSpec
 from envs.telemetry import NUMERIC_FIELDS
-from experiments.records.hashing import digest, plain, plant_digest
+from experiments.records.hashing import digest, plain, simulator_digest
 
 FloatArray = NDArray[np.float64]
 OnPart = Callable[[int, int], None]
@@ -58,7 +58,7 @@ class Point(NamedTuple):
 
 
 @dataclass(kw_only=True)
-class SteadySettings:
+class SteadyConfig:
     """How a full server is measured.
 
     Attributes:
@@ -119,20 +119,20 @@ class Steady:
 
 def measure(
     points: Sequence[Point],
-    settings: SteadySettings,
+    settings: SteadyConfig,
     *,
-    doubt: bool = False,
+    uncertainty: bool = False,
     on_part: OnPart | None = None,
 ) -> dict[Point, Steady]:
     """Measures settings; what was measured before, by the same code, is taken from the cache.
 
-    The same seed gives every setting the same requests, and with ``doubt`` the same draw of
+    The same seed gives every setting the same requests, and with ``uncertainty`` the same draw of
     the coefficients, so that ratios of settings are paired.
 
     Args:
         points: The settings, each once; those that a model does not fit are left out.
         settings: How to measure.
-        doubt: Draws the calibration's coefficients anew for every seed, within what the
+        uncertainty: Draws the calibration's coefficients again for every seed, within what the
             calibration says is not known.
         on_part: Called with how many points are done and how many there are.
     """
@@ -140,7 +140,7 @@ def measure(
     found: dict[Point, Steady] = {}
     for begin in range(0, len(possible), _CHUNK):
         chunk = possible[begin : begin + _CHUNK]
-        values = _cached(chunk, settings, doubt)
+        values = _cached(chunk, settings, uncertainty)
         found.update(zip(chunk, map(Steady, values), strict=True))
         if on_part is not None:
             on_part(begin + len(chunk), len(possible))
@@ -150,22 +150,22 @@ def measure(
 def is_possible(point: Point) -> bool:
     """Returns whether the model can be served like this at all."""
     try:
-        return bool(plant_of(point).spec.kv_blocks)
+        return bool(server_spec_of(point).spec.kv_blocks)
     except (InfeasibleModelError, ConfigurationError):
         return False
 
 
-def plant_of(point: Point) -> Plant:
+def server_spec_of(point: Point) -> ServerSpec:
     """Returns the server of a point, kept full by twice as many requests as it has places."""
-    return _plant(
+    return _server_spec(
         point.model, point.tensor, point.expert, point.data, point.lengths, point.gpu, point.batch
     )
 
 
 @cache
-def _plant(
+def _server_spec(
     model: str, tensor: int, expert: int, data: int, lengths: str, gpu: str, batch: int
-) -> Plant:
+) -> ServerSpec:
     # Beyond 64 the server is started with a higher limit; else the knob alone sets the batch.
     places = max(64, batch)
     server = {
@@ -175,7 +175,7 @@ def _plant(
     workload = {
         "base": "closed_loop", "lengths": lengths, "concurrency": _BACKLOG * places * data
     }  # fmt: skip
-    return Plant(
+    return ServerSpec(
         gpu=catalog.build("gpu", gpu),
         model=catalog.build("model", model),
         server=catalog.build("server", server),
@@ -183,20 +183,20 @@ def _plant(
     )
 
 
-def _cached(points: list[Point], settings: SteadySettings, doubt: bool) -> FloatArray:
+def _cached(points: list[Point], settings: SteadyConfig, uncertainty: bool) -> FloatArray:
     choices: list[Any] = [
         plain(catalog.load(group, name))
         for group, key in (("model", "model"), ("gpu", "gpu"), ("workload/lengths", "lengths"))
         for name in dict.fromkeys(getattr(point, key) for point in points)
     ]
-    key = digest([point._asdict() for point in points], asdict(settings), doubt, choices,
-                 _COLUMNS, plant_digest())  # fmt: skip
+    key = digest([point._asdict() for point in points], asdict(settings), uncertainty, choices,
+                 _COLUMNS, simulator_digest())  # fmt: skip
     file = cache_dir() / "figures" / f"{key}.npy"
     shape = (len(points), settings.seeds, len(_COLUMNS))
     kept = _read(file)
     if kept is not None and kept.shape == shape:
         return kept
-    values = _run(points, settings, doubt)
+    values = _run(points, settings, uncertainty)
     buffer = io.BytesIO()
     np.save(buffer, values, allow_pickle=False)
     atomic_write_bytes(file, buffer.getvalue())
@@ -212,10 +212,12 @@ def _read(file: Path) -> FloatArray | None:
     return values
 
 
-def _run(points: list[Point], settings: SteadySettings, doubt: bool) -> FloatArray:
+def _run(points: list[Point], settings: SteadyConfig, uncertainty: bool) -> FloatArray:
     seeds = range(settings.seeds)
     fleet = Fleet(
-        [plant_of(point) for point in points for _ in seeds], randomize=doubt, latency=False
+        [server_spec_of(point) for point in points for _ in seeds],
+        randomize=uncertainty,
+        latency=False,
     )
     for index, (_, seed) in enumerate((point, seed) for point in points for seed in seeds):
         fleet.reset(index, seed)

@@ -17,8 +17,8 @@ from experiments.figures.claims import (
     REPRODUCED,
     Claim,
     Reading,
+    evaluate,
     interval_of,
-    judge,
 )
 from experiments.figures.context import Workshop
 from experiments.figures.plot_marks import model_label
@@ -102,7 +102,7 @@ class Table1(Figure):
         for target, paper in PAPER_MAPE.items():
             errors = {model: report.mape[target] for model, report in reports.items()}
             ours = interval_of(list(errors.values()))
-            verdict = judge(paper, ours, 0.0)
+            verdict = evaluate(paper, ours, 0.0)
             if verdict == DIRECTION and ours.low > paper:
                 verdict = NOT_REPRODUCED
             claims.append(
@@ -114,11 +114,11 @@ class Table1(Figure):
                     "over caps, batches and tensor-parallel sizes; interval over models",
                     verdict,
                     "A simulated profile has no measurement noise, and held-out settings lie "
-                    "between neighbours on the lattice; what is left is how a forest "
+                    "between neighbours on the grid; what is left is how a forest "
                     "interpolates. The paper's errors have noise in them as well. (In direction: "
                     "the error is smaller than the paper's.)",
                     "which settings were held out, and whether one forest served all models",
-                    "share",
+                    "fraction",
                     tuple(Reading(model_label(m), error) for m, error in errors.items()),
                 )
             )  # fmt: skip
@@ -144,7 +144,7 @@ class Table1(Figure):
             "Importance depends on how far each knob ranges: batches range over 1 to 64 and "
             "change tokens/J many times over, caps by tens of percent. Output tokens count here.",
             "the ranges in its training data, and the kind of importance",
-            "share",
+            "fraction",
             tuple(Reading(name, value) for name, value in mean.items()),
         )  # fmt: skip
 
@@ -207,7 +207,7 @@ class Table2(Figure):
                     worst, None, None,
                     "largest difference of total parameters, counted from published shapes",
                     REPRODUCED if worst < 0.05 else NOT_REPRODUCED,
-                    "Counted with embeddings; reproduced: all within 5 %.", "", "share",
+                    "Counted with embeddings; reproduced: all within 5 %.", "", "fraction",
                     tuple(Reading(model_label(m), e)
                           for m, e in zip(self.models, off, strict=True)),
                 )

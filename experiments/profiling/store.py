@@ -13,25 +13,25 @@ from envs import catalog
 from envs.cache import atomic_write_bytes, atomic_write_text, cache_dir
 from envs.errors import ConfigurationError
 from experiments.app.environment import is_simulated
-from experiments.profiling.sweep import OnSetting, ProfileSettings, sweep
-from experiments.records.hashing import digest, plain, plant_digest
+from experiments.profiling.sweep import OnSetting, ProfileConfig, sweep
+from experiments.records.hashing import digest, plain, simulator_digest
 
 _ARRIVALS = ("load", "rate")
 """What of a workload a profile does not depend on: the server is saturated in any case."""
 
 
-def profile_settings(config: DictConfig) -> ProfileSettings:
+def profile_config(config: DictConfig) -> ProfileConfig:
     """Returns the settings under the key ``profile``."""
-    settings: ProfileSettings = catalog.build("profile", config.profile)
+    settings: ProfileConfig = catalog.build("profile", config.profile)
     return settings
 
 
 def profile_key(config: DictConfig) -> str:
-    """Returns the hash of all that a profile depends on: server, lengths, lattice, settings."""
+    """Returns the hash of all that a profile depends on: server, lengths, grid, settings."""
     workload = {k: v for k, v in plain(config.workload).items() if k not in _ARRIVALS}
     settings = {k: v for k, v in plain(config.profile).items() if k != "path"}
     parts = [config.gpu, config.model, config.server, config.action]
-    code = plant_digest() if is_simulated(config) else "live"
+    code = simulator_digest() if is_simulated(config) else "live"
     return digest(*parts, workload, settings, code)
 
 
@@ -54,7 +54,7 @@ def find_profile(config: DictConfig, on_setting: OnSetting | None = None) -> Pro
         ConfigurationError: There is no profile of a live server, or a file is not a profile
             of this server.
     """
-    settings = profile_settings(config)
+    settings = profile_config(config)
     if settings.path is not None:
         return _parallel_as(config, read_profile(Path(settings.path).expanduser()))
     file = cached_file(config)
@@ -73,7 +73,7 @@ def find_profile(config: DictConfig, on_setting: OnSetting | None = None) -> Pro
 
 def make_profile(config: DictConfig, on_setting: OnSetting | None = None) -> Profile:
     """Sweeps the server and puts its profile into the cache."""
-    rows = sweep(config, profile_settings(config), on_setting)
+    rows = sweep(config, profile_config(config), on_setting)
     profile = _parallel_as(config, _profile(rows, profile_key(config)))
     atomic_write_text(cached_file(config), _as_json(profile))
     return profile
@@ -104,7 +104,7 @@ def read_profile(file: Path) -> Profile:
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigurationError(
             f"{file}: not a profile ({type(error).__name__}: {error}); delete it, or make it "
-            "anew with python -m experiments.profile"
+            "again with python -m experiments.profile"
         ) from error
     return profile
 

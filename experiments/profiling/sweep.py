@@ -24,7 +24,7 @@ _BACKLOG = 2
 
 
 @dataclass(kw_only=True)
-class ProfileSettings:
+class ProfileConfig:
     """How a profile is made (arXiv:2605.21427 §3.2 says which inputs, not how long).
 
     Attributes:
@@ -91,9 +91,9 @@ class Saturating(Workload):
 
 
 def sweep(
-    config: DictConfig, settings: ProfileSettings, on_setting: OnSetting | None = None
+    config: DictConfig, settings: ProfileConfig, on_setting: OnSetting | None = None
 ) -> list[ProfileRow]:
-    """Measures a server at every setting of its lattice, and at several sizes on the simulator.
+    """Measures a server at every setting of its grid, and at several sizes on the simulator.
 
     Args:
         config: A composed configuration of a run.
@@ -106,7 +106,7 @@ def sweep(
     workload = saturating(config)
     envs = list(_environments(config, settings, workload))
     try:
-        todo = [(env, server, knobs) for env, server in envs for knobs in _lattice(env)]
+        todo = [(env, server, knobs) for env, server in envs for knobs in _grid(env)]
         rows = []
         for done, (env, server, knobs) in enumerate(todo, start=1):
             rows.append(_measure(env.system, server, workload, knobs, settings))
@@ -119,7 +119,7 @@ def sweep(
 
 
 def _environments(
-    config: DictConfig, settings: ProfileSettings, workload: Workload
+    config: DictConfig, settings: ProfileConfig, workload: Workload
 ) -> Iterator[tuple[ServingEnv, DictConfig]]:
     own = int(config.server.tensor_parallel)
     sizes = {own, *settings.tensor_parallel} if is_simulated(config) else {own}
@@ -142,9 +142,9 @@ def saturating(config: DictConfig) -> Saturating:
     )
 
 
-def _lattice(env: ServingEnv) -> list[Knobs]:
-    lattice = env.context.lattice
-    return [Knobs(cap, seqs) for cap in lattice.power_caps_w for seqs in lattice.max_num_seqs]
+def _grid(env: ServingEnv) -> list[Knobs]:
+    grid = env.context.grid
+    return [Knobs(cap, seqs) for cap in grid.power_caps_w for seqs in grid.max_num_seqs]
 
 
 def _measure(
@@ -152,7 +152,7 @@ def _measure(
     server: DictConfig,
     workload: Workload,
     knobs: Knobs,
-    settings: ProfileSettings,
+    settings: ProfileConfig,
 ) -> ProfileRow:
     system.reset(settings.seed)
     system.apply(knobs)
@@ -192,7 +192,7 @@ def _context_tokens(
     from envs.simulator.server import SimulatedServer
 
     if isinstance(system, SimulatedServer) and running > 0:
-        spec = system.plant.spec
+        spec = system.server_spec.spec
         return kv_usage * spec.kv_blocks * spec.block_size / running
     return workload.mean_prompt_tokens + 0.5 * workload.mean_output_tokens
 

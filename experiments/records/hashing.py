@@ -51,7 +51,7 @@ def file_digest(file: Path) -> str:
 
 
 @cache
-def plant_digest() -> str:
+def simulator_digest() -> str:
     """Returns a hash of the source code that decides what a simulated run yields.
 
     It covers the package ``envs`` (but for the live servers) and the calibrations, which

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from agents.bundle import find_bundle, read_bundle
 from envs import catalog
-from experiments.records.hashing import digest, plant_digest, without
+from experiments.records.hashing import digest, simulator_digest, without
 
 DISTRIBUTION = "pals-gym"
 _ROOT = Path(__file__).resolve().parents[2]
@@ -37,7 +37,7 @@ def provenance(config: DictConfig) -> dict[str, Any]:
         "git_commit": git_commit(),
         "configuration_hash": configuration_hash(config),
         "calibration_hash": calibration_hash(config),
-        "code_hash": plant_digest(),
+        "code_hash": simulator_digest(),
         "agent_hash": agent_hash(config),
         "platform": platform_facts(),
     }

@@ -35,8 +35,8 @@ class TrackedRun(Protocol):
     def interval(self, number: int, row: Row) -> None:
         """Takes the row of an interval."""
 
-    def finished(self, summary: Mapping[str, Any], picture: Path) -> None:
-        """Takes the summary and the picture of a run that has finished."""
+    def finished(self, summary: Mapping[str, Any], saved_plot: Path) -> None:
+        """Takes the summary and the plot of a run that has finished."""
 
 
 class Tracker(Protocol):
@@ -52,7 +52,7 @@ class _Nowhere:
     def interval(self, number: int, row: Row) -> None:
         """See :meth:`TrackedRun.interval`."""
 
-    def finished(self, summary: Mapping[str, Any], picture: Path) -> None:
+    def finished(self, summary: Mapping[str, Any], saved_plot: Path) -> None:
         """See :meth:`TrackedRun.finished`."""
 
 
@@ -77,17 +77,17 @@ class _WandbRun:
         known = {key: value for key, value in row.items() if value is not None}
         self._run.log(known, step=number, commit=True)
 
-    def finished(self, summary: Mapping[str, Any], picture: Path) -> None:
+    def finished(self, summary: Mapping[str, Any], saved_plot: Path) -> None:
         """See :meth:`TrackedRun.finished`."""
         import wandb
 
-        self._run.log({"picture": wandb.Image(str(picture))})
+        self._run.log({"plot": wandb.Image(str(saved_plot))})
         self._run.summary.update(dict(summary))
 
 
 @dataclass(kw_only=True)
 class Wandb:
-    """Weights & Biases: configuration, a row an interval, the summary and the picture.
+    """Weights & Biases: configuration, a row an interval, the summary and the plot.
 
     ``WANDB_MODE=offline`` needs neither account nor network; ``wandb sync`` uploads later.
 

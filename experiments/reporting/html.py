@@ -71,13 +71,13 @@ def _read(file: Path) -> Any:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ConfigurationError(f"{file}: damaged ({error}); make it anew") from error
+        raise ConfigurationError(f"{file}: damaged ({error}); make it again") from error
 
 
 def _run(directory: Path, summary: Mapping[str, Any]) -> str:
     known = [f for f in (*FIGURES, *CLUSTER_FIGURES) if summary.get(f[0]) is not None]
     rows = [[name, shown(summary[key], factor), unit] for key, name, unit, factor in known]
-    parts = [*_pictures([directory / "run.png"]), _section("Figures"),
+    parts = [*_plots([directory / "run.png"]), _section("Figures"),
              _table(("Figure", "Value", "Unit"), rows, numbers=(1,))]  # fmt: skip
     if summary.get("nodes"):
         parts += [_section("Nodes"), _by_name("Node", summary["nodes"], known)]
@@ -111,7 +111,7 @@ def _comparison(directory: Path, result: Mapping[str, Any]) -> str:
         body.append([escape(f"{name}, {unit}" if unit else name), *cells])
     seeds = len(result["seeds"])
     parts = [
-        *_pictures([directory / "comparison.png"]),
+        *_plots([directory / "comparison.png"]),
         _section("Figures"),
         f"<p>Interquartile means over {seeds} seeds; below them 95 % bootstrap intervals.</p>",
         _table(("Figure", *controllers), body, numbers=range(1, len(controllers) + 1), plain=False),
@@ -151,9 +151,9 @@ def _figures(directory: Path, claims: Sequence[Mapping[str, Any]]) -> str:
     ]  # fmt: skip
     head = ("Figure", "Claim", "Paper", "Ours", "Interval", "Verdict", "Why")
     parts = [_section("Claims"), _table(head, rows, numbers=(3,))] if rows else []
-    for picture in sorted(directory.glob("*.png")):
-        parts += [_section(picture.stem), *_pictures([picture])]
-        parts += _csv("Data", picture.with_suffix(".csv"))
+    for saved_plot in sorted(directory.glob("*.png")):
+        parts += [_section(saved_plot.stem), *_plots([saved_plot])]
+        parts += _csv("Data", saved_plot.with_suffix(".csv"))
     parts += _configuration(directory)
     file = directory / "provenance.json"
     parts += _provenance(_read(file)) if file.is_file() else []
@@ -172,7 +172,7 @@ def _ends(claim: Mapping[str, Any]) -> str:
     return f"{claim['low']:.4g} … {claim['high']:.4g}"
 
 
-def _pictures(files: Iterable[Path]) -> list[str]:
+def _plots(files: Iterable[Path]) -> list[str]:
     return [
         f'<img alt="{escape(file.stem)}" src="data:image/png;base64,'
         f'{base64.b64encode(file.read_bytes()).decode("ascii")}">'

@@ -1,4 +1,4 @@
-"""The look of all pictures: colours that colour-blind readers can tell apart, plain axes."""
+"""The look of all plots: colours that colour-blind readers can tell apart, plain axes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _RC: dict[Any, Any] = {
 
 
 @contextmanager
-def picture(
+def saved_plot(
     file: Path,
     rows: int,
     columns: int,
@@ -49,7 +49,7 @@ def picture(
     It needs no display, and the same drawing gives the same bytes.
 
     Args:
-        file: Where the picture goes.
+        file: Where the plot goes.
         rows: Rows of axes.
         columns: Columns of axes.
         size: Width and height in inches.

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from envs.cache import atomic_write_bytes, cache_dir
 from experiments.app.environment import is_simulated, make_env
 from experiments.evaluation.rollout import HeldKnobs, run_episode
-from experiments.records.hashing import digest, plant_digest, without
+from experiments.records.hashing import digest, simulator_digest, without
 
 _NO_PART = (
     "_target_", "agent", "allow_packages", "controller", "controllers", "debug", "executor",
@@ -25,13 +25,13 @@ def reference_key(config: DictConfig) -> str:
 
     The objective is no part of it: Baseline knows neither target nor budget.
     """
-    return digest(without(config, *_NO_PART), plant_digest())
+    return digest(without(config, *_NO_PART), simulator_digest())
 
 
 def reference_tokens(config: DictConfig) -> NDArray[np.float64] | None:
     """Returns the output tokens per interval of Baseline on the run's arrivals.
 
-    Baseline holds the highest cap and batch limit of the lattice without any power budget
+    Baseline holds the highest cap and batch limit of the grid without any power budget
     (arXiv:2605.21427 §4). In a closed loop it faces the same number of requests in flight.
 
     Args:
@@ -62,7 +62,7 @@ def reference_tokens(config: DictConfig) -> NDArray[np.float64] | None:
 
 
 def _read(file: Path) -> NDArray[np.float64] | None:
-    """Reads a cached array; ``None`` when the file is damaged and has to be made anew."""
+    """Reads a cached array; ``None`` when the file is damaged and has to be made again."""
     try:
         tokens: NDArray[np.float64] = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError):

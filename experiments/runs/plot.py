@@ -1,4 +1,4 @@
-"""The picture of a run: throughput, power, batch and latency over time."""
+"""The plot of a run: throughput, power, batch and latency over time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from envs.context import ControlContext
 from experiments.evaluation.metrics import scope_power_w
 from experiments.records.interval_table import IntervalTable
-from experiments.reporting.plot_style import BLACK, BLUE, GREEN, RED, SKY, log_scale, picture
+from experiments.reporting.plot_style import BLACK, BLUE, GREEN, RED, SKY, log_scale, saved_plot
 
 
 def draw_run(table: IntervalTable, context: ControlContext, file: Path, title: str) -> None:
@@ -24,7 +24,7 @@ def draw_run(table: IntervalTable, context: ControlContext, file: Path, title: s
         title: Name of the controller.
     """
     time = table["time_s"]
-    with picture(file, 4, 1, (8.5, 9.0), sharex=True) as (figure, axes):
+    with saved_plot(file, 4, 1, (8.5, 9.0), sharex=True) as (figure, axes):
         _throughput(axes[0], time, table)
         _power(axes[1], time, table, context)
         _batch(axes[2], time, table)

@@ -30,7 +30,7 @@ from experiments.runs.preparation import RunPreparation
 OnProgress = Callable[[str, int, int], None]
 SUMMARY_FILE = "summary.json"
 INTERVALS_FILE = "intervals.parquet"
-PICTURE_FILE = "run.png"
+PLOT_FILE = "run.png"
 _NOT_SAVED = ("_target_", "controllers", "executor", "experiment", "seeds")
 
 
@@ -99,7 +99,7 @@ def execute(
             }
             _write(directory, config, episode, env.context, summary)
             watcher.close()
-            tracked.finished(summary, directory / PICTURE_FILE)
+            tracked.finished(summary, directory / PLOT_FILE)
             write_json(directory / SUMMARY_FILE, summary)
     finally:
         env.close()
@@ -159,7 +159,7 @@ def _write(
 
     (directory / SUMMARY_FILE).unlink(missing_ok=True)
     episode.table.write_parquet(directory / INTERVALS_FILE)
-    draw_run(episode.table, context, directory / PICTURE_FILE, summary["controller"])
+    draw_run(episode.table, context, directory / PLOT_FILE, summary["controller"])
     atomic_write_text(directory / "config.yaml", saved_config(config))
 
 

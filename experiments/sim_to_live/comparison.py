@@ -19,7 +19,7 @@ from envs.live.devices.throttled_cpu import ThrottledCpu
 from envs.serving import ServingEnv
 from envs.simulator.config import SimulatedServerConfig
 from experiments.app.environment import is_simulated, make_env
-from experiments.app.settings import RunSettings
+from experiments.app.settings import RunConfig
 from experiments.evaluation.metrics import Summary, summarise
 from experiments.evaluation.rollout import run_episode
 from experiments.profiling.store import find_profile
@@ -45,7 +45,7 @@ OnRun = Callable[[str, int, int], None]
 
 
 @dataclass(kw_only=True)
-class TransferSettings(RunSettings):
+class TransferConfig(RunConfig):
     """What a comparison of simulator and live server is made of (``conf/transfer.yaml``).
 
     Attributes:
@@ -165,7 +165,7 @@ def _simulated(
     """Builds the simulator's counterpart of a live server."""
     system: Any = live.system
     server: VllmServerConfig = system.config
-    caps = list(live.context.lattice.power_caps_w)
+    caps = list(live.context.grid.power_caps_w)
     model = build_model(_model(config, server))
     if isinstance(server.device, ThrottledCpu):
         gpu, start = stand_in_gpu(server.device, caps), stand_in_start(server.device)

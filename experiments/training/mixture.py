@@ -10,7 +10,7 @@ import numpy as np
 
 from envs import factory
 from envs.errors import ConfigurationError
-from experiments.evaluation.suites import SuiteSetting, built
+from experiments.evaluation.suites import SuiteScenario, built
 
 _T = TypeVar("_T")
 
@@ -35,7 +35,7 @@ class Scenario:
     """Workloads and objectives that go together.
 
     Attributes:
-        share: Share of the servers that it gets, relative to the others'.
+        share: Fraction of the servers that it gets, relative to the others'.
         servers: Its own servers; none for those of the mixture.
         workloads: Workloads; their load is drawn.
         objectives: Objectives. One with a ``tpot_slo_s`` gets an SLO that suits the server: a
@@ -44,7 +44,7 @@ class Scenario:
         tpot_slo: Smallest and largest multiple for a TPOT SLO.
     """
 
-    share: float = 1.0
+    weight: float = 1.0
     servers: list[MixtureServer] = field(default_factory=list)
     workloads: list[Any] = field(default_factory=lambda: [factory.WORKLOAD])
     objectives: list[Any] = field(default_factory=lambda: [factory.OBJECTIVE])
@@ -60,8 +60,8 @@ class Scenario:
         for key in ("workloads", "objectives"):
             if not getattr(self, key):
                 raise ConfigurationError(f"mixture.scenarios.{key}: needs at least one entry")
-        if not self.share > 0:
-            raise ConfigurationError(f"mixture.scenarios.share: must be > 0, got {self.share}")
+        if not self.weight > 0:
+            raise ConfigurationError(f"mixture.scenarios.weight: must be > 0, got {self.weight}")
         for key in ("load", "tpot_slo"):
             _check_range(f"mixture.scenarios.{key}", getattr(self, key))
 
@@ -78,7 +78,7 @@ class Mixture:
         scenarios: Scenarios by name.
         prompt_scale: Smallest and largest factor on prompt lengths (log-uniform).
         output_scale: Smallest and largest factor on output lengths (log-uniform).
-        domain_randomization: Draws the calibration anew for every episode.
+        domain_randomization: Draws the calibration again for every episode.
     """
 
     servers: list[MixtureServer] = field(default_factory=lambda: [MixtureServer()])
@@ -100,21 +100,21 @@ class Mixture:
         for key in ("prompt_scale", "output_scale"):
             _check_range(f"mixture.{key}", getattr(self, key))
 
-    def draw(self, count: int, rng: np.random.Generator) -> list[SuiteSetting]:
-        """Draws settings; every scenario gets its share of them, rounded.
+    def draw(self, count: int, rng: np.random.Generator) -> list[SuiteScenario]:
+        """Draws settings; every scenario gets its fraction of them, rounded.
 
         Args:
             count: How many.
             rng: Source of every draw.
         """
-        shares = np.array([scenario.share for scenario in self.scenarios.values()])
-        ends = np.rint(np.cumsum(shares) / shares.sum() * count).astype(int).tolist()
-        drawn: list[SuiteSetting] = []
+        weights = np.array([scenario.weight for scenario in self.scenarios.values()])
+        ends = np.rint(np.cumsum(weights) / weights.sum() * count).astype(int).tolist()
+        drawn: list[SuiteScenario] = []
         for name, end in zip(self.scenarios, ends, strict=True):
             drawn += self._scenario(name, end - len(drawn), rng)
         return drawn
 
-    def _scenario(self, name: str, count: int, rng: np.random.Generator) -> list[SuiteSetting]:
+    def _scenario(self, name: str, count: int, rng: np.random.Generator) -> list[SuiteScenario]:
         scenario = self.scenarios[name]
         servers = _dealt(scenario.servers or self.servers, rng)
         workloads = _dealt(scenario.workloads, rng)
@@ -128,7 +128,7 @@ class Mixture:
                 prompt_scale=_log_uniform(self.prompt_scale, rng),
                 output_scale=_log_uniform(self.output_scale, rng),
             )
-            setting = SuiteSetting(
+            setting = SuiteScenario(
                 model=server.model,
                 gpu=server.gpu,
                 server=server.server,
@@ -144,15 +144,15 @@ class Mixture:
         return drawn
 
 
-def saturated_tpot_s(setting: SuiteSetting) -> float:
+def saturated_tpot_s(setting: SuiteScenario) -> float:
     """Returns the Baseline strategy's mean time per output token with a full batch."""
     parts = {key: part for key, part in setting.built.items() if key != "objective"}
-    plant = factory.build_plant(**parts)
-    places = plant.server.max_num_seqs * plant.server.data_parallel
-    return places / plant.saturated.output_tok_s
+    server_spec = factory.build_server_spec(**parts)
+    places = server_spec.server.max_num_seqs * server_spec.server.data_parallel
+    return places / server_spec.saturated.output_tok_s
 
 
-def calibrations(settings: Sequence[SuiteSetting]) -> list[str]:
+def calibrations(settings: Sequence[SuiteScenario]) -> list[str]:
     """Returns the names of the calibrations that the settings' GPUs use, sorted."""
     return sorted({built("gpu", setting.gpu).calibration for setting in settings})
 

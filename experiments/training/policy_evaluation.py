@@ -10,7 +10,7 @@ import numpy as np
 from agents.shield import BudgetShield
 from baselines.base import Preparation
 from envs.context import ControlContext
-from experiments.evaluation.batched_rollout import Episodes, Share
+from experiments.evaluation.batched_rollout import Assignment, Episodes
 from experiments.evaluation.metrics import Summary
 from experiments.evaluation.suites import Suite
 
@@ -101,7 +101,7 @@ class PolicyEvaluation:
             Baseline, the rates of violations (``None`` where nothing is asked) and TTFT p99.
         """
         everyone = np.concatenate(list(self._episodes.members.values()))
-        results = self._episodes.run([Share(Played(policy, self._shield), everyone)])
+        results = self._episodes.run([Assignment(Played(policy, self._shield), everyone)])
         settings = {name: self._figures(name, results[name]) for name in results}
         return {"mean": _mean(list(settings.values())), "settings": settings}
 

@@ -15,7 +15,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from agents.bundle import Bundle, calibration_hash, plain_numbers, policy_facts, save_bundle
 from agents.callbacks import Every
 from agents.checkpoint import load_checkpoint, save_checkpoint
-from agents.compatibility import describe_lattice, describe_observation
+from agents.compatibility import describe_grid, describe_observation
 from agents.constraints import Constraint
 from agents.lagrangian import PricedVecEnv, PriceUpdates
 from agents.recipe import Recipe
@@ -28,7 +28,7 @@ from envs.vector import VectorServingEnv
 from experiments.app.settings import Debug
 from experiments.evaluation.metrics import Summary, write_json
 from experiments.evaluation.suites import Suite
-from experiments.records.hashing import digest, plain, plant_digest
+from experiments.records.hashing import digest, plain, simulator_digest
 from experiments.records.provenance import git_commit, version
 from experiments.records.tracking import RunFacts, Tracker
 from experiments.training.logger import training_logger
@@ -45,7 +45,7 @@ EVALUATIONS_FILE = "evaluations.json"
 
 
 @dataclass(kw_only=True)
-class TrainSettings:
+class TrainConfig:
     """What a training is made of (``conf/train.yaml``).
 
     Attributes:
@@ -95,7 +95,7 @@ class Training:
     """One training.
 
     Args:
-        config: A composed configuration with the keys of :class:`TrainSettings`.
+        config: A composed configuration with the keys of :class:`TrainConfig`.
         directory: Where its files go.
 
     Raises:
@@ -224,7 +224,7 @@ class Training:
                 **policy_facts(self.recipe, self.model),
                 observation=describe_observation(context.layout),
                 action=plain(catalog.load("action", self.recipe.action)),
-                lattice=describe_lattice(context.lattice),
+                grid=describe_grid(context.grid),
                 calibrations={name: calibration_hash(name) for name in names},
                 configuration=self._kept(),
                 evaluation=self.evaluations[-1],
@@ -232,7 +232,7 @@ class Training:
                     "version": version(),
                     "git_commit": git_commit(),
                     "configuration_hash": digest(self._kept()),
-                    "code_hash": plant_digest(),
+                    "code_hash": simulator_digest(),
                 },
             ),
             self.model.policy,

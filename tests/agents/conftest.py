@@ -10,7 +10,7 @@ import torch
 from stable_baselines3 import PPO
 
 from agents.bundle import Bundle, calibration_hash, policy_facts, save_bundle
-from agents.compatibility import describe_lattice, describe_observation
+from agents.compatibility import describe_grid, describe_observation
 from agents.recipe import Recipe
 from agents.vec_env import ServingVecEnv, make_vec_env
 from envs.factory import make_simulated
@@ -64,7 +64,7 @@ def bundle(model: PPO, server: ServingEnv, tmp_path: Path) -> Path:
         **policy_facts(RECIPE, model),
         observation=describe_observation(context.layout),
         action={"_target_": "envs.actions.grid.Grid"},
-        lattice=describe_lattice(context.lattice),
+        grid=describe_grid(context.grid),
         calibrations={"a100_sxm4": calibration_hash("a100_sxm4")},
         configuration={"seed": 1},
         evaluation={"steps": 0},

@@ -31,7 +31,7 @@ def test_it_asks_for_the_same_knobs_under_every_encoding(agent, server, action):
     agent.bind(env.context)
     table = run_episode(env, agent, seed=3, duration_s=20.0).table
     if action == "delta":
-        caps = np.array(env.context.lattice.power_caps_w)
+        caps = np.array(env.context.grid.power_caps_w)
         level = np.searchsorted(caps, table["requested_power_cap_w"])
         assert np.abs(np.diff(level)).max() <= 1
     else:

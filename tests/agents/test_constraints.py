@@ -16,7 +16,7 @@ from agents.vec_env import make_vec_env
 from envs.errors import ConfigurationError
 from envs.factory import make_simulated
 from envs.knobs import Knobs
-from experiments.evaluation.batched_rollout import Episodes, HeldSettings, Share
+from experiments.evaluation.batched_rollout import Assignment, Episodes, HeldSettings
 
 
 def updated(constraint, rates):
@@ -101,9 +101,9 @@ def test_costs_are_the_rates_of_the_summary():
     episodes = Episodes({"one": env}, seeds=[5], duration_s=90.0)
     held = HeldSettings([knobs])
     held.bind(env.context)
-    shares = [Share(held, np.array([0]))]
-    (summary,) = episodes.run(shares)["one"]
-    (episode,) = episodes._run(shares)
+    assignments = [Assignment(held, np.array([0]))]
+    (summary,) = episodes.run(assignments)["one"]
+    (episode,) = episodes._run(assignments)
 
     servers = make_vec_env(1, max_episode_steps=10_000, **SETTING)
     servers.seed(5)
@@ -133,7 +133,7 @@ def test_costs_are_the_rates_of_the_summary():
     assert missed <= finished
 
 
-def test_what_does_not_apply_is_not_judged():
+def test_what_does_not_apply_is_not_evaluated():
     servers = make_vec_env(2, max_episode_steps=200, seed=0)
     priced = PricedVecEnv(servers, {"slo": LatencyConstraint(), "budget": BudgetConstraint()})
     priced.reset()
@@ -147,7 +147,7 @@ def test_moved_knobs_are_counted_as_in_the_summary():
     servers = make_vec_env(2, max_episode_steps=1_000, seed=0)
     priced = PricedVecEnv(servers, {"switching": SwitchingConstraint()})
     priced.reset()
-    last = len(servers.env.contexts[0].lattice.power_caps_w) - 1
+    last = len(servers.env.contexts[0].grid.power_caps_w) - 1
     for index in range(20):  # the first moves its cap in every second interval, the other never
         seqs = priced.action_space.nvec[1] - 1
         priced.step(np.array([[last - index // 2 % 2, seqs], [last, seqs]]))

@@ -35,7 +35,7 @@ def test_caps_keep_within_the_budget_and_other_knobs_stay(action, scope):
         before = env.encoding.decode(asked, current)
         after = env.encoding.decode(let, current)
         limit = context.cap_limit_w(decoded.power_budget_w)
-        lowest, *more = context.lattice.power_caps_w
+        lowest, *more = context.grid.power_caps_w
         highest = max([lowest, *(cap for cap in more if cap <= limit)])
         if action != "delta":  # which comes down level by level
             assert after.power_cap_w <= highest * 1.001

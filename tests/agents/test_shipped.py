@@ -10,8 +10,8 @@ import pytest
 from agents.bundle import SHIPPED, calibration_hash, find_bundle, read_bundle
 from agents.controller import Agent
 from envs import catalog
-from experiments.evaluation.batched_rollout import Episodes, HeldSettings, Share
-from experiments.evaluation.suites import SuiteSetting
+from experiments.evaluation.batched_rollout import Assignment, Episodes, HeldSettings
+from experiments.evaluation.suites import SuiteScenario
 
 SEEDS = (2_000_001, 2_000_002)
 SECONDS = 300.0
@@ -19,9 +19,9 @@ LIMIT_KB = 200
 CHANGES_PER_MINUTE = 110.0
 """Every interval would be 120; the benchmark asks for fewer than 60 and says where it is more."""
 SETTINGS = {
-    "steady": SuiteSetting(workload={"base": "poisson_gsm8k", "load": 0.6}),
-    "bursty": SuiteSetting(workload={"base": "bursty", "load": 0.5}),
-    "unseen": SuiteSetting(
+    "steady": SuiteScenario(workload={"base": "poisson_gsm8k", "load": 0.6}),
+    "bursty": SuiteScenario(workload={"base": "bursty", "load": 0.5}),
+    "unseen": SuiteScenario(
         model="olmoe_1b_7b",
         gpu="h200_sxm",
         server={"base": "simulated", "tensor_parallel": 1},
@@ -40,12 +40,12 @@ def played():
     episodes = Episodes(envs, SEEDS, SECONDS)
     both = []
     for make in (lambda env: HeldSettings([env.context.highest] * 2), lambda env: _agent()):
-        shares = []
+        assignments = []
         for name, env in envs.items():
             controller = make(env)
             controller.bind(env.context)
-            shares.append(Share(controller, episodes.members[name]))
-        both.append(episodes.run(shares))
+            assignments.append(Assignment(controller, episodes.members[name]))
+        both.append(episodes.run(assignments))
     return both
 
 
@@ -94,7 +94,7 @@ def test_it_listens_to_the_queue() -> None:
     episodes = Episodes({"bursty": env}, SEEDS, SECONDS)
     agent = _agent()
     agent.bind(env.context)
-    for episode in episodes._run([Share(agent, np.arange(len(SEEDS)))]):
+    for episode in episodes._run([Assignment(agent, np.arange(len(SEEDS)))]):
         seen, cap_w = episode.table["running"][:-1], episode.table["requested_power_cap_w"][1:]
         few, many = np.quantile(seen, [0.25, 0.75])
         assert cap_w[seen >= many].mean() > cap_w[seen <= few].mean() + 5.0

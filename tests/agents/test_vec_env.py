@@ -95,17 +95,17 @@ def test_action_masks_follow_the_power_budget_of_each_server() -> None:
 
     budgets = [0.4, 0.9]
     signals = [
-        {"_target_": "envs.objectives.signals.Constant", "value": share} for share in budgets
+        {"_target_": "envs.objectives.signals.Constant", "value": fraction} for fraction in budgets
     ]
     objectives = [{"base": "throughput_target", "power_budget": signal} for signal in signals]
     venv = make_vec_env(2, objective=objectives)
     venv.reset()
     assert is_masking_supported(venv)
     masks = get_action_masks(venv)
-    caps = venv.get_attr("context")[0].lattice.power_caps_w
+    caps = venv.get_attr("context")[0].grid.power_caps_w
     assert masks.shape == (2, sum(venv.action_space.nvec))
-    for mask, share in zip(masks, budgets, strict=True):
-        expected = [cap <= share * caps[-1] or cap == caps[0] for cap in caps]
+    for mask, fraction in zip(masks, budgets, strict=True):
+        expected = [cap <= fraction * caps[-1] or cap == caps[0] for cap in caps]
         assert mask[: len(caps)].tolist() == expected
     np.testing.assert_array_equal(venv.env_method("action_masks", indices=1)[0], masks[1])
     np.testing.assert_array_equal(venv.get_attr("action_masks", 1)[0](), masks[1])

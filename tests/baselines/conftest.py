@@ -134,15 +134,17 @@ def profile() -> Profile:
 
 
 class PaperPreparation:
-    """Hands out the profile, and judges settings by the same formulas.
+    """Hands out the profile, and evaluates settings by the same formulas.
 
     Attributes:
         evaluated: How often the future was looked into.
     """
 
-    def __init__(self, profile: Profile, judge: Callable[[Knobs], Outcome] | None = None) -> None:
+    def __init__(
+        self, profile: Profile, evaluate: Callable[[Knobs], Outcome] | None = None
+    ) -> None:
         self._profile = profile
-        self._judge = judge
+        self._evaluate = evaluate
         self.profiles = 0
         self.evaluated = 0
 
@@ -151,9 +153,9 @@ class PaperPreparation:
         return self._profile
 
     def evaluate(self, settings: list[Knobs]) -> list[Outcome]:
-        assert self._judge is not None, "only an oracle may look ahead"
+        assert self._evaluate is not None, "only an oracle may look ahead"
         self.evaluated += 1
-        return [self._judge(knobs) for knobs in settings]
+        return [self._evaluate(knobs) for knobs in settings]
 
 
 @pytest.fixture
@@ -164,14 +166,14 @@ def prepared(profile: Profile) -> Callable[..., Any]:
     """
 
     def prepare(
-        choice: Any, context: ControlContext, judge: Callable[[Knobs], Outcome] | None = None
+        choice: Any, context: ControlContext, evaluate: Callable[[Knobs], Outcome] | None = None
     ) -> Any:
         named = {"base": choice} if isinstance(choice, str) else dict(choice)
         if "forest" in catalog.load("controller", named["base"]):
             named = {"forest": {"trees": 10}, **named}
         controller = catalog.build("controller", named)
         controller.bind(context)
-        controller.prepare(PaperPreparation(profile, judge))
+        controller.prepare(PaperPreparation(profile, evaluate))
         return controller
 
     return prepare

@@ -43,7 +43,7 @@ def test_the_lock_is_the_most_efficient_clock_that_is_fast_enough(
         wanted = 0.9 * throughput[-1]
         if target:
             wanted = min(wanted, 1.2 * target)
-        choices = [c for c in context.lattice.sm_clocks_mhz if c >= clock[0]]
+        choices = [c for c in context.grid.sm_clocks_mhz if c >= clock[0]]
         rate = {c: np.interp(c, clock, throughput) for c in choices}
         watt = {c: np.interp(c, clock, power) for c in choices}
         best = max((c for c in choices if rate[c] >= wanted), key=lambda c: rate[c] / watt[c])
@@ -71,7 +71,7 @@ def test_clocks_the_profile_never_saw_are_not_used(
     slowest = min(row.sm_clock_mhz for row in profile.rows)
     chosen = clock_for(controller, observe, target_tok_s=1.0).sm_clock_mhz
     assert chosen is not None
-    assert chosen >= slowest > 450.0  # the lattice has 210 and 450 MHz as well
+    assert chosen >= slowest > 450.0  # the grid has 210 and 450 MHz as well
 
 
 def test_a_profile_of_another_server_is_named(make_context: MakeContext, profile: Profile) -> None:

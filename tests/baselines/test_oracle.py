@@ -21,7 +21,7 @@ def outcomes(context: ControlContext, seed: int, low: float) -> dict[Knobs, Outc
     rng = np.random.default_rng(seed)
     return {
         knobs: Outcome(rng.uniform(1, 2), *rng.uniform(low, low + 0.1, 3).tolist())
-        for knobs in context.lattice.settings
+        for knobs in context.grid.settings
     }
 
 
@@ -55,28 +55,28 @@ def test_every_limit_counts(make_context: MakeContext, prepared: Any, limit: str
     fields = {"qos_limit": 1, "slo_limit": 2, "budget_limit": 3}
     thrifty, safe = Knobs(150.0, 64), Knobs(400.0, 64)
 
-    def judge(knobs: Knobs) -> Outcome:
+    def evaluate(knobs: Knobs) -> Outcome:
         values = [2.0 if knobs == thrifty else 1.5 if knobs == safe else 1.0, 0.0, 0.0, 0.0]
         values[fields[limit]] = 0.1 if knobs == thrifty else 0.0
         return Outcome(*values)
 
     context = make_context()
-    assert prepared("oracle", context, judge).choice == safe
-    assert prepared({"base": "oracle", limit: 0.2}, context, judge).choice == thrifty
+    assert prepared("oracle", context, evaluate).choice == safe
+    assert prepared({"base": "oracle", limit: 0.2}, context, evaluate).choice == thrifty
 
 
 def test_it_searches_the_clock_axis_too(make_context: MakeContext, prepared: Any) -> None:
     context = make_context(sm_clock=True)
     tried = []
 
-    def judge(knobs: Knobs) -> Outcome:
+    def evaluate(knobs: Knobs) -> Outcome:
         tried.append(knobs)
         return Outcome(1.0 + (knobs.sm_clock_mhz == 930.0), 0.0, 0.0, 0.0)
 
-    assert prepared("oracle", context, judge).choice.sm_clock_mhz == 930.0
+    assert prepared("oracle", context, evaluate).choice.sm_clock_mhz == 930.0
     assert len(set(tried)) == 216
 
 
-def test_a_limit_that_is_no_share_is_named() -> None:
+def test_a_limit_that_is_no_fraction_is_named() -> None:
     with pytest.raises(ConfigurationError, match=r"controller\.qos_limit"):
         catalog.build("controller", {"base": "oracle", "qos_limit": 5.0})

@@ -30,12 +30,12 @@ Prepared = Callable[..., Any]
 MakeContext = Callable[..., ControlContext]
 
 
-def judge(knobs: Knobs) -> Outcome:
+def evaluate(knobs: Knobs) -> Outcome:
     return Outcome(knobs.max_num_seqs / knobs.power_cap_w, 0.0, 0.0, 0.0)
 
 
 def ready(name: str, make_context: MakeContext, prepared: Prepared, action: str = "grid") -> Any:
-    return prepared(name, make_context(action, sm_clock=name in NEEDS_CLOCK), judge)
+    return prepared(name, make_context(action, sm_clock=name in NEEDS_CLOCK), evaluate)
 
 
 def walk(observe: Callable[..., Any], seed: int, length: int) -> list[Any]:
@@ -154,14 +154,14 @@ def test_a_new_episode_forgets_the_old_one(
 
 @pytest.mark.parametrize("scope", ["gpu", "system"])
 @pytest.mark.parametrize("name", [n for n in CONTROLLERS if n not in BUDGET_BLIND])
-@given(share=st.floats(0.05, 1.2))
+@given(fraction=st.floats(0.05, 1.2))
 @settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_caps_keep_within_the_budget(
     name: str,
     scope: str,
-    share: float,
+    fraction: float,
     make_context: MakeContext,
     prepared: Prepared,
     observe: Any,
@@ -173,11 +173,11 @@ def test_caps_keep_within_the_budget(
     highest = 1600.0 if scope == "gpu" else alpha * 1600.0 + beta_w
     busy = {"running": 64, "waiting": 200, "target_tok_s": 1900.0, "throughput_tok_s": 500.0}
     state = None
-    for budget in (math.inf, share * highest, share * highest):
+    for budget in (math.inf, fraction * highest, fraction * highest):
         action, state = controller.predict(observe(power_budget_w=budget, **busy), state)
     gpus = 4 * knobs_of(context, action).power_cap_w
     drawn = gpus if scope == "gpu" else alpha * gpus + beta_w
-    assert drawn <= share * highest * 1.0003 or gpus == 4 * 150.0
+    assert drawn <= fraction * highest * 1.0003 or gpus == 4 * 150.0
 
 
 @pytest.mark.parametrize("name", [n for n in CONTROLLERS if n not in BUDGET_BLIND])
@@ -188,7 +188,7 @@ def test_a_budget_of_exactly_a_caps_worth_allows_that_cap(
     context = make_context(sm_clock=name in NEEDS_CLOCK)
     controller = prepared(name, context)
     busy = {"running": 64, "waiting": 200, "target_tok_s": 1900.0, "throughput_tok_s": 500.0}
-    for cap in context.lattice.power_caps_w:
+    for cap in context.grid.power_caps_w:
         action, _ = controller.predict(observe(power_budget_w=4 * cap, **busy))
         assert knobs_of(context, action).power_cap_w == cap
 

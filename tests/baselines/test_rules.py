@@ -52,7 +52,7 @@ def test_static_can_respect_a_budget(make_context: MakeContext, observe: Any) ->
     assert decide(controller, observe)[0] == Knobs(400.0, 64)
 
 
-def test_random_is_uniform_over_the_lattice(make_context: MakeContext, observe: Any) -> None:
+def test_random_is_uniform_over_the_grid(make_context: MakeContext, observe: Any) -> None:
     controller = bound("random", make_context())
     counts: Counter[Knobs] = Counter()
     state = None
@@ -60,7 +60,7 @@ def test_random_is_uniform_over_the_lattice(make_context: MakeContext, observe: 
     for _ in range(draws):
         knobs, state = decide(controller, observe, state)
         counts[knobs] += 1
-    assert set(counts) == set(controller.context.lattice.settings)
+    assert set(counts) == set(controller.context.grid.settings)
     expected = draws / 36
     chi_square = sum((count - expected) ** 2 / expected for count in counts.values())
     assert chi_square < 66.6  # 99.9 % quantile with 35 degrees of freedom
@@ -236,7 +236,7 @@ def test_bandit_avoids_settings_that_violate(make_context: MakeContext, observe:
 
 
 @pytest.mark.parametrize(
-    "values", [{"settle_s": 9.0}, {"discount": 0.0}, {"batch_share": 2.0}, {"penalty": -1.0}]
+    "values", [{"settle_s": 9.0}, {"discount": 0.0}, {"batch_fraction": 2.0}, {"penalty": -1.0}]
 )
 def test_impossible_bandits_name_their_key(values: dict[str, float]) -> None:
     with pytest.raises(ConfigurationError, match=f"controller.{next(iter(values))}"):

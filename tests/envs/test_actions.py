@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envs import catalog
-from envs.actions.base import ActionEncoding, KnobLattice
+from envs.actions.base import ActionEncoding, KnobGrid
 from envs.errors import ConfigurationError
 from envs.knobs import KnobLimits, Knobs
 
@@ -28,8 +28,8 @@ def bound(name: str, sm_clock: bool = False, **overrides: object) -> ActionEncod
     return encoding
 
 
-def lattice_knobs(lattice: KnobLattice) -> st.SearchStrategy[Knobs]:
-    return st.sampled_from(lattice.settings)
+def grid_knobs(knob_grid: KnobGrid) -> st.SearchStrategy[Knobs]:
+    return st.sampled_from(knob_grid.settings)
 
 
 def as_batch(rows: list[Knobs]) -> Knobs:
@@ -56,7 +56,7 @@ def assert_same(got: Knobs, wanted: Knobs) -> None:
 @pytest.mark.parametrize("name", ABSOLUTE)
 def test_every_setting_survives_the_way_there_and_back(name: str, sm_clock: bool) -> None:
     encoding = bound(name, sm_clock)
-    settings = encoding.lattice.settings
+    settings = encoding.knob_grid.settings
     assert len(settings) == 36 * (6 if sm_clock else 1)
     for knobs in settings:
         action = encoding.encode(knobs, LIMITS.highest)
@@ -69,12 +69,12 @@ def test_every_setting_survives_the_way_there_and_back(name: str, sm_clock: bool
 def test_every_discrete_action_survives_the_way_back(name: str, sm_clock: bool) -> None:
     encoding = bound(name, sm_clock)
     seen = set()
-    for knobs in encoding.lattice.settings:
+    for knobs in encoding.knob_grid.settings:
         action = encoding.encode(knobs, LIMITS.highest)
         again = encoding.encode(encoding.decode(action, LIMITS.highest), LIMITS.highest)
         np.testing.assert_array_equal(again, action)
         seen.add(tuple(np.atleast_1d(action).tolist()))
-    assert len(seen) == len(encoding.lattice.settings)
+    assert len(seen) == len(encoding.knob_grid.settings)
 
 
 @pytest.mark.parametrize("sm_clock", [False, True])
@@ -83,8 +83,8 @@ def test_every_discrete_action_survives_the_way_back(name: str, sm_clock: bool) 
 def test_continuous_actions_survive_the_way_back(sm_clock: bool, data: st.DataObject) -> None:
     encoding = bound("continuous", sm_clock)
     size = encoding.space.shape[0]
-    shares = data.draw(st.lists(st.floats(-1, 1, width=32), min_size=size, max_size=size))
-    action = np.array(shares, dtype=np.float32)
+    fractions = data.draw(st.lists(st.floats(-1, 1, width=32), min_size=size, max_size=size))
+    action = np.array(fractions, dtype=np.float32)
     again = encoding.encode(encoding.decode(action, LIMITS.highest), LIMITS.highest)
     exact = [0, 2] if sm_clock else [0]
     np.testing.assert_allclose(again[exact], action[exact], atol=1e-5)
@@ -110,8 +110,8 @@ def test_continuous_knobs_between_levels_are_kept() -> None:
 @settings(max_examples=60, deadline=None)
 def test_delta_walks_to_any_setting_a_level_at_a_time(sm_clock: bool, data: st.DataObject) -> None:
     encoding = bound("delta", sm_clock)
-    current = data.draw(lattice_knobs(encoding.lattice))
-    goal = data.draw(lattice_knobs(encoding.lattice))
+    current = data.draw(grid_knobs(encoding.knob_grid))
+    goal = data.draw(grid_knobs(encoding.knob_grid))
     for _ in range(6):
         action = encoding.encode(goal, current)
         assert encoding.space.contains(action)
@@ -123,7 +123,7 @@ def test_delta_walks_to_any_setting_a_level_at_a_time(sm_clock: bool, data: st.D
     assert_same(current, goal)
 
 
-def test_delta_stays_on_the_lattice_at_its_ends() -> None:
+def test_delta_stays_on_the_grid_at_its_ends() -> None:
     encoding = bound("delta")
     assert_same(encoding.decode(np.array([2, 2]), Knobs(400.0, 64)), Knobs(400.0, 64))
     assert_same(encoding.decode(np.array([0, 0]), Knobs(150.0, 1)), Knobs(150.0, 1))
@@ -135,8 +135,8 @@ def test_delta_stays_on_the_lattice_at_its_ends() -> None:
 @settings(max_examples=30, deadline=None)
 def test_a_batch_equals_its_rows_one_by_one(name: str, sm_clock: bool, data: st.DataObject) -> None:
     encoding = bound(name, sm_clock)
-    rows = data.draw(st.lists(lattice_knobs(encoding.lattice), min_size=1, max_size=4))
-    current = [data.draw(lattice_knobs(encoding.lattice)) for _ in rows]
+    rows = data.draw(st.lists(grid_knobs(encoding.knob_grid), min_size=1, max_size=4))
+    current = [data.draw(grid_knobs(encoding.knob_grid)) for _ in rows]
     one_by_one = [encoding.encode(row, now) for row, now in zip(rows, current, strict=True)]
     together = encoding.encode(as_batch(rows), as_batch(current))
     np.testing.assert_array_equal(together, np.stack(one_by_one))
@@ -153,7 +153,7 @@ def test_a_batch_equals_its_rows_one_by_one(name: str, sm_clock: bool, data: st.
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
-def test_knobs_off_the_lattice_go_to_the_nearest(name: str) -> None:
+def test_knobs_off_the_grid_go_to_the_nearest(name: str) -> None:
     encoding = bound(name)
     current = Knobs(300.0, 32)
     got = encoding.decode(encoding.encode(Knobs(309.0, 30), current), current)
@@ -211,14 +211,14 @@ def test_spaces_have_an_axis_per_knob(name: str) -> None:
 
 def test_levels_the_server_lacks_are_dropped_and_sorted() -> None:
     encoding = bound("grid", power_caps_w=[500.0, 300.0, 120.0, 300.0], max_num_seqs=[128, 16, 2])
-    assert encoding.lattice.power_caps_w == (120.0, 300.0)
-    assert encoding.lattice.max_num_seqs == (2, 16)
+    assert encoding.knob_grid.power_caps_w == (120.0, 300.0)
+    assert encoding.knob_grid.max_num_seqs == (2, 16)
 
 
-def test_the_highest_clock_of_the_lattice_means_a_free_clock() -> None:
+def test_the_highest_clock_of_the_grid_means_a_free_clock() -> None:
     encoding = bound("grid", sm_clock=True, sm_clock_levels=3)
-    assert encoding.lattice.sm_clocks_mhz == (210.0, 810.0, 1410.0)
-    assert {knobs.sm_clock_mhz for knobs in encoding.lattice.settings} == {210.0, 810.0, None}
+    assert encoding.knob_grid.sm_clocks_mhz == (210.0, 810.0, 1410.0)
+    assert {knobs.sm_clock_mhz for knobs in encoding.knob_grid.settings} == {210.0, 810.0, None}
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_the_highest_clock_of_the_lattice_means_a_free_clock() -> None:
         ({"sm_clock": True, "sm_clock_levels": 1}, "action.sm_clock_levels"),
     ],
 )
-def test_impossible_lattices_name_their_key(overrides: dict[str, object], key: str) -> None:
+def test_impossible_grids_name_their_key(overrides: dict[str, object], key: str) -> None:
     with pytest.raises(ConfigurationError, match=key):
         bound("grid", **{"sm_clock": False, **overrides})
 

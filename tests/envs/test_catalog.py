@@ -103,7 +103,7 @@ def test_a_file_can_build_on_another(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ("action", {"base": "grid", "sm_clock_levels": 1}, ["action.sm_clock_levels", "1"]),
         ("action", {"sm_clock": True}, ["action", "'base'", "grid"]),
         ("reward", {"base": "default", "terms": {"qos": {"wait": 1}}}, ["terms.qos.wait"]),
-        ("reward", {"base": "default", "qos_reading": "x"}, ["reward.qos_reading", "'x'"]),
+        ("reward", {"base": "default", "qos_definition": "x"}, ["reward.qos_definition", "'x'"]),
         ("controller", {"base": "pals", "feedback": {"kq": 1}}, ["controller=pals", "feedback.kq"]),
         ("controller", {"base": "pals", "feedback": {"kp": -1.0}}, ["controller.feedback.kp"]),
     ],

@@ -14,7 +14,7 @@ import pytest
 import envs  # noqa: F401 - registers the environments
 from envs import catalog
 from envs.errors import ConfigurationError, InfeasibleModelError
-from envs.factory import build_model, build_plant, make_simulated
+from envs.factory import build_model, build_server_spec, make_simulated
 from envs.simulator.server import SimulatedServer
 from envs.workloads.poisson import Poisson
 
@@ -28,17 +28,17 @@ MISTRAL = {
 
 
 def test_the_default_is_mixtral_on_four_a100() -> None:
-    plant = build_plant()
-    assert (plant.model.name, plant.gpu.name, plant.num_gpus) == (
+    server_spec = build_server_spec()
+    assert (server_spec.model.name, server_spec.gpu.name, server_spec.num_gpus) == (
         "mixtral_8x7b", "a100_sxm4_80gb", 4,
     )  # fmt: skip
-    assert plant.rate_per_s == pytest.approx(0.7 * plant.saturated.requests_per_s)
+    assert server_spec.rate_per_s == pytest.approx(0.7 * server_spec.saturated.requests_per_s)
 
 
 def test_a_choice_may_be_a_name_a_mapping_or_an_object() -> None:
-    by_name = build_plant(workload="poisson_gsm8k", **SMALL)
-    by_mapping = build_plant(workload={"base": "poisson_gsm8k", "rate": 3.0}, **SMALL)
-    by_object = build_plant(workload=Poisson(rate=3.0), **SMALL)
+    by_name = build_server_spec(workload="poisson_gsm8k", **SMALL)
+    by_mapping = build_server_spec(workload={"base": "poisson_gsm8k", "rate": 3.0}, **SMALL)
+    by_object = build_server_spec(workload=Poisson(rate=3.0), **SMALL)
     assert by_name.workload.load == 0.7
     assert by_mapping.rate_per_s == by_object.rate_per_s == 3.0
 
@@ -75,7 +75,7 @@ def test_a_choice_may_be_a_name_a_mapping_or_an_object() -> None:
         ({"action": {"base": "grid", "power_caps_w": [50.0]}}, ["action.power_caps_w", "100"]),
         ({"interval": 0.0}, ["interval", "> 0"]),
         ({"interval": 2.0, "duration": 1.0}, ["duration", "interval"]),
-        ({"reward": {"base": "default", "qos_reading": "mine"}}, ["reward.qos_reading"]),
+        ({"reward": {"base": "default", "qos_definition": "mine"}}, ["reward.qos_definition"]),
     ],
 )
 def test_a_wrong_choice_is_refused_with_its_key(choices: dict[str, Any], words: list[str]) -> None:
@@ -97,9 +97,9 @@ def test_a_model_that_does_not_fit_says_what_to_do() -> None:
     [("a100_sxm4_40gb", 2048), ("a100_sxm4_80gb", 2048), ("h100_sxm", 8192), ("b200", 16_384)],
 )
 def test_the_token_budget_is_vllms_default_for_the_gpu(gpu: str, budget: int) -> None:
-    assert build_plant(model="gpt2", gpu=gpu).spec.max_num_batched_tokens == budget
+    assert build_server_spec(model="gpt2", gpu=gpu).spec.max_num_batched_tokens == budget
     given = {"base": "simulated", "max_num_batched_tokens": 300}
-    assert build_plant(model="gpt2", gpu=gpu, server=given).spec.max_num_batched_tokens == 300
+    assert build_server_spec(model="gpt2", gpu=gpu, server=given).spec.max_num_batched_tokens == 300
 
 
 def test_a_cache_too_small_for_the_context_asked_for_says_so() -> None:
@@ -107,7 +107,10 @@ def test_a_cache_too_small_for_the_context_asked_for_says_so() -> None:
     tight = server | {"gpu_memory_utilization": 0.198}
     with pytest.raises(ConfigurationError, match=r"server\.max_model_len: 4096.*KV cache"):
         make_simulated(model="llama2_7b", server=tight)
-    assert make_simulated(model="llama2_7b", server=server).system.plant.spec.max_model_len == 4096
+    assert (
+        make_simulated(model="llama2_7b", server=server).system.server_spec.spec.max_model_len
+        == 4096
+    )
     with pytest.raises(InfeasibleModelError, match=r"3875 tokens.*server\.block_size=4096"):
         make_simulated(model="llama2_7b", server=tight | {"block_size": 4096})
 
@@ -163,7 +166,7 @@ def test_a_bad_config_json_is_refused(
 
 def test_the_reference_runs_beside_only_when_the_reward_reads_it() -> None:
     plain = make_simulated(**SMALL)
-    reading = make_simulated(reward={"base": "default", "qos_reading": "reference"}, **SMALL)
+    reading = make_simulated(reward={"base": "default", "qos_definition": "reference"}, **SMALL)
     assert plain._reference is None
     assert isinstance(reading._reference, SimulatedServer)
 

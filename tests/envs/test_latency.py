@@ -61,7 +61,7 @@ def test_slo_violations_include_unfinished_requests_already_late() -> None:
     assert LatencyRecord().slo_violation_rate is None
 
 
-def test_records_do_not_share_their_counts() -> None:
+def test_records_do_not_fraction_their_counts() -> None:
     one, other = LatencyRecord(), LatencyRecord()
     one.ttft[3] += 1
     assert other.ttft.sum() == 0

@@ -42,11 +42,11 @@ def test_names_follow_the_observation() -> None:
     assert [LAYOUT.index(name) for name in NAMES] == list(range(len(NAMES)))
 
 
-@given(shares=st.lists(st.floats(0, 1), min_size=len(NAMES), max_size=len(NAMES)))
+@given(fractions=st.lists(st.floats(0, 1), min_size=len(NAMES), max_size=len(NAMES)))
 @settings(deadline=None)
-def test_values_within_the_bounds_survive_the_way_there_and_back(shares: list[float]) -> None:
+def test_values_within_the_bounds_survive_the_way_there_and_back(fractions: list[float]) -> None:
     tops = np.array([largest(name) if name not in UNBOUNDED else 50.0 for name in NAMES])
-    values = np.array(shares) * tops
+    values = np.array(fractions) * tops
     encoded = LAYOUT.encode(values.copy())
     assert encoded in LAYOUT.space
     decoded = np.array(LAYOUT.decode(encoded))

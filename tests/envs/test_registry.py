@@ -74,9 +74,9 @@ def test_the_clock_is_an_axis_of_its_own_and_off_by_default(
 def test_the_default_grid_is_the_papers() -> None:
     env = gymnasium.make(SINGLE)
     np.testing.assert_array_equal(env.action_space.nvec, [6, 6])  # type: ignore[attr-defined]
-    lattice = env.unwrapped.encoding.lattice  # type: ignore[attr-defined]
-    assert lattice.power_caps_w == (150.0, 200.0, 250.0, 300.0, 350.0, 400.0)
-    assert lattice.max_num_seqs == (1, 4, 8, 16, 32, 64)
+    grid = env.unwrapped.encoding.grid  # type: ignore[attr-defined]
+    assert grid.power_caps_w == (150.0, 200.0, 250.0, 300.0, 350.0, 400.0)
+    assert grid.max_num_seqs == (1, 4, 8, 16, 32, 64)
 
 
 def test_a_specification_survives_json() -> None:

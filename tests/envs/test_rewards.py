@@ -58,7 +58,7 @@ def test_efficiency_is_zero_at_the_reference_point() -> None:
     assert Efficiency()(served(CAPACITY * 0.5, RATED_W * 0.5)) == pytest.approx(0.0)
 
 
-def test_efficiency_is_the_energy_saved_as_a_share_of_the_rated() -> None:
+def test_efficiency_is_the_energy_saved_as_a_fraction_of_the_rated() -> None:
     term = Efficiency()
     assert term(served(CAPACITY * 0.5, 0.0)) == pytest.approx(1.0)
     assert term(served(0.0, RATED_W * 0.5)) == pytest.approx(-1.0)
@@ -165,7 +165,10 @@ def test_a_reward_file_can_reweigh_its_terms() -> None:
     [
         ({"terms": {}}, "reward.terms: at least one"),
         ({"terms": {"x": 3}}, "reward.terms.x: is not a reward term"),
-        ({"terms": {"x": Efficiency()}, "qos_reading": "ideal"}, "reward.qos_reading.*'ideal'"),
+        (
+            {"terms": {"x": Efficiency()}, "qos_definition": "ideal"},
+            "reward.qos_definition.*'ideal'",
+        ),
     ],
 )
 def test_impossible_rewards_are_named(arguments: dict[str, object], message: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from support.plants import Given, make_server
+from support.server_specs import Given, make_server
 
 import envs  # noqa: F401 - registers the environments
 from envs import catalog
@@ -243,13 +243,13 @@ def test_masks_allow_the_caps_within_the_budget_and_always_the_lowest(action: st
     )
     env.reset(seed=0)
     masks = env.action_masks()
-    caps = env.encoding.lattice.power_caps_w
+    caps = env.encoding.grid.power_caps_w
     if action == "grid":
         assert masks[: len(caps)].tolist() == [cap <= 260.0 for cap in caps]
         assert masks[len(caps) :].all()
         assert masks.size == sum(env.action_space.nvec)  # type: ignore[attr-defined]
     elif action == "joint":
-        settings = env.encoding.lattice.settings
+        settings = env.encoding.grid.settings
         assert masks.tolist() == [knobs.power_cap_w <= 260.0 for knobs in settings]
     else:  # at 400 W: neither staying nor going up keeps within 260 W
         assert masks[:3].tolist() == [True, False, False]
@@ -284,7 +284,7 @@ def test_masks_follow_a_budget_that_moves_and_its_scope() -> None:
 
 def costs(reading: str, action: Any, steps: int = 80, **choices: Any) -> list[float]:
     env = make_simulated(
-        **SMALL, reward={"base": "default", "qos_reading": reading}, **choices
+        **SMALL, reward={"base": "default", "qos_definition": reading}, **choices
     )  # fmt: skip
     env.reset(seed=2)
     return [env.step(np.array(action))[4]["cost"] for _ in range(steps)]
@@ -311,7 +311,7 @@ def test_a_closed_loop_is_compared_at_the_same_concurrency() -> None:
     assert sum(costs("reference", [5, 0], **loop)) > 0.0
 
 
-def test_the_readings_differ_as_they_are_defined() -> None:
+def test_the_definitions_differ_as_they_are_defined() -> None:
     """Plain blames the server for quiet arrivals; backlog-aware only while work waits."""
     env = make_simulated(
         **SMALL,
@@ -340,7 +340,7 @@ def test_warm_up_is_left_out_of_qos_and_latency_but_not_of_energy_or_tokens() ->
             **SMALL,
             workload={"base": "poisson_gsm8k", "load": 1.5},
             objective={**MOVING, "qos": {"window_s": 2.0, "warmup_s": warmup_s}},
-            reward={"base": "default", "qos_reading": "plain"},
+            reward={"base": "default", "qos_definition": "plain"},
         )
         env.reset(seed=2)
         infos = [env.step(np.array([0, 0]))[4] for _ in range(40)]
@@ -358,12 +358,12 @@ def test_warm_up_is_left_out_of_qos_and_latency_but_not_of_energy_or_tokens() ->
 
 def test_a_reading_that_needs_the_simulator_is_refused_without_it() -> None:
     server = make_server(Given([(0.0, 10, 10)]))
-    with pytest.raises(ConfigurationError, match=r"reward\.qos_reading.*only the simulator"):
+    with pytest.raises(ConfigurationError, match=r"reward\.qos_definition.*only the simulator"):
         ServingEnv(
             server,
             catalog.build("objective", "throughput_target"),
             catalog.build("action", "grid"),
-            catalog.build("reward", {"base": "default", "qos_reading": "reference"}),
+            catalog.build("reward", {"base": "default", "qos_definition": "reference"}),
             power_caps_w=[400.0],
         )
 

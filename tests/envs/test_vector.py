@@ -102,7 +102,7 @@ def test_more_servers_than_one_thread_takes_change_nothing() -> None:
 
 
 def test_a_rewards_reference_reading_is_the_single_environments() -> None:
-    assert_equal_steps(2, STEPS, reward={"base": "default", "qos_reading": "reference"})
+    assert_equal_steps(2, STEPS, reward={"base": "default", "qos_definition": "reference"})
 
 
 @pytest.mark.parametrize("mode", list(AutoresetMode))

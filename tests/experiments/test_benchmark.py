@@ -10,9 +10,9 @@ import pytest
 from experiments.benchmark import main
 from experiments.benchmarking.criteria import degeneracies, goals
 from experiments.benchmarking.metrics import difference, headroom, improvement, overall
-from experiments.benchmarking.scenario_runs import SettingRuns
+from experiments.benchmarking.scenario_runs import ScenarioRuns
 from experiments.evaluation.statistics import interquartile_mean, probability_of_improvement
-from experiments.evaluation.suites import SuiteSetting
+from experiments.evaluation.suites import SuiteScenario
 
 BASE = {
     "tokens_per_joule": 1.0, "tokens_per_joule_system": 0.5, "output_tokens": 1000,
@@ -47,8 +47,8 @@ def results(**agent):
 
 
 SETTINGS = {
-    "calm": SuiteSetting(batch_matters=True),
-    "moving": SuiteSetting(load_moves=True),
+    "calm": SuiteScenario(batch_matters=True),
+    "moving": SuiteScenario(load_moves=True),
 }
 
 
@@ -102,8 +102,8 @@ def test_figures_by_hand():
     assert efficiency.mean.value == pytest.approx(expected)
     gap = difference(found, "ppo", "pals", "qos_violation_rate")
     assert gap == pytest.approx((-0.07, -0.07, -0.07))
-    share = headroom(found, "calm", "ppo")
-    assert share.value == pytest.approx(0.3 / 0.2, rel=0.01)
+    fraction = headroom(found, "calm", "ppo")
+    assert fraction.value == pytest.approx(0.3 / 0.2, rel=0.01)
     assert improvement(found, "ppo", "pals", "efficiency").value == 1.0
     assert overall(found, "ppo", "slo_violation_rate") is None
 
@@ -145,13 +145,13 @@ def test_the_command_writes_its_report_and_repeats_nothing(command, tmp_path, mo
         assert "`governor`" in text
         for line in text.splitlines():
             if line.startswith("!["):
-                picture = place / line.split("(")[1].rstrip(")")
-                assert picture.read_bytes().startswith(b"\x89PNG")
+                saved_plot = place / line.split("(")[1].rstrip(")")
+                assert saved_plot.read_bytes().startswith(b"\x89PNG")
 
     def fail(*_):
         raise AssertionError("a finished run was run again")
 
-    monkeypatch.setattr(SettingRuns, "_shares", fail)
+    monkeypatch.setattr(ScenarioRuns, "_fractions", fail)
     assert command(main, *TINY).code == 0
     out = command(main, *TINY, "seeds=3")
     assert out.code == 1

@@ -117,7 +117,7 @@ def test_a_profile_of_ones_own_server_gives_a_calibration(
     assert "clock_exponent" in fitted["uncertainty"], "caps were swept, so the clock is fitted"
     assert "clock_exponent" not in fitted["ranges"]
     installed = catalog.build("calibration", "h100_sxm")
-    for key in ("clock_power_floor_w", "clock_linear_share", "busy_power_w"):
+    for key in ("clock_power_floor_w", "clock_linear_fraction", "busy_power_w"):
         assert fitted[key] == pytest.approx(getattr(installed, key), rel=0.1), key
     assert fitted["step_s"] == pytest.approx(installed.step_s, rel=0.25)
 

@@ -87,13 +87,13 @@ def test_the_saved_configuration_gives_the_same_run(finished, tmp_path):
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name
 
 
-def test_the_picture_is_a_picture(finished):
+def test_the_plot_is_a_plot(finished):
     from matplotlib.image import imread
 
-    picture = imread(finished[1] / "run.png")
-    assert picture.shape[0] > 800
-    assert picture.shape[1] > 800
-    assert picture[..., :3].std() > 0.05
+    saved_plot = imread(finished[1] / "run.png")
+    assert saved_plot.shape[0] > 800
+    assert saved_plot.shape[1] > 800
+    assert saved_plot[..., :3].std() > 0.05
 
 
 def test_a_fresh_process_prints_a_table(tmp_path):
@@ -125,7 +125,7 @@ def test_a_fresh_process_prints_a_table(tmp_path):
         (["objective.tpot_slo_s=0"], "objective.tpot_slo_s: must be > 0"),
         (["objective=budget_file"], "objective.power_budget.path"),
         (["workload=azure_conv", "workload.path=/no/file.csv"], "/no/file.csv"),
-        (["reward.qos_reading=kind"], "reward.qos_reading: must be one of"),
+        (["reward.qos_definition=kind"], "reward.qos_definition: must be one of"),
         (["controller.threshold=-1"], "controller.threshold"),
         (["model._target_=os.path.join"], "outside the allowed packages"),
         (["profile.path=/no/profile.json"], "profile.path: cannot read /no/profile.json"),

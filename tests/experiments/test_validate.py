@@ -29,11 +29,11 @@ from experiments.calibration.validation.cross_validation import (
     HELD_OUT,
 )
 from experiments.calibration.validation.training_caps import study_training
-from experiments.calibration.validation.validate import validate as judge_folder
+from experiments.calibration.validation.validate import validate as evaluate_folder
 
 KEYS = {"dataset", "gpu", "split", "quantity", "n", "median_ape", "mean_ape", "spearman"}
 MISSED = {
-    "B200, not starved, model left out: J/token": 15.0,
+    "B200, not host-bound, model left out: J/token": 15.0,
     "RTX PRO 6000, unseen interior caps that do not bind: power": 1.5,
     "loss at 300 W, Qwen3-Coder-Next-AWQ 32 requests, lowest cap unseen (points)": 6.5,
     "loss at 300 W, Qwen3.6-27B-AWQ-INT4 1 requests, lowest cap unseen (points)": 5.0,
@@ -60,8 +60,8 @@ def part_of(data: Path, folder: Path, name: str, keep: Callable[[pd.DataFrame], 
 
 @pytest.mark.long
 def test_the_goals_are_reached_or_known_to_be_missed(data: Path) -> None:
-    found = judge_folder(data, held_out=True, processes=2)
-    results = goals(found.judged)
+    found = evaluate_folder(data, held_out=True, processes=2)
+    results = goals(found.evaluated)
     assert len(results) > 35
     for goal in results:
         if goal.limit is not None:
@@ -110,15 +110,15 @@ def test_known_and_new_rows_are_kept_apart_and_none_is_dropped(
     assert (skipped.reason.str.contains("image-chat")).sum() == (table.task == "image-chat").sum()
     rows = pd.read_csv(out / "rows.csv")
     assert len(rows[rows.split.isin([FITTED, HELD_OUT, APART])]) + len(skipped) == len(table) + 6
-    for picture in ("measured_simulated_fitted.png", "error_by_batch.png"):
-        assert (out / picture).read_bytes()[:4] == b"\x89PNG"
+    for saved_plot in ("measured_simulated_fitted.png", "error_by_batch.png"):
+        assert (out / saved_plot).read_bytes()[:4] == b"\x89PNG"
 
 
 def test_every_cap_left_out_is_simulated_by_a_fit_without_it(data: Path, tmp_path: Path) -> None:
     shutil.copytree(data / "mmbt-rtxpro6000", tmp_path / "mmbt-rtxpro6000")
-    found = judge_folder(tmp_path, held_out=True, processes=1)
-    held = [j for j in found.judged if j.split == HELD_OUT]
-    fitted = [j for j in found.judged if j.split == FITTED]
+    found = evaluate_folder(tmp_path, held_out=True, processes=1)
+    held = [j for j in found.evaluated if j.split == HELD_OUT]
+    fitted = [j for j in found.evaluated if j.split == FITTED]
     assert len(held) == len(fitted) == 20
     differing = [
         a.simulated["throughput"] != b.simulated["throughput"]
@@ -129,7 +129,7 @@ def test_every_cap_left_out_is_simulated_by_a_fit_without_it(data: Path, tmp_pat
         )
     ]
     assert all(differing)
-    assert not [j for j in found.judged if j.split in (FAMILY_OUT, ALL_ROWS)]
+    assert not [j for j in found.evaluated if j.split in (FAMILY_OUT, ALL_ROWS)]
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def page_of_blocks(tmp_path: Path) -> Path:
     return page
 
 
-def test_one_command_makes_a_pages_tables_and_pictures(
+def test_one_command_makes_a_pages_tables_and_plots(
     command: Callable[..., Any], data: Path, tmp_path: Path, page_of_blocks: Path
 ) -> None:
     shutil.copytree(data / "mmbt-rtxpro6000", tmp_path / "data" / "mmbt-rtxpro6000")
@@ -188,7 +188,7 @@ def test_gpus_trained_under_caps_bound_the_response_to_the_clock(data: Path) -> 
     found = study_training(data / "zeus-nsdi23")
     assert len(found) == 4
     for response in found:
-        assert FLOOR_SHARE[0] - 0.02 < response.floor_share < FLOOR_SHARE[1]
+        assert FLOOR_SHARE[0] - 0.02 < response.floor_fraction < FLOOR_SHARE[1]
         assert response.time_error < 3.0
         assert response.power_error < 4.0
 

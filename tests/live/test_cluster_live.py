@@ -118,7 +118,7 @@ def test_a_live_node_that_fails_is_put_back_and_rejoins(
     worker = workers_of(vllm.pid)[0]
     for _ in range(6):
         step(cluster, live_at="lowest")
-    lowest = int(live.env.context.lattice.max_num_seqs[0])
+    lowest = int(live.env.context.grid.max_num_seqs[0])
     assert limit.read()["max_num_seqs"] == lowest
     assert groups(worker) != [] or not Path(CGROUP_V1).is_dir()
 

@@ -11,7 +11,7 @@ from envs import catalog
 from envs.simulator.memory import RUNTIME_BYTES, kv_bytes_per_gpu, weight_bytes_per_gpu
 from envs.simulator.parallelism import Parallelism
 from envs.simulator.server import SimulatedServer
-from envs.simulator.server_spec import Plant
+from envs.simulator.server_spec import ServerSpec
 from envs.telemetry import NUMERIC_FIELDS, Telemetry
 from envs.workloads.base import RequestChunk, RequestStream, Workload
 from support.reference_server import ReferenceServer, ServerFacts
@@ -73,7 +73,7 @@ class _Stream:
         return RequestChunk(times, lengths[:, 0], lengths[:, 1])
 
 
-def make_plant(
+def make_server_spec(
     workload: Any,
     *,
     model: str = "gpt2",
@@ -81,7 +81,7 @@ def make_plant(
     kv_blocks: int | None = None,
     cap_settling_s: float | None = None,
     **server: Any,
-) -> Plant:
+) -> ServerSpec:
     """Builds a plant; ``kv_blocks`` sets the memory of a GPU to hold exactly so many blocks."""
     server = {"tensor_parallel": 1, **server}
     gpu_choice: Any = gpu
@@ -97,19 +97,19 @@ def make_plant(
         calibration = catalog.build(
             "calibration", {"base": built_gpu.calibration, "cap_settling_s": cap_settling_s}
         )
-    plant = Plant(
+    server_spec = ServerSpec(
         gpu=built_gpu,
         model=catalog.build("model", model),
         server=catalog.build("server", {"base": "simulated", **server}),
         workload=catalog.build("workload", workload),
         calibration=calibration,
     )
-    assert kv_blocks is None or plant.spec.kv_blocks == kv_blocks
-    return plant
+    assert kv_blocks is None or server_spec.spec.kv_blocks == kv_blocks
+    return server_spec
 
 
 def make_server(workload: Any, **choices: Any) -> SimulatedServer:
-    return SimulatedServer(make_plant(workload, **choices))
+    return SimulatedServer(make_server_spec(workload, **choices))
 
 
 def numbers(telemetry: Telemetry) -> dict[str, float]:
@@ -117,9 +117,9 @@ def numbers(telemetry: Telemetry) -> dict[str, float]:
     return dict(zip(NUMERIC_FIELDS, telemetry, strict=False))
 
 
-def reference_of(plant: Plant, seed: int) -> ReferenceServer:
+def reference_of(server_spec: ServerSpec, seed: int) -> ReferenceServer:
     """Returns the reference twin of a server after ``reset(seed)``."""
-    spec = plant.spec
+    spec = server_spec.spec
     facts = ServerFacts(
         step_model=spec.step_model,
         blocks=spec.kv_blocks * spec.replicas,
@@ -137,8 +137,8 @@ def reference_of(plant: Plant, seed: int) -> ReferenceServer:
         beta_w=spec.system_power[1],
     )
     arrivals = np.random.default_rng(seed).spawn(3)[0]
-    stream = plant.workload.stream(arrivals, plant.rate_per_s)
-    return ReferenceServer(facts, _one_by_one(stream), plant.workload.concurrency)
+    stream = server_spec.workload.stream(arrivals, server_spec.rate_per_s)
+    return ReferenceServer(facts, _one_by_one(stream), server_spec.workload.concurrency)
 
 
 def _one_by_one(stream: RequestStream) -> Iterator[Request]:

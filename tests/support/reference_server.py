@@ -328,8 +328,8 @@ class ReferenceServer:
         starving = [job for job in self.unfinished() if job.first_s is None]
         ttft = self.ttft + [self.now - job.arrived_s for job in starving]
         power_w = self.energy_j / duration
-        share = min(1.0, duration / facts.sensor_window_s) if facts.sensor_window_s > 0 else 1.0
-        self._sensor_w += share * (power_w - self._sensor_w)
+        fraction = min(1.0, duration / facts.sensor_window_s) if facts.sensor_window_s > 0 else 1.0
+        self._sensor_w += fraction * (power_w - self._sensor_w)
         used = sum(len(job.blocks) for job in self.jobs)
         assert used + len(self.free) == facts.blocks, "a block was lost"
         row: dict[str, float] = {

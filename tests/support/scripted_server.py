@@ -26,7 +26,7 @@ class ScriptedServer:
 
     Args:
         fails: Error to raise in an interval, counted over the server's whole life.
-        refuses: Number of attempts to start anew that fail.
+        refuses: Number of attempts to start again that fail.
     """
 
     def __init__(self, fails: dict[int, ServerError] | None = None, refuses: int = 0) -> None:

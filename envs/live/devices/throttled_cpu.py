@@ -177,12 +177,12 @@ class ThrottledCpu(PowerDevice):
             raise DeviceRangeError(
                 f"cap {watts:g} W lies outside {self.cap_min_w:g}..{self.max_w:g} W"
             )
-        share = (watts - self.idle_w) / (self.max_w - self.idle_w)
+        fraction = (watts - self.idle_w) / (self.max_w - self.idle_w)
         if self._quota is None:
             raise DevicePermissionError("device: take_control() comes before set_power_cap()")
         with self._lock:
             try:
-                self._quota.set(None if share >= 1.0 else share * self.cores)
+                self._quota.set(None if fraction >= 1.0 else fraction * self.cores)
             except OSError as error:
                 raise DeviceLostError(f"the worker's control group is gone ({error})") from error
             self._cap_w = watts

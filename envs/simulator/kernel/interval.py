@@ -107,8 +107,8 @@ def _observe_power(server: int, out: Floats) -> None:
     out[COLUMN.energy_system_j] = numbers[at.ALPHA] * energy_j + numbers[at.BETA_W] * duration_s
     if duration_s > 0.0:
         power_w, window_s = energy_j / duration_s, numbers[at.SENSOR_WINDOW_S]
-        share = min(1.0, duration_s / window_s) if window_s > 0.0 else 1.0
-        numbers[at.SENSOR_W] += share * (power_w - numbers[at.SENSOR_W])
+        fraction = min(1.0, duration_s / window_s) if window_s > 0.0 else 1.0
+        numbers[at.SENSOR_W] += fraction * (power_w - numbers[at.SENSOR_W])
         clock = numbers[at.CLOCK_SECONDS] / duration_s
         out[COLUMN.sm_clock_mhz] = clock * numbers[at.CLOCK_MAX_MHZ]
         out[COLUMN.cap_binding] = numbers[at.BINDING_SECONDS] / duration_s

@@ -31,7 +31,7 @@ NUM_NUMBERS = 32
     # Requests: the queue is HEAD to TAIL, those yet to arrive NEXT to END.
     HEAD, TAIL, NEXT, END, EXHAUSTED, CONCURRENCY, IN_FLIGHT, QUEUED_PROMPT,
     CONTEXT, BLOCKS_USED, BLOCKS, BLOCK_SIZE, MAX_SEQS, MAX_STEP_TOKENS, MAX_MODEL_LEN,
-    # Counted anew in each interval.
+    # Counted again in each interval.
     ARRIVALS, FINISHED, REJECTED, PREEMPTIONS, PROMPT_TOKENS, OUTPUT_TOKENS, SLO_MISSED,
     TTFT_SAMPLES, TPOT_SAMPLES, E2E_SAMPLES,
     # Counted over the episode.

@@ -194,10 +194,11 @@ def _resolve(
     numbers, counts = numbers_of(server), counts_of(server)
     decoding = counts[at.DECODING]
     context = counts[at.CONTEXT] + decoding * (1.0 + 0.5 * (steps - 1))
-    share = 1.0 / numbers[at.REPLICAS]
+    fraction = 1.0 / numbers[at.REPLICAS]
     counts[at.RESOLVED] += 1
     return resolve_step(
-        model_of(counts), decoding * share, context * share, tokens * share, pairs * share,
+        model_of(counts), decoding * fraction, context * fraction,
+        tokens * fraction, pairs * fraction,
         cap_w, numbers[at.CLOCK_LIMIT],
     )  # fmt: skip
 

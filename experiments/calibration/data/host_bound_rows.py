@@ -1,4 +1,4 @@
-"""Tells rows whose GPU was starved by its host: software, not physics."""
+"""Tells rows whose GPU was host-bound by its host: software, not physics."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import replace
 from experiments.calibration.data.measurement import Measurement
 
 SHORTFALL = 0.07
-STARVED = "starved GPU"
+STARVED = "host-bound GPU"
 
 
-def mark_starved(measurements: Sequence[Measurement]) -> list[Measurement]:
+def mark_host_bound(measurements: Sequence[Measurement]) -> list[Measurement]:
     """Keeps rows apart that draw too little power for their load.
 
     More sequences, or longer contexts in decode-dominated work, give a GPU more to do. A row

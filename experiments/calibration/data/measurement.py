@@ -52,7 +52,7 @@ class Measurement:
         tpot_s: Mean time per output token in seconds.
         throughput_tok_s: Tokens per second.
         power_w: Power of all GPUs in watts.
-        clock_share: Mean SM clock as a share of the highest.
+        clock_fraction: Mean SM clock as a fraction of the highest.
         temperature_c: Mean temperature of the chip.
         context_per_seq: Mean tokens cached per sequence.
         digest: Identifies the row's contents.
@@ -75,7 +75,7 @@ class Measurement:
     tpot_s: float | None = None
     throughput_tok_s: float | None = None
     power_w: float | None = None
-    clock_share: float | None = None
+    clock_fraction: float | None = None
     temperature_c: float | None = None
     context_per_seq: float = 0.0
     digest: str = ""

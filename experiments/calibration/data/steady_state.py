@@ -37,7 +37,7 @@ def steady_steps(
     in_flight = 0.5 * output_tokens * (1.0 + task.output_variation**2)
     context = per_replica * (task.prompt_tokens + in_flight)
     rate = round(per_replica / output_tokens, 6)
-    tokens, share, middle = _prompt_tokens_per_step(rate, task.prompt_spread, replicas)
+    tokens, fraction, middle = _prompt_tokens_per_step(rate, task.prompt_spread, replicas)
     attended = 0.5 * task.prompt_tokens * math.exp(task.prompt_spread**2)
     return [
         StepKind(
@@ -48,7 +48,7 @@ def steady_steps(
             weight=weight,
             median_weight=in_middle,
         )
-        for count, weight, in_middle in zip(tokens, share, middle, strict=True)
+        for count, weight, in_middle in zip(tokens, fraction, middle, strict=True)
         if weight > 1e-9
     ]
 
@@ -77,7 +77,7 @@ def batch_steps(
 def _prompt_tokens_per_step(
     rate: float, spread: float, replicas: int
 ) -> tuple[Floats, Floats, Floats]:
-    """Returns support (in mean prompt lengths), probability and share of the middle fifth."""
+    """Returns support (in mean prompt lengths), probability and fraction of the middle fifth."""
     chance = compound_poisson(rate, spread)
     cells: Floats = np.arange(len(chance), dtype=float)
     mean = float(chance @ cells)
@@ -125,7 +125,7 @@ def _gather(support: Floats, chance: Floats) -> tuple[Floats, Floats, Floats]:
     rest = max(1e-12, 1.0 - chance[0])
     quantile = np.clip((below - 0.5 * chance - chance[0]) / rest, 0.0, 1.0 - 1e-9)
     cell = np.where(np.arange(len(chance)) == 0, 0, 1 + (quantile * (_KINDS - 1)).astype(int))
-    share: Floats = np.bincount(cell, chance, _KINDS).astype(float)
-    mean: Floats = np.bincount(cell, chance * support, _KINDS) / np.maximum(share, 1e-300)
+    fraction: Floats = np.bincount(cell, chance, _KINDS).astype(float)
+    mean: Floats = np.bincount(cell, chance * support, _KINDS) / np.maximum(fraction, 1e-300)
     in_middle: Floats = np.bincount(cell, middle, _KINDS) / (high - low)
-    return mean, share, in_middle
+    return mean, fraction, in_middle

@@ -19,7 +19,7 @@ from experiments.calibration.fitting.simulate import Outcome, Simulation, measur
 
 Floats = NDArray[np.float64]
 AT_CAP = 0.985
-"""Share of the cap from which a measured power counts as limited by it."""
+"""Fraction of the cap from which a measured power counts as limited by it."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class Targets:
         clipping at the cap would hide how far off the natural draw is.
         """
         if name == "clock":
-            return found.clock_share
+            return found.clock_fraction
         if name == "power":
             uncapped = found.power_w + found.binding * (found.natural_w - found.power_w)
             return np.where(self._at_cap, np.minimum(found.natural_w, self._cap_w), uncapped)

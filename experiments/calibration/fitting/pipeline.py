@@ -9,7 +9,7 @@ from pathlib import Path
 from envs.factory import build_model
 from envs.simulator.calibration import Calibration
 from envs.simulator.gpus import GPUSpec
-from experiments.calibration.config import CalibrateSettings, ProfileRecord, data_folder
+from experiments.calibration.config import CalibrateConfig, ProfileRecord, data_folder
 from experiments.calibration.data.measurement import Measurement, Reading, Skipped
 from experiments.calibration.data.readers import profile_records, read_folder
 from experiments.calibration.fitting.gpu_fit import fit_gpu
@@ -18,7 +18,7 @@ from experiments.calibration.fitting.store import finished
 NO_DATA = "none"
 
 
-def calibrate(settings: CalibrateSettings) -> tuple[Calibration, list[Measurement], list[Skipped]]:
+def calibrate(settings: CalibrateConfig) -> tuple[Calibration, list[Measurement], list[Skipped]]:
     """Fits the calibration of a GPU type.
 
     Returns:

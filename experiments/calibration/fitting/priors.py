@@ -35,7 +35,7 @@ TIME = {
     "fp8_flops_factor": Prior(0.60, 0.20),
     "fp8_expert_bandwidth_factor": Prior(0.70, 0.20),
     "overlap": Prior(0.40, 0.30),
-    "activation_share": Prior(0.60, 0.30),
+    "activation_fraction": Prior(0.60, 0.30),
     "popularity_spread": Prior(0.60, 0.30),
     "layer_s": Prior(9e-6, 0.30),
     "moe_layer_s": Prior(14e-6, 0.50),
@@ -51,14 +51,14 @@ TIME = {
 
 CLOCK = {
     "clock_power_floor_w": Prior(0.27, 0.15),
-    "clock_linear_share": Prior(0.70, 0.10),
+    "clock_linear_fraction": Prior(0.70, 0.10),
     "clock_exponent": Prior(11.0, 0.40),
     "memory_clock_knee": Prior(0.50, 0.10),
     "memory_clock_sharpness": Prior(2.8, 0.20),
-    "launch_clock_share": Prior(0.50, 0.30),
+    "launch_clock_fraction": Prior(0.50, 0.30),
     "leakage_per_k": Prior(0.004, 0.50),
 }
-"""Priors of the response to the clock, fitted where caps were measured; the floor as a share
+"""Priors of the response to the clock, fitted where caps were measured; the floor as a fraction
 of the highest cap. Floor, share and exponent lie between those of other GPU types
 (:mod:`experiments.calibration.validation.training_caps`); what memory does has no source but
 the cap sweep itself."""

@@ -34,8 +34,8 @@ class Outcome:
         throughput_tok_s: Tokens per second, counted as in the data.
         power_w: Power of all GPUs.
         natural_w: Power of all GPUs without any cap.
-        clock_share: Mean clock as a share of the highest.
-        binding: Share of the time in which the cap set the clock.
+        clock_fraction: Mean clock as a fraction of the highest.
+        binding: Fraction of the time in which the cap set the clock.
     """
 
     itl_s: Floats
@@ -43,7 +43,7 @@ class Outcome:
     throughput_tok_s: Floats
     power_w: Floats
     natural_w: Floats
-    clock_share: Floats
+    clock_fraction: Floats
     binding: Floats
 
     def quantity(self, name: str) -> Floats:
@@ -113,7 +113,7 @@ class Simulation:
             throughput_tok_s=self._batch * self._counted / (found[1] * time),
             power_w=found[2] * self._gpus,
             natural_w=natural_w * self._gpus,
-            clock_share=found[3],
+            clock_fraction=found[3],
             binding=found[4],
         )
 
@@ -127,7 +127,7 @@ def measured(measurements: Sequence[Measurement], quantity: str) -> Floats:
         "tpot": "tpot_s",
         "throughput": "throughput_tok_s",
         "power": "power_w",
-        "clock": "clock_share",
+        "clock": "clock_fraction",
     }[quantity]
     return np.array([_or_nan(getattr(m, field)) for m in measurements])
 

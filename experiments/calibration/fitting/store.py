@@ -21,7 +21,7 @@ from experiments.calibration.fitting.uncertainty import ranges
 
 _DIGITS = 4
 _HEADER = """\
-# Coefficients of the {gpu}, fitted. Fit anew: python -m experiments.calibrate gpu={gpu} data=DIR
+# Coefficients of the {gpu}, fitted. Fit again: python -m experiments.calibrate gpu={gpu} data=DIR
 defaults:
   - /schema/envs/simulator/calibration/Calibration@_here_
   - _self_
@@ -33,11 +33,11 @@ def finished(
 ) -> Calibration:
     """Returns the fitted calibration with its uncertainty, its data and its errors."""
     calibration = fitted.calibration
-    doubt = {name: _round(value) for name, value in fitted.deviations.items()}
+    uncertainty = {name: _round(value) for name, value in fitted.deviations.items()}
     return replace(
         calibration,
         name=gpu.calibration,
-        uncertainty=doubt,
+        uncertainty=uncertainty,
         ranges=ranges(gpu, caps_measured=fitted.caps is not None),
         fitted_on=f"{len(rows)} rows of {', '.join(sorted({m.dataset for m in rows}))}",
         data_sha256=hash_files(files),

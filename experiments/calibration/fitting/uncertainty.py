@@ -1,7 +1,7 @@
 """What no data here fix: ranges that domain randomisation draws from.
 
-The clock's share of the power differs between GPU types measured under caps (V100, A40 and
-RTX 6000 in training, RTX PRO 6000 in inference): their spread is the doubt about a GPU whose
+The clock's fraction of the power differs between GPU types measured under caps (V100, A40 and
+RTX 6000 in training, RTX PRO 6000 in inference): their spread is the uncertainty about a GPU whose
 response to caps nobody has published. Settling time and sensor windows follow what is known
 of NVIDIA's driver (arXiv:2312.02741: a 1 s average on Ampere and later, except GA100).
 """
@@ -11,13 +11,13 @@ from __future__ import annotations
 from envs.simulator.gpus import GPUSpec
 
 FLOOR_SHARE = (0.15, 0.37)
-"""Share of the highest cap: V100 0.14, A40 0.22, RTX PRO 6000 0.27, Quadro RTX 6000 0.22 to 0.36,
-depending on the exponent, which its data hardly fix (:mod:`.training_caps`)."""
+"""Fraction of the highest cap: V100 0.14, A40 0.22, RTX PRO 6000 0.27, Quadro RTX 6000 0.22 to
+0.36, depending on the exponent, which its data hardly fix (:mod:`.training_caps`)."""
 _CLOCK = {
-    "clock_linear_share": (0.3, 0.85),
+    "clock_linear_fraction": (0.3, 0.85),
     "clock_exponent": (4.0, 20.0),
     "memory_clock_knee": (0.3, 0.6),
-    "launch_clock_share": (0.0, 1.0),
+    "launch_clock_fraction": (0.0, 1.0),
 }
 _ANYWAY = {
     "cap_settling_s": (0.05, 0.5),
@@ -36,7 +36,7 @@ def ranges(gpu: GPUSpec, *, caps_measured: bool) -> dict[str, list[float]]:
     """
     found = {name: list(bounds) for name, bounds in _ANYWAY.items()}
     if not caps_measured:
-        floor = [round(share * gpu.power_cap_max_w, 1) for share in FLOOR_SHARE]
+        floor = [round(fraction * gpu.power_cap_max_w, 1) for fraction in FLOOR_SHARE]
         found["clock_power_floor_w"] = floor
         found |= {name: list(bounds) for name, bounds in _CLOCK.items()}
     found["sensor_window_s"] = [0.1, 1.0]

@@ -34,8 +34,8 @@ def fill(page: Path, blocks: Mapping[str, Sequence[str]]) -> None:
     atomic_write_text(page, text)
 
 
-def copy_pictures(pictures: Iterable[Path], folder: Path) -> None:
-    """Copies pictures to the page's folder as ``physics_NAME.png``."""
+def copy_plots(plots: Iterable[Path], folder: Path) -> None:
+    """Copies plots to the page's folder as ``physics_NAME.png``."""
     folder.mkdir(parents=True, exist_ok=True)
-    for picture in pictures:
-        shutil.copyfile(picture, folder / f"physics_{picture.name}")
+    for plot in plots:
+        shutil.copyfile(plot, folder / f"physics_{plot.name}")

@@ -1,4 +1,4 @@
-"""Pictures of a validation: measured against simulated, and the response to caps."""
+"""Plots of a validation: measured against simulated, and the response to caps."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from experiments.calibration.fitting.simulate import measured
-from experiments.calibration.validation.cross_validation import FITTED, HELD_OUT, Judged
-from experiments.reporting.plot_style import BLUE, GREEN, GREY, ORANGE, RED, log_scale, picture
+from experiments.calibration.validation.cross_validation import FITTED, HELD_OUT, Evaluated
+from experiments.reporting.plot_style import BLUE, GREEN, GREY, ORANGE, RED, log_scale, saved_plot
 
 GPU_COLOURS = {
     "h100_sxm": BLUE,
@@ -26,27 +26,27 @@ _PANELS = (
 )
 
 
-def draw_all(judged: Sequence[Judged], directory: Path) -> list[Path]:
-    """Draws every picture of a validation that its rows allow."""
+def draw_all(evaluated: Sequence[Evaluated], directory: Path) -> list[Path]:
+    """Draws every plot of a validation that its rows allow."""
     drawn = []
     for split in (FITTED, HELD_OUT):
-        part = [j for j in judged if j.split == split and not j.measurement.has_level]
+        part = [j for j in evaluated if j.split == split and not j.measurement.has_level]
         if part:
             drawn.append(draw_scatter(part, directory / f"measured_simulated_{split}.png", split))
-    part = [j for j in judged if j.split == HELD_OUT and not j.measurement.has_level]
+    part = [j for j in evaluated if j.split == HELD_OUT and not j.measurement.has_level]
     if part:
         drawn.append(draw_errors(part, directory / "error_by_batch.png"))
-    swept = [j for j in judged if j.measurement.has_level]
+    swept = [j for j in evaluated if j.measurement.has_level]
     if swept:
         drawn.append(draw_caps(swept, directory / "power_caps.png"))
     return drawn
 
 
-def draw_scatter(judged: Sequence[Judged], file: Path, split: str) -> Path:
+def draw_scatter(evaluated: Sequence[Evaluated], file: Path, split: str) -> Path:
     """Draws simulated over measured values of four quantities, one colour per GPU."""
-    with picture(file, 2, 2, (8.2, 7.4)) as (figure, axes):
+    with saved_plot(file, 2, 2, (8.2, 7.4)) as (figure, axes):
         for axis, (quantity, factor, label) in zip(axes.flat, _PANELS, strict=True):
-            _scatter(axis, judged, quantity, factor, label)
+            _scatter(axis, evaluated, quantity, factor, label)
         axes.flat[1].legend(loc="upper left", markerscale=2.0)
         figure.suptitle(
             f"Measured and simulated, {split.replace('_', ' ')} rows", x=0.02, ha="left"
@@ -54,10 +54,12 @@ def draw_scatter(judged: Sequence[Judged], file: Path, split: str) -> Path:
     return file
 
 
-def _scatter(axis: Any, judged: Sequence[Judged], quantity: str, factor: float, label: str) -> None:
+def _scatter(
+    axis: Any, evaluated: Sequence[Evaluated], quantity: str, factor: float, label: str
+) -> None:
     extremes: list[float] = []
     for gpu, colour in GPU_COLOURS.items():
-        part = [j for j in judged if j.measurement.gpu.name == gpu]
+        part = [j for j in evaluated if j.measurement.gpu.name == gpu]
         real = factor * measured([j.measurement for j in part], quantity)
         simulated = factor * np.array([j.simulated[quantity] for j in part])
         good = np.isfinite(real)
@@ -74,14 +76,14 @@ def _scatter(axis: Any, judged: Sequence[Judged], quantity: str, factor: float, 
     axis.set(xlabel="measured", ylabel="simulated", title=label)
 
 
-def draw_errors(judged: Sequence[Judged], file: Path) -> Path:
+def draw_errors(evaluated: Sequence[Evaluated], file: Path) -> Path:
     """Draws held-out errors of TPOT and power over the batch size, dense and MoE apart."""
-    with picture(file, 1, 2, (9.2, 3.8), sharex=True) as (_, axes):
+    with saved_plot(file, 1, 2, (9.2, 3.8), sharex=True) as (_, axes):
         for axis, (quantity, label) in zip(
             axes, (("tpot", "Time per output token"), ("power", "Power")), strict=True
         ):
             for moe, colour, name in ((False, BLUE, "dense"), (True, ORANGE, "MoE")):
-                part = [j for j in judged if bool(j.measurement.model.experts) == moe]
+                part = [j for j in evaluated if bool(j.measurement.model.experts) == moe]
                 real = measured([j.measurement for j in part], quantity)
                 error = 100.0 * (np.array([j.simulated[quantity] for j in part]) / real - 1.0)
                 batch = np.array([j.measurement.batch for j in part])
@@ -96,15 +98,15 @@ def draw_errors(judged: Sequence[Judged], file: Path) -> Path:
     return file
 
 
-def draw_caps(judged: Sequence[Judged], file: Path) -> Path:
+def draw_caps(evaluated: Sequence[Evaluated], file: Path) -> Path:
     """Draws tok/s and clock of a cap sweep: measured, fitted and with the cap left out."""
-    runs = sorted({j.measurement.run for j in judged})
-    with picture(file, 2, len(runs), (3.0 * len(runs), 5.4), sharex=True, squeeze=False) as (
+    runs = sorted({j.measurement.run for j in evaluated})
+    with saved_plot(file, 2, len(runs), (3.0 * len(runs), 5.4), sharex=True, squeeze=False) as (
         _,
         axes,
     ):
         for column, run in enumerate(runs):
-            rows = [j for j in judged if j.measurement.run == run]
+            rows = [j for j in evaluated if j.measurement.run == run]
             panels = (("throughput", "tok/s"), ("clock", "SM clock / highest"))
             for axis, (quantity, label) in zip(axes[:, column], panels, strict=True):
                 _cap_panel(axis, rows, quantity)
@@ -115,7 +117,7 @@ def draw_caps(judged: Sequence[Judged], file: Path) -> Path:
     return file
 
 
-def _cap_panel(axis: Any, rows: Sequence[Judged], quantity: str) -> None:
+def _cap_panel(axis: Any, rows: Sequence[Evaluated], quantity: str) -> None:
     for split, colour, marker, label in (
         (FITTED, BLUE, "", "simulated, fitted"),
         (HELD_OUT, ORANGE, "o", "simulated, cap left out"),

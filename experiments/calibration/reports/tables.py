@@ -14,7 +14,7 @@ from experiments.calibration.data.measurement import Skipped
 from experiments.calibration.fitting.simulate import QUANTITIES, measured
 from experiments.calibration.validation.ablation_study import ablation_table
 from experiments.calibration.validation.cap_response import cap_losses, clock_records, interior
-from experiments.calibration.validation.cross_validation import SPLITS, Judged, relative_errors
+from experiments.calibration.validation.cross_validation import SPLITS, Evaluated, relative_errors
 from experiments.calibration.validation.host_bound import host_records
 from experiments.calibration.validation.validate import Validation, records
 
@@ -23,19 +23,19 @@ Record = dict[str, Any]
 
 def write_validation(found: Validation, directory: Path) -> list[Record]:
     """Writes the files of a validation into a folder and returns the error records."""
-    errors = records(found.judged)
+    errors = records(found.evaluated)
     caps = {
-        "clock": clock_records(found.judged),
-        "tok_s_held_out": interior(found.judged),
-        "loss_from_best_to_lowest_cap": cap_losses(found.judged),
+        "clock": clock_records(found.evaluated),
+        "tok_s_held_out": interior(found.evaluated),
+        "loss_from_best_to_lowest_cap": cap_losses(found.evaluated),
     }
-    host = host_records(found.judged)
+    host = host_records(found.evaluated)
     _write_json(directory / "validation.json", errors)
     _write_json(directory / "host_bound.json", host)
     _write_json(directory / "caps.json", caps)
     if found.ablations:
         _write_json(directory / "ablations.json", found.ablations)
-    atomic_write_text(directory / "rows.csv", rows_table(found.judged).to_csv(index=False))
+    atomic_write_text(directory / "rows.csv", rows_table(found.evaluated).to_csv(index=False))
     atomic_write_text(directory / "skipped.csv", skipped_table(found.skipped).to_csv(index=False))
     text = as_markdown(errors, caps, host, found)
     atomic_write_text(directory / "validation.md", text)
@@ -46,14 +46,14 @@ def _write_json(file: Path, value: Any) -> None:
     atomic_write_text(file, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
-def rows_table(judged: Sequence[Judged]) -> pd.DataFrame:
+def rows_table(evaluated: Sequence[Evaluated]) -> pd.DataFrame:
     """Returns one line per simulated row, measured and simulated values side by side."""
-    rows = [j.measurement for j in judged]
+    rows = [j.measurement for j in evaluated]
     table = pd.DataFrame(
         {
             "dataset": [m.dataset for m in rows],
             "gpu": [m.gpu.name for m in rows],
-            "split": [j.split for j in judged],
+            "split": [j.split for j in evaluated],
             "run": [m.run for m in rows],
             "model": [m.model.name for m in rows],
             "family": [m.model.family for m in rows],
@@ -65,8 +65,8 @@ def rows_table(judged: Sequence[Judged]) -> pd.DataFrame:
     )
     for name in (*QUANTITIES, "clock"):
         table[f"{name}_measured"] = measured(rows, name)
-        table[f"{name}_simulated"] = [j.simulated[name] for j in judged]
-        table[f"{name}_error_percent"] = 100.0 * relative_errors(judged, name)
+        table[f"{name}_simulated"] = [j.simulated[name] for j in evaluated]
+        table[f"{name}_error_percent"] = 100.0 * relative_errors(evaluated, name)
     return table
 
 

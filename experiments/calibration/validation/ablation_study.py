@@ -15,16 +15,16 @@ from experiments.calibration.fitting.gpu_fit import fit_gpu
 from experiments.calibration.validation.cross_validation import (
     FAMILY_OUT,
     FITTED,
-    Judged,
+    Evaluated,
     by_family,
-    judge,
+    evaluate,
     leave_out,
     relative_errors,
 )
 
 
 def study(gpu: GPUSpec, rows: Sequence[Measurement], processes: int) -> list[dict[str, Any]]:
-    """Fits a GPU type anew without each part, and judges its MoE rows.
+    """Fits a GPU type again without each part, and evaluates its MoE rows.
 
     Every fit sees dense and MoE rows of all families but one, under the same priors: without
     priors a crippled model hides its fault in impossible efficiencies.
@@ -36,7 +36,7 @@ def study(gpu: GPUSpec, rows: Sequence[Measurement], processes: int) -> list[dic
         return []
     found = []
     for part in ABLATIONS:
-        fitted = judge(rows, fit_gpu(gpu, rows, without=part).calibration, FITTED, part)
+        fitted = evaluate(rows, fit_gpu(gpu, rows, without=part).calibration, FITTED, part)
         unseen = leave_out(gpu, rows, by_family, FAMILY_OUT, None, processes, part)
         if unseen:
             seen, new = _moe(fitted), _moe(unseen)
@@ -55,10 +55,10 @@ def study(gpu: GPUSpec, rows: Sequence[Measurement], processes: int) -> list[dic
     return found
 
 
-def growth_errors(judged: Sequence[Judged]) -> np.ndarray:
+def growth_errors(evaluated: Sequence[Evaluated]) -> np.ndarray:
     """Returns how far off the growth of TPOT from a run's smallest to its largest batch is."""
-    runs: dict[str, list[Judged]] = defaultdict(list)
-    for j in judged:
+    runs: dict[str, list[Evaluated]] = defaultdict(list)
+    for j in evaluated:
         if j.measurement.tpot_s is not None:
             runs[j.measurement.run].append(j)
     found = []
@@ -87,8 +87,8 @@ def ablation_table(records: Sequence[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _moe(judged: Sequence[Judged]) -> list[Judged]:
-    return [j for j in judged if j.measurement.model.experts]
+def _moe(evaluated: Sequence[Evaluated]) -> list[Evaluated]:
+    return [j for j in evaluated if j.measurement.model.experts]
 
 
 def _median(errors: np.ndarray) -> float:

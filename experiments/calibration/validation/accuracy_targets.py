@@ -12,12 +12,12 @@ from experiments.calibration.validation.cross_validation import (
     ALL_ROWS,
     FAMILY_OUT,
     HELD_OUT,
-    Judged,
+    Evaluated,
     relative_errors,
 )
 from experiments.calibration.validation.validate import cap_binds, with_apart
 
-Condition = Callable[[Judged], bool]
+Condition = Callable[[Evaluated], bool]
 WORDS = {
     "itl": "inter-token latency",
     "tpot": "TPOT",
@@ -47,9 +47,9 @@ class Goal(NamedTuple):
 _LATENCIES = ("itl", "tpot", "throughput")
 
 
-def goals(judged: Sequence[Judged]) -> list[Goal]:
+def goals(evaluated: Sequence[Evaluated]) -> list[Goal]:
     """Returns every goal whose rows are there."""
-    judged = [*judged, *with_apart(judged)]
+    evaluated = [*evaluated, *with_apart(evaluated)]
     found: list[Goal] = []
 
     def add(
@@ -58,7 +58,7 @@ def goals(judged: Sequence[Judged]) -> list[Goal]:
     ) -> None:  # fmt: skip
         part = [
             j
-            for j in judged
+            for j in evaluated
             if (j.measurement.gpu.name, j.split) == (gpu, split) and only(j)
         ]  # fmt: skip
         for quantity in quantities:
@@ -73,24 +73,24 @@ def goals(judged: Sequence[Judged]) -> list[Goal]:
     add("H100, family left out", 10.0, "h100_sxm", FAMILY_OUT, (*_LATENCIES, "power"), only=v3)
     add("H100, MoE family left out", 14.0, "h100_sxm", FAMILY_OUT, _LATENCIES, only=moe)
     quantities = (*_LATENCIES, "power", "joules_per_token")
-    add("B200, not starved, model left out", 10.0, "b200", HELD_OUT, quantities)
-    add("B200, not starved, family left out", None, "b200", FAMILY_OUT, quantities)
+    add("B200, not host-bound, model left out", 10.0, "b200", HELD_OUT, quantities)
+    add("B200, not host-bound, family left out", None, "b200", FAMILY_OUT, quantities)
     add("B200, all rows, model left out", None, "b200", ALL_ROWS, quantities)
     names = ("tpot", "throughput", "power")
     add("A100, batch 1-64, model left out", 8.0, "a100_sxm4_40gb", HELD_OUT, names)
-    found += _cap_goals(judged)
+    found += _cap_goals(evaluated)
     return found
 
 
-def _cap_goals(judged: Sequence[Judged]) -> list[Goal]:
+def _cap_goals(evaluated: Sequence[Evaluated]) -> list[Goal]:
     found = []
-    errors = interior(judged)
+    errors = interior(evaluated)
     for part, limit in (("interior caps", 1.0), ("lowest cap", 5.0)):
         if part in errors:
             error = errors[part]
             name = f"RTX PRO 6000, unseen {part}: tok/s"
             found.append(Goal(name, limit, error["median_ape"], int(error["n"])))
-    swept = [j for j in judged if j.measurement.has_level and j.split == HELD_OUT]
+    swept = [j for j in evaluated if j.measurement.has_level and j.split == HELD_OUT]
     if swept:
         ends = {min(j.measurement.cap_w for j in swept), max(j.measurement.cap_w for j in swept)}
         inner = [
@@ -100,7 +100,7 @@ def _cap_goals(judged: Sequence[Judged]) -> list[Goal]:
             error_w = 100.0 * float(np.median(np.abs(relative_errors(inner, "power"))))
             name = "RTX PRO 6000, unseen interior caps that do not bind: power"
             found.append(Goal(name, 1.0, error_w, len(inner)))
-    for loss in cap_losses(judged):
+    for loss in cap_losses(evaluated):
         split = "fitted" if loss["split"] == "fitted" else "lowest cap unseen"
         off = abs(loss["simulated_loss_percent"] - loss["measured_loss_percent"])
         name = f"loss at 300 W, {loss['run']}, {split} (points)"
@@ -122,5 +122,5 @@ def _of(dataset: str) -> Condition:
     return lambda j: j.measurement.dataset == dataset
 
 
-def _moe(j: Judged) -> bool:
+def _moe(j: Evaluated) -> bool:
     return bool(j.measurement.model.experts) and j.measurement.dataset == "mlenergy-v3"

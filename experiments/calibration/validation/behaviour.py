@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 from envs import catalog
 from envs.simulator.parallelism import Parallelism
 from envs.simulator.step_model import compile_step_model, resolve_step
-from experiments.reporting.plot_style import BLUE, GREEN, GREY, ORANGE, PURPLE, log_scale, picture
+from experiments.reporting.plot_style import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    log_scale,
+    saved_plot,
+)
 
 FREE_W = 1e9
 CONTEXT_TOKENS = 300.0
@@ -53,7 +61,7 @@ def joules_per_token(step: Step, batch: int, gpus: int = 1) -> float:
 
 
 def knee_w(c: NDArray[np.float64], batch: int, lost: float = 0.03) -> float:
-    """Returns the lowest cap that costs no more than a share of the speed."""
+    """Returns the lowest cap that costs no more than a fraction of the speed."""
     free = decode(c, batch).time_s
     caps = np.arange(100.0, 401.0)
     return float(next(w for w in caps if decode(c, batch, w).time_s < free / (1.0 - lost)))
@@ -109,7 +117,7 @@ def draw_behaviour(file: Path) -> Path:
     batches = [1, 2, 4, 8, 16, 32, 64, 128, 256]
     dense = vector("a100_sxm4_80gb", "llama2_7b")
     moe = vector("a100_sxm4_80gb", "olmoe_1b_7b")
-    with picture(file, 1, 3, (11.0, 3.6)) as (_, axes):
+    with saved_plot(file, 1, 3, (11.0, 3.6)) as (_, axes):
         for c, name, colour in ((dense, "Llama-2-7B", BLUE), (moe, "OLMoE-1B-7B", ORANGE)):
             for batch, style in ((1, ":"), (16, "--"), (64, "-")):
                 free = decode(c, batch).time_s

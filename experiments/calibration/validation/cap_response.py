@@ -10,16 +10,18 @@ import numpy as np
 from experiments.calibration.validation.cross_validation import (
     FITTED,
     HELD_OUT,
-    Judged,
+    Evaluated,
     relative_errors,
 )
 
 
-def clock_records(judged: Sequence[Judged]) -> list[dict[str, Any]]:
+def clock_records(evaluated: Sequence[Evaluated]) -> list[dict[str, Any]]:
     """Returns the error of the simulated clock by split, for rows whose clock was measured."""
     found = []
     for split in (FITTED, HELD_OUT):
-        part = [j for j in judged if j.split == split and j.measurement.clock_share is not None]
+        part = [
+            j for j in evaluated if j.split == split and j.measurement.clock_fraction is not None
+        ]
         if part:
             errors = 100.0 * np.abs(relative_errors(part, "clock"))
             found.append(
@@ -33,14 +35,14 @@ def clock_records(judged: Sequence[Judged]) -> list[dict[str, Any]]:
     return found
 
 
-def cap_losses(judged: Sequence[Judged]) -> list[dict[str, Any]]:
+def cap_losses(evaluated: Sequence[Evaluated]) -> list[dict[str, Any]]:
     """Returns the loss in tok/s from a run's best row to its lowest cap, measured and simulated.
 
     The simulated loss is that of the lowest cap against the same best row's cap, each
     simulated with coefficients not fitted to it.
     """
     found = []
-    swept = [j for j in judged if j.measurement.has_level]
+    swept = [j for j in evaluated if j.measurement.has_level]
     for split in (FITTED, HELD_OUT):
         for run in sorted({j.measurement.run for j in swept}):
             rows = [j for j in swept if j.split == split and j.measurement.run == run]
@@ -63,9 +65,9 @@ def cap_losses(judged: Sequence[Judged]) -> list[dict[str, Any]]:
     return found
 
 
-def interior(judged: Sequence[Judged]) -> dict[str, dict[str, float]]:
+def interior(evaluated: Sequence[Evaluated]) -> dict[str, dict[str, float]]:
     """Returns the held-out errors in tok/s of interior caps and of the lowest cap, in percent."""
-    swept = [j for j in judged if j.measurement.has_level and j.split == HELD_OUT]
+    swept = [j for j in evaluated if j.measurement.has_level and j.split == HELD_OUT]
     if not swept:
         return {}
     caps = sorted({j.measurement.cap_w for j in swept})
@@ -85,5 +87,5 @@ def interior(judged: Sequence[Judged]) -> dict[str, dict[str, float]]:
     return result
 
 
-def _measured(j: Judged) -> float:
+def _measured(j: Evaluated) -> float:
     return float(j.measurement.throughput_tok_s or np.nan)

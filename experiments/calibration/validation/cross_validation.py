@@ -22,7 +22,7 @@ MIN_GROUPS = 3
 
 
 @dataclass(frozen=True)
-class Judged:
+class Evaluated:
     """One simulated row.
 
     Attributes:
@@ -43,7 +43,7 @@ SPLITS = {
     HELD_OUT: "rows simulated with coefficients not fitted to them: their model left out "
     "(cap sweep: their cap left out), or a row the calibration never saw",
     FAMILY_OUT: "the same with the model's whole family left out",
-    APART: "rows kept apart (starved GPU, host-bound server, another engine); none was fitted to",
+    APART: "rows kept apart (host-bound GPU or server, another engine); none was fitted to",
     ALL_ROWS: "held_out and held_out_apart together",
 }
 
@@ -63,14 +63,14 @@ def by_cap(m: Measurement) -> str:
     return f"{m.cap_w:g} W"
 
 
-def judge(
+def evaluate(
     rows: Sequence[Measurement], calibration: Calibration, split: str, without: Ablation = WHOLE
-) -> list[Judged]:
+) -> list[Evaluated]:
     """Simulates rows with one calibration."""
     if not rows:
         return []
     found = Simulation(rows, without).run(calibration)
-    return [Judged(m, split, _values(found, index)) for index, m in enumerate(rows)]
+    return [Evaluated(m, split, _values(found, index)) for index, m in enumerate(rows)]
 
 
 def _values(found: Outcome, index: int) -> dict[str, float]:
@@ -80,7 +80,7 @@ def _values(found: Outcome, index: int) -> dict[str, float]:
         "throughput": float(found.throughput_tok_s[index]),
         "power": float(found.power_w[index]),
         "joules_per_token": float(found.power_w[index] / found.throughput_tok_s[index]),
-        "clock": float(found.clock_share[index]),
+        "clock": float(found.clock_fraction[index]),
         "binding": float(found.binding[index]),
     }
 
@@ -93,7 +93,7 @@ def leave_out(
     near: GPUFit | None,
     processes: int,
     without: Ablation = WHOLE,
-) -> list[Judged]:
+) -> list[Evaluated]:
     """Simulates every row with a fit to the rows of all other groups.
 
     Args:
@@ -113,7 +113,7 @@ def leave_out(
         return []
     jobs = (delayed(_fold)(gpu, rows, group, name, split, near, without) for name in groups)
     parts = Parallel(n_jobs=min(processes, len(groups)))(jobs)
-    return [judged for part in parts for judged in part]
+    return [evaluated for part in parts for evaluated in part]
 
 
 def _fold(
@@ -124,10 +124,10 @@ def _fold(
     split: str,
     near: GPUFit | None,
     without: Ablation,
-) -> list[Judged]:
+) -> list[Evaluated]:
     kept = [m for m in rows if group(m) != left_out]
     calibration = fit_gpu(gpu, kept, near, without).calibration
-    return judge([m for m in rows if group(m) == left_out], calibration, split, without)
+    return evaluate([m for m in rows if group(m) == left_out], calibration, split, without)
 
 
 def installed(gpu: GPUSpec) -> Calibration:
@@ -141,9 +141,9 @@ def without_levels(calibration: Calibration) -> Calibration:
     return replace(calibration, run_levels={})
 
 
-def relative_errors(judged: Sequence[Judged], quantity: str) -> np.ndarray:
+def relative_errors(evaluated: Sequence[Evaluated], quantity: str) -> np.ndarray:
     """Returns simulated over measured less 1; ``nan`` where nothing was measured."""
     from experiments.calibration.fitting.simulate import measured
 
-    real = measured([j.measurement for j in judged], quantity)
-    return np.array([j.simulated[quantity] for j in judged]) / real - 1.0
+    real = measured([j.measurement for j in evaluated], quantity)
+    return np.array([j.simulated[quantity] for j in evaluated]) / real - 1.0

@@ -13,7 +13,7 @@ from experiments.calibration.data.readers.mlenergy_v2 import HOST_BOUND
 from experiments.calibration.fitting.simulate import measured
 from experiments.calibration.validation.cross_validation import (
     APART,
-    Judged,
+    Evaluated,
     by_model,
     relative_errors,
 )
@@ -21,13 +21,13 @@ from experiments.calibration.validation.cross_validation import (
 Floats = NDArray[np.float64]
 
 
-def host_records(judged: Sequence[Judged]) -> list[dict[str, Any]]:
+def host_records(evaluated: Sequence[Evaluated]) -> list[dict[str, Any]]:
     """Returns, per GPU type, the host time per step and per sequence that host-bound rows show.
 
     TPOT is modelled as the simulated one plus ``step_ms + sequence_ms x batch``; its error is
     that of leaving one model out.
     """
-    rows = [j for j in judged if j.split == APART and j.measurement.apart == HOST_BOUND]
+    rows = [j for j in evaluated if j.split == APART and j.measurement.apart == HOST_BOUND]
     found = []
     for gpu in sorted({j.measurement.gpu.name for j in rows}):
         part = [j for j in rows if j.measurement.gpu.name == gpu]

@@ -40,8 +40,8 @@ class TrainingCaps:
     Attributes:
         gpu: GPU type.
         runs: Runs it was fitted to.
-        floor_share: Power without a say of the clock over the highest cap.
-        linear_share: Share of the rest that is linear in the clock.
+        floor_fraction: Power without a say of the clock over the highest cap.
+        linear_fraction: Fraction of the rest that is linear in the clock.
         exponent: Exponent of the remainder.
         time_error: Median absolute error of the epoch time, in percent.
         power_error: The same of the power.
@@ -49,8 +49,8 @@ class TrainingCaps:
 
     gpu: str
     runs: int
-    floor_share: float
-    linear_share: float
+    floor_fraction: float
+    linear_fraction: float
     exponent: float
     time_error: float
     power_error: float
@@ -82,7 +82,7 @@ def training_table(found: Sequence[TrainingCaps]) -> list[str]:
     ]
     for f in found:
         lines.append(
-            f"| {f.gpu} | {f.runs} | {f.floor_share:.2f} | {f.linear_share:.2f} | "
+            f"| {f.gpu} | {f.runs} | {f.floor_fraction:.2f} | {f.linear_fraction:.2f} | "
             f"{f.exponent:.1f} | {f.time_error:.1f} % | {f.power_error:.1f} % |"
         )
     return lines
@@ -119,16 +119,16 @@ def _fit(name: str, runs: Sequence[_Run]) -> TrainingCaps:
         begin += [np.log(run.power_w.max()), np.log(run.time_s.min()), 1.5]
 
     def errors(x: Floats) -> tuple[Floats, Floats]:
-        floor_w, linear, exponent = np.exp(x[0]) * highest_w, _share(x[1]), np.exp(x[2])
+        floor_w, linear, exponent = np.exp(x[0]) * highest_w, _fraction(x[1]), np.exp(x[2])
         curve = linear * _CLOCKS + (1.0 - linear) * _CLOCKS**exponent
         time, power = [], []
         for run, (natural, level, compute) in zip(runs, x[3:].reshape(-1, 3), strict=True):
-            natural_w, compute_share = np.exp(natural), _share(compute)
+            natural_w, compute_fraction = np.exp(natural), _fraction(compute)
             base_w = min(floor_w, natural_w)
             above_w = max(natural_w - base_w, 1e-9)
             left = np.clip((np.minimum(run.cap_w, natural_w) - base_w) / above_w, curve[0], 1.0)
             clock = np.interp(left, curve, _CLOCKS)
-            slower = compute_share / clock + 1.0 - compute_share
+            slower = compute_fraction / clock + 1.0 - compute_fraction
             time.append(np.log(np.exp(level) * slower / run.time_s))
             power.append(np.log((base_w + above_w * left) / run.power_w))
         return np.concatenate(time), np.concatenate(power)
@@ -143,13 +143,13 @@ def _fit(name: str, runs: Sequence[_Run]) -> TrainingCaps:
     return TrainingCaps(
         gpu=name,
         runs=len(runs),
-        floor_share=float(np.exp(solution.x[0])),
-        linear_share=float(_share(solution.x[1])),
+        floor_fraction=float(np.exp(solution.x[0])),
+        linear_fraction=float(_fraction(solution.x[1])),
         exponent=float(np.exp(solution.x[2])),
         time_error=100.0 * float(np.median(np.abs(np.expm1(time)))),
         power_error=100.0 * float(np.median(np.abs(np.expm1(power)))),
     )
 
 
-def _share(x: float) -> float:
+def _fraction(x: float) -> float:
     return float(1.0 / (1.0 + np.exp(-x)))

@@ -1,4 +1,4 @@
-"""Judges the installed calibrations, and what the same method predicts of rows it never saw."""
+"""Evaluates the installed calibrations, and what the same method predicts of rows it never saw."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from experiments.calibration.validation.cross_validation import (
     FAMILY_OUT,
     FITTED,
     HELD_OUT,
-    Judged,
+    Evaluated,
     by_cap,
     by_family,
     by_model,
+    evaluate,
     installed,
-    judge,
     leave_out,
     relative_errors,
 )
@@ -43,13 +43,13 @@ class Validation:
     """What a validation found.
 
     Attributes:
-        judged: Every simulated row.
+        evaluated: Every simulated row.
         skipped: Rows that could not be compared.
         files: The data files.
         ablations: Errors with parts of the physics taken out; see :mod:`.ablations`.
     """
 
-    judged: list[Judged]
+    evaluated: list[Evaluated]
     skipped: list[Skipped]
     files: list[Path]
     ablations: list[dict[str, Any]] = field(default_factory=list)
@@ -76,17 +76,17 @@ def validate(
         WorkloadError: The folder holds no known file, or one is broken.
     """
     reading, files = read_folder(folder)
-    judged: list[Judged] = []
+    evaluated: list[Evaluated] = []
     studies: list[dict[str, Any]] = []
     for gpu in _gpu_types(reading.measurements):
         rows = [m for m in reading.measurements if m.gpu.calibration == gpu.calibration]
         on_stage(f"{gpu.calibration}: {len(rows)} rows")
-        judged += _judge_gpu(gpu, rows, held_out, processes, on_stage)
+        evaluated += _evaluate_gpu(gpu, rows, held_out, processes, on_stage)
         if ablations:
             on_stage(f"{gpu.calibration}: ablations")
             studied = [m for m in fit_rows(rows, gpu) if not m.has_level]
             studies += study(gpu, studied, processes)
-    return Validation(judged, reading.skipped, files, studies)
+    return Validation(evaluated, reading.skipped, files, studies)
 
 
 def _gpu_types(measurements: Sequence[Measurement]) -> list[GPUSpec]:
@@ -97,22 +97,22 @@ def _gpu_types(measurements: Sequence[Measurement]) -> list[GPUSpec]:
     return list(found.values())
 
 
-def _judge_gpu(
+def _evaluate_gpu(
     gpu: GPUSpec,
     rows: Sequence[Measurement],
     held_out: bool,
     processes: int,
     on_stage: OnStage,
-) -> list[Judged]:
+) -> list[Evaluated]:
     calibration = installed(gpu)
     digests = set(calibration.fitted_rows.split())
     known = [m for m in rows if m.digest in digests and not m.apart]
     new = [m for m in rows if m.digest not in digests and not m.apart]
     apart = [m for m in rows if m.apart]
-    judged = judge(known, calibration, FITTED)
-    judged += judge(new, calibration, HELD_OUT)
-    judged += judge(new, calibration, FAMILY_OUT) if _families_new(new, known) else []
-    judged += judge(apart, calibration, APART)
+    evaluated = evaluate(known, calibration, FITTED)
+    evaluated += evaluate(new, calibration, HELD_OUT)
+    evaluated += evaluate(new, calibration, FAMILY_OUT) if _families_new(new, known) else []
+    evaluated += evaluate(apart, calibration, APART)
     if held_out and known:
         near: GPUFit = fit_gpu(gpu, fit_rows(known, gpu))
         swept = [m for m in known if m.has_level]
@@ -124,22 +124,22 @@ def _judge_gpu(
         ):
             if part:
                 on_stage(f"{gpu.calibration}: {split}")
-                judged += leave_out(gpu, part, group, split, near, processes)
-    return judged
+                evaluated += leave_out(gpu, part, group, split, near, processes)
+    return evaluated
 
 
 def _families_new(new: Sequence[Measurement], known: Sequence[Measurement]) -> bool:
     return not {by_family(m) for m in new} & {by_family(m) for m in known}
 
 
-def records(judged: Sequence[Judged]) -> list[dict[str, Any]]:
+def records(evaluated: Sequence[Evaluated]) -> list[dict[str, Any]]:
     """Returns ``{dataset, gpu, split, quantity, n, median_ape, mean_ape, spearman}`` in percent.
 
     Rows are grouped by data set (and all together), GPU type and split. Under a binding cap
     the power is the cap: such rows are not counted for power and J/token.
     """
     found = []
-    everything = [*judged, *with_apart(judged)]
+    everything = [*evaluated, *with_apart(evaluated)]
     for key in sorted({(d, j.measurement.gpu.name, j.split) for j in everything for d in _sets(j)}):
         dataset, gpu, split = key
         part = [
@@ -154,25 +154,25 @@ def records(judged: Sequence[Judged]) -> list[dict[str, Any]]:
     return found
 
 
-def with_apart(judged: Sequence[Judged]) -> list[Judged]:
+def with_apart(evaluated: Sequence[Evaluated]) -> list[Evaluated]:
     """Returns held-out rows and rows kept apart under one split, where a data set has both."""
-    keys = [(j.measurement.dataset, j.measurement.gpu.name, j.split) for j in judged]
+    keys = [(j.measurement.dataset, j.measurement.gpu.name, j.split) for j in evaluated]
     known = set(keys)
     return [
-        Judged(j.measurement, ALL_ROWS, j.simulated)
-        for j, (dataset, gpu, split) in zip(judged, keys, strict=True)
+        Evaluated(j.measurement, ALL_ROWS, j.simulated)
+        for j, (dataset, gpu, split) in zip(evaluated, keys, strict=True)
         if split in (HELD_OUT, APART) and {(dataset, gpu, HELD_OUT), (dataset, gpu, APART)} <= known
     ]
 
 
-def _sets(j: Judged) -> tuple[str, ...]:
+def _sets(j: Evaluated) -> tuple[str, ...]:
     """Returns the names that a row is counted under; rows apart have little in common."""
     return (
         (j.measurement.dataset,) if j.split in (APART, ALL_ROWS) else (j.measurement.dataset, ALL)
     )
 
 
-def _record(part: Sequence[Judged], quantity: str) -> dict[str, Any] | None:
+def _record(part: Sequence[Evaluated], quantity: str) -> dict[str, Any] | None:
     if quantity in ("power", "joules_per_token"):
         part = [j for j in part if not cap_binds(j.measurement)]
     errors = relative_errors(part, quantity)

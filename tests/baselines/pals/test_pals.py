@@ -31,10 +31,10 @@ def pals(make_context: MakeContext, prepared: Any) -> Callable[..., Any]:
 @pytest.fixture
 def table(profile: Profile, make_context: MakeContext) -> dict[Knobs, tuple[float, float]]:
     """What the forests predict: throughput and power per setting."""
-    lattice = make_context().lattice
-    predicted = predictor_for(profile, ForestConfig(trees=10)).tabulate(lattice, profile)
+    grid = make_context().grid
+    predicted = predictor_for(profile, ForestConfig(trees=10)).tabulate(grid, profile)
     pairs = zip(predicted.throughput_tok_s.ravel(), predicted.power_w.ravel(), strict=True)
-    return dict(zip(lattice.settings, pairs, strict=True))
+    return dict(zip(grid.settings, pairs, strict=True))
 
 
 def play(controller: Any, observe: Any, episode: list[dict[str, float]]) -> list[Knobs]:
@@ -118,7 +118,7 @@ def test_feedback_waits_until_the_throughput_window_is_full(pals: Any, observe: 
 
 
 class Server:
-    """A server that delivers a share of what the forests promise.
+    """A server that delivers a fraction of what the forests promise.
 
     Args:
         table: What they promise.
@@ -126,15 +126,15 @@ class Server:
         demand: What arrives, in output tokens/s.
     """
 
-    def __init__(self, table: dict[Knobs, tuple[float, float]], share: float, demand: float):
-        self.table, self.share, self.demand = table, share, demand
+    def __init__(self, table: dict[Knobs, tuple[float, float]], fraction: float, demand: float):
+        self.table, self.fraction, self.demand = table, fraction, demand
 
     def run(self, controller: Any, observe: Any, target: float, steps: int) -> Any:
         state, throughput, chosen, served = None, target, [], []
         for _ in range(steps):
             row = observe(target_tok_s=target, throughput_tok_s=throughput)
             knobs, state = controller.decide(controller.context.layout.decode(row), state)
-            delivered = min(self.demand, self.share * self.table[knobs][0])
+            delivered = min(self.demand, self.fraction * self.table[knobs][0])
             throughput += (delivered - throughput) * 0.2
             chosen.append(knobs)
             served.append(throughput)
@@ -145,7 +145,7 @@ def test_feedback_brings_an_overrated_server_to_its_target(
     pals: Any, observe: Any, table: dict[Knobs, tuple[float, float]]
 ) -> None:
     target = 0.99 * table[Knobs(250.0, 64)][0]
-    server = Server(table, share=0.85, demand=1e9)
+    server = Server(table, fraction=0.85, demand=1e9)
     _, without = server.run(pals(feedback=NO_PID), observe, target, 200)
     _, corrected = server.run(pals(), observe, target, 200)
     assert without[-50:].mean() < 0.9 * target
@@ -157,7 +157,7 @@ def test_only_the_symmetric_loop_gives_up_a_target_it_has_reached(
 ) -> None:
     """Over-delivering is not an error to the one-sided loop; the literal one winds down."""
     target = 0.99 * table[Knobs(300.0, 64)][0]
-    server = Server(table, share=1.25, demand=1e9)
+    server = Server(table, fraction=1.25, demand=1e9)
     one_sided, steady = server.run(pals(), observe, target, 200)
     symmetric, _ = server.run(pals("pals_symmetric"), observe, target, 200)
     assert min(table[knobs][0] for knobs in one_sided) >= target
@@ -188,7 +188,7 @@ def test_adaptive_cap_keeps_its_batch_limit(pals: Any, observe: Any) -> None:
     assert first(fixed, observe).max_num_seqs == 16
 
 
-def test_a_batch_limit_off_the_lattice_is_named(pals: Any) -> None:
+def test_a_batch_limit_off_the_grid_is_named(pals: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"controller\.max_num_seqs: must be one of"):
         pals("adaptive_cap", max_num_seqs=17)
 

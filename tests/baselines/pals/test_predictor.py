@@ -14,7 +14,7 @@ import skops.io
 from baselines.pals import predictor as module
 from baselines.pals.predictor import INPUTS, TARGETS, ForestConfig, Predictor, predictor_for
 from baselines.profile import Profile
-from envs.actions.base import KnobLattice
+from envs.actions.base import KnobGrid
 from envs.context import ControlContext
 from envs.errors import ConfigurationError, PalsError
 
@@ -27,8 +27,8 @@ def fitted(profile: Profile) -> Predictor:
 
 
 @pytest.fixture
-def lattice(make_context: Callable[..., ControlContext]) -> KnobLattice:
-    return make_context().lattice
+def grid(make_context: Callable[..., ControlContext]) -> KnobGrid:
+    return make_context().grid
 
 
 def at(profile: Profile, name: str, tensor_parallel: int) -> np.ndarray:
@@ -37,9 +37,9 @@ def at(profile: Profile, name: str, tensor_parallel: int) -> np.ndarray:
 
 
 def test_predictions_are_near_the_profile(
-    fitted: Predictor, profile: Profile, lattice: KnobLattice
+    fitted: Predictor, profile: Profile, grid: KnobGrid
 ) -> None:
-    table = fitted.tabulate(lattice, profile)
+    table = fitted.tabulate(grid, profile)
     for name, predicted in zip(TARGETS, table, strict=True):
         assert predicted.shape == (6, 6)
         error = np.abs(predicted / at(profile, name, 4) - 1)
@@ -47,18 +47,18 @@ def test_predictions_are_near_the_profile(
 
 
 def test_parallelism_selects_the_prediction(
-    fitted: Predictor, profile: Profile, lattice: KnobLattice
+    fitted: Predictor, profile: Profile, grid: KnobGrid
 ) -> None:
     other = replace(profile, tensor_parallel=2)
-    large = fitted.tabulate(lattice, profile).throughput_tok_s
-    small = fitted.tabulate(lattice, other).throughput_tok_s
+    large = fitted.tabulate(grid, profile).throughput_tok_s
+    small = fitted.tabulate(grid, other).throughput_tok_s
     assert np.median(large / small) == pytest.approx(2.0, rel=0.25)
 
 
 def test_the_order_of_caps_and_batches_is_kept(
-    fitted: Predictor, profile: Profile, lattice: KnobLattice
+    fitted: Predictor, profile: Profile, grid: KnobGrid
 ) -> None:
-    table = fitted.tabulate(lattice, profile)
+    table = fitted.tabulate(grid, profile)
     assert np.all(np.diff(table.throughput_tok_s, axis=1) > 0)
     assert np.all(np.diff(table.throughput_tok_s[:, -1]) > 0)
     assert np.all(np.diff(table.power_w[:, -1]) > 0)
@@ -88,34 +88,32 @@ def test_a_shuffled_profile_cannot_be_predicted(profile: Profile) -> None:
     assert chance["power_w"] == honest["power_w"]
 
 
-def test_importances_are_shares_and_single_out_what_matters(fitted: Predictor) -> None:
-    for shares in fitted.report.importance.values():
-        assert list(shares) == list(INPUTS)
-        assert sum(shares.values()) == pytest.approx(1.0)
-        assert shares["expert_parallel"] == shares["data_parallel"] == 0.0
+def test_importances_are_fractions_and_single_out_what_matters(fitted: Predictor) -> None:
+    for fractions in fitted.report.importance.values():
+        assert list(fractions) == list(INPUTS)
+        assert sum(fractions.values()) == pytest.approx(1.0)
+        assert fractions["expert_parallel"] == fractions["data_parallel"] == 0.0
     efficiency = fitted.report.importance["tokens_per_joule"]
     assert max(efficiency, key=efficiency.__getitem__) == "max_num_seqs"
 
 
-def test_fitting_twice_gives_the_same(profile: Profile, lattice: KnobLattice) -> None:
+def test_fitting_twice_gives_the_same(profile: Profile, grid: KnobGrid) -> None:
     one, other = Predictor.fit(profile, SMALL), Predictor.fit(profile, SMALL)
     assert one.report == other.report
-    np.testing.assert_array_equal(one.tabulate(lattice, profile), other.tabulate(lattice, profile))
+    np.testing.assert_array_equal(one.tabulate(grid, profile), other.tabulate(grid, profile))
     third = Predictor.fit(profile, replace(SMALL, random_state=1))
     assert third.report != one.report
 
 
 def test_stored_forests_come_back_the_same(
-    profile: Profile, lattice: KnobLattice, tmp_path: Path
+    profile: Profile, grid: KnobGrid, tmp_path: Path
 ) -> None:
     fitted = Predictor.fit(profile, SMALL)
     path = tmp_path / "deep" / "forests.skops"
     fitted.save(path)
     loaded = Predictor.load(path)
     assert loaded.report == fitted.report
-    np.testing.assert_array_equal(
-        loaded.tabulate(lattice, profile), fitted.tabulate(lattice, profile)
-    )
+    np.testing.assert_array_equal(loaded.tabulate(grid, profile), fitted.tabulate(grid, profile))
     with zipfile.ZipFile(path) as archive:
         assert not [name for name in archive.namelist() if name.endswith((".pkl", ".pickle"))]
 

@@ -120,7 +120,7 @@ def test_what_a_node_cannot_take_goes_to_the_others():
     np.testing.assert_allclose(given_w, [100.0, 400.0, 400.0])
 
 
-def test_the_dead_nodes_share_goes_to_the_others():
+def test_the_dead_nodes_fraction_goes_to_the_others():
     split = Uniform().allocate(3000.0, demands(3, alive=[True, False, True]))
     np.testing.assert_allclose(split.budget_w, [1500.0, 0.0, 1500.0])
 
@@ -132,7 +132,7 @@ def test_proportional_follows_targets_and_backlog():
     assert backlog.budget_w[1] / backlog.budget_w[0] == pytest.approx(1.05)
 
 
-def test_an_action_sets_the_shares():
+def test_an_action_sets_the_fractions():
     by_action = ByAction()
     np.testing.assert_allclose(by_action.allocate(2000.0, demands(2)).budget_w, 1000.0)
     by_action.set_weights(np.array([3.0, 2.0]))

@@ -142,8 +142,8 @@ def test_ramps_slow_rises_and_never_delay_drops():
     assert np.diff(watts).max() <= 100.0 + 1e-9
 
 
-def test_a_share_is_one_of_the_highest_power():
-    budget = ClusterBudget(signal=Constant(value=0.5), unit="share")
+def test_a_fraction_is_one_of_the_highest_power():
+    budget = ClusterBudget(signal=Constant(value=0.5), unit="fraction")
     state = run(cluster_of(ScriptedServer(), ScriptedServer(), budget=budget), 0)[0]
     assert state.next_budget_w == pytest.approx(0.5 * 2 * GPUS * 400.0)
 

@@ -16,8 +16,8 @@ from envs.cluster.factory import build_cluster, make_cluster, make_parallel_clus
 from envs.errors import ConfigurationError
 
 NODES = (
-    {"name": "large", "model": "olmoe_1b_7b", "target_share": 0.9},
-    {"name": "small", "model": "olmoe_1b_7b", "target_share": 0.5},
+    {"name": "large", "model": "olmoe_1b_7b", "target_fraction": 0.9},
+    {"name": "small", "model": "olmoe_1b_7b", "target_fraction": 0.5},
 )
 SMALL = {"nodes": NODES, "budget": 2500.0, "duration": 30.0}
 ACTIONS = ("grid", "joint", "delta", "continuous")
@@ -126,7 +126,7 @@ def test_wrong_nodes_are_named(node, message):
         build_cluster(nodes=[node])
 
 
-def test_replicas_share_the_load_and_nodes_add_overhead():
+def test_replicas_fraction_the_load_and_nodes_add_overhead():
     def node(**server):
         built = build_cluster(
             nodes=[{"model": "olmoe_1b_7b", "server": {"base": "simulated", **server}}],

@@ -167,7 +167,7 @@ def test_power_over_an_interval_with_and_without_a_counter() -> None:
     assert integrated.power_w[0] == pytest.approx(500 / 3)
 
 
-def test_cap_binding_is_a_share_of_the_interval() -> None:
+def test_cap_binding_is_a_fraction_of_the_interval() -> None:
     seen = [reading(0.0, 1, 0.0), reading(1.0, 1, 0.0, cap_binds=(True,)), reading(4.0, 1, 0.0)]
     assert summarise(seen).cap_binding == pytest.approx(0.25)
     metered = [reading(0.0, 1, 0.0, cap_bound_s=(5.0,)), reading(2.0, 1, 0.0, cap_bound_s=(6.5,))]

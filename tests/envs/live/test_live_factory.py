@@ -100,7 +100,7 @@ def test_caps_to_choose_from(fake_vllm: FakeVllm) -> None:
     def caps(gpu: Any = None, **settings: Any) -> tuple[float, ...]:
         env = make_live(server=attach(fake_vllm, **settings), workload=small_workload(), gpu=gpu)
         env.close()
-        return env.context.lattice.power_caps_w
+        return env.context.grid.power_caps_w
 
     assert caps() == (100.0, 160.0, 220.0, 280.0, 340.0, 400.0)
     assert caps("a100_sxm4_80gb", cap_floor_w=240.0) == (250.0, 300.0, 350.0, 400.0)

@@ -105,7 +105,7 @@ def test_the_missing_family_is_named() -> None:
         parse(NEW.replace("vllm:generation_tokens_total", "vllm:renamed_total"))
 
 
-def test_difference_of_two_readings() -> None:
+def test_difference_of_two_definitions() -> None:
     first, second = parse(NEW), parse(NEW.replace(" 1000.0", " 1100.0").replace(" 8.0", " 9.0"))
     added = second.since(first)
     assert added.counters["output_tokens"] == 100

@@ -77,8 +77,8 @@ def server() -> Iterator[Server]:
         running.stop()
 
 
-def share(pid: int, seconds: float = 0.6) -> float:
-    """Share of a core that a process uses."""
+def fraction(pid: int, seconds: float = 0.6) -> float:
+    """Fraction of a core that a process uses."""
     cpu = CpuTime([pid])
     before, began = cpu.seconds(), time.monotonic()
     time.sleep(seconds)
@@ -91,7 +91,7 @@ def opened(server: Server, **settings: Any) -> ThrottledCpu:
     return device
 
 
-# The machine may be busy with other things: a share of a core is bounded from above by the
+# The machine may be busy with other things: a fraction of a core is bounded from above by the
 # quota at all times, and from below only by patience.
 
 
@@ -101,11 +101,11 @@ def test_the_cap_is_felt_and_taken_off(server: Server, mechanism: str) -> None:
     found = device.take_control()
     device.set_power_cap(100.0)  # 12 % of the way from 60 to 400 W
     time.sleep(0.1)
-    capped = share(server.worker)
+    capped = fraction(server.worker)
     assert 0.0 < capped < 0.17
     device.restore(found)
     device.close()
-    wait_for(lambda: share(server.worker, 0.3) > 1.3 * capped, timeout_s=20.0)
+    wait_for(lambda: fraction(server.worker, 0.3) > 1.3 * capped, timeout_s=20.0)
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)
@@ -118,7 +118,7 @@ def test_another_process_can_take_the_cap_off(server: Server, mechanism: str) ->
         device._quota._thread.join()  # type: ignore[union-attr]
         os.kill(server.worker, signal.SIGSTOP)
     ThrottledCpu(mechanism=mechanism).restore(found)
-    wait_for(lambda: share(server.worker, 0.3) > 0.18, timeout_s=20.0)
+    wait_for(lambda: fraction(server.worker, 0.3) > 0.18, timeout_s=20.0)
     assert not list(Path(CGROUP_V1).glob(f"pals-gym-{server.worker}"))
 
 

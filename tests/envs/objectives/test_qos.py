@@ -82,7 +82,7 @@ def test_shortfall_is_relative_and_never_negative() -> None:
         (50.0, 0.0, 3, 200.0, False, False, False),
     ],
 )
-def test_readings_differ_as_defined(
+def test_definitions_differ_as_defined(
     throughput: float,
     target: float,
     waiting: int,

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from support.plants import Given, Request, make_server
+from support.server_specs import Given, Request, make_server
 
 from envs.knobs import Knobs
 from envs.simulator.server import SimulatedServer
@@ -29,7 +29,7 @@ def step_s(
 ) -> float:
     """Time of one step: sequences that decode, and a chunk behind tokens done before."""
     pairs = sum(range(done + 1, done + chunk + 1))
-    model = server.plant.spec.step_model
+    model = server.server_spec.spec.step_model
     time_s = resolve_step(
         model, float(decode), float(context), float(chunk), float(pairs), CAP_W, 1.0
     )
@@ -90,7 +90,7 @@ def test_requests_are_served_in_the_order_they_came() -> None:
     assert max(row.running for row in rows) == 2
 
 
-def test_many_prompts_share_a_step_and_the_last_one_is_cut() -> None:
+def test_many_prompts_fraction_a_step_and_the_last_one_is_cut() -> None:
     requests = [(0.0, 100, 2)] * 5
     server = started(requests, max_num_batched_tokens=230)
     rows = watch(server, 1.0)
@@ -131,7 +131,7 @@ def test_the_newest_is_preempted_and_computes_prompt_and_output_again() -> None:
 
 
 def test_recomputing_takes_the_time_of_all_tokens_so_far() -> None:
-    """The preempted one ends when the other has, plus its tokens anew, plus the rest."""
+    """The preempted one ends when the other has, plus its tokens again, plus the rest."""
     server = started([(0.0, 40, 40), (0.0, 40, 40)], kv_blocks=6)
     telemetry = server.advance(5.0)
     together = _two_prompts(server, 40)
@@ -146,7 +146,7 @@ def test_recomputing_takes_the_time_of_all_tokens_so_far() -> None:
 
 def _two_prompts(server: SimulatedServer, tokens: int) -> float:
     pairs = 2 * sum(range(1, tokens + 1))
-    model = server.plant.spec.step_model
+    model = server.server_spec.spec.step_model
     return float(resolve_step(model, 0.0, 0.0, 2.0 * tokens, float(pairs), CAP_W, 1.0)[0])
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from support.plants import make_plant, make_server
+from support.server_specs import make_server, make_server_spec
 
 from envs.knobs import Knobs
 from envs.simulator.server import SimulatedServer
@@ -22,40 +22,46 @@ class Cost(NamedTuple):
 
 
 def cost(
-    plant: Any, *, decode: int = 0, context: int = 0, prefill: int = 0, clock: float = 1.0
+    server_spec: Any, *, decode: int = 0, context: int = 0, prefill: int = 0, clock: float = 1.0
 ) -> Cost:
     pairs = 0.5 * prefill * (prefill + 1)
     found = resolve_step(
-        plant.spec.step_model, float(decode), float(context), float(prefill), pairs, FREE_W, clock
+        server_spec.spec.step_model,
+        float(decode),
+        float(context),
+        float(prefill),
+        pairs,
+        FREE_W,
+        clock,
     )
     return Cost(found[0], found[1])
 
 
 def test_prompts_are_bound_by_compute_and_decoding_by_memory() -> None:
     """A prompt token costs a fraction of a decoded one, and feels the clock much more."""
-    plant = make_plant("poisson_gsm8k", model="llama2_7b")
-    prompt, token = cost(plant, prefill=2000), cost(plant, decode=1, context=500)
+    server_spec = make_server_spec("poisson_gsm8k", model="llama2_7b")
+    prompt, token = cost(server_spec, prefill=2000), cost(server_spec, decode=1, context=500)
     assert prompt.time_s / 2000 < 0.05 * token.time_s
     assert prompt.power_w > 1.2 * token.power_w
     slower = {
-        "prompt": cost(plant, prefill=2000, clock=0.6).time_s / prompt.time_s,
-        "decode": cost(plant, decode=1, context=500, clock=0.6).time_s / token.time_s,
+        "prompt": cost(server_spec, prefill=2000, clock=0.6).time_s / prompt.time_s,
+        "decode": cost(server_spec, decode=1, context=500, clock=0.6).time_s / token.time_s,
     }
     assert slower["prompt"] > 1.4
     assert slower["decode"] < 1.25
 
 
-def test_a_batch_shares_the_weights_until_compute_or_caches_cost_more() -> None:
-    plant = make_plant("poisson_gsm8k", model="llama2_7b")
-    alone, together = cost(plant, decode=1), cost(plant, decode=32)
+def test_a_batch_fractions_the_weights_until_compute_or_caches_cost_more() -> None:
+    server_spec = make_server_spec("poisson_gsm8k", model="llama2_7b")
+    alone, together = cost(server_spec, decode=1), cost(server_spec, decode=32)
     assert together.time_s < 1.5 * alone.time_s
-    assert cost(plant, decode=32, context=32 * 3000).time_s > 1.3 * together.time_s
+    assert cost(server_spec, decode=32, context=32 * 3000).time_s > 1.3 * together.time_s
 
 
 def test_more_tokens_touch_more_experts_until_all_are_touched() -> None:
     """Weights read grow with the batch as E(1 - (1 - k/E)^T) does, so a MoE gains less."""
-    experts = make_plant("poisson_gsm8k", model="mixtral_8x7b", tensor_parallel=4)
-    dense = make_plant("poisson_gsm8k", model="llama2_7b", tensor_parallel=4)
+    experts = make_server_spec("poisson_gsm8k", model="mixtral_8x7b", tensor_parallel=4)
+    dense = make_server_spec("poisson_gsm8k", model="llama2_7b", tensor_parallel=4)
     times = [cost(experts, decode=batch).time_s for batch in range(1, 65)]
     growth = np.diff(times)
     assert growth[0] > 3 * growth[-1]
@@ -68,11 +74,11 @@ def test_more_tokens_touch_more_experts_until_all_are_touched() -> None:
 
 def test_communication_does_not_follow_the_clock() -> None:
     """Four GPUs spend part of a step on the links, so a low clock slows them down less."""
-    one = make_plant("poisson_gsm8k", model="olmoe_1b_7b", tensor_parallel=1)
-    four = make_plant("poisson_gsm8k", model="olmoe_1b_7b", tensor_parallel=4)
+    one = make_server_spec("poisson_gsm8k", model="olmoe_1b_7b", tensor_parallel=1)
+    four = make_server_spec("poisson_gsm8k", model="olmoe_1b_7b", tensor_parallel=4)
     slower = [
-        cost(plant, prefill=2000, clock=0.5).time_s / cost(plant, prefill=2000).time_s
-        for plant in (one, four)
+        cost(server_spec, prefill=2000, clock=0.5).time_s / cost(server_spec, prefill=2000).time_s
+        for server_spec in (one, four)
     ]
     assert slower[1] < slower[0] - 0.05
     assert cost(four, prefill=2000).time_s > cost(one, prefill=2000).time_s / 4

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.plants import Given, make_plant, numbers, reference_of
 from support.reference_server import ReferenceServer
+from support.server_specs import Given, make_server_spec, numbers, reference_of
 
 from envs.knobs import Knobs
 from envs.latency import LATENCY_RATIO, percentile
 from envs.simulator.server import SimulatedServer
-from envs.simulator.server_spec import Plant
+from envs.simulator.server_spec import ServerSpec
 from envs.workloads.base import Workload
 from envs.workloads.closed_loop import ClosedLoop
 from envs.workloads.lengths import Lengths, Quantiles
@@ -36,8 +36,8 @@ class Case:
     slos: tuple[float, float]
     seed: int
 
-    def plant(self, exact: bool) -> Plant:
-        return make_plant(self.workload, exact_steps=exact, **self.server)
+    def server_spec(self, exact: bool) -> ServerSpec:
+        return make_server_spec(self.workload, exact_steps=exact, **self.server)
 
 
 def lengths(prompt: tuple[int, int], output: tuple[int, int]) -> Lengths:
@@ -90,8 +90,8 @@ def cases(draw: st.DrawFn, intervals: int = 12) -> Case:
 
 
 def start(case: Case, exact: bool) -> tuple[SimulatedServer, ReferenceServer]:
-    plant = case.plant(exact)
-    server, reference = SimulatedServer(plant), reference_of(plant, case.seed)
+    server_spec = case.server_spec(exact)
+    server, reference = SimulatedServer(server_spec), reference_of(server_spec, case.seed)
     server.reset(case.seed)
     server.set_slos(*case.slos)
     reference.ttft_slo_s, reference.tpot_slo_s = case.slos
@@ -215,9 +215,11 @@ def test_many_servers_in_one_call_equal_each_by_itself() -> None:
         ClosedLoop(concurrency=20, lengths=lengths((1, 50), (50, 90))),
         Given([(0.1 * i, 30, 20) for i in range(40)]),
     ]
-    plants = [make_plant(w, kv_blocks=80, max_num_seqs=8 * i + 4) for i, w in enumerate(workloads)]
-    fleet = Fleet(plants)
-    alone = [SimulatedServer(plant) for plant in plants]
+    server_specs = [
+        make_server_spec(w, kv_blocks=80, max_num_seqs=8 * i + 4) for i, w in enumerate(workloads)
+    ]
+    fleet = Fleet(server_specs)
+    alone = [SimulatedServer(server_spec) for server_spec in server_specs]
     for index, server in enumerate(alone):
         fleet.reset(index, 5 + index)
         server.reset(5 + index)

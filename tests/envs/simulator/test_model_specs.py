@@ -129,10 +129,10 @@ def test_sliding_windows_and_nested_text_configs_are_read():
     }  # fmt: skip
     spec = ModelSpec.from_config_dict({"model_type": "gemma3", "text_config": text}, "gemma")
     assert (spec.sliding_window_tokens, spec.head_dim, spec.tied_embeddings) == (1024, 256, True)
-    assert spec.sliding_window_share == pytest.approx(5 / 6)
+    assert spec.sliding_window_fraction == pytest.approx(5 / 6)
     types = ["sliding_attention", "full_attention"] * 16
     mixed = ModelSpec.from_config_dict(LLAMA | {"sliding_window": 128, "layer_types": types}, "m")
-    assert mixed.sliding_window_share == pytest.approx(0.5)
+    assert mixed.sliding_window_fraction == pytest.approx(0.5)
     unused = ModelSpec.from_config_dict(
         LLAMA | {"sliding_window": 4096, "use_sliding_window": False}, "m"
     )
@@ -173,7 +173,7 @@ def test_errors_name_the_file_and_what_is_missing(tmp_path):
         ({"experts": 8}, "model.experts"),
         ({"weight_precision": "int3"}, "model.weight_precision"),
         ({"layers": 0}, "model.layers"),
-        ({"sliding_window_share": 2.0}, "model.sliding_window_share"),
+        ({"sliding_window_fraction": 2.0}, "model.sliding_window_share"),
     ],
 )
 def test_impossible_shapes_name_the_key(change, key):

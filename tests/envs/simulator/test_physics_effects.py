@@ -57,7 +57,7 @@ def test_decode_at_a_small_batch_hardly_feels_a_cap_that_halves_prefill_speed():
 
 
 def knee_w(c, batch, lost=0.03):
-    """Lowest cap in watts that costs no more than a share of the speed."""
+    """Lowest cap in watts that costs no more than a fraction of the speed."""
     free = decode(c, batch)[0]
     return next(
         cap for cap in np.arange(100.0, 401.0) if decode(c, batch, cap)[0] < free / (1 - lost)
@@ -104,11 +104,11 @@ def test_moe_latency_grows_with_the_batch_because_more_experts_are_touched():
 
 
 def test_mixture_of_experts_on_four_gpus_spends_more_of_its_time_on_communication():
-    def share(model):
+    def fraction(model):
         spec = catalog.build("gpu", "a100_sxm4_80gb")
         calibration = catalog.build("calibration", spec.calibration)
         links = communication(spec, catalog.build("model", model), Parallelism(4), calibration)
         return (links[0] + 32 * links[1]) / decode(vector("a100_sxm4_80gb", model, 4), 32)[0]
 
-    assert share("qwen15_moe_a27b") > 1.3 * share("mixtral_8x7b")
-    assert share("olmoe_1b_7b") > 1.3 * share("mixtral_8x7b")
+    assert fraction("qwen15_moe_a27b") > 1.3 * fraction("mixtral_8x7b")
+    assert fraction("olmoe_1b_7b") > 1.3 * fraction("mixtral_8x7b")

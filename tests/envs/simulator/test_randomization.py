@@ -1,10 +1,10 @@
-"""What no data fix is drawn anew for every episode, within its range."""
+"""What no data fix is drawn again for every episode, within its range."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.plants import make_plant
+from support.server_specs import make_server_spec
 
 from envs import catalog
 from envs.simulator.calibration import SHARES, randomize
@@ -13,7 +13,7 @@ from envs.simulator.kernel import layout as at
 from envs.simulator.server_spec import ALPHA_FACTOR, BETA_FACTOR
 
 UNKNOWN = (
-    "clock_power_floor_w", "clock_linear_share", "clock_exponent", "cap_settling_s",
+    "clock_power_floor_w", "clock_linear_fraction", "clock_exponent", "cap_settling_s",
     "sensor_window_s", "device_spread", "network_efficiency",
 )  # fmt: skip
 
@@ -38,8 +38,8 @@ def test_every_unknown_has_a_range_and_draws_fill_it(name: str) -> None:
 
 
 def test_sensor_settling_node_and_devices_differ_from_episode_to_episode() -> None:
-    plant = make_plant("poisson_gsm8k", model="llama2_7b", tensor_parallel=4)
-    fleet = Fleet([plant], randomize=True)
+    server_spec = make_server_spec("poisson_gsm8k", model="llama2_7b", tensor_parallel=4)
+    fleet = Fleet([server_spec], randomize=True)
     numbers = fleet.engine._numbers[0]
     seen = []
     for seed in range(40):
@@ -47,13 +47,13 @@ def test_sensor_settling_node_and_devices_differ_from_episode_to_episode() -> No
         seen.append(
             (
                 numbers[at.CAP_TAU_S], numbers[at.SENSOR_WINDOW_S], numbers[at.ALPHA],
-                numbers[at.BETA_W], *fleet.power_shares[0],
+                numbers[at.BETA_W], *fleet.power_fractions[0],
             )
         )  # fmt: skip
     drawn = np.array(seen)
     assert all(len(np.unique(column)) == 40 for column in drawn.T)
-    ranges = plant.coefficients.ranges
-    alpha, beta_w = plant.system_power
+    ranges = server_spec.coefficients.ranges
+    alpha, beta_w = server_spec.system_power
     bounds = [
         ranges["cap_settling_s"],
         ranges["sensor_window_s"],
@@ -68,10 +68,10 @@ def test_sensor_settling_node_and_devices_differ_from_episode_to_episode() -> No
 
 
 def test_without_randomisation_every_episode_has_the_installed_physics() -> None:
-    plant = make_plant("poisson_gsm8k", model="llama2_7b", tensor_parallel=4)
-    fleet = Fleet([plant])
+    server_spec = make_server_spec("poisson_gsm8k", model="llama2_7b", tensor_parallel=4)
+    fleet = Fleet([server_spec])
     for seed in range(3):
         fleet.reset(0, seed)
         numbers = fleet.engine._numbers[0]
-        assert numbers[at.CAP_TAU_S] == plant.coefficients.cap_settling_s
-        assert (numbers[at.ALPHA], numbers[at.BETA_W]) == plant.system_power
+        assert numbers[at.CAP_TAU_S] == server_spec.coefficients.cap_settling_s
+        assert (numbers[at.ALPHA], numbers[at.BETA_W]) == server_spec.system_power

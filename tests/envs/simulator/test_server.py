@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.plants import Given, make_plant, make_server, numbers
+from support.server_specs import Given, make_server, make_server_spec, numbers
 
 from envs.knobs import Knobs
 from envs.simulator.server import SimulatedServer
@@ -48,7 +48,7 @@ def test_it_is_a_serving_system() -> None:
     assert isinstance(server, ServingSystem)
     first = server.reset(0)
     assert first.time_s == first.energy_gpu_j == first.output_tokens == 0.0
-    assert first.power_w == server.plant.gpu.idle_power_w
+    assert first.power_w == server.server_spec.gpu.idle_power_w
     assert (first.power_cap_w, first.max_num_seqs) == (400.0, 64)
 
 
@@ -135,7 +135,7 @@ def test_system_energy_is_the_nodes() -> None:
 def test_an_idle_server_draws_idle_power() -> None:
     server = make_server(Given([(50.0, 10, 10)]), **FOUR_A100)
     rows = episode(server, at_cap(150.0), seconds=49.0)
-    idle_w = 4 * server.plant.gpu.idle_power_w
+    idle_w = 4 * server.server_spec.gpu.idle_power_w
     assert all(row.energy_gpu_j == pytest.approx(0.5 * idle_w) for row in rows)
     assert all(row.power_w == pytest.approx(idle_w) for row in rows)
     assert all(row.cap_binding == row.running == row.output_tokens == 0 for row in rows)
@@ -216,7 +216,7 @@ def test_the_sensor_averages_and_the_energy_does_not() -> None:
     rows = episode(server, seconds=12.0)
     exact = np.array([row.energy_gpu_j / 0.5 for row in rows])
     shown = np.array([row.power_w for row in rows])
-    window_s = server.plant.coefficients.sensor_window_s
+    window_s = server.server_spec.coefficients.sensor_window_s
     expected = shown[0]
     for index in range(1, len(rows)):
         expected += min(1.0, 0.5 / window_s) * (exact[index] - expected)
@@ -332,9 +332,9 @@ def test_knobs_are_clipped_to_what_the_server_accepts() -> None:
 
 def test_ratings_tell_servers_apart_that_differ_in_memory_only() -> None:
     requests = [(0.0, 200, 200)]
-    small, large = (make_plant(Given(requests), kv_blocks=blocks) for blocks in (50, 4000))
+    small, large = (make_server_spec(Given(requests), kv_blocks=blocks) for blocks in (50, 4000))
     assert small.saturated.output_tok_s < 0.8 * large.saturated.output_tok_s
-    assert make_plant(Given(requests), kv_blocks=50).saturated == small.saturated
+    assert make_server_spec(Given(requests), kv_blocks=50).saturated == small.saturated
 
 
 def test_replicas_serve_twice_the_load_with_twice_the_power() -> None:

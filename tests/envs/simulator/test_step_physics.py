@@ -128,7 +128,7 @@ def test_a_memory_bound_step_takes_the_bytes_over_the_bandwidth():
     """With ideal efficiencies and no overheads, decoding one token reads every weight once."""
     gpu, model = catalog.build("gpu", "h100_sxm"), catalog.build("model", "llama31_8b")
     ideal = Calibration(
-        bandwidth_efficiency=1.0, flops_efficiency=1.0, overlap=0.0, activation_share=0.0,
+        bandwidth_efficiency=1.0, flops_efficiency=1.0, overlap=0.0, activation_fraction=0.0,
         layer_s=0.0, step_s=0.0, sequence_s=0.0, sampling_s=0.0,
     )  # fmt: skip
     c = compile_step_model(gpu, model, Parallelism(), ideal)
@@ -139,7 +139,7 @@ def test_a_memory_bound_step_takes_the_bytes_over_the_bandwidth():
 def test_a_compute_bound_step_takes_the_flops_over_the_rate_and_follows_the_clock():
     gpu, model = catalog.build("gpu", "h100_sxm"), catalog.build("model", "llama31_8b")
     ideal = Calibration(
-        flops_efficiency=1.0, attention_flops_efficiency=1.0, overlap=0.0, activation_share=0.0,
+        flops_efficiency=1.0, attention_flops_efficiency=1.0, overlap=0.0, activation_fraction=0.0,
         layer_s=0.0, step_s=0.0, mixed_step_s=0.0,
         compute_power_w_per_tflop_s=0.0,  # or the highest cap would bind
     )  # fmt: skip
@@ -156,7 +156,7 @@ def test_expert_coverage_follows_the_formula(spread):
     """Time of the experts is the touched share; ``a`` to infinity is the uniform formula."""
     gpu, model = catalog.build("gpu", "h100_sxm"), catalog.build("model", "qwen3_30b_a3b")
     only_experts = Calibration(
-        popularity_spread=spread, overlap=0.0, activation_share=0.0, expert_flops_efficiency=1.0,
+        popularity_spread=spread, overlap=0.0, activation_fraction=0.0, expert_flops_efficiency=1.0,
         expert_bandwidth_efficiency=1.0, sampling_s=0.0, sequence_s=0.0, bandwidth_efficiency=1.0,
         flops_efficiency=1.0,
     )  # fmt: skip
@@ -169,11 +169,11 @@ def test_expert_coverage_follows_the_formula(spread):
 
     for tokens in (2, 16, 64):
         if spread > 1e5:
-            share = 1.0 - math.exp(-tokens * 8 / 128)
+            fraction = 1.0 - math.exp(-tokens * 8 / 128)
         else:
-            share = 1.0 - (1.0 + tokens * 8 / (128 * spread)) ** -spread
-        share = max(share, 8 / 128)
-        assert touched(tokens) == pytest.approx(share - max(8 / 128, 0.0), abs=0.02)
+            fraction = 1.0 - (1.0 + tokens * 8 / (128 * spread)) ** -spread
+        fraction = max(fraction, 8 / 128)
+        assert touched(tokens) == pytest.approx(fraction - max(8 / 128, 0.0), abs=0.02)
 
 
 def test_one_token_visits_exactly_its_top_k_experts():

@@ -23,7 +23,7 @@ def test_the_names_in_the_documentation_exist() -> None:
     }  # fmt: skip
 
 
-def test_rate_counts_before_load_and_load_is_a_share_of_capacity() -> None:
+def test_rate_counts_before_load_and_load_is_a_fraction_of_capacity() -> None:
     default = build("workload", "poisson_gsm8k")
     assert default.load == 0.7
     assert default.needs_capacity

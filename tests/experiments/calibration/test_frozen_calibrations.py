@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from envs import catalog
 from envs.errors import ConfigurationError
-from experiments.calibration.config import CalibrateSettings, data_folder
+from experiments.calibration.config import CalibrateConfig, data_folder
 from experiments.calibration.fitting.pipeline import calibrate
 from experiments.calibration.fitting.store import as_yaml
 
@@ -27,7 +27,7 @@ def data() -> str:
 def test_a_fit_to_the_published_data_gives_the_installed_coefficients(gpu: str, data: str) -> None:
     """Agents are trained and results are made on these numbers, so they do not drift."""
     spec = catalog.build("gpu", gpu)
-    fitted, _, _ = calibrate(CalibrateSettings(data=data, gpu=spec))
+    fitted, _, _ = calibrate(CalibrateConfig(data=data, gpu=spec))
     anew = yaml.safe_load(as_yaml(fitted, spec))
     file = catalog.CONF_DIR / "calibration" / f"{spec.calibration}.yaml"
     installed = OmegaConf.to_container(OmegaConf.load(file))

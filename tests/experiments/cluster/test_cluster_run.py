@@ -82,19 +82,21 @@ def test_every_node_has_its_own_target_load_and_reference(finished, compose):
     config = compose(*SMALL, "seed=3")
     configs = catalog.build("env", config.env).node_configs(config)
     seeds = node_seeds(3, 3)
-    for (name, own), seed, share in zip(configs.items(), seeds, (0.9, 0.6, 0.75), strict=True):
+    for (name, own), seed, fraction in zip(configs.items(), seeds, (0.9, 0.6, 0.75), strict=True):
         env = make_env(own)
         rows = frame[frame["node"] == name]
-        assert rows["target_tok_s"].unique() == pytest.approx([share * env.context.capacity_tok_s])
+        assert rows["target_tok_s"].unique() == pytest.approx(
+            [fraction * env.context.capacity_tok_s]
+        )
         assert env.context.offered_tok_s == pytest.approx(
-            share * env.context.capacity_tok_s, rel=0.02
+            fraction * env.context.capacity_tok_s, rel=0.02
         )
         tokens = reference_tokens(OmegaConf.merge(own, {"seed": seed}))
         window = rows["reference_tok_s"].iloc[-1]
         assert window == pytest.approx(tokens[-20:].sum() / 10.0)
 
 
-def test_the_picture_is_a_picture(finished):
+def test_the_plot_is_a_plot(finished):
     from matplotlib.image import imread
 
     image = imread(finished[1] / "run.png")
@@ -191,7 +193,7 @@ def test_the_run_goes_on_when_a_node_dies_and_says_so(compose, tmp_path, dies):
     [
         (["env.nodes.node0.modle=x"], "modle"),
         (["env.nodes.node0.model=palm"], "no choice named 'palm'"),
-        (["env.nodes.node0.target_share=0"], "target_share: must be > 0"),
+        (["env.nodes.node0.target_fraction=0"], "target_fraction: must be > 0"),
         (["env.budget.unit=kw"], "env.budget.unit"),
         (["env.nodes.node0.server={tensor_paralel: 2}"], "tensor_paralel"),
         (["env.power_scope=rack"], "power_scope"),
@@ -235,7 +237,7 @@ def test_an_agent_can_act_on_a_configured_cluster(compose):
     assert env.action_space.nvec.tolist() == [6, 6] * 3 + [6] * 3
 
 
-def test_a_remote_simulator_is_judged_and_profiled_as_the_local_one(compose):
+def test_a_remote_simulator_is_evaluated_and_profiled_as_the_local_one(compose):
     def node(*overrides):
         config = compose("env=cluster", "+env.nodes.node0.server.inner.max_num_seqs=32", *overrides)
         return simulated_twin(catalog.build("env", config.env).node_configs(config)["node0"])

@@ -8,24 +8,24 @@ from omegaconf import OmegaConf
 
 from envs import catalog
 from envs.knobs import Knobs
-from experiments.benchmarking.scenario_runs import SettingRuns
+from experiments.benchmarking.scenario_runs import ScenarioRuns
 from experiments.evaluation.batched_rollout import (
     WITHIN_BUDGET,
+    Assignment,
     ColumnTable,
     Episodes,
     HeldSettings,
-    Share,
     run_batch,
     vector_of,
 )
 from experiments.evaluation.rollout import HeldKnobs, run_episode
-from experiments.evaluation.suites import SuiteSetting
+from experiments.evaluation.suites import SuiteScenario
 from experiments.runs.runner import execute
 
 SECONDS = 75.0
 SETTINGS = {
-    "budget": SuiteSetting(workload={"base": "bursty", "load": 0.8}, objective="budget_steps"),
-    "slo": SuiteSetting(
+    "budget": SuiteScenario(workload={"base": "bursty", "load": 0.8}, objective="budget_steps"),
+    "slo": SuiteScenario(
         model="olmoe_1b_7b",
         server={"base": "simulated", "tensor_parallel": 1},
         objective={"base": "latency_slo", "tpot_slo_s": 0.02},
@@ -46,7 +46,7 @@ def run_of(compose, setting, controller, seed):
 def test_figures_equal_those_of_single_runs(compose, tmp_path, controller, name):
     setting = SETTINGS[name]
     config = compose("duration=75", name="benchmark")
-    runs = SettingRuns(config, name, setting, [11, 12], tmp_path / "runs")
+    runs = ScenarioRuns(config, name, setting, [11, 12], tmp_path / "runs")
     together = runs.run(controller, controller)
     for seed, summary in zip([11, 12], together, strict=True):
         single = execute(
@@ -61,7 +61,7 @@ def test_figures_equal_those_of_single_runs(compose, tmp_path, controller, name)
 def test_who_takes_all_that_the_budget_leaves_violates_nothing_within_it(compose, tmp_path):
     """Though it violates against a Baseline that knows no budget."""
     config = compose("duration=300", name="benchmark")
-    runs = SettingRuns(config, "budget", SETTINGS["budget"], [11, 12], tmp_path / "runs")
+    runs = ScenarioRuns(config, "budget", SETTINGS["budget"], [11, 12], tmp_path / "runs")
     highest = runs.run("static_dynamic_cap", "static_dynamic_cap")
     assert [summary[WITHIN_BUDGET] for summary in highest] == [0.0, 0.0]
     assert min(summary["qos_violation_rate"] for summary in highest) > 0.05
@@ -74,7 +74,7 @@ def test_the_oracle_chooses_as_in_a_single_run(compose, tmp_path):
         f"duration={SECONDS}", "action.power_caps_w=[200,400]", "action.max_num_seqs=[16,64]",
         name="benchmark",
     )  # fmt: skip
-    runs = SettingRuns(config, "budget", SETTINGS["budget"], [11, 12, 13], tmp_path / "runs")
+    runs = ScenarioRuns(config, "budget", SETTINGS["budget"], [11, 12, 13], tmp_path / "runs")
     together = runs.run("oracle", "oracle")
     single = run_of(compose, SETTINGS["budget"], "oracle", 13)
     single.action.power_caps_w, single.action.max_num_seqs = [200, 400], [16, 64]
@@ -90,7 +90,7 @@ def test_every_column_of_the_table_is_the_same():
     held = HeldSettings(knobs)
     held.bind(env.context)
     episodes = run_batch(
-        vector_of([env, env]), [Share(held, np.arange(2))], seeds=[3, 3], duration_s=40.0
+        vector_of([env, env]), [Assignment(held, np.arange(2))], seeds=[3, 3], duration_s=40.0
     )
     for knob, episode in zip(knobs, episodes, strict=True):
         alone = HeldKnobs(knob)
@@ -102,24 +102,24 @@ def test_every_column_of_the_table_is_the_same():
         np.testing.assert_array_equal(episode.latency.ttft, single.latency.ttft)
 
 
-def test_settings_and_controllers_share_a_vector_without_mixing():
+def test_settings_and_controllers_fraction_a_vector_without_mixing():
     envs = {
         name: setting.make(action="grid", reward="default", interval_s=0.5, duration_s=40.0)
         for name, setting in SETTINGS.items()
     }
     both = Episodes(envs, seeds=[1, 2], duration_s=40.0)
     held = HeldSettings([Knobs(200.0, 32)] * 2)
-    shares = []
+    assignments = []
     for name, env in envs.items():
         held = HeldSettings([Knobs(200.0, 32)] * 2)
         held.bind(env.context)
-        shares.append(Share(held, both.members[name]))
-    together = both.run(shares)
+        assignments.append(Assignment(held, both.members[name]))
+    together = both.run(assignments)
     for name, env in envs.items():
         alone = Episodes({name: env}, seeds=[1, 2], duration_s=40.0)
         held = HeldSettings([Knobs(200.0, 32)] * 2)
         held.bind(env.context)
-        assert alone.run([Share(held, np.arange(2))])[name] == together[name]
+        assert alone.run([Assignment(held, np.arange(2))])[name] == together[name]
 
 
 def test_a_column_of_another_length_is_refused():

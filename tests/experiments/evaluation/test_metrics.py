@@ -68,7 +68,7 @@ def test_what_does_not_apply_is_null_not_nan():
     assert not any(isinstance(v, float) and math.isnan(v) for v in summary.values())
 
 
-def test_nothing_is_judged_when_the_warmup_outlasts_the_run():
+def test_nothing_is_evaluated_when_the_warmup_outlasts_the_run():
     summary = summarise(episode({}, {}), context(warmup_s=60.0))
     assert summary["qos_violation_rate_plain"] is None
 

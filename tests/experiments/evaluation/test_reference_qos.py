@@ -47,7 +47,7 @@ def test_a_reference_that_is_too_short_is_refused():
         add_reference(table_of([1.0, 1.0]), np.array([1.0]), QOS, 0.5)
 
 
-def judged(config, knobs):
+def evaluated(config, knobs):
     env = make_env(config)
     held = HeldKnobs(knobs or env.context.highest)
     held.bind(env.context)
@@ -58,13 +58,13 @@ def judged(config, knobs):
 
 def test_baseline_never_violates_qos_against_itself(compose):
     for objective in ("throughput_target", "moving_target", "power_budget"):
-        table = judged(compose("seed=3", f"objective={objective}"), None)
+        table = evaluated(compose("seed=3", f"objective={objective}"), None)
         assert table["violation_reference"].sum() == 0
         np.testing.assert_allclose(table["reference_tok_s"], table["throughput_tok_s"])
 
 
 def test_a_starved_server_violates_qos(compose):
-    table = judged(compose("seed=3"), Knobs(400.0, 1))
+    table = evaluated(compose("seed=3"), Knobs(400.0, 1))
     assert table["violation_reference"][60:].mean() > 0.9
 
 

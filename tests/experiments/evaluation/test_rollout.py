@@ -63,7 +63,7 @@ def test_requests_are_conserved_in_every_interval(compose):
     assert table["waiting"].max() > 0
 
 
-def test_a_live_servers_extra_readings_are_recorded(compose):
+def test_a_live_servers_extra_definitions_are_recorded(compose):
     config = compose("duration=2")
     env = make_env(config)
     env.system.extras = {"interval_overrun_s": 0.003}

@@ -1,4 +1,4 @@
-"""The rule that judges claims, and the files they are written to."""
+"""The rule that evaluates claims, and the files they are written to."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from experiments.figures.claims import (
     Claim,
     Reading,
     claim_cells,
+    evaluate,
     interval_of,
-    judge,
     mean_interval,
     spread_of,
     write_claims,
@@ -50,8 +50,8 @@ def at(value: float, half: float = NARROW) -> Interval:
         (0.22, at(0.002), 0.0, NOT_REPRODUCED),
     ],
 )
-def test_a_claim_is_judged_by_its_effect(paper, ours, neutral, verdict):
-    assert judge(paper, ours, neutral) == verdict
+def test_a_claim_is_evaluated_by_its_effect(paper, ours, neutral, verdict):
+    assert evaluate(paper, ours, neutral) == verdict
 
 
 def claim(**changes) -> Claim:
@@ -77,8 +77,8 @@ def test_claims_are_a_list_with_the_agreed_keys(tmp_path):
 
 def test_values_are_shown_with_their_units():
     assert claim_cells(claim(unit="x")) == ("1.2 x", "1.1 x (1 x to 1.2 x)")
-    share = claim(unit="share", paper=[0.187, 0.352], ours=0.2, low=None)
-    assert claim_cells(share) == ("18.7 % to 35.2 %", "20.0 %")
+    fraction = claim(unit="fraction", paper=[0.187, 0.352], ours=0.2, low=None)
+    assert claim_cells(fraction) == ("18.7 % to 35.2 %", "20.0 %")
     assert claim_cells(claim(paper="tracked", ours=None)) == ("tracked", "–")
 
 

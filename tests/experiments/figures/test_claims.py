@@ -27,8 +27,7 @@ def by_batch(config):
     env = make_env(config)
     highest = env.context.highest.power_cap_w
     return {
-        batch: held(config, env, Knobs(highest, batch))
-        for batch in env.context.lattice.max_num_seqs
+        batch: held(config, env, Knobs(highest, batch)) for batch in env.context.grid.max_num_seqs
     }
 
 
@@ -55,7 +54,7 @@ def test_the_oracle_holds_the_best_static_setting_within_its_limit(compose, tmp_
     config = compose("controller=oracle", "duration=200", "seed=2", *small)
     oracle = execute(config, tmp_path, "oracle")
     env = make_env(config)
-    every = [held(config, env, knobs) for knobs in env.context.lattice.settings]
+    every = [held(config, env, knobs) for knobs in env.context.grid.settings]
     within = [f["tokens_per_joule"] for f in every if f["qos_violation_rate"] <= 0.05]
     assert 1 <= len(within) < len(every)
     assert oracle["tokens_per_joule"] == pytest.approx(max(within), rel=1e-9)

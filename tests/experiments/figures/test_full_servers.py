@@ -8,20 +8,20 @@ import pytest
 from envs.cache import cache_dir
 from envs.errors import ConfigurationError
 from experiments.figures import saturation as steady
-from experiments.figures.grid import best, frontier, lattice
-from experiments.figures.saturation import Point, SteadySettings, is_possible, measure, plant_of
+from experiments.figures.grid import best, frontier, knob_grid
+from experiments.figures.saturation import Point, SteadyConfig, is_possible, measure, server_spec_of
 
-SHORT = SteadySettings(seeds=2, settle_s=5.0, measure_s=20.0)
+SHORT = SteadyConfig(seeds=2, settle_s=5.0, measure_s=20.0)
 FULL = Point("olmoe_1b_7b", 400.0, 64)
 
 
 def test_a_full_server_delivers_what_its_plant_is_rated_at():
-    found = measure([FULL], SteadySettings(seeds=2, settle_s=30.0, measure_s=120.0))[FULL]
-    rated = plant_of(FULL).saturated
+    found = measure([FULL], SteadyConfig(seeds=2, settle_s=30.0, measure_s=120.0))[FULL]
+    rated = server_spec_of(FULL).saturated
     assert found.tokens_per_s("output") == pytest.approx(rated.output_tok_s, rel=0.03)
     assert found.power_w == pytest.approx(rated.power_w, rel=0.03)
     ratio = found.per_joule() / found.per_joule("output")
-    workload = plant_of(FULL).workload
+    workload = server_spec_of(FULL).workload
     prompts = workload.mean_prompt_tokens / workload.mean_output_tokens
     assert ratio == pytest.approx(1.0 + prompts, rel=0.1)
     system_w = 1.05 * found.power_w + 345.0
@@ -38,7 +38,7 @@ def test_a_cap_above_the_natural_draw_changes_nothing():
 
 def test_settings_are_paired_by_seed_even_in_doubt():
     points = [FULL._replace(batch=batch) for batch in (32, 64)]
-    found = measure(points, SteadySettings(seeds=6, settle_s=5.0, measure_s=20.0), doubt=True)
+    found = measure(points, SteadyConfig(seeds=6, settle_s=5.0, measure_s=20.0), uncertainty=True)
     small, large = (found[point].per_joule() for point in points)
     assert large.std() / large.mean() > 0.03
     assert (large / small).std() / (large / small).mean() < large.std() / large.mean()
@@ -62,11 +62,11 @@ def test_a_model_that_does_not_fit_is_left_out():
 
 def test_settings_are_checked():
     with pytest.raises(ConfigurationError, match=r"figure\.steady\.seeds"):
-        SteadySettings(seeds=0)
+        SteadyConfig(seeds=0)
 
 
-def test_the_best_of_a_lattice_and_its_frontier():
-    points = lattice(["olmoe_1b_7b"], [150.0, 400.0], [16, 64], [4], "gsm8k", "a100_sxm4_80gb")
+def test_the_best_of_a_grid_and_its_frontier():
+    points = knob_grid(["olmoe_1b_7b"], [150.0, 400.0], [16, 64], [4], "gsm8k", "a100_sxm4_80gb")
     assert len(points) == 4
     found = measure(points, SHORT)
     top = best(found, "olmoe_1b_7b", lambda point: True)

@@ -13,7 +13,7 @@ from envs import catalog
 from experiments.figures.__main__ import main
 from experiments.figures.claims import RECORD, VERDICTS
 from experiments.figures.context import agents_at_hand
-from experiments.records.hashing import plant_digest
+from experiments.records.hashing import simulator_digest
 from experiments.reporting.html import write_report
 
 OLMOE = "figure.models=[olmoe_1b_7b]"
@@ -51,7 +51,7 @@ def make(command, tmp_path):
 
 
 @pytest.mark.parametrize("name", TINY)
-def test_a_figure_writes_data_picture_and_claims(make, name):
+def test_a_figure_writes_data_plot_and_claims(make, name):
     claims, out = make(f"figure={name}", *TINY[name])
     data = pd.read_csv(out / f"{name}.csv")
     assert len(data) > 0
@@ -86,7 +86,7 @@ TINY_STRATEGIES = ("figure=fig07", OLMOE, "figure.seeds=2", "figure.duration_s=6
 
 def test_strategies_are_normalised_to_baseline_and_resumed(make):
     tiny = (*TINY_STRATEGIES, "figure.controllers=[static,governor,oracle]",
-            "figure.judge_claims=false")  # fmt: skip
+            "figure.evaluate_claims=false")  # fmt: skip
     _, out = make(*tiny)
     data = pd.read_csv(out / "fig07.csv").set_index("controller")
     assert data.loc["static", "relative_gpu"] == 1.0
@@ -98,7 +98,7 @@ def test_strategies_are_normalised_to_baseline_and_resumed(make):
 
 
 @pytest.mark.long
-def test_figure_7_judges_its_claims(make):
+def test_figure_7_evaluates_its_claims(make):
     claims, _ = make(
         *TINY_STRATEGIES, "figure.controllers=[static,adaptive_batch,pals,oracle]"
     )  # fmt: skip
@@ -108,7 +108,7 @@ def test_figure_7_judges_its_claims(make):
 
 
 @pytest.mark.long
-def test_figure_9_and_its_latency_share_their_runs(make):
+def test_figure_9_and_its_latency_fraction_their_runs(make):
     tiny = ("figure.controllers=[static,pals]", "figure.agents=[]", "figure.seeds=2",
             "figure.variant_seeds=1", "figure.duration_s=60",
             "figure.try_variants=[always full]",
@@ -148,9 +148,9 @@ def test_several_figures_are_made_by_one_command_and_fill_the_page(make, tmp_pat
     claims, out = make("figure=all", "figure.figures=[table2,fig02]", f"page={page}")
     assert {"table2.csv", "fig02.csv", "fig02.pdf"} <= {file.name for file in out.iterdir()}
     text = page.read_text()
-    pictures = re.findall(r"!\[.*\]\((.*)\)", text)
-    assert pictures == ["images/reproduction/fig02.png"]
-    assert (page.parent / pictures[0]).is_file()
+    plots = re.findall(r"!\[.*\]\((.*)\)", text)
+    assert plots == ["images/reproduction/fig02.png"]
+    assert (page.parent / plots[0]).is_file()
     for claim in claims:
         assert claim["claim"] in text
         assert claim["verdict"] in text
@@ -158,8 +158,8 @@ def test_several_figures_are_made_by_one_command_and_fill_the_page(make, tmp_pat
     report = write_report(out).read_text()
     assert report.count("data:image/png;base64,") == 1
     assert claims[0]["claim"] in report
-    assert plant_digest() in report
-    assert plant_digest() in text
+    assert simulator_digest() in report
+    assert simulator_digest() in text
 
 
 def test_all_has_every_figure():

@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 
 from agents.bundle import find_bundle, read_bundle
-from experiments.records.hashing import digest, plant_digest
+from experiments.records.hashing import digest, simulator_digest
 from experiments.records.provenance import configuration_hash, provenance
 
 
@@ -37,7 +37,7 @@ def test_provenance_names_version_commit_and_platform(compose):
     assert re.fullmatch(r"\d+\.\d+\.\d+.*", where["version"])
     assert where["git_commit"] is None or re.match(r"[0-9a-f]{40}", where["git_commit"])
     assert where["platform"]["python"].startswith("3.")
-    assert where["code_hash"] == plant_digest()
+    assert where["code_hash"] == simulator_digest()
 
 
 def test_the_agent_hash_follows_the_weights(compose, monkeypatch):

@@ -58,7 +58,7 @@ def items(entries):
     }
 
 
-def test_wandb_gets_configuration_rows_summary_and_picture(compose, tmp_path):
+def test_wandb_gets_configuration_rows_summary_and_plot(compose, tmp_path):
     config = compose("tracker=wandb", "controller=static", "duration=10", "seed=4")
     summary = execute(config, tmp_path, "static")
     found = records(tmp_path)
@@ -79,8 +79,8 @@ def test_wandb_gets_configuration_rows_summary_and_picture(compose, tmp_path):
         if record.HasField("summary"):
             told.update(items(record.summary.update))
     assert told["tokens_per_joule"] == summary["tokens_per_joule"]
-    assert [row["picture._type"] for row in history if "picture._type" in row] == ["image-file"]
-    (image,) = tmp_path.rglob("media/images/picture*.png")
+    assert [row["plot._type"] for row in history if "plot._type" in row] == ["image-file"]
+    (image,) = tmp_path.rglob("media/images/plot*.png")
     assert image.read_bytes() == (tmp_path / "run.png").read_bytes()
 
     (end,) = [record.exit for record in found if record.HasField("exit")]

@@ -9,7 +9,7 @@ import pytest
 
 from envs import catalog
 from envs.errors import ConfigurationError
-from experiments.evaluation.suites import SuiteSetting
+from experiments.evaluation.suites import SuiteScenario
 from experiments.training.mixture import (
     Mixture,
     MixtureServer,
@@ -39,11 +39,11 @@ def test_entries_come_equally_often():
     assert set(Counter(type(setting.workload) for setting in drawn).values()) == {4}
 
 
-def test_scenarios_get_their_share(mixture):
+def test_scenarios_get_their_fraction(mixture):
     drawn = Counter(setting.family for setting in draw(mixture, 110))
-    total = sum(scenario.share for scenario in mixture.scenarios.values())
+    total = sum(scenario.weight for scenario in mixture.scenarios.values())
     for name, scenario in mixture.scenarios.items():
-        assert drawn[name] == pytest.approx(110 * scenario.share / total, abs=1)
+        assert drawn[name] == pytest.approx(110 * scenario.weight / total, abs=1)
     assert len(draw(mixture, 7)) == 7
 
 
@@ -83,7 +83,7 @@ def test_a_tpot_slo_suits_its_server():
         (lambda: Mixture(scenarios={"one": Scenario()}, prompt_scale=[2.0, 1.0]), "prompt_scale"),
         (lambda: Scenario(load=[0.5]), "load"),
         (lambda: Scenario(objectives=[]), "objectives"),
-        (lambda: Scenario(share=0.0), "share"),
+        (lambda: Scenario(weight=0.0), "weight"),
     ],
 )
 def test_mistakes_are_named(wrong, key):
@@ -91,7 +91,7 @@ def test_mistakes_are_named(wrong, key):
         wrong()
 
 
-def test_all_servers_share_one_action_space(mixture):
+def test_all_servers_fraction_one_action_space(mixture):
     spaces = {
         str(
             setting.make(
@@ -123,5 +123,5 @@ def test_training_and_test_settings_are_apart(mixture):
 
 
 def test_calibrations_are_named_once():
-    settings = [SuiteSetting(), SuiteSetting(gpu="a100_sxm4_40gb"), SuiteSetting(gpu="h200_sxm")]
+    settings = [SuiteScenario(), SuiteScenario(gpu="a100_sxm4_40gb"), SuiteScenario(gpu="h200_sxm")]
     assert calibrations(settings) == ["a100_sxm4", "h100_sxm"]

@@ -68,7 +68,7 @@ def _measurement(row: dict[str, Any]) -> Measurement:
         tpot_s=batch / throughput,
         throughput_tok_s=throughput,
         power_w=optional_number(row, "mean_power_w"),
-        clock_share=None if clock_mhz is None else clock_mhz / gpu.sm_clock_max_mhz,
+        clock_fraction=None if clock_mhz is None else clock_mhz / gpu.sm_clock_max_mhz,
         temperature_c=optional_number(row, "mean_temp_c"),
         context_per_seq=context,
         digest=digest(row),

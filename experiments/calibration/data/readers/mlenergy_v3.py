@@ -15,7 +15,7 @@ from experiments.calibration.data.csv_rows import (
     optional_number,
     read_rows,
 )
-from experiments.calibration.data.host_bound_rows import mark_starved
+from experiments.calibration.data.host_bound_rows import mark_host_bound
 from experiments.calibration.data.measurement import Measurement, Reading, Skipped, digest
 from experiments.calibration.data.steady_state import steady_steps
 from experiments.calibration.data.tasks import TASKS, VISION_TASKS
@@ -41,7 +41,7 @@ def read(file: Path) -> Reading:
         except RowError as error:
             model = str(row.get("model_id"))
             reading.skipped.append(Skipped(DATASET, line, model, str(error)))
-    reading.measurements = mark_starved(reading.measurements)
+    reading.measurements = mark_host_bound(reading.measurements)
     return reading
 
 

@@ -90,7 +90,7 @@ def _measurement(
         tpot_s=running / throughput,
         throughput_tok_s=throughput,
         power_w=number(row, "power_w"),
-        clock_share=None if not clock_mhz else min(1.0, clock_mhz / gpu.sm_clock_max_mhz),
+        clock_fraction=None if not clock_mhz else min(1.0, clock_mhz / gpu.sm_clock_max_mhz),
         context_per_seq=context,
         digest=digest(row),
     )
