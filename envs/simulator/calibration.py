@@ -50,7 +50,7 @@ class Calibration:
         mixed_step_s: Further host time per step that computes prompt tokens.
         sequence_s: Host time per decoding sequence.
         sampling_s: Kernel time per decoding sequence and 150,000 vocabulary entries.
-        launch_clock_share: Fraction of the fixed time on the GPU that follows the clock.
+        launch_clock_fraction: Fraction of the fixed time on the GPU that follows the clock.
         all_reduce_s: Latency of a collective within a node, times ``1 + log2(ranks)``.
         link_efficiency: Fraction of the link bandwidth reached.
         network_efficiency: Fraction of the bandwidth between nodes reached.
@@ -64,9 +64,9 @@ class Calibration:
         activation_power_w_per_tb_s: Power per TB/s of activation traffic.
         compute_power_w_per_tflop_s: Power per TFLOP/s.
         clock_power_floor_w: Power in which the clock has no say.
-        clock_linear_share: Fraction of the power above the floor that is linear in the clock;
+        clock_linear_fraction: Fraction of the power above the floor that is linear in the clock;
             the rest rises with its power ``clock_exponent``.
-        clock_exponent: See :attr:`clock_linear_share`.
+        clock_exponent: See :attr:`clock_linear_fraction`.
         memory_clock_knee: Fraction of the highest clock about where memory reads slow down.
         memory_clock_sharpness: How sharply they do.
         leakage_per_k: Relative rise of the natural power per kelvin of chip temperature, about

@@ -44,7 +44,7 @@ class ModelSpec:
         shared_expert_intermediate: Summed width of the experts that every token visits.
         moe_layers: Layers with routed experts.
         sliding_window_tokens: Tokens that a sliding-window layer attends to; 0 for none.
-        sliding_window_share: Fraction of the attention layers that use the sliding window.
+        sliding_window_fraction: Fraction of the attention layers that use the sliding window.
         latent_kv_rank: Width of the latent that is cached (multi-head latent attention,
             arXiv:2405.04434 §2.1); 0 for ordinary attention.
         latent_q_rank: Width of the query latent; 0 when queries are projected directly.
@@ -119,7 +119,7 @@ class ModelSpec:
         if not self.experts and self.mlp_intermediate < 1:
             raise ConfigurationError("model.mlp_intermediate: a dense model needs a width")
         if not 0.0 <= self.sliding_window_fraction <= 1.0:
-            raise ConfigurationError("model.sliding_window_share: must lie in [0, 1]")
+            raise ConfigurationError("model.sliding_window_fraction: must lie in [0, 1]")
         if self.linear_layers > self.layers:
             raise ConfigurationError("model.linear_layers: more than model.layers")
 

@@ -83,7 +83,7 @@ def fill_work(
     c[at.LAUNCH_S] = k.layer_s * model.layers + k.moe_layer_s * model.moe_layers
     c[at.BLOCK_S] = k.block_fp8_layer_s * model.layers if model.block_scaled else 0.0
     c[at.SAMPLING_S] = k.sampling_s * model.vocab / SAMPLING_VOCABULARY
-    c[at.LAUNCH_CLOCK_SHARE] = k.launch_clock_fraction
+    c[at.LAUNCH_CLOCK_FRACTION] = k.launch_clock_fraction
     c[at.OVERLAP] = k.overlap
 
     c[at.DENSE_MEMORY_S] = model.dense_bytes / tensor / dense_bandwidth
@@ -100,7 +100,7 @@ def fill_work(
     c[at.STATE_S] = state_bytes_per_gpu(model, parallelism) / kv_bandwidth
     c[at.PAIR_COMPUTE_S] = attention_flops(model, parallelism, cached=False) / attention
     c[at.WINDOW_TOKENS] = model.sliding_window_tokens
-    c[at.WINDOW_SHARE] = model.sliding_window_fraction if model.sliding_window_tokens else 0.0
+    c[at.WINDOW_FRACTION] = model.sliding_window_fraction if model.sliding_window_tokens else 0.0
     if model.experts:
         _fill_experts(c, gpu, model, parallelism, k)
 

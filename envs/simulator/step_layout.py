@@ -18,7 +18,7 @@ TRAFFIC_S = 3  # per token: links between GPUs
 LAUNCH_S = 4  # per step, while little power is drawn
 BLOCK_S = 5  # per step, while kernels run
 SAMPLING_S = 6  # per decoding sequence, while kernels run
-LAUNCH_CLOCK_SHARE = 7
+LAUNCH_CLOCK_FRACTION = 7
 # Memory time and compute time at the highest clock.
 OVERLAP = 8
 DENSE_MEMORY_S = 9  # per step
@@ -31,7 +31,7 @@ KV_COMPUTE_S = 15  # per cached token
 STATE_S = 16  # per decoding sequence: recurrent state
 PAIR_COMPUTE_S = 17  # per pair of prompt token and token attended to
 WINDOW_TOKENS = 18
-WINDOW_SHARE = 19
+WINDOW_FRACTION = 19
 # Mixture of experts.
 EXPERTS = 20
 TOP_K = 21

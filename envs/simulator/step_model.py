@@ -108,9 +108,9 @@ def resolve_step(
         rows += 1.0
         fixed += c[at.MIXED_S]
     kv_tokens = context_tokens
-    if c[at.WINDOW_SHARE] > 0.0 and context_tokens > c[at.WINDOW_TOKENS] * decode_seqs:
+    if c[at.WINDOW_FRACTION] > 0.0 and context_tokens > c[at.WINDOW_TOKENS] * decode_seqs:
         beyond = context_tokens - c[at.WINDOW_TOKENS] * decode_seqs
-        kv_tokens -= c[at.WINDOW_SHARE] * beyond
+        kv_tokens -= c[at.WINDOW_FRACTION] * beyond
 
     overlap = c[at.OVERLAP]
     dense_memory = c[at.DENSE_MEMORY_S]
@@ -175,7 +175,7 @@ def resolve_step(
         longer = 1.0 / clock
         time = (
             fixed + stream * slow + pair_compute * longer
-            + (launch + small_kernels) * (1.0 + c[at.LAUNCH_CLOCK_SHARE] * (longer - 1.0))
+            + (launch + small_kernels) * (1.0 + c[at.LAUNCH_CLOCK_FRACTION] * (longer - 1.0))
             + _join(dense_memory * slow, dense_compute * longer, overlap)
             + _join(head_memory * slow, head_compute * longer, overlap)
             + _join(kv_memory * slow, kv_compute * longer, overlap)

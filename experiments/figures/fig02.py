@@ -164,7 +164,8 @@ class Fig02(Figure):
                     f"{bound}-bound", float(fraction[0]), float(min(low, fraction[0])), float(high),
                     f"communication's fraction of a mean step at TP {point.tensor}, batch "
                     f"{point.batch}, lengths {self.lengths}; interval: middle 90 % over the "
-                    "uncertainty of the coefficients, and the nominal value (bound by communication means "
+                    "uncertainty of the coefficients, and the nominal value (bound by "
+                    "communication means "
                     f"more than half; in direction: {CLEARLY_MORE:g} times Mixtral's share)",
                     verdict,
                     "Over NVLink an all-reduce of a few hundred tokens takes microseconds. The "

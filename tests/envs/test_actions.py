@@ -28,8 +28,8 @@ def bound(name: str, sm_clock: bool = False, **overrides: object) -> ActionEncod
     return encoding
 
 
-def grid_knobs(knob_grid: KnobGrid) -> st.SearchStrategy[Knobs]:
-    return st.sampled_from(knob_grid.settings)
+def grid_knobs(grid: KnobGrid) -> st.SearchStrategy[Knobs]:
+    return st.sampled_from(grid.settings)
 
 
 def as_batch(rows: list[Knobs]) -> Knobs:
@@ -56,7 +56,7 @@ def assert_same(got: Knobs, wanted: Knobs) -> None:
 @pytest.mark.parametrize("name", ABSOLUTE)
 def test_every_setting_survives_the_way_there_and_back(name: str, sm_clock: bool) -> None:
     encoding = bound(name, sm_clock)
-    settings = encoding.knob_grid.settings
+    settings = encoding.grid.settings
     assert len(settings) == 36 * (6 if sm_clock else 1)
     for knobs in settings:
         action = encoding.encode(knobs, LIMITS.highest)
@@ -69,12 +69,12 @@ def test_every_setting_survives_the_way_there_and_back(name: str, sm_clock: bool
 def test_every_discrete_action_survives_the_way_back(name: str, sm_clock: bool) -> None:
     encoding = bound(name, sm_clock)
     seen = set()
-    for knobs in encoding.knob_grid.settings:
+    for knobs in encoding.grid.settings:
         action = encoding.encode(knobs, LIMITS.highest)
         again = encoding.encode(encoding.decode(action, LIMITS.highest), LIMITS.highest)
         np.testing.assert_array_equal(again, action)
         seen.add(tuple(np.atleast_1d(action).tolist()))
-    assert len(seen) == len(encoding.knob_grid.settings)
+    assert len(seen) == len(encoding.grid.settings)
 
 
 @pytest.mark.parametrize("sm_clock", [False, True])
@@ -110,8 +110,8 @@ def test_continuous_knobs_between_levels_are_kept() -> None:
 @settings(max_examples=60, deadline=None)
 def test_delta_walks_to_any_setting_a_level_at_a_time(sm_clock: bool, data: st.DataObject) -> None:
     encoding = bound("delta", sm_clock)
-    current = data.draw(grid_knobs(encoding.knob_grid))
-    goal = data.draw(grid_knobs(encoding.knob_grid))
+    current = data.draw(grid_knobs(encoding.grid))
+    goal = data.draw(grid_knobs(encoding.grid))
     for _ in range(6):
         action = encoding.encode(goal, current)
         assert encoding.space.contains(action)
@@ -135,8 +135,8 @@ def test_delta_stays_on_the_grid_at_its_ends() -> None:
 @settings(max_examples=30, deadline=None)
 def test_a_batch_equals_its_rows_one_by_one(name: str, sm_clock: bool, data: st.DataObject) -> None:
     encoding = bound(name, sm_clock)
-    rows = data.draw(st.lists(grid_knobs(encoding.knob_grid), min_size=1, max_size=4))
-    current = [data.draw(grid_knobs(encoding.knob_grid)) for _ in rows]
+    rows = data.draw(st.lists(grid_knobs(encoding.grid), min_size=1, max_size=4))
+    current = [data.draw(grid_knobs(encoding.grid)) for _ in rows]
     one_by_one = [encoding.encode(row, now) for row, now in zip(rows, current, strict=True)]
     together = encoding.encode(as_batch(rows), as_batch(current))
     np.testing.assert_array_equal(together, np.stack(one_by_one))
@@ -211,14 +211,14 @@ def test_spaces_have_an_axis_per_knob(name: str) -> None:
 
 def test_levels_the_server_lacks_are_dropped_and_sorted() -> None:
     encoding = bound("grid", power_caps_w=[500.0, 300.0, 120.0, 300.0], max_num_seqs=[128, 16, 2])
-    assert encoding.knob_grid.power_caps_w == (120.0, 300.0)
-    assert encoding.knob_grid.max_num_seqs == (2, 16)
+    assert encoding.grid.power_caps_w == (120.0, 300.0)
+    assert encoding.grid.max_num_seqs == (2, 16)
 
 
 def test_the_highest_clock_of_the_grid_means_a_free_clock() -> None:
     encoding = bound("grid", sm_clock=True, sm_clock_levels=3)
-    assert encoding.knob_grid.sm_clocks_mhz == (210.0, 810.0, 1410.0)
-    assert {knobs.sm_clock_mhz for knobs in encoding.knob_grid.settings} == {210.0, 810.0, None}
+    assert encoding.grid.sm_clocks_mhz == (210.0, 810.0, 1410.0)
+    assert {knobs.sm_clock_mhz for knobs in encoding.grid.settings} == {210.0, 810.0, None}
 
 
 @pytest.mark.parametrize(

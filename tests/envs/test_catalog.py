@@ -64,8 +64,8 @@ def test_runtime_arguments_reach_the_class() -> None:
 
 def test_nested_configurations_become_their_own_classes() -> None:
     node = OmegaConf.merge(
-        catalog.schema("envs/objective/Objective"),
-        {"target": catalog.schema("envs/signals/Steps"), "qos": {"window_s": 4.0}},
+        catalog.schema("envs/objectives/objective/Objective"),
+        {"target": catalog.schema("envs/objectives/signals/Steps"), "qos": {"window_s": 4.0}},
     )
     built = catalog.build("objective", node)
     assert isinstance(built, Objective)

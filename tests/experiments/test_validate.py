@@ -17,7 +17,7 @@ from experiments.calibration.config import data_folder
 from experiments.calibration.data.readers import read_folder
 from experiments.calibration.fitting.pipeline import fit_rows
 from experiments.calibration.fitting.simulate import QUANTITIES
-from experiments.calibration.fitting.uncertainty import FLOOR_SHARE
+from experiments.calibration.fitting.uncertainty import FLOOR_FRACTION
 from experiments.calibration.reports.docs_page import fill
 from experiments.calibration.validation.ablation_study import study
 from experiments.calibration.validation.accuracy_targets import goals
@@ -188,7 +188,7 @@ def test_gpus_trained_under_caps_bound_the_response_to_the_clock(data: Path) -> 
     found = study_training(data / "zeus-nsdi23")
     assert len(found) == 4
     for response in found:
-        assert FLOOR_SHARE[0] - 0.02 < response.floor_fraction < FLOOR_SHARE[1]
+        assert FLOOR_FRACTION[0] - 0.02 < response.floor_fraction < FLOOR_FRACTION[1]
         assert response.time_error < 3.0
         assert response.power_error < 4.0
 

@@ -66,8 +66,8 @@ the cap sweep itself."""
 LEVEL = Prior(1.0, 0.2)
 """Prior of the level of a run in a cap sweep."""
 
-_BUSY_SHARE = Prior(0.60, 0.40)
-_STATIC_SHARE = Prior(1.05, 0.06)
+_BUSY_FRACTION = Prior(0.60, 0.40)
+_STATIC_FRACTION = Prior(1.05, 0.06)
 _POWER = {
     "weight_power_w_per_tera_s": Prior(15.0, 1.0),
     "expert_weight_power_w_per_tera_s": Prior(50.0, 0.6),
@@ -81,8 +81,8 @@ def power_priors(gpu: GPUSpec) -> dict[str, Prior]:
     """Returns the priors of the coefficients of power for a GPU type."""
     room = gpu.power_cap_max_w - gpu.idle_power_w
     return {
-        "static_power_w": _scaled(_STATIC_SHARE, gpu.idle_power_w),
-        "busy_power_w": _scaled(_BUSY_SHARE, room),
+        "static_power_w": _scaled(_STATIC_FRACTION, gpu.idle_power_w),
+        "busy_power_w": _scaled(_BUSY_FRACTION, room),
         **_POWER,
     }
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from envs.simulator.gpus import GPUSpec
 
-FLOOR_SHARE = (0.15, 0.37)
+FLOOR_FRACTION = (0.15, 0.37)
 """Fraction of the highest cap: V100 0.14, A40 0.22, RTX PRO 6000 0.27, Quadro RTX 6000 0.22 to
 0.36, depending on the exponent, which its data hardly fix (:mod:`.training_caps`)."""
 _CLOCK = {
@@ -36,7 +36,7 @@ def ranges(gpu: GPUSpec, *, caps_measured: bool) -> dict[str, list[float]]:
     """
     found = {name: list(bounds) for name, bounds in _ANYWAY.items()}
     if not caps_measured:
-        floor = [round(fraction * gpu.power_cap_max_w, 1) for fraction in FLOOR_SHARE]
+        floor = [round(fraction * gpu.power_cap_max_w, 1) for fraction in FLOOR_FRACTION]
         found["clock_power_floor_w"] = floor
         found |= {name: list(bounds) for name, bounds in _CLOCK.items()}
     found["sensor_window_s"] = [0.1, 1.0]

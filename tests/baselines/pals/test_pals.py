@@ -122,7 +122,7 @@ class Server:
 
     Args:
         table: What they promise.
-        share: How much of it is true.
+        fraction: How much of it is true.
         demand: What arrives, in output tokens/s.
     """
 

@@ -173,7 +173,7 @@ def test_errors_name_the_file_and_what_is_missing(tmp_path):
         ({"experts": 8}, "model.experts"),
         ({"weight_precision": "int3"}, "model.weight_precision"),
         ({"layers": 0}, "model.layers"),
-        ({"sliding_window_fraction": 2.0}, "model.sliding_window_share"),
+        ({"sliding_window_fraction": 2.0}, "model.sliding_window_fraction"),
     ],
 )
 def test_impossible_shapes_name_the_key(change, key):
