@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
 from agents.budgets import PowerScopes
-from envs.actions.base import ActionEncoding
+from envs.actions.base import ActionEncoding, group_by_grid
 from envs.context import ControlContext
 from envs.knobs import Knobs
 
@@ -45,7 +45,7 @@ class BudgetShield:
         self._budget_unit = np.array([c.layout.scales["power_budget_w"].unit for c in contexts])
         self._last_units = np.array([[c.layout.scales[n].unit for n in _LAST] for c in contexts])
         self._scopes = PowerScopes(contexts)
-        self._groups = _alike(encodings or [context.encoding for context in contexts])
+        self._groups = group_by_grid(encodings or [context.encoding for context in contexts])
 
     def __call__(
         self, actions: NDArray[Any], observations: NDArray[np.floating[Any]]
@@ -103,13 +103,3 @@ class ShieldedVecEnv(VecEnvWrapper):
         result = self.venv.step_wait()
         self._seen = result[0]
         return result
-
-
-def _alike(encodings: Sequence[ActionEncoding]) -> list[tuple[ActionEncoding, Any]]:
-    """Groups servers whose encodings share a grid; a single one stands for any number."""
-    if len(encodings) == 1:
-        return [(encodings[0], slice(None))]
-    members: dict[Any, list[int]] = {}
-    for index, encoding in enumerate(encodings):
-        members.setdefault((type(encoding), encoding.grid), []).append(index)
-    return [(encodings[group[0]], np.array(group)) for group in members.values()]

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from envs import loop_kernel as at
+from envs.compiled import control as at
 from envs.compiled.rows import Rows, addresses_of_rows
 from envs.errors import ConfigurationError
 from envs.knobs import KnobLimits, Knobs
@@ -89,7 +89,7 @@ class ControlLoop:
             needed when the reward's reading is ``reference``.
 
     Attributes:
-        addresses: Address of each server's row, for :mod:`envs.loop_kernel`.
+        addresses: Address of each server's row, for :mod:`envs.compiled.control`.
         observations: The observations, shape ``(num_envs, entries)``, written again in each
             interval.
         coming: Conditions of the interval to come, shape
@@ -223,6 +223,11 @@ class ControlLoop:
         """Knobs asked for by the last action, shape ``(num_envs,)`` each."""
         return Knobs(*self._raw[:, _LAST].T.copy())
 
+    @property
+    def conditions(self) -> Conditions:
+        """Conditions of the interval to come: views of shape ``(num_envs,)``."""
+        return Conditions(*self.coming.T)
+
     def follow(self) -> None:
         """Reads the interval that has passed and goes on to the next one (one server)."""
         at.follow_one(self._first)
@@ -252,8 +257,9 @@ class ControlLoop:
         Numbers of NumPy divide by zero as arrays do, so a term behaves alike for both.
         """
         numbers = list(self._numbers[0])
-        values: list[Any] = list(self.telemetry[0])
-        telemetry = Telemetry._make([*values, (), knobs, MODELLED])
+        telemetry = Telemetry.from_row(
+            self.telemetry[0], gpu_power_w=(), requested=knobs, power_source=MODELLED
+        )
         previous = Knobs(*self._raw[0, _PREVIOUS])
         conditions = Conditions(*numbers[_PASSED])
         return self._evaluate(

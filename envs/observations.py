@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.compiled.encoding import encode_rows
 from envs.knobs import KnobLimits
 from envs.system import ServingSystem
 
@@ -201,8 +202,6 @@ class ObservationLayout:
         Returns:
             float32 array of the same shape within the bounds of :attr:`space`.
         """
-        from envs.loop_kernel import encode_rows
-
         rows = np.ascontiguousarray(raw, dtype=np.float64).reshape(-1, len(self.names))
         out = np.empty(rows.shape, dtype=np.float32)
         high = self.high.astype(np.float64)

@@ -20,9 +20,8 @@ from envs.objectives.schedule import Planner
 from envs.observations import ObservationLayout
 from envs.rewards import Reward
 from envs.system import ServingSystem
-from envs.telemetry import NUMERIC_FIELDS, Telemetry
+from envs.telemetry import COLUMN, NUM_TELEMETRY, Telemetry
 
-_OUTPUT_TOKENS = NUMERIC_FIELDS.index("output_tokens")
 MAX_SEED = 2**63 - 1
 """Seeds of a system are drawn below this."""
 
@@ -155,7 +154,7 @@ class ServingEnv(gym.Env[NDArray[np.float32], Any]):
         self.system.apply(knobs)
         if self._reference is not None and self._reference_row is not None:
             delivered = self._reference.advance(self.interval_s).output_tokens
-            self._reference_row[0, _OUTPUT_TOKENS] = delivered
+            self._reference_row[0, COLUMN.output_tokens] = delivered
         telemetry = self.system.advance(self.interval_s)
         self._note(telemetry)
         loop, conditions = self._loop, self._conditions
@@ -188,7 +187,7 @@ class ServingEnv(gym.Env[NDArray[np.float32], Any]):
     def _note(self, telemetry: Telemetry) -> None:
         """Puts telemetry where the loop finds it, if the system has not written it there."""
         if self._row is not getattr(self.system, "telemetry_row", None):
-            self._row[0] = telemetry[: len(NUMERIC_FIELDS)]
+            self._row[0] = telemetry[:NUM_TELEMETRY]
 
     def set_power_budget(self, budget_w: float) -> NDArray[np.float32]:
         """Replaces the power budget of the coming interval, as a cluster's scheduler does.
@@ -231,4 +230,4 @@ class ServingEnv(gym.Env[NDArray[np.float32], Any]):
 def _row_of(system: ServingSystem) -> NDArray[np.float64]:
     """Returns where a system writes its telemetry, or a place for it; shape ``(1, n)``."""
     row: NDArray[np.float64] | None = getattr(system, "telemetry_row", None)
-    return np.zeros((1, len(NUMERIC_FIELDS))) if row is None else row
+    return np.zeros((1, NUM_TELEMETRY)) if row is None else row

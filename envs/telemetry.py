@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from envs.knobs import Knobs
@@ -101,6 +103,31 @@ class Telemetry(NamedTuple):
     requested: Knobs = Knobs(0.0, 0, None)
     power_source: str = MODELLED
 
+    @classmethod
+    def from_row(
+        cls,
+        row: Iterable[Any],
+        *,
+        gpu_power_w: tuple[Any, ...],
+        requested: Knobs,
+        power_source: str,
+    ) -> Telemetry:
+        """Builds telemetry from its numbers in the order of :data:`NUMERIC_FIELDS`.
+
+        Args:
+            row: One number (or array of shape ``(num_envs,)``) for each numeric field.
+            gpu_power_w: Power of each GPU.
+            requested: Knobs the controller asked for.
+            power_source: :data:`MEASURED` or :data:`MODELLED`.
+
+        Raises:
+            TypeError: The row has another number of fields.
+        """
+        return cls._make([*row, gpu_power_w, requested, power_source])
+
 
 NUMERIC_FIELDS: tuple[str, ...] = Telemetry._fields[:-3]
-"""Names of the fields that hold one number a server, in order."""
+"""Names of the fields that hold one number for each server, in order."""
+NUM_TELEMETRY = len(NUMERIC_FIELDS)
+COLUMN: Any = namedtuple("COLUMN", NUMERIC_FIELDS)(*range(NUM_TELEMETRY))  # type: ignore[misc]
+"""Column of each of them in a row of telemetry, by name: ``row[COLUMN.power_w]``."""

@@ -11,7 +11,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from envs import EPISODE_STEPS, catalog, factory
-from envs.actions.base import ActionEncoding
+from envs.actions.base import group_by_grid
 from envs.context import ControlContext
 from envs.errors import ConfigurationError
 from envs.knobs import Knobs
@@ -19,10 +19,8 @@ from envs.loop import ControlLoop, Evaluation
 from envs.objectives.conditions import Conditions
 from envs.serving import MAX_SEED, ServingEnv
 from envs.simulator.fleet import Fleet
-from envs.telemetry import MODELLED, NUMERIC_FIELDS, Telemetry
-from envs.vector_kernel import step_many
-
-_POWER = NUMERIC_FIELDS.index("power_w")
+from envs.simulator.kernel.lockstep import step_many
+from envs.telemetry import COLUMN, MODELLED, Telemetry
 
 
 class VectorServingEnv(gym.vector.VectorEnv[NDArray[np.float32], Any, NDArray[Any]]):
@@ -73,7 +71,7 @@ class VectorServingEnv(gym.vector.VectorEnv[NDArray[np.float32], Any, NDArray[An
         self.contexts: list[ControlContext] = [template.context for template in templates]
         """What a controller of each server is told."""
         self._planners = [template.planner for template in templates]
-        self._groups = _encoding_groups([template.encoding for template in templates])
+        self._groups = group_by_grid([template.encoding for template in templates])
         server_specs = [template.system.server_spec for template in templates]  # type: ignore[attr-defined]
         self.fleet = Fleet(server_specs, randomize=randomize, latency=latency)
         self._reference: Fleet | None = None
@@ -145,7 +143,7 @@ class VectorServingEnv(gym.vector.VectorEnv[NDArray[np.float32], Any, NDArray[An
             self._start(np.flatnonzero(ended))
             rows[ended] = self.fleet.engine.telemetry[ended]
             telemetry = self._telemetry(rows, knobs)
-            evaluated = _blank(evaluated, ended, Conditions(*loop.coming.T))
+            evaluated = _blank(evaluated, ended, loop.conditions)
             truncated &= ~ended
         info: dict[str, Any] = {
             "telemetry": telemetry,
@@ -179,7 +177,7 @@ class VectorServingEnv(gym.vector.VectorEnv[NDArray[np.float32], Any, NDArray[An
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Action masks of all servers, shape ``(num_envs, mask length)``; see ``ServingEnv``."""
-        budget = self._loop.coming[:, 1]
+        budget = self._loop.conditions.power_budget_w
         requested = self._loop.requested
         rows = []
         for index, context in enumerate(self.contexts):
@@ -201,8 +199,8 @@ class VectorServingEnv(gym.vector.VectorEnv[NDArray[np.float32], Any, NDArray[An
         self._elapsed[indices] = 0
         self._ended = self._ended.copy()
         self._ended[indices] = False
-        coming = self._loop.coming
-        self.fleet.set_slos(coming[:, 2], coming[:, 3])
+        coming = self._loop.conditions
+        self.fleet.set_slos(coming.ttft_slo_s, coming.tpot_slo_s)
 
     def _decode(self, actions: NDArray[Any]) -> Knobs:
         current = self._loop.requested
@@ -219,8 +217,13 @@ class VectorServingEnv(gym.vector.VectorEnv[NDArray[np.float32], Any, NDArray[An
 
     def _telemetry(self, rows: NDArray[np.float64], knobs: Knobs | None = None) -> Telemetry:
         """Returns telemetry whose fields are columns of ``rows``."""
-        gpus = (rows[:, _POWER, None] * self.fleet.power_fractions).T
-        return Telemetry._make([*rows.T, tuple(gpus), knobs or self._loop.requested, MODELLED])
+        gpus = (rows[:, COLUMN.power_w, None] * self.fleet.power_fractions).T
+        return Telemetry.from_row(
+            rows.T,
+            gpu_power_w=tuple(gpus),
+            requested=knobs or self._loop.requested,
+            power_source=MODELLED,
+        )
 
 
 def _blank(evaluated: Evaluation, where: NDArray[np.bool_], coming: Conditions) -> Evaluation:
@@ -250,16 +253,6 @@ def _mode(mode: str | AutoresetMode) -> AutoresetMode:
     except KeyError:
         known = ", ".join(item.name.lower() for item in AutoresetMode)
         raise ConfigurationError(f"autoreset_mode: must be one of {known}, got {mode!r}") from None
-
-
-def _encoding_groups(
-    encodings: list[ActionEncoding],
-) -> list[tuple[ActionEncoding, NDArray[np.int64]]]:
-    """Groups servers whose encodings share a grid, so that each group decodes at once."""
-    members: dict[Any, list[int]] = {}
-    for index, encoding in enumerate(encodings):
-        members.setdefault((type(encoding), encoding.grid), []).append(index)
-    return [(encodings[group[0]], np.array(group)) for group in members.values()]
 
 
 def make_simulated_vector(

@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -33,12 +34,11 @@ def module_name(file: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imports(file: Path, *, at_import_time: bool) -> set[str]:
-    """Names of this project's modules that a file imports."""
+def imports(file: Path) -> set[str]:
+    """Names of this project's modules that a file imports, inside functions too."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
-    nodes = list(top_level(tree)) if at_import_time else list(ast.walk(tree))
     found = set()
-    for node in nodes:
+    for node in executed(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
@@ -48,27 +48,25 @@ def imports(file: Path, *, at_import_time: bool) -> set[str]:
     return {name for name in found if name.split(".")[0] in PACKAGES}
 
 
-def top_level(tree: ast.AST):
-    """Nodes that run when the module is imported: no functions, no type-checking blocks."""
+def executed(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but those that only a type checker reads."""
     for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            continue
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             continue
         yield node
-        yield from top_level(node)
+        yield from executed(node)
 
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_packages_import_downwards_only(package):
     for name, file in modules().items():
         if name.split(".")[0] == package:
-            for other in imports(file, at_import_time=False):
+            for other in imports(file):
                 assert other.split(".")[0] in MAY_IMPORT[package], f"{name} imports {other}"
 
 
 def test_no_modules_import_each_other():
-    graph = {name: imports(file, at_import_time=True) for name, file in modules().items()}
+    graph = {name: imports(file) for name, file in modules().items()}
     try:
         list(TopologicalSorter(graph).static_order())
     except CycleError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -178,3 +179,22 @@ class ActionEncoding(ABC):
             wanted = np.inf if knobs.sm_clock_mhz is None else knobs.sm_clock_mhz
             indices.append(nearest(self._clocks, np.minimum(wanted, self._clocks[-1])))
         return indices
+
+
+def group_by_grid(
+    encodings: Sequence[ActionEncoding],
+) -> list[tuple[ActionEncoding, NDArray[np.int64] | slice]]:
+    """Groups servers whose encodings are of one kind and share a grid.
+
+    Args:
+        encodings: The encoding of each server; a single one stands for any number of servers.
+
+    Returns:
+        For each group an encoding that stands for all, and the servers it holds for.
+    """
+    if len(encodings) == 1:
+        return [(encodings[0], slice(None))]
+    members: dict[tuple[type[ActionEncoding], KnobGrid], list[int]] = {}
+    for index, encoding in enumerate(encodings):
+        members.setdefault((type(encoding), encoding.grid), []).append(index)
+    return [(encodings[group[0]], np.array(group)) for group in members.values()]

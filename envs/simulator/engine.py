@@ -15,10 +15,10 @@ from envs.knobs import Knobs
 from envs.latency import LatencyRecord
 from envs.simulator.kernel import entry
 from envs.simulator.kernel import layout as at
-from envs.simulator.kernel.layout import COLUMN
 from envs.simulator.requests import RequestBuffer
 from envs.simulator.state import FloatArray, IntArray, ServerStates
 from envs.simulator.step_model import IDLE_W
+from envs.telemetry import COLUMN
 from envs.workloads.base import RequestStream
 
 _UNBORN = "a server was not reset before time was to pass"

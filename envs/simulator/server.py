@@ -6,9 +6,7 @@ from envs.knobs import Knobs
 from envs.latency import LatencyRecord
 from envs.simulator.fleet import Fleet
 from envs.simulator.server_spec import ServerSpec
-from envs.telemetry import MODELLED, NUMERIC_FIELDS, Telemetry
-
-_POWER = NUMERIC_FIELDS.index("power_w")
+from envs.telemetry import COLUMN, MODELLED, Telemetry
 
 
 class SimulatedServer:
@@ -72,6 +70,8 @@ class SimulatedServer:
 
     def _telemetry(self) -> Telemetry:
         values = self.telemetry_row[0].tolist()
-        power_w = values[_POWER]
+        power_w = values[COLUMN.power_w]
         gpus = tuple([power_w * fraction for fraction in self._fractions])
-        return Telemetry._make([*values, gpus, self._requested, MODELLED])
+        return Telemetry.from_row(
+            values, gpu_power_w=gpus, requested=self._requested, power_source=MODELLED
+        )

@@ -19,12 +19,11 @@ from envs.simulator.gpus import GPUSpec
 from envs.simulator.memory import kv_cache_tokens
 from envs.simulator.models import ModelSpec
 from envs.simulator.step_model import Parallelism, compile_step_model
-from envs.telemetry import NUMERIC_FIELDS
+from envs.telemetry import COLUMN
 from envs.workloads.base import Workload
 
 _SETTLE_S = 30.0
 _MEASURE_S = 120.0
-_COLUMN = {name: index for index, name in enumerate(NUMERIC_FIELDS)}
 
 
 ALPHA_FACTOR = (0.97, 1.03)
@@ -209,7 +208,7 @@ class ServerSpec:
         engine.reset(0, self.workload.endless().stream(rng, 1.0), concurrency)
         engine.advance(_SETTLE_S)
         row = engine.advance(_MEASURE_S)[0]
-        finished = float(row[_COLUMN["finished"]])
+        finished = float(row[COLUMN.finished])
         if finished == 0:
             raise ConfigurationError(
                 f"workload: not one request of it finished within {_SETTLE_S + _MEASURE_S:g} "
@@ -218,9 +217,9 @@ class ServerSpec:
                 f"({self.spec.max_model_len} tokens) or for this server"
             )
         return Rating(
-            output_tok_s=float(row[_COLUMN["output_tokens"]]) / _MEASURE_S,
+            output_tok_s=float(row[COLUMN.output_tokens]) / _MEASURE_S,
             requests_per_s=finished / _MEASURE_S,
-            power_w=float(row[_COLUMN["energy_gpu_j"]]) / _MEASURE_S,
+            power_w=float(row[COLUMN.energy_gpu_j]) / _MEASURE_S,
         )
 
     @cached_property

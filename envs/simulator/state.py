@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from envs.compiled.rows import Rows, addresses_of_rows
 from envs.latency import LATENCY_BUCKETS
 from envs.simulator.kernel import layout as at
+from envs.telemetry import NUM_TELEMETRY
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -49,7 +50,7 @@ class ServerStates:
             SAMPLES_AT=(float, 3, at.SAMPLES),
             TOTALS_AT=(int, 3, LATENCY_BUCKETS if latency else 0),
         )
-        self.telemetry = np.zeros((count, at.NUM_TELEMETRY))
+        self.telemetry = np.zeros((count, NUM_TELEMETRY))
         self._locate()
 
     def __getstate__(self) -> dict[str, Any]:

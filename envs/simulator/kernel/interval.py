@@ -14,7 +14,6 @@ from envs.simulator.kernel.latencies import (
     sort,
     ttft_quantile,
 )
-from envs.simulator.kernel.layout import COLUMN
 from envs.simulator.kernel.views import (
     counts_of,
     numbers_of,
@@ -24,6 +23,7 @@ from envs.simulator.kernel.views import (
     telemetry_of,
     times_of,
 )
+from envs.telemetry import COLUMN
 
 
 @kernel

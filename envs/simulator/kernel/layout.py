@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
-from typing import Any
-
-from envs.telemetry import NUMERIC_FIELDS
-
 # Floating-point state (``numbers``), at the beginning of the row.
 (
     NOW, UNTIL, STEP_END,
@@ -57,10 +52,6 @@ NUM_STAMPS = 2
 TTFT, TPOT, E2E = range(3)
 SAMPLES = 1024
 """Latency samples kept per interval and kind; further ones overwrite earlier ones."""
-
-NUM_TELEMETRY = len(NUMERIC_FIELDS)
-COLUMN: Any = namedtuple("COLUMN", NUMERIC_FIELDS)(*range(NUM_TELEMETRY))  # type: ignore[misc]
-"""Column of each field of :class:`~envs.telemetry.Telemetry` in a row of telemetry."""
 
 SLOT_BITS = 20
 """Bits of a slot's number behind the finishing step in the sorted list."""

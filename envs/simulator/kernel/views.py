@@ -7,6 +7,7 @@ from envs.compiled.pointers import Floats, Ints, float_table_at, floats_at, int_
 from envs.latency import LATENCY_BUCKETS
 from envs.simulator.kernel import layout as at
 from envs.simulator.step_layout import COEFFICIENTS
+from envs.telemetry import NUM_TELEMETRY
 
 
 @inlined
@@ -84,4 +85,4 @@ def model_of(counts: Ints) -> Floats:
 @inlined
 def telemetry_of(counts: Ints) -> Floats:
     """Returns the row that the telemetry is written to."""
-    return floats_at(counts[at.TELEMETRY_AT], at.NUM_TELEMETRY)
+    return floats_at(counts[at.TELEMETRY_AT], NUM_TELEMETRY)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from numba import prange
 
-from envs import loop_kernel as loop_at
+from envs.compiled import control as loop_at
 from envs.compiled.jit import entry_point, inlined
 from envs.compiled.pointers import Ints
 from envs.simulator.kernel import layout as at

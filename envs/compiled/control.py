@@ -6,16 +6,14 @@ row's address; :class:`envs.loop.ControlLoop` fills it.
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
+from envs.compiled.encoding import encode
 from envs.compiled.jit import entry_point, inlined, kernel
 from envs.compiled.pointers import Floats, Ints, float_table_at, floats_at, ints_at, singles_at
 from envs.objectives import qos
 from envs.objectives.conditions import Conditions
 from envs.observations import Observation
 from envs.rewards import QOS_DEFINITIONS
-from envs.simulator.kernel.layout import COLUMN, NUM_TELEMETRY
+from envs.telemetry import COLUMN, NUM_TELEMETRY
 
 NUM_CONDITIONS = len(Conditions._fields)
 NUM_ENTRIES = len(Observation._fields)
@@ -167,15 +165,6 @@ def observe(loop: int) -> None:
         out[entry] = encode(raw[entry], inverse_unit[entry], log_factor[entry], high[entry])
 
 
-@inlined
-def encode(value: float, inverse_unit: float, log_factor: float, high: float) -> float:
-    """Encodes one entry of an observation; a factor of 0 stands for a linear scale."""
-    scaled = value * inverse_unit
-    if log_factor > 0.0:
-        scaled = math.log1p(scaled) * log_factor
-    return min(scaled, high)
-
-
 @kernel
 def follow(loop: int) -> None:
     """Evaluates the interval that has passed, goes on to the next one and observes."""
@@ -202,23 +191,3 @@ def observe_one(loop: int) -> None:
         loop: Address of the row.
     """
     observe(loop)
-
-
-@entry_point()
-def encode_rows(
-    raw: Floats, inverse_unit: Floats, log_factor: Floats, high: Floats, out: Any
-) -> None:
-    """Encodes observations in SI units.
-
-    Args:
-        raw: Shape ``(n, entries)``.
-        inverse_unit: Shape ``(entries,)``; see :func:`encode`.
-        log_factor: The same.
-        high: The same.
-        out: Shape ``(n, entries)``, single precision.
-    """
-    for row in range(raw.shape[0]):
-        for entry in range(raw.shape[1]):
-            out[row, entry] = encode(
-                raw[row, entry], inverse_unit[entry], log_factor[entry], high[entry]
-            )
