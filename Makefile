@@ -3,6 +3,7 @@
 # make lint         ruff and mypy                        make test-live  against a real vLLM server
 # make pictures     the picture of the comparison        make physics    tables and pictures of docs/physics.md
 # make figures      the paper's figures and claims, and docs/reproduction.md
+# `make physics` reads the measured data in $PALS_DATA, or ARGS="data=DIR" (docs/physics.md: where from).
 # Each creates .venv first if it is not there.  ARGS="seed=3 duration=60" reaches the command.
 
 SHELL := /bin/bash

@@ -18,12 +18,12 @@ from experiments.calibration.reports.terminal import print_calibration
 def main(config: DictConfig, directory: Path) -> None:
     """Fits, writes the calibration into the folder and, with ``install=true``, installs it."""
     gpu = catalog.build("gpu", config.gpu)
-    settings = CalibrateConfig(
+    typed = CalibrateConfig(
         data=config.data,
         gpu=gpu,
         profiles=[ProfileRecord(**record) for record in config.profiles],
     )
-    calibration, rows, skipped = calibrate(settings)
+    calibration, rows, skipped = calibrate(typed)
     written = [write(calibration, gpu, directory)]
     if config.install:
         written.append(write(calibration, gpu, catalog.CONF_DIR / "calibration"))

@@ -26,10 +26,10 @@ from experiments.calibration.reports.tables import (
 )
 from experiments.calibration.reports.terminal import print_stage
 from experiments.calibration.validation.ablation_study import ablation_table
-from experiments.calibration.validation.accuracy_targets import goal_table, goals
+from experiments.calibration.validation.accuracy_targets import accuracy_targets, target_table
 from experiments.calibration.validation.behaviour import behaviour_table, draw_behaviour
 from experiments.calibration.validation.cap_response import cap_losses, clock_records, interior
-from experiments.calibration.validation.host_bound import host_records
+from experiments.calibration.validation.host_time import host_records
 from experiments.calibration.validation.training_caps import study_training, training_table
 from experiments.calibration.validation.validate import Validation, validate
 from experiments.profiling.store import find_profile
@@ -40,7 +40,7 @@ Blocks = dict[str, list[str]]
 
 @application("physics")
 def main(config: DictConfig, directory: Path) -> None:
-    """Writes every table and plot into the folder and, where asked, into the page."""
+    """Writes every table and plot into the folder and, with ``page``, into the docs."""
     folder = data_folder(config.data)
     found = validate(
         folder,
@@ -67,7 +67,7 @@ def main(config: DictConfig, directory: Path) -> None:
 
 
 def validation_blocks(found: Validation, errors: list[str]) -> Blocks:
-    """Returns the tables that a validation gives."""
+    """Returns the tables of a validation by block name."""
     caps = {
         "clock": clock_records(found.evaluated),
         "tok_s_held_out": interior(found.evaluated),
@@ -75,7 +75,7 @@ def validation_blocks(found: Validation, errors: list[str]) -> Blocks:
     }
     blocks = {
         "coefficients": coefficient_table(CALIBRATIONS),
-        "goals": goal_table(goals(found.evaluated)),
+        "targets": target_table(accuracy_targets(found.evaluated)),
         "errors": errors,
         "caps": cap_table(caps),
         "host": host_table(host_records(found.evaluated)),
@@ -87,7 +87,7 @@ def validation_blocks(found: Validation, errors: list[str]) -> Blocks:
 
 
 def as_page(blocks: Mapping[str, Sequence[str]]) -> str:
-    """Returns all tables one after the other."""
+    """Returns all tables as one Markdown page."""
     return "\n".join(f"## {name}\n\n" + "\n".join(lines) + "\n" for name, lines in blocks.items())
 
 

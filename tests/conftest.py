@@ -17,7 +17,7 @@ settings.register_profile(
 settings.load_profile("repeatable")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder of measured data; skips where there is none."""
     folder = Path(os.environ.get("PALS_DATA", ROOT.parent / "shared" / "data"))

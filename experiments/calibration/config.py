@@ -1,4 +1,4 @@
-"""Settings of ``experiments.calibrate`` and ``experiments.validate``."""
+"""Configurations of the commands ``calibrate``, ``validate`` and ``physics``."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from envs import catalog
 from envs.errors import ConfigurationError
 
 
 @dataclass(kw_only=True)
 class ProfileRecord:
-    """A profile of one's own server to fit to.
+    """A profile of a server of yours to fit to.
 
     Attributes:
         path: A ``profile.csv`` that ``python -m experiments.profile`` wrote.
@@ -30,17 +29,17 @@ class ProfileRecord:
 
 @dataclass(kw_only=True)
 class CalibrateConfig:
-    """What to fit to and where the result goes.
+    """Data to fit to, and where the result goes.
 
     Attributes:
-        data: Folder with the measured data; ``none`` to fit to own profiles only. The default
-            is ``$PALS_DATA``, or ``../shared/data`` beside the repository.
+        data: Folder with the measured data; the default is ``$PALS_DATA``. ``none`` fits to
+            ``profiles`` only.
         gpu: GPU type to fit.
-        profiles: Profiles of one's own servers to fit to as well.
+        profiles: Profiles of servers of yours, fitted to as well.
         install: Whether the result replaces ``conf/calibration/<name>.yaml``, where ``gpu=``
             finds it.
         allow_packages: Packages besides this project's whose classes ``_target_`` may name.
-        debug: What is shown of an error.
+        debug: How much of an error is shown.
     """
 
     data: str | None = None
@@ -53,16 +52,16 @@ class CalibrateConfig:
 
 @dataclass(kw_only=True)
 class ValidateConfig:
-    """What to validate against.
+    """Data to validate against, and how.
 
     Attributes:
         data: As in :class:`CalibrateConfig`.
         held_out: Whether fits are repeated without each model, family and cap; without it
             only the installed calibrations are evaluated.
-        ablations: Whether fits are repeated with parts of the physics taken out.
-        processes: Processes that repeat fits side by side.
+        ablations: Whether fits are repeated with parts of the physics removed.
+        processes: Number of processes for repeated fits.
         allow_packages: Packages besides this project's whose classes ``_target_`` may name.
-        debug: What is shown of an error.
+        debug: How much of an error is shown.
     """
 
     data: str | None = None
@@ -75,7 +74,7 @@ class ValidateConfig:
 
 @dataclass(kw_only=True)
 class PhysicsConfig:
-    """What ``docs/physics.md`` is made from.
+    """Data and options for the tables and plots of ``docs/physics.md``.
 
     Attributes:
         data: As in :class:`CalibrateConfig`.
@@ -85,7 +84,7 @@ class PhysicsConfig:
         processes: As in :class:`ValidateConfig`.
         forest_models: Models whose profile PALS's forests are fitted to.
         allow_packages: Packages besides this project's whose classes ``_target_`` may name.
-        debug: What is shown of an error.
+        debug: How much of an error is shown.
     """
 
     data: str | None = None
@@ -100,17 +99,25 @@ class PhysicsConfig:
     debug: Any = None
 
 
-def data_folder(setting: str | None) -> Path:
-    """Returns the folder of measured data that a setting names.
+def data_folder(data: str | None) -> Path:
+    """Returns the folder of measured data.
+
+    Args:
+        data: The key ``data`` of a configuration; ``None`` stands for ``$PALS_DATA``.
 
     Raises:
-        ConfigurationError: There is no such folder.
+        ConfigurationError: Neither is given, or there is no such folder.
     """
-    default = catalog.CONF_DIR.parent.parent / "shared" / "data"
-    folder = Path(setting or os.environ.get("PALS_DATA") or default).expanduser()
+    holds = "the folder that holds mlenergy-v3, argonne and the other data sets"
+    given = data or os.environ.get("PALS_DATA")
+    if not given:
+        raise ConfigurationError(
+            f"data: not given; set data=DIR or the variable PALS_DATA to {holds} "
+            "(docs/physics.md lists where to get them)"
+        )
+    folder = Path(given).expanduser()
     if not folder.is_dir():
         raise ConfigurationError(
-            f"data: there is no folder {folder}; set data=DIR or the variable PALS_DATA to the "
-            "folder that holds mlenergy-v3, argonne and the other data sets"
+            f"data: there is no folder {folder}; set data=DIR or the variable PALS_DATA to {holds}"
         )
     return folder

@@ -1,4 +1,4 @@
-"""``experiments.calibrate``: finds known coefficients again, and fits one's own machine."""
+"""``experiments.calibrate``: finds known coefficients again, and fits a profiled machine."""
 
 from __future__ import annotations
 
@@ -93,10 +93,10 @@ def test_a_few_wild_rows_hardly_move_the_fit(tmp_path: Path) -> None:
 
 
 def test_rows_without_a_specification_are_listed_not_dropped(tmp_path: Path) -> None:
-    reading = mlenergy_v3.read(published_file(tmp_path))
-    assert len(reading.measurements) == 20
-    assert [s.model for s in reading.skipped] == ["unheard/of-7B"] * 5
-    assert {s.row for s in reading.skipped} == set(range(22, 27))
+    data = mlenergy_v3.read(published_file(tmp_path))
+    assert len(data.measurements) == 20
+    assert [s.model for s in data.skipped] == ["unheard/of-7B"] * 5
+    assert {s.row for s in data.skipped} == set(range(22, 27))
 
 
 def test_a_profile_of_ones_own_server_gives_a_calibration(

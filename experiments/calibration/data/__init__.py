@@ -1,1 +1,1 @@
-"""Measured data sets as one kind of rows."""
+"""Reads measured data sets as rows of one type."""

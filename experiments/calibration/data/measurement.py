@@ -1,4 +1,4 @@
-"""One measured row, in the simulator's terms, whatever file it comes from."""
+"""A measured row in the simulator's terms, whatever file it comes from."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Measurement:
         digest: Identifies the row's contents.
         has_level: Whether the run's own level is taken from its other caps, so that only its
             response to caps is compared.
-        apart: Why the row is kept apart from the fit and the main error figures; empty if not.
+        apart: Why the row is kept apart from the fit and the main errors; empty if it is not.
     """
 
     dataset: str
@@ -85,7 +85,14 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A row that cannot be compared, and why."""
+    """A row that cannot be compared with the simulator.
+
+    Attributes:
+        dataset: Name of the data set.
+        row: Line number in the file; the header is line 1.
+        model: Model identifier in the data.
+        reason: Why the row cannot be compared.
+    """
 
     dataset: str
     row: int
@@ -94,14 +101,19 @@ class Skipped:
 
 
 @dataclass
-class Reading:
-    """What a reader found in a file."""
+class MeasuredData:
+    """The rows of one or several files.
+
+    Attributes:
+        measurements: Rows that can be compared with the simulator.
+        skipped: Rows that cannot, with the reason.
+    """
 
     measurements: list[Measurement] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
 
-    def extend(self, other: Reading) -> None:
-        """Adds the findings of another reader."""
+    def extend(self, other: MeasuredData) -> None:
+        """Appends the rows of other files."""
         self.measurements += other.measurements
         self.skipped += other.skipped
 

@@ -1,4 +1,4 @@
-"""The workloads behind the measured rows: lengths that the tables do not give.
+"""Request lengths of the measured workloads, where the tables do not give them.
 
 Prompt lengths of the ML.ENERGY tasks are pinned here because throughput at a given batch
 hardly tells them apart from the prefill efficiency. The spread of output lengths follows from

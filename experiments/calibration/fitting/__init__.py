@@ -1,1 +1,1 @@
-"""Coefficients of a GPU type from measured rows."""
+"""Fits the coefficients of a GPU type to measured rows."""

@@ -1,4 +1,4 @@
-"""Parts of the physics that can be taken out, to see what each explains."""
+"""Parts of the physics that can be removed, to measure what each explains."""
 
 from __future__ import annotations
 
@@ -34,5 +34,7 @@ ABLATIONS = (
     Ablation("communication", {"all_reduce_s": 0.0}, (TRAFFIC_S,)),
     Ablation("time per sequence", {"sequence_s": 0.0, "sampling_s": 0.0}),
 )
-"""What the study takes out, one at a time. Shape 1e6 of the popularity is the uniform formula
-``1 - (1 - k/E)^T``; at 1e-9 all tokens choose the same ``k`` of ``E`` experts."""
+"""The parts that the study removes, one at a time.
+
+Shape 1e6 of the popularity is the uniform formula ``1 - (1 - k/E)^T``; at 1e-9 all tokens choose
+the same ``k`` of ``E`` experts."""

@@ -15,7 +15,7 @@ from envs.simulator.calibration import SHARES, Calibration
 from experiments.calibration.data.measurement import Measurement
 from experiments.calibration.fitting.ablation import WHOLE, Ablation
 from experiments.calibration.fitting.priors import LEVEL, Prior
-from experiments.calibration.fitting.simulate import Outcome, Simulation, measured
+from experiments.calibration.fitting.simulate import Simulated, Simulation, measured
 
 Floats = NDArray[np.float64]
 AT_CAP = 0.985
@@ -133,7 +133,7 @@ def _deviations(jacobian: Floats) -> list[float]:
 
 
 class Targets:
-    """Measured values of a fit, and how far a simulated outcome is from them."""
+    """The measured values of a fit, and the residuals of simulated ones."""
 
     def __init__(self, measurements: Sequence[Measurement], options: FitOptions) -> None:
         self._options = options
@@ -142,7 +142,7 @@ class Targets:
         with np.errstate(invalid="ignore"):
             self._at_cap = measured(measurements, "power") > AT_CAP * self._cap_w
 
-    def residuals(self, found: Outcome) -> Floats:
+    def residuals(self, found: Simulated) -> Floats:
         """Returns one number per row and quantity, already made robust and weighed."""
         parts = []
         for name, value in self._measured.items():
@@ -151,7 +151,7 @@ class Targets:
             parts.append(robust / self._options.deviations[name])
         return np.concatenate(parts)
 
-    def _simulated(self, found: Outcome, name: str) -> Floats:
+    def _simulated(self, found: Simulated, name: str) -> Floats:
         """Returns what is compared with the measured values.
 
         For power that is the natural draw, except where the measured power is the cap:

@@ -1,4 +1,4 @@
-"""Makes the calibration that settings describe."""
+"""Fits the calibration that a configuration describes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from envs.factory import build_model
 from envs.simulator.calibration import Calibration
 from envs.simulator.gpus import GPUSpec
 from experiments.calibration.config import CalibrateConfig, ProfileRecord, data_folder
-from experiments.calibration.data.measurement import Measurement, Reading, Skipped
+from experiments.calibration.data.measurement import MeasuredData, Measurement, Skipped
 from experiments.calibration.data.readers import profile_records, read_folder
 from experiments.calibration.fitting.gpu_fit import fit_gpu
 from experiments.calibration.fitting.store import finished
@@ -18,8 +18,11 @@ from experiments.calibration.fitting.store import finished
 NO_DATA = "none"
 
 
-def calibrate(settings: CalibrateConfig) -> tuple[Calibration, list[Measurement], list[Skipped]]:
+def calibrate(config: CalibrateConfig) -> tuple[Calibration, list[Measurement], list[Skipped]]:
     """Fits the calibration of a GPU type.
+
+    Args:
+        config: GPU type, data folder and profiles.
 
     Returns:
         The calibration, the rows it was fitted to, and the rows that could not be used.
@@ -28,16 +31,16 @@ def calibrate(settings: CalibrateConfig) -> tuple[Calibration, list[Measurement]
         ConfigurationError: There is no data, or none of this GPU type.
         WorkloadError: A file cannot be read.
     """
-    gpu: GPUSpec = settings.gpu
-    reading = Reading()
+    gpu: GPUSpec = config.gpu
+    data = MeasuredData()
     files: list[Path] = []
-    if settings.data != NO_DATA:
-        reading, files = read_folder(data_folder(settings.data))
-    for record in settings.profiles:
-        reading.extend(_profile(record, gpu))
+    if config.data != NO_DATA:
+        data, files = read_folder(data_folder(config.data))
+    for record in config.profiles:
+        data.extend(_profile(record, gpu))
         files.append(Path(record.path))
-    rows = fit_rows(reading.measurements, gpu)
-    return finished(gpu, fit_gpu(gpu, rows), rows, files), rows, reading.skipped
+    rows = fit_rows(data.measurements, gpu)
+    return finished(gpu, fit_gpu(gpu, rows), rows, files), rows, data.skipped
 
 
 def fit_rows(measurements: Sequence[Measurement], gpu: GPUSpec) -> list[Measurement]:
@@ -51,7 +54,7 @@ def reasons(skipped: Sequence[Skipped]) -> list[tuple[str, str, int]]:
     return [(dataset, reason, rows) for (dataset, reason), rows in counted.most_common()]
 
 
-def _profile(record: ProfileRecord, gpu: GPUSpec) -> Reading:
+def _profile(record: ProfileRecord, gpu: GPUSpec) -> MeasuredData:
     model = build_model(record.model)
     file = Path(record.path).expanduser()
     return profile_records.read(file, gpu, model, record.prompt_tokens, record.gpus_per_node)

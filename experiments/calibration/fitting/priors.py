@@ -1,4 +1,4 @@
-"""What is known of the coefficients before any fit: typical values and how far they may be off.
+"""Priors of the coefficients: typical values, and how far they may be off.
 
 The same for every GPU type but where a power scales with the GPU. They keep a coefficient
 that the data hardly see (FP8 on an A100) at a sensible value, and keep the others physical: a
@@ -59,9 +59,9 @@ CLOCK = {
     "leakage_per_k": Prior(0.004, 0.50),
 }
 """Priors of the response to the clock, fitted where caps were measured; the floor as a fraction
-of the highest cap. Floor, share and exponent lie between those of other GPU types
-(:mod:`experiments.calibration.validation.training_caps`); what memory does has no source but
-the cap sweep itself."""
+of the highest cap. Floor, linear fraction and exponent lie between those of other GPU types
+(:mod:`experiments.calibration.validation.training_caps`); the cap sweep is
+the only source for memory."""
 
 LEVEL = Prior(1.0, 0.2)
 """Prior of the level of a run in a cap sweep."""

@@ -25,7 +25,7 @@ QUANTITIES = ("itl", "tpot", "throughput", "power", "joules_per_token")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Simulated:
     """Simulated quantities, one entry per measurement.
 
     Attributes:
@@ -86,7 +86,7 @@ class Simulation:
         self._batch = np.array([m.batch for m in self.measurements])
         self._counted = np.array([m.counted_tokens for m in self.measurements])
 
-    def run(self, calibration: Calibration) -> Outcome:
+    def run(self, calibration: Calibration) -> Simulated:
         """Simulates every measurement with one calibration."""
         vectors = np.array(
             [compile_step_model(m.gpu, m.model, m.parallelism, calibration) for m in self._setups]
@@ -107,7 +107,7 @@ class Simulation:
             uncapped = _simulate(vectors, self._setup[bound], self._steps[bound], no_cap)
             natural_w[bound] = uncapped[2]
         time = level[self._setup, 0]
-        return Outcome(
+        return Simulated(
             itl_s=found[0] * time,
             tpot_s=found[1] * time,
             throughput_tok_s=self._batch * self._counted / (found[1] * time),

@@ -1,8 +1,8 @@
-"""What no data here fix: ranges that domain randomisation draws from.
+"""Ranges for domain randomisation of the coefficients that no data set determines.
 
 The clock's fraction of the power differs between GPU types measured under caps (V100, A40 and
 RTX 6000 in training, RTX PRO 6000 in inference): their spread is the uncertainty about a GPU whose
-response to caps nobody has published. Settling time and sensor windows follow what is known
+response to caps is not published. Settling time and sensor windows follow what is known
 of NVIDIA's driver (arXiv:2312.02741: a 1 s average on Ampere and later, except GA100).
 """
 

@@ -1,4 +1,4 @@
-"""Replaces the marked blocks of a Markdown page by freshly made tables."""
+"""Replaces the marked blocks of a Markdown page by new tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well PALS's forests learn a simulated server's profile."""
+"""Tabulates how well PALS's forests learn the profile of a simulated server."""
 
 from __future__ import annotations
 

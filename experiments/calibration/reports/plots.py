@@ -27,7 +27,7 @@ _PANELS = (
 
 
 def draw_all(evaluated: Sequence[Evaluated], directory: Path) -> list[Path]:
-    """Draws every plot of a validation that its rows allow."""
+    """Draws every plot of a validation for which there are rows."""
     drawn = []
     for split in (FITTED, HELD_OUT):
         part = [j for j in evaluated if j.split == split and not j.measurement.has_level]

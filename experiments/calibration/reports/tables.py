@@ -1,4 +1,4 @@
-"""Writes what a validation found: ``validation.json``, a readable table, and every row."""
+"""Writes the results of a validation: ``validation.json``, a readable table, and every row."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from experiments.calibration.fitting.simulate import QUANTITIES, measured
 from experiments.calibration.validation.ablation_study import ablation_table
 from experiments.calibration.validation.cap_response import cap_losses, clock_records, interior
 from experiments.calibration.validation.cross_validation import SPLITS, Evaluated, relative_errors
-from experiments.calibration.validation.host_bound import host_records
+from experiments.calibration.validation.host_time import host_records
 from experiments.calibration.validation.validate import Validation, records
 
 Record = dict[str, Any]
@@ -47,7 +47,7 @@ def _write_json(file: Path, value: Any) -> None:
 
 
 def rows_table(evaluated: Sequence[Evaluated]) -> pd.DataFrame:
-    """Returns one line per simulated row, measured and simulated values side by side."""
+    """Returns every simulated row with its measured and simulated values."""
     rows = [j.measurement for j in evaluated]
     table = pd.DataFrame(
         {
@@ -71,7 +71,7 @@ def rows_table(evaluated: Sequence[Evaluated]) -> pd.DataFrame:
 
 
 def skipped_table(skipped: Sequence[Skipped]) -> pd.DataFrame:
-    """Returns one line per skipped row."""
+    """Returns the skipped rows with their reasons."""
     columns = ["dataset", "line", "model", "reason"]
     return pd.DataFrame([(s.dataset, s.row, s.model, s.reason) for s in skipped], columns=columns)
 
@@ -88,13 +88,13 @@ def as_markdown(
     if host:
         lines += ["## Host-bound servers", "", *host_table(host), ""]
     if found.ablations:
-        lines += ["## Parts taken out", "", *ablation_table(found.ablations), ""]
+        lines += ["## Ablations", "", *ablation_table(found.ablations), ""]
     lines += ["## Rows that could not be compared", "", *skip_table(found.skipped), ""]
     return "\n".join(lines)
 
 
 def error_table(errors: Sequence[Record]) -> list[str]:
-    """Returns a table with one line per data set, GPU and split: median / mean in percent."""
+    """Returns the median / mean errors in percent by data set, GPU and split."""
     lines = [
         "| data set | GPU | split | rows | " + " | ".join(QUANTITIES) + " |",
         "|---" * (4 + len(QUANTITIES)) + "|",
@@ -138,7 +138,7 @@ def cap_table(caps: Record) -> list[str]:
 
 
 def host_table(host: Sequence[Record]) -> list[str]:
-    """Returns what host time explains of the host-bound rows."""
+    """Returns the errors of the host-bound rows with and without host time."""
     lines = [
         "| GPU | rows | host time per step | per sequence | TPOT, physics alone | with host time |",
         "|---|---|---|---|---|---|",
@@ -152,7 +152,7 @@ def host_table(host: Sequence[Record]) -> list[str]:
 
 
 def skip_table(skipped: Sequence[Skipped]) -> list[str]:
-    """Returns how many rows of which data set were skipped, why, and the models concerned."""
+    """Returns the number of skipped rows by data set and reason, with their models."""
     lines = ["| data set | rows | reason | models |", "|---|---|---|---|"]
     groups: dict[tuple[str, str], list[str]] = {}
     for item in skipped:

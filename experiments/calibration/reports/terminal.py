@@ -1,4 +1,4 @@
-"""What people see on the terminal after a calibration or a validation."""
+"""Prints the results of a calibration or a validation on the terminal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def print_calibration(
     skipped: Sequence[Skipped],
     written: Sequence[Path],
 ) -> None:
-    """Prints the coefficients, how well they fit and what was left out."""
+    """Prints the coefficients, their fit error and the skipped rows."""
     console = Console()
     table = Table("coefficient", "value", "relative deviation", title=calibration.name)
     for name, deviation in calibration.uncertainty.items():
@@ -42,14 +42,14 @@ def print_skipped(console: Console, skipped: Sequence[Skipped]) -> None:
 
 
 def print_stage(stage: str) -> None:
-    """Says on standard error what is being done."""
+    """Prints the name of a stage to standard error."""
     Console(stderr=True).print(stage)
 
 
 def print_validation(
     errors: Sequence[dict[str, Any]], skipped: Sequence[Skipped], written: Sequence[Path]
 ) -> None:
-    """Prints the errors of a validation and what was left out."""
+    """Prints the errors of a validation and the skipped rows."""
     console = Console(width=max(120, Console().width))
     table = Table(
         "data set", "GPU", "split", "rows", *QUANTITIES, title="median / mean absolute error, %"

@@ -1,1 +1,1 @@
-"""How well calibrations predict what they were not fitted to."""
+"""Errors of calibrations on rows they were not fitted to."""

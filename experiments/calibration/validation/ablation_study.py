@@ -1,4 +1,4 @@
-"""How much worse the same fit predicts unseen families when a part of the physics is missing."""
+"""Measures how much worse a fit predicts unseen families without a part of the physics."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def study(gpu: GPUSpec, rows: Sequence[Measurement], processes: int) -> list[dic
     """Fits a GPU type again without each part, and evaluates its MoE rows.
 
     Every fit sees dense and MoE rows of all families but one, under the same priors: without
-    priors a crippled model hides its fault in impossible efficiencies.
+    priors a model that lacks a part compensates by impossible efficiencies.
 
     Returns:
-        One record per part taken out; none where rows of fewer than two MoE models are there.
+        One record per removed part; none where there are rows of fewer than two MoE models.
     """
     if len({m.model.name for m in rows if m.model.experts}) < 2:
         return []
@@ -56,7 +56,7 @@ def study(gpu: GPUSpec, rows: Sequence[Measurement], processes: int) -> list[dic
 
 
 def growth_errors(evaluated: Sequence[Evaluated]) -> np.ndarray:
-    """Returns how far off the growth of TPOT from a run's smallest to its largest batch is."""
+    """Returns the error of the growth of TPOT from each run's smallest to its largest batch."""
     runs: dict[str, list[Evaluated]] = defaultdict(list)
     for j in evaluated:
         if j.measurement.tpot_s is not None:

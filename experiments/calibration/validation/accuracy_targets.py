@@ -1,4 +1,4 @@
-"""The accuracy that was aimed for, beside what rows that no fit saw show."""
+"""Accuracy targets, beside the errors on rows that no fit saw."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from experiments.calibration.validation.cross_validation import (
 from experiments.calibration.validation.validate import cap_binds, with_apart
 
 Condition = Callable[[Evaluated], bool]
-WORDS = {
+QUANTITY_NAMES = {
     "itl": "inter-token latency",
     "tpot": "TPOT",
     "throughput": "throughput",
@@ -27,15 +27,15 @@ WORDS = {
 }
 
 
-class Goal(NamedTuple):
-    """One figure aimed for.
+class AccuracyTarget(NamedTuple):
+    """A target for the median error of one quantity.
 
     Attributes:
-        what: What it is about.
-        limit: Highest error in percent (or percentage points) aimed for; ``None`` for a
-            figure that stands beside another.
-        reached: The error found.
-        rows: Rows it was found on.
+        what: Rows and quantity.
+        limit: Highest acceptable error in percent (or percentage points); ``None`` where the
+            error is only reported.
+        reached: The median error.
+        rows: Number of rows.
     """
 
     what: str
@@ -47,10 +47,10 @@ class Goal(NamedTuple):
 _LATENCIES = ("itl", "tpot", "throughput")
 
 
-def goals(evaluated: Sequence[Evaluated]) -> list[Goal]:
-    """Returns every goal whose rows are there."""
+def accuracy_targets(evaluated: Sequence[Evaluated]) -> list[AccuracyTarget]:
+    """Returns every target for which there are rows."""
     evaluated = [*evaluated, *with_apart(evaluated)]
-    found: list[Goal] = []
+    found: list[AccuracyTarget] = []
 
     def add(
         name: str, limit: float | None, gpu: str, split: str, quantities: Sequence[str], *,
@@ -66,7 +66,9 @@ def goals(evaluated: Sequence[Evaluated]) -> list[Goal]:
             errors = np.abs(errors[np.isfinite(errors)])
             if errors.size:
                 error = 100.0 * float(np.median(errors))
-                found.append(Goal(f"{name}: {WORDS[quantity]}", limit, error, errors.size))
+                found.append(
+                    AccuracyTarget(f"{name}: {QUANTITY_NAMES[quantity]}", limit, error, errors.size)
+                )
 
     v3, moe = _of("mlenergy-v3"), _moe
     add("H100, model left out", 8.0, "h100_sxm", HELD_OUT, (*_LATENCIES, "power"), only=v3)
@@ -78,18 +80,18 @@ def goals(evaluated: Sequence[Evaluated]) -> list[Goal]:
     add("B200, all rows, model left out", None, "b200", ALL_ROWS, quantities)
     names = ("tpot", "throughput", "power")
     add("A100, batch 1-64, model left out", 8.0, "a100_sxm4_40gb", HELD_OUT, names)
-    found += _cap_goals(evaluated)
+    found += _cap_targets(evaluated)
     return found
 
 
-def _cap_goals(evaluated: Sequence[Evaluated]) -> list[Goal]:
+def _cap_targets(evaluated: Sequence[Evaluated]) -> list[AccuracyTarget]:
     found = []
     errors = interior(evaluated)
     for part, limit in (("interior caps", 1.0), ("lowest cap", 5.0)):
         if part in errors:
             error = errors[part]
             name = f"RTX PRO 6000, unseen {part}: tok/s"
-            found.append(Goal(name, limit, error["median_ape"], int(error["n"])))
+            found.append(AccuracyTarget(name, limit, error["median_ape"], int(error["n"])))
     swept = [j for j in evaluated if j.measurement.has_level and j.split == HELD_OUT]
     if swept:
         ends = {min(j.measurement.cap_w for j in swept), max(j.measurement.cap_w for j in swept)}
@@ -99,22 +101,26 @@ def _cap_goals(evaluated: Sequence[Evaluated]) -> list[Goal]:
         if inner:
             error_w = 100.0 * float(np.median(np.abs(relative_errors(inner, "power"))))
             name = "RTX PRO 6000, unseen interior caps that do not bind: power"
-            found.append(Goal(name, 1.0, error_w, len(inner)))
+            found.append(AccuracyTarget(name, 1.0, error_w, len(inner)))
     for loss in cap_losses(evaluated):
         split = "fitted" if loss["split"] == "fitted" else "lowest cap unseen"
         off = abs(loss["simulated_loss_percent"] - loss["measured_loss_percent"])
         name = f"loss at 300 W, {loss['run']}, {split} (points)"
-        found.append(Goal(name, 3.0, off, 1))
+        found.append(AccuracyTarget(name, 3.0, off, 1))
     return found
 
 
-def goal_table(found: Sequence[Goal]) -> list[str]:
-    """Returns the goals as a Markdown table."""
-    lines = ["| held out | rows | goal | reached | |", "|---|---|---|---|---|"]
-    for goal in found:
-        verdict = "" if goal.limit is None else "yes" if goal.reached <= goal.limit else "**no**"
-        limit = "–" if goal.limit is None else f"≤ {goal.limit:g} %"
-        lines.append(f"| {goal.what} | {goal.rows} | {limit} | {goal.reached:.1f} % | {verdict} |")
+def target_table(found: Sequence[AccuracyTarget]) -> list[str]:
+    """Returns the targets as a Markdown table."""
+    lines = ["| held out | rows | target | reached | |", "|---|---|---|---|---|"]
+    for target in found:
+        verdict = (
+            "" if target.limit is None else "yes" if target.reached <= target.limit else "**no**"
+        )
+        limit = "–" if target.limit is None else f"≤ {target.limit:g} %"
+        lines.append(
+            f"| {target.what} | {target.rows} | {limit} | {target.reached:.1f} % | {verdict} |"
+        )
     return lines
 
 

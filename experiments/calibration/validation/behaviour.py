@@ -1,4 +1,4 @@
-"""What the calibrated step model does when cap, clock and batch change: curves and key figures."""
+"""Response of the calibrated step model to cap, clock and batch: curves and key values."""
 
 from __future__ import annotations
 
@@ -27,8 +27,15 @@ CONTEXT_TOKENS = 300.0
 PROMPT_TOKENS = 2048.0
 
 
-class Step(NamedTuple):
-    """Time and power of one GPU during one step."""
+class GpuStep(NamedTuple):
+    """Time and power of one GPU during one step.
+
+    Attributes:
+        time_s: Duration of the step.
+        power_w: Mean power.
+        clock: SM clock as a fraction of the highest.
+        binding: 1 where the cap limits the clock, else 0.
+    """
 
     time_s: float
     power_w: float
@@ -44,18 +51,20 @@ def vector(gpu: str, model: str, tensor: int = 1) -> NDArray[np.float64]:
     return compile_step_model(spec, catalog.build("model", model), Parallelism(tensor), calibration)
 
 
-def decode(c: NDArray[np.float64], batch: int, cap_w: float = FREE_W, clock: float = 1.0) -> Step:
+def decode(
+    c: NDArray[np.float64], batch: int, cap_w: float = FREE_W, clock: float = 1.0
+) -> GpuStep:
     """Returns a step in which a batch decodes, at 300 tokens of context each."""
-    return Step(*resolve_step(c, batch, batch * CONTEXT_TOKENS, 0.0, 0.0, cap_w, clock))
+    return GpuStep(*resolve_step(c, batch, batch * CONTEXT_TOKENS, 0.0, 0.0, cap_w, clock))
 
 
-def prefill(c: NDArray[np.float64], cap_w: float = FREE_W, clock: float = 1.0) -> Step:
+def prefill(c: NDArray[np.float64], cap_w: float = FREE_W, clock: float = 1.0) -> GpuStep:
     """Returns a step that computes one prompt of 2,048 tokens."""
     pairs = PROMPT_TOKENS * PROMPT_TOKENS / 2.0
-    return Step(*resolve_step(c, 0.0, 0.0, PROMPT_TOKENS, pairs, cap_w, clock))
+    return GpuStep(*resolve_step(c, 0.0, 0.0, PROMPT_TOKENS, pairs, cap_w, clock))
 
 
-def joules_per_token(step: Step, batch: int, gpus: int = 1) -> float:
+def joules_per_token(step: GpuStep, batch: int, gpus: int = 1) -> float:
     """Returns the energy of one decoded token."""
     return gpus * step.power_w * step.time_s / batch
 
@@ -68,8 +77,8 @@ def knee_w(c: NDArray[np.float64], batch: int, lost: float = 0.03) -> float:
 
 
 def behaviour_table() -> list[str]:
-    """Returns the key figures as a Markdown table."""
-    lines = ["| behaviour | figure |", "|---|---|"]
+    """Returns the key values as a Markdown table."""
+    lines = ["| behaviour | value |", "|---|---|"]
     for gpu in ("a100_sxm4_80gb", "h100_sxm"):
         for model, gpus in (("llama31_8b", 1), ("mistral_7b", 1), ("mixtral_8x7b", 4)):
             c = vector(gpu, model, gpus)

@@ -1,4 +1,4 @@
-"""How well the response to power caps is met: clock, and the loss down to the lowest cap."""
+"""Errors of the response to power caps: the clock, and the loss down to the lowest cap."""
 
 from __future__ import annotations
 

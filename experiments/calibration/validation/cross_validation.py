@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -14,11 +14,11 @@ from envs.simulator.gpus import GPUSpec
 from experiments.calibration.data.measurement import Measurement
 from experiments.calibration.fitting.ablation import WHOLE, Ablation
 from experiments.calibration.fitting.gpu_fit import GPUFit, fit_gpu
-from experiments.calibration.fitting.simulate import Outcome, Simulation
+from experiments.calibration.fitting.simulate import Simulated, Simulation, measured
 
 Group = Callable[[Measurement], str]
 MIN_GROUPS = 3
-"""Groups that must be left to fit to; fewer say nothing about the one left out."""
+"""Fewest groups that must remain to fit to; with fewer the result says nothing about the rest."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def evaluate(
     return [Evaluated(m, split, _values(found, index)) for index, m in enumerate(rows)]
 
 
-def _values(found: Outcome, index: int) -> dict[str, float]:
+def _values(found: Simulated, index: int) -> dict[str, float]:
     return {
         "itl": float(found.itl_s[index]),
         "tpot": float(found.tpot_s[index]),
@@ -136,14 +136,7 @@ def installed(gpu: GPUSpec) -> Calibration:
     return found
 
 
-def without_levels(calibration: Calibration) -> Calibration:
-    """Returns a calibration without the levels of the cap sweep's runs."""
-    return replace(calibration, run_levels={})
-
-
 def relative_errors(evaluated: Sequence[Evaluated], quantity: str) -> np.ndarray:
     """Returns simulated over measured less 1; ``nan`` where nothing was measured."""
-    from experiments.calibration.fitting.simulate import measured
-
     real = measured([j.measurement for j in evaluated], quantity)
     return np.array([j.simulated[quantity] for j in evaluated]) / real - 1.0

@@ -1,9 +1,9 @@
 """How the power of other GPU types follows the clock: where the priors and ranges come from.
 
-Nobody has published an A100 or H100 serving under caps. Training runs under caps on four older
-GPU types (``zeus-nsdi23``, arXiv:2208.06102) tell how far GPU types differ in the three numbers of
+There is no published measurement of an A100 or H100 that serves under caps. Training runs under
+caps on four older GPU types (``zeus-nsdi23``, arXiv:2208.06102) show how far GPU types differ in
 ``P = floor + (natural - floor) (s x + (1 - s) x^m)``. A run's clock is not in the data: its time is
-taken as ``T (c / x + 1 - c)``, with a level ``T`` and a compute share ``c`` per run.
+taken as ``T (c / x + 1 - c)``, with a level ``T`` and a compute fraction ``c`` per run.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from experiments.calibration.data.csv_rows import RowError, number, read_rows
+from experiments.calibration.data.csv_table import RowError, number, read_rows
 
 Floats = NDArray[np.float64]
 GPUS = {"v100": "V100", "p100": "P100", "a40": "A40", "rtx6000": "Quadro RTX 6000"}
-_REQUIRED = (
+_COLUMNS = (
     "dataset", "network", "batch_size", "optimizer", "power_limit", "time_per_epoch",
     "average_power",
 )  # fmt: skip
@@ -39,12 +39,12 @@ class TrainingCaps:
 
     Attributes:
         gpu: GPU type.
-        runs: Runs it was fitted to.
-        floor_fraction: Power without a say of the clock over the highest cap.
+        runs: Number of runs that it was fitted to.
+        floor_fraction: Power that does not depend on the clock, over the highest cap.
         linear_fraction: Fraction of the rest that is linear in the clock.
         exponent: Exponent of the remainder.
         time_error: Median absolute error of the epoch time, in percent.
-        power_error: The same of the power.
+        power_error: Median absolute error of the power, in percent.
     """
 
     gpu: str
@@ -76,7 +76,7 @@ def study_training(folder: Path) -> list[TrainingCaps]:
 def training_table(found: Sequence[TrainingCaps]) -> list[str]:
     """Returns the study as a Markdown table."""
     lines = [
-        "| GPU (training) | runs | floor / highest cap | linear share s | exponent m "
+        "| GPU (training) | runs | floor / highest cap | linear fraction s | exponent m "
         "| error of time | of power |",
         "|---|---|---|---|---|---|---|",
     ]
@@ -91,7 +91,7 @@ def training_table(found: Sequence[TrainingCaps]) -> list[str]:
 def _runs(file: Path) -> list[_Run]:
     """Returns, per network, the runs that were measured under the most caps."""
     cells: dict[tuple[str, str], dict[str, list[tuple[float, float, float]]]] = {}
-    for _, row in read_rows(file, _REQUIRED):
+    for _, row in read_rows(file, _COLUMNS):
         try:
             point = (
                 number(row, "power_limit"),
@@ -99,13 +99,13 @@ def _runs(file: Path) -> list[_Run]:
                 number(row, "average_power"),
             )
         except RowError:
-            continue  # a setting that did not finish
+            continue  # a run that did not finish
         network = (str(row["dataset"]), str(row["network"]))
-        setting = f"{row['batch_size']} {row['optimizer']}"
-        cells.setdefault(network, {}).setdefault(setting, []).append(point)
+        shape = f"{row['batch_size']} {row['optimizer']}"
+        cells.setdefault(network, {}).setdefault(shape, []).append(point)
     found = []
-    for settings in cells.values():
-        most = sorted(settings.values(), key=len)[-_RUNS_PER_NETWORK:]
+    for shapes in cells.values():
+        most = sorted(shapes.values(), key=len)[-_RUNS_PER_NETWORK:]
         found += [
             _Run(*np.array(sorted(points)).T) for points in most if len(points) >= _LEAST_CAPS
         ]

@@ -1,4 +1,4 @@
-"""Evaluates the installed calibrations, and what the same method predicts of rows it never saw."""
+"""Evaluates the installed calibrations, and fits of the same method on rows they did not see."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ OnStage = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Validation:
-    """What a validation found.
+    """The result of a validation.
 
     Attributes:
         evaluated: Every simulated row.
         skipped: Rows that could not be compared.
         files: The data files.
-        ablations: Errors with parts of the physics taken out; see :mod:`.ablations`.
+        ablations: Errors with parts of the physics removed; see :mod:`.ablation_study`.
     """
 
     evaluated: list[Evaluated]
@@ -69,24 +69,24 @@ def validate(
         folder: Folder with data files.
         held_out: Whether fits are repeated without each model, family and cap.
         processes: Processes to use.
-        ablations: Whether fits are repeated with parts of the physics taken out.
-        on_stage: Is told what is being done.
+        ablations: Whether fits are repeated with parts of the physics removed.
+        on_stage: Called with the name of each stage.
 
     Raises:
         WorkloadError: The folder holds no known file, or one is broken.
     """
-    reading, files = read_folder(folder)
+    data, files = read_folder(folder)
     evaluated: list[Evaluated] = []
     studies: list[dict[str, Any]] = []
-    for gpu in _gpu_types(reading.measurements):
-        rows = [m for m in reading.measurements if m.gpu.calibration == gpu.calibration]
+    for gpu in _gpu_types(data.measurements):
+        rows = [m for m in data.measurements if m.gpu.calibration == gpu.calibration]
         on_stage(f"{gpu.calibration}: {len(rows)} rows")
         evaluated += _evaluate_gpu(gpu, rows, held_out, processes, on_stage)
         if ablations:
             on_stage(f"{gpu.calibration}: ablations")
             studied = [m for m in fit_rows(rows, gpu) if not m.has_level]
             studies += study(gpu, studied, processes)
-    return Validation(evaluated, reading.skipped, files, studies)
+    return Validation(evaluated, data.skipped, files, studies)
 
 
 def _gpu_types(measurements: Sequence[Measurement]) -> list[GPUSpec]:
@@ -166,7 +166,7 @@ def with_apart(evaluated: Sequence[Evaluated]) -> list[Evaluated]:
 
 
 def _sets(j: Evaluated) -> tuple[str, ...]:
-    """Returns the names that a row is counted under; rows apart have little in common."""
+    """Returns the data sets that a row counts for: its own, and all unless it is kept apart."""
     return (
         (j.measurement.dataset,) if j.split in (APART, ALL_ROWS) else (j.measurement.dataset, ALL)
     )

@@ -14,16 +14,15 @@ from typing import Any
 from envs.errors import InfeasibleModelError
 from envs.simulator.memory import kv_cache_tokens
 from envs.simulator.parallelism import Parallelism
-from experiments.calibration.data.csv_rows import (
+from experiments.calibration.data.csv_table import (
     RowError,
     count,
-    find_gpu,
-    find_model,
     number,
     optional_number,
-    read_rows,
 )
-from experiments.calibration.data.measurement import Measurement, Reading, Skipped, digest
+from experiments.calibration.data.measurement import MeasuredData, Measurement, digest
+from experiments.calibration.data.readers.frame import read_table
+from experiments.calibration.data.specifications import find_gpu, find_model
 from experiments.calibration.data.steady_state import batch_steps
 
 DATASET = "argonne"
@@ -32,22 +31,21 @@ FRAMEWORKS = {"vLLM", "TensorRT-LLM"}
 PREFILL_BUDGET = 4096.0
 """Prompt tokens per step: vLLM of 2024 computes whole prompts up to the context length."""
 _CACHE_SLACK = 1.05
-_REQUIRED = (
+_COLUMNS = (
     "Hardware", "Num of Hardware", "Framework", "Model", "Input Output Length", "Batch Size",
     "Latency",
 )  # fmt: skip
 
 
-def read(file: Path) -> Reading:
-    """Reads the file; see :mod:`experiments.calibration.data.readers`."""
-    reading = Reading()
-    for line, row in read_rows(file, _REQUIRED):
-        try:
-            reading.measurements.append(_measurement(row))
-        except RowError as error:
-            model = str(row.get("Model"))
-            reading.skipped.append(Skipped(DATASET, line, model, str(error)))
-    return reading
+def read(file: Path) -> MeasuredData:
+    """Reads the file; rows that cannot be used are listed with the reason.
+
+    Raises:
+        WorkloadError: The file cannot be read or lacks a column.
+    """
+    return read_table(
+        file, dataset=DATASET, columns=_COLUMNS, parse_row=parse_row, model_column="Model"
+    )
 
 
 def join_power(measurements: Sequence[Measurement]) -> list[Measurement]:
@@ -88,7 +86,12 @@ def _apart(gpu: str, framework: str) -> str:
     return "" if gpu == "a100_sxm4_40gb" else "vLLM of 2024"
 
 
-def _measurement(row: dict[str, Any]) -> Measurement:
+def parse_row(row: dict[str, Any]) -> Measurement:
+    """Returns a row as a measurement.
+
+    Raises:
+        RowError: The row cannot be compared with the simulator.
+    """
     framework = str(row.get("Framework"))
     if framework not in FRAMEWORKS:
         raise RowError(f"engine {framework!r} does not batch as the simulator does")
@@ -125,6 +128,6 @@ def _measurement(row: dict[str, Any]) -> Measurement:
         throughput_tok_s=throughput if throughput is not None else 2.0 * batch * length / latency,
         power_w=None if power_mw is None else power_mw / 1e3 * gpus,
         context_per_seq=1.5 * length,
-        digest=digest({k: v for k, v in row.items() if k in _REQUIRED}),
+        digest=digest({k: v for k, v in row.items() if k in _COLUMNS}),
         apart=_apart(gpu.name, framework),
     )

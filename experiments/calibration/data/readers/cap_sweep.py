@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from envs.simulator.parallelism import Parallelism
-from experiments.calibration.data.csv_rows import (
-    RowError,
-    find_gpu,
-    find_model,
+from experiments.calibration.data.csv_table import (
     number,
     optional_number,
-    read_rows,
 )
-from experiments.calibration.data.measurement import Measurement, Reading, Skipped, StepKind, digest
+from experiments.calibration.data.measurement import MeasuredData, Measurement, StepKind, digest
+from experiments.calibration.data.readers.frame import read_table
+from experiments.calibration.data.specifications import find_gpu, find_model
 
 DATASET = "mmbt-rtxpro6000"
 GPU = "rtx_pro_6000"
@@ -26,22 +24,26 @@ PROMPT_TOKENS = 60.0
 OUTPUT_TOKENS = 200.0
 UNCACHED_TOKENS = 12.0
 """Prompt tokens computed per request: what is left after whole cached blocks."""
-_REQUIRED = ("model", "concurrency", "cap_w", "agg_tok_s", "mean_power_w", "mean_sm_mhz")
+_COLUMNS = ("model", "concurrency", "cap_w", "agg_tok_s", "mean_power_w", "mean_sm_mhz")
 
 
-def read(file: Path) -> Reading:
-    """Reads the file; see :mod:`experiments.calibration.data.readers`."""
-    reading = Reading()
-    for line, row in read_rows(file, _REQUIRED):
-        try:
-            reading.measurements.append(_measurement(row))
-        except RowError as error:
-            model = str(row.get("model"))
-            reading.skipped.append(Skipped(DATASET, line, model, str(error)))
-    return reading
+def read(file: Path) -> MeasuredData:
+    """Reads the file; rows that cannot be used are listed with the reason.
+
+    Raises:
+        WorkloadError: The file cannot be read or lacks a column.
+    """
+    return read_table(
+        file, dataset=DATASET, columns=_COLUMNS, parse_row=parse_row, model_column="model"
+    )
 
 
-def _measurement(row: dict[str, Any]) -> Measurement:
+def parse_row(row: dict[str, Any]) -> Measurement:
+    """Returns a row as a measurement.
+
+    Raises:
+        RowError: The row cannot be compared with the simulator.
+    """
     model = find_model(row.get("model"))
     gpu = find_gpu(GPU)
     batch = number(row, "concurrency")

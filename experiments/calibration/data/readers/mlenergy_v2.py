@@ -1,7 +1,7 @@
 """ML.ENERGY leaderboard v2 (``mlenergy-v2/llm_runs.csv``): vLLM of 2024 on A100 and H100.
 
-These servers were bound by their host: the data tell the shape of a curve, not its level, so
-all rows are kept apart.
+These servers were host-bound: the data show the shape of a curve, not its level, so all rows
+are kept apart.
 """
 
 from __future__ import annotations
@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from envs.simulator.parallelism import Parallelism
-from experiments.calibration.data.csv_rows import (
+from experiments.calibration.data.csv_table import (
     RowError,
     count,
-    find_gpu,
-    find_model,
     number,
     optional_number,
-    read_rows,
 )
-from experiments.calibration.data.measurement import Measurement, Reading, Skipped, digest
+from experiments.calibration.data.measurement import MeasuredData, Measurement, digest
+from experiments.calibration.data.readers.frame import read_table
+from experiments.calibration.data.specifications import find_gpu, find_model
 from experiments.calibration.data.steady_state import steady_steps
 from experiments.calibration.data.tasks import TASKS
 
@@ -27,25 +26,29 @@ DATASET = "mlenergy-v2"
 GPUS = {"NVIDIA A100-SXM4-40GB": "a100_sxm4_40gb", "NVIDIA H100 80GB HBM3": "h100_sxm"}
 GPUS_PER_NODE = {"a100_sxm4_40gb": 8, "h100_sxm": 8}
 HOST_BOUND = "host-bound server"
-_REQUIRED = (
+_COLUMNS = (
     "task", "model", "gpu", "tp", "pp", "avg_bs", "token_tput_tok_s", "avg_tpot_s",
     "avg_output_tokens",
 )  # fmt: skip
 
 
-def read(file: Path) -> Reading:
-    """Reads the file; see :mod:`experiments.calibration.data.readers`."""
-    reading = Reading()
-    for line, row in read_rows(file, _REQUIRED):
-        try:
-            reading.measurements.append(_measurement(row))
-        except RowError as error:
-            model = str(row.get("model"))
-            reading.skipped.append(Skipped(DATASET, line, model, str(error)))
-    return reading
+def read(file: Path) -> MeasuredData:
+    """Reads the file; rows that cannot be used are listed with the reason.
+
+    Raises:
+        WorkloadError: The file cannot be read or lacks a column.
+    """
+    return read_table(
+        file, dataset=DATASET, columns=_COLUMNS, parse_row=parse_row, model_column="model"
+    )
 
 
-def _measurement(row: dict[str, Any]) -> Measurement:
+def parse_row(row: dict[str, Any]) -> Measurement:
+    """Returns a row as a measurement.
+
+    Raises:
+        RowError: The row cannot be compared with the simulator.
+    """
     model = find_model(row.get("model"))
     gpu_name = str(row.get("gpu"))
     if gpu_name not in GPUS:

@@ -6,17 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from envs.simulator.parallelism import Parallelism
-from experiments.calibration.data.csv_rows import (
+from experiments.calibration.data.csv_table import (
     RowError,
     count,
-    find_gpu,
-    find_model,
     number,
     optional_number,
-    read_rows,
 )
-from experiments.calibration.data.host_bound_rows import mark_host_bound
-from experiments.calibration.data.measurement import Measurement, Reading, Skipped, digest
+from experiments.calibration.data.host_bound import mark_host_bound
+from experiments.calibration.data.measurement import MeasuredData, Measurement, digest
+from experiments.calibration.data.readers.frame import read_table
+from experiments.calibration.data.specifications import find_gpu, find_model
 from experiments.calibration.data.steady_state import steady_steps
 from experiments.calibration.data.tasks import TASKS, VISION_TASKS
 
@@ -26,26 +25,31 @@ GPUS_PER_NODE = 8
 LOCKSTEP = "replicas in lockstep"
 """Reason to keep rows apart: attention in replicas, experts over all of them. These runs are
 three to six times slower than the same model in bf16 with tensor parallelism."""
-_REQUIRED = (
+_COLUMNS = (
     "task", "model_id", "gpu_model", "num_gpus", "avg_batch_size",
     "output_throughput_tokens_per_sec", "avg_power_watts", "avg_output_len", "median_itl_ms",
 )  # fmt: skip
 
 
-def read(file: Path) -> Reading:
-    """Reads the file; see :mod:`experiments.calibration.data.readers`."""
-    reading = Reading()
-    for line, row in read_rows(file, _REQUIRED):
-        try:
-            reading.measurements.append(_measurement(row))
-        except RowError as error:
-            model = str(row.get("model_id"))
-            reading.skipped.append(Skipped(DATASET, line, model, str(error)))
-    reading.measurements = mark_host_bound(reading.measurements)
-    return reading
+def read(file: Path) -> MeasuredData:
+    """Reads the file; rows that cannot be used are listed with the reason.
+
+    Raises:
+        WorkloadError: The file cannot be read or lacks a column.
+    """
+    data = read_table(
+        file, dataset=DATASET, columns=_COLUMNS, parse_row=parse_row, model_column="model_id"
+    )
+    data.measurements = mark_host_bound(data.measurements)
+    return data
 
 
-def _measurement(row: dict[str, Any]) -> Measurement:
+def parse_row(row: dict[str, Any]) -> Measurement:
+    """Returns a row as a measurement.
+
+    Raises:
+        RowError: The row cannot be compared with the simulator.
+    """
     task = str(row.get("task"))
     if task in VISION_TASKS:
         raise RowError(f"task {task!r}: image and video encoders are not modelled")

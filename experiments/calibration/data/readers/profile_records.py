@@ -1,8 +1,7 @@
 """A profile of one's own server, as ``python -m experiments.profile`` writes it.
 
-Its rows say how many requests ran, how much context they had and how fast prompts and outputs
-were computed, at every cap and batch limit; so a machine that nobody has measured gets a
-calibration of its own.
+Its rows give the number of running requests, their context and the rates of prompt and output
+tokens at every cap and batch limit, so that any machine that was profiled can be calibrated.
 """
 
 from __future__ import annotations
@@ -14,17 +13,12 @@ from typing import Any
 from envs.simulator.gpus import GPUSpec
 from envs.simulator.models import ModelSpec
 from envs.simulator.parallelism import Parallelism
-from experiments.calibration.data.csv_rows import (
-    RowError,
-    count,
-    number,
-    optional_number,
-    read_rows,
-)
-from experiments.calibration.data.measurement import Measurement, Reading, Skipped, StepKind, digest
+from experiments.calibration.data.csv_table import count, number, optional_number
+from experiments.calibration.data.measurement import MeasuredData, Measurement, StepKind, digest
+from experiments.calibration.data.readers.frame import read_table
 
 DATASET = "profile"
-_REQUIRED = (
+_COLUMNS = (
     "power_cap_w", "max_num_seqs", "throughput_tok_s", "prompt_tok_s", "power_w", "running",
     "context_tokens",
 )  # fmt: skip
@@ -32,7 +26,7 @@ _REQUIRED = (
 
 def read(
     file: Path, gpu: GPUSpec, model: ModelSpec, prompt_tokens: float, gpus_per_node: int
-) -> Reading:
+) -> MeasuredData:
     """Reads a ``profile.csv``.
 
     Args:
@@ -41,14 +35,17 @@ def read(
         model: Model it served.
         prompt_tokens: Mean prompt length of the workload.
         gpus_per_node: GPUs that share the fast link.
+
+    Raises:
+        WorkloadError: The file cannot be read or lacks a column.
     """
-    reading = Reading()
-    for line, row in read_rows(file, _REQUIRED):
-        try:
-            reading.measurements.append(_measurement(row, gpu, model, prompt_tokens, gpus_per_node))
-        except RowError as error:
-            reading.skipped.append(Skipped(DATASET, line, model.name, str(error)))
-    return reading
+
+    def parse_row(row: dict[str, Any]) -> Measurement:
+        return _measurement(row, gpu, model, prompt_tokens, gpus_per_node)
+
+    return read_table(
+        file, dataset=DATASET, columns=_COLUMNS, parse_row=parse_row, model=model.name
+    )
 
 
 def _measurement(

@@ -1,4 +1,4 @@
-"""How much host time explains of a host-bound data set, beyond the physics."""
+"""Estimates how much of a host-bound data set is explained by time that the host takes."""
 
 from __future__ import annotations
 

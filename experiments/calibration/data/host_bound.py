@@ -1,4 +1,4 @@
-"""Tells rows whose GPU was host-bound by its host: software, not physics."""
+"""Marks rows whose GPU waited for its host: they show software, not physics."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from dataclasses import replace
 from experiments.calibration.data.measurement import Measurement
 
 SHORTFALL = 0.07
-STARVED = "host-bound GPU"
+"""Fraction by which such a row draws less than one with less work."""
+HOST_BOUND_GPU = "host-bound GPU"
+"""Reason to keep such a row apart."""
 
 
 def mark_host_bound(measurements: Sequence[Measurement]) -> list[Measurement]:
-    """Keeps rows apart that draw too little power for their load.
+    """Marks rows that draw too little power for their load, so that no fit uses them.
 
     More sequences, or longer contexts in decode-dominated work, give a GPU more to do. A row
     that draws more than 7 % less than one with the same model and GPUs, no more sequences and
@@ -34,7 +36,7 @@ def mark_host_bound(measurements: Sequence[Measurement]) -> list[Measurement]:
                 if other.power_w is not None and _does_less(other, row)
             ]
             if row.power_w < (1.0 - SHORTFALL) * max(less_work, default=0.0):
-                marked[index] = replace(row, apart=STARVED)
+                marked[index] = replace(row, apart=HOST_BOUND_GPU)
     return marked
 
 

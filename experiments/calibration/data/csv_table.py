@@ -1,20 +1,15 @@
-"""Reads a CSV file row by row with numbers checked, and finds models by their identifiers."""
+"""Reads a CSV file row by row and checks its numbers."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from omegaconf import OmegaConf
 
-from envs import catalog
 from envs.errors import WorkloadError
-from envs.simulator.gpus import GPUSpec
-from envs.simulator.models import ModelSpec
 
 
 class RowError(Exception):
@@ -86,36 +81,3 @@ def count(row: dict[str, Any], column: str) -> int:
     if value < 1.0 or value != int(value):
         raise RowError(f"{column} is {value:g}, not a whole number of at least 1")
     return int(value)
-
-
-@cache
-def _models_by_id() -> dict[str, ModelSpec]:
-    found: dict[str, ModelSpec] = {}
-    for name in catalog.names("model"):
-        if OmegaConf.missing_keys(catalog.load("model", name)):
-            continue  # a choice that asks for a file, not a model of its own
-        spec: ModelSpec = catalog.build("model", name)
-        for identifier in [name, *spec.huggingface_ids]:
-            found[identifier.lower()] = spec
-            found.setdefault(identifier.lower().rpartition("/")[2], spec)
-    return found
-
-
-def find_model(identifier: Any) -> ModelSpec:
-    """Returns the specification of a model by its identifier or catalogue name.
-
-    Raises:
-        RowError: There is no such specification.
-    """
-    text = str(identifier or "").lower()
-    spec = _models_by_id().get(text) or _models_by_id().get(text.rpartition("/")[2])
-    if spec is None:
-        raise RowError("no specification of this model (conf/model)")
-    return spec
-
-
-@cache
-def find_gpu(name: str) -> GPUSpec:
-    """Returns the GPU type of a catalogue name."""
-    spec: GPUSpec = catalog.build("gpu", name)
-    return spec
