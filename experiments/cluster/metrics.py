@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from envs.cluster.cluster import Cluster
 from envs.context import ControlContext
 from envs.latency import LatencyRecord, percentile
-from experiments.cluster.rollout import ClusterEpisode, NodeRecord, table_of
+from experiments.cluster.rollout import ClusterEpisode, NodeRecord
 from experiments.evaluation.metrics import OVERSHOOT_TOLERANCE, Summary, summarise
 from experiments.evaluation.qos import add_reference, after_warmup
 from experiments.evaluation.rollout import Episode
@@ -58,13 +58,13 @@ def evaluate(
         for segment in record.segments:
             tokens = reference(node.name, segment.seed)
             if tokens is not None:
-                add_reference(segment.table(), tokens, context.qos, context.interval_s)
+                add_reference(segment.table, tokens, context.qos, context.interval_s)
         figures[node.name] = _figures(record, context) if record.segments else None
     return figures
 
 
 def _figures(record: NodeRecord, context: ControlContext) -> Summary:
-    table = table_of(record.rows)
+    table = record.table
     known = Episode(table, record.latency, record.power_source or "")
     summary = summarise(known, context)
     warmup = context.qos.warmup_s

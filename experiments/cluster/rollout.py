@@ -21,21 +21,17 @@ OnClusterInterval = Callable[[int, Row], None]
 
 @dataclass
 class Segment:
-    """A stretch in which a node answered without a break.
+    """A time span in which a node answered without a break.
 
     Attributes:
         seed: Seed of the node's arrivals in it.
         first: Number of the interval that it begins with.
-        rows: One row an interval.
+        table: One row per interval.
     """
 
     seed: int
     first: int
-    rows: list[Row] = field(default_factory=list)
-
-    def table(self) -> IntervalTable:
-        """Returns the rows as a table; a column added to it is added to the rows."""
-        return table_of(self.rows)
+    table: IntervalTable = field(default_factory=IntervalTable)
 
 
 @dataclass
@@ -43,7 +39,7 @@ class NodeRecord:
     """What happened on one node.
 
     Attributes:
-        segments: Stretches in which it answered.
+        segments: Time spans in which it answered.
         down: Numbers of the intervals in which it did not.
         latency: Latencies since it last started; those before a failure are lost with it.
         power_source: Whether its power was measured or modelled.
@@ -55,17 +51,19 @@ class NodeRecord:
     power_source: str | None = None
 
     @property
-    def rows(self) -> list[Row]:
-        """All rows in which the node answered."""
-        return [row for segment in self.segments for row in segment.rows]
+    def table(self) -> IntervalTable:
+        """All intervals in which the node answered."""
+        return IntervalTable.concatenate([segment.table for segment in self.segments])
 
-    def by_interval(self) -> dict[int, Row]:
-        """Returns the rows by the number of their interval."""
-        return {
-            segment.first + offset: row
-            for segment in self.segments
-            for offset, row in enumerate(segment.rows)
-        }
+    @property
+    def intervals(self) -> NDArray[np.int64]:
+        """Numbers of these intervals, shape ``(rows of the table,)``."""
+        return np.concatenate(
+            [
+                np.zeros(0, dtype=np.int64),
+                *(segment.first + np.arange(len(segment.table)) for segment in self.segments),
+            ]
+        )
 
 
 @dataclass(frozen=True)
@@ -86,18 +84,11 @@ class ClusterEpisode:
 def node_series(episode: ClusterEpisode, name: str, column: str) -> NDArray[np.float64]:
     """Returns a column of a node over the whole run, NaN while it is down."""
     values = np.full(len(episode.table), np.nan)
-    for interval, row in episode.nodes[name].by_interval().items():
-        value = row.get(column)
-        values[interval] = np.nan if value is None else value
+    record = episode.nodes[name]
+    table = record.table
+    if column in table:
+        values[record.intervals] = table[column]
     return values
-
-
-def table_of(rows: Sequence[Row]) -> IntervalTable:
-    """Returns rows as a table."""
-    table = IntervalTable()
-    for row in rows:
-        table.append(row)
-    return table
 
 
 def run_cluster_episode(
@@ -184,7 +175,7 @@ def _record(record: NodeRecord, node: Node, interval: int) -> Row | None:
         row[name] = float(value)
     if not record.segments or record.segments[-1].seed != node.seed:
         record.segments.append(Segment(node.seed, interval))
-    record.segments[-1].rows.append(row)
+    record.segments[-1].table.append(row)
     record.power_source = node.info["telemetry"].power_source
     return row
 

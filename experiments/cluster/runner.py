@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
-from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
 from baselines.base import Controller
 from envs import catalog
-from envs.cache import atomic_write_bytes, atomic_write_text
+from envs.cache import atomic_write_text
 from envs.cluster.cluster import Cluster, node_seeds
 from experiments.app.environment import is_simulated
 from experiments.cluster.config import ServerCluster
@@ -18,7 +18,7 @@ from experiments.cluster.metrics import evaluate, summarise_cluster
 from experiments.cluster.rollout import ClusterEpisode, run_cluster_episode
 from experiments.evaluation.metrics import Summary, write_json
 from experiments.records.hashing import plain
-from experiments.records.interval_table import Row
+from experiments.records.interval_table import IntervalTable, Row
 from experiments.records.journal import JOURNAL_FILE, Journal
 from experiments.records.provenance import provenance
 from experiments.records.tracking import RunFacts, Tracker
@@ -137,36 +137,30 @@ def simulated_twin(config: DictConfig) -> DictConfig:
 
 
 def write_intervals(episode: ClusterEpisode, interval_s: float, file: Path) -> None:
-    """Writes one row an interval and node, in the order of time.
+    """Writes one row per interval and node, in the order of time.
 
     Columns are those of a single server's run, and ``node``, ``alive`` (0 or 1),
     ``segment_time_s`` (time since the node last started) and the cluster's own as ``cluster_*``.
     Only ``node``, ``alive``, ``time_s`` and the cluster's have values while a node is down.
     """
-    import pyarrow
-    from pyarrow import parquet
+    intervals, names = len(episode.table), list(episode.nodes)
+    shape = (intervals, len(names))
+    columns: dict[str, NDArray[np.float64]] = {}
+    alive = np.zeros(shape)
+    for place, record in enumerate(episode.nodes.values()):
+        table, answered = record.table, record.intervals
+        alive[answered, place] = 1.0
+        for name in table.names:
+            columns.setdefault(name, np.full(shape, np.nan))[answered, place] = table[name]
 
-    overall = [episode.table[name] for name in episode.table.names]
-    names = [f"cluster_{name}" for name in episode.table.names]
-    by_node = {name: record.by_interval() for name, record in episode.nodes.items()}
-    rows: list[dict[str, Any]] = []
-    for interval in range(len(episode.table)):
-        shared = dict(zip(names, (float(column[interval]) for column in overall), strict=True))
-        shared.pop("cluster_time_s")
-        time_s = (interval + 1) * interval_s
-        for name, known in by_node.items():
-            own = known.get(interval)
-            values = {} if own is None else {**own, "segment_time_s": own["time_s"]}
-            alive = float(own is not None)
-            rows.append({"node": name, **values, "time_s": time_s, "alive": alive, **shared})
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    content = {
-        name: pyarrow.array(
-            [row.get(name) for row in rows],
-            type=pyarrow.string() if name == "node" else pyarrow.float64(),
-        )
-        for name in columns
-    }
-    buffer = io.BytesIO()
-    parquet.write_table(pyarrow.table(content), buffer)
-    atomic_write_bytes(file, buffer.getvalue())
+    def of_all_nodes(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.broadcast_to(values[:, None], shape)
+
+    columns["segment_time_s"] = columns.get("time_s", np.full(shape, np.nan))
+    columns["time_s"] = of_all_nodes(interval_s * np.arange(1, intervals + 1, dtype=np.float64))
+    columns["alive"] = alive
+    for name in episode.table.names:
+        if name != "time_s":
+            columns[f"cluster_{name}"] = of_all_nodes(episode.table[name])
+    flat = IntervalTable.from_columns({name: values.ravel() for name, values in columns.items()})
+    flat.write_parquet(file, labels={"node": names * intervals})

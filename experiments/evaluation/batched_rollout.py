@@ -41,31 +41,6 @@ class Assignment(NamedTuple):
     members: NDArray[np.int64]
 
 
-class ColumnTable(IntervalTable):
-    """An interval table that is given as columns."""
-
-    def __init__(self, columns: dict[str, FloatArray]) -> None:
-        super().__init__()
-        self._columns = columns
-
-    def __len__(self) -> int:
-        return len(next(iter(self._columns.values())))
-
-    @property
-    def names(self) -> list[str]:
-        """Names of the columns."""
-        return list(self._columns)
-
-    def __getitem__(self, name: str) -> FloatArray:
-        return self._columns[name]
-
-    def add_column(self, name: str, values: FloatArray) -> None:
-        """See :meth:`IntervalTable.add_column`."""
-        if len(values) != len(self):
-            raise ValueError(f"{name}: {len(values)} values for {len(self)} rows")
-        self._columns[name] = _known(np.asarray(values, dtype=np.float64))
-
-
 def run_batch(
     env: VectorServingEnv,
     assignments: Sequence[Assignment],
@@ -134,15 +109,10 @@ class _Record:
             self._columns[name] = np.empty(self._shape)
         self._columns[name][interval] = values
 
-    def table(self, index: int) -> ColumnTable:
-        return ColumnTable(
-            {name: _known(column[:, index]) for name, column in self._columns.items()}
+    def table(self, index: int) -> IntervalTable:
+        return IntervalTable.from_columns(
+            {name: column[:, index] for name, column in self._columns.items()}
         )
-
-
-def _known(values: FloatArray) -> FloatArray:
-    """Returns values with NaN for what does not apply, as tables have it."""
-    return np.where(np.isfinite(values), values, np.nan)
 
 
 class HeldSettings:

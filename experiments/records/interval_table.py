@@ -1,12 +1,12 @@
-"""The record of an episode: one row an interval, kept in memory and written as Parquet."""
+"""The record of an episode: one row per control interval, kept as columns, written as Parquet."""
 
 from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,13 @@ from envs.knobs import Knobs
 from envs.objectives.conditions import Conditions
 from envs.telemetry import NUMERIC_FIELDS, Telemetry
 
+if TYPE_CHECKING:
+    import pandas
+
 Row = dict[str, float | None]
+FloatArray = NDArray[np.float64]
+_SMALLEST = 64
+"""Rows that a new column has room for."""
 
 
 def interval_row(reward: float, info: Mapping[str, Any]) -> Row:
@@ -58,56 +64,113 @@ def _finite(value: Any) -> float | None:
 
 
 class IntervalTable:
-    """Rows of an episode as columns; missing values are NaN in memory and null in files."""
+    """The control intervals of an episode as columns of equal length.
+
+    Values that do not apply (``None``, NaN, infinity) are NaN in memory and null in files. A
+    column that appears late has NaN in the rows before it.
+    """
 
     def __init__(self) -> None:
-        self._rows: list[Row] = []
-        self._columns: dict[str, NDArray[np.float64]] = {}
+        self._columns: dict[str, FloatArray] = {}  # with room for more rows than there are
+        self._length = 0
 
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def append(self, row: Row) -> None:
-        """Adds the next interval's row."""
-        self._rows.append(row)
-        self._columns.clear()
-
-    def add_column(self, name: str, values: NDArray[np.float64]) -> None:
-        """Adds a column that was computed afterwards.
+    @classmethod
+    def from_columns(cls, columns: Mapping[str, FloatArray]) -> IntervalTable:
+        """Returns a table of columns by name, shape ``(rows,)`` each; they are copied.
 
         Raises:
-            ValueError: It has another number of rows.
+            ValueError: The columns differ in length; the message names one.
         """
-        for row, value in zip(self._rows, values.tolist(), strict=True):
-            row[name] = _finite(value)
-        self._columns.clear()
+        table = cls()
+        if columns:
+            table._length = len(next(iter(columns.values())))
+        for name, values in columns.items():
+            table.add_column(name, values)
+        return table
+
+    @classmethod
+    def concatenate(cls, tables: Sequence[IntervalTable]) -> IntervalTable:
+        """Returns the rows of several tables, one table after another."""
+        names = dict.fromkeys(name for table in tables for name in table.names)
+        return cls.from_columns(
+            {
+                name: np.concatenate(
+                    [
+                        table[name] if name in table else np.full(len(table), np.nan)
+                        for table in tables
+                    ]
+                )
+                for name in names
+            }
+        )
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._columns
 
     @property
     def names(self) -> list[str]:
         """Names of the columns, in order of appearance."""
-        return list(dict.fromkeys(name for row in self._rows for name in row))
+        return list(self._columns)
 
-    def __getitem__(self, name: str) -> NDArray[np.float64]:
-        if name not in self._columns:
-            self._columns[name] = np.array(
-                [math.nan if (value := row.get(name)) is None else value for row in self._rows],
-                dtype=np.float64,
-            )
-        return self._columns[name]
+    def __getitem__(self, name: str) -> FloatArray:
+        """Returns a column, shape ``(rows,)``.
+
+        Raises:
+            KeyError: There is no column of this name.
+        """
+        return self._columns[name][: self._length]
+
+    def append(self, row: Row) -> None:
+        """Adds the next interval's row."""
+        place = self._length
+        for name in row:
+            if name not in self._columns:
+                self._columns[name] = np.full(max(_SMALLEST, place), np.nan)
+        for name, column in self._columns.items():
+            if place == len(column):
+                room = np.full(2 * max(_SMALLEST, place), np.nan)
+                room[:place] = column
+                self._columns[name] = column = room
+            value = row.get(name)
+            column[place] = value if value is not None and math.isfinite(value) else math.nan
+        self._length = place + 1
+
+    def add_column(self, name: str, values: FloatArray) -> None:
+        """Adds a column that was computed afterwards, shape ``(rows,)``; it is copied.
+
+        Raises:
+            ValueError: It has another number of rows.
+        """
+        if len(values) != self._length:
+            raise ValueError(f"{name}: {len(values)} values for {self._length} rows")
+        self._columns[name] = np.where(np.isfinite(values), values, np.nan)
 
     def total(self, name: str) -> float:
         """Returns the sum of a column, exact but for the last rounding."""
         return math.fsum(self[name].tolist())
 
-    def write_parquet(self, file: Path) -> None:
-        """Writes the table whole, one row an interval."""
+    def to_pandas(self) -> pandas.DataFrame:
+        """Returns the table as a frame; what does not apply is NaN."""
+        import pandas
+
+        return pandas.DataFrame({name: self[name] for name in self.names})
+
+    def write_parquet(self, file: Path, labels: Mapping[str, Sequence[str]] | None = None) -> None:
+        """Writes the whole table with one row per interval.
+
+        Args:
+            file: Where the table goes.
+            labels: Columns of text that stand before the others, by name.
+        """
         import pyarrow
         from pyarrow import parquet
 
-        columns = {
-            name: pyarrow.array([row.get(name) for row in self._rows], type=pyarrow.float64())
-            for name in self.names
-        }
+        columns = {name: pyarrow.array(list(texts)) for name, texts in (labels or {}).items()}
+        for name in self.names:
+            columns[name] = pyarrow.array(self[name], from_pandas=True)
         buffer = io.BytesIO()
         parquet.write_table(pyarrow.table(columns), buffer)
         atomic_write_bytes(file, buffer.getvalue())

@@ -12,7 +12,6 @@ from experiments.benchmarking.scenario_runs import ScenarioRuns
 from experiments.evaluation.batched_rollout import (
     WITHIN_BUDGET,
     Assignment,
-    ColumnTable,
     Episodes,
     HeldSettings,
     run_batch,
@@ -120,9 +119,3 @@ def test_settings_and_controllers_fraction_a_vector_without_mixing():
         held = HeldSettings([Knobs(200.0, 32)] * 2)
         held.bind(env.context)
         assert alone.run([Assignment(held, np.arange(2))])[name] == together[name]
-
-
-def test_a_column_of_another_length_is_refused():
-    table = ColumnTable({"a": np.zeros(3)})
-    with pytest.raises(ValueError, match="b: 2 values for 3 rows"):
-        table.add_column("b", np.zeros(2))
