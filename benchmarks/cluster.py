@@ -22,6 +22,7 @@ from envs.cluster.allocators import Allocator, Proportional
 from envs.cluster.cluster import Cluster, ClusterBudget
 from envs.cluster.node import Node
 from envs.objectives.signals import Constant
+from envs.scenario import Scenario
 from envs.serving import ServingEnv
 
 MODEL = "olmoe_1b_7b"
@@ -55,12 +56,8 @@ def _twin(first: ServingEnv) -> ServingEnv:
 
 def ray_nodes(count: int) -> list[Node]:
     """Returns nodes in Ray actors."""
-    from envs.cluster.ray_node import make_ray
-
-    return [
-        Node(f"node{index}", make_ray(model=MODEL, objective=_OBJECTIVE, server="ray"))
-        for index in range(count)
-    ]
+    scenario = Scenario(model=MODEL, objective=_OBJECTIVE, server="ray")
+    return [Node(f"node{index}", factory.make_env(scenario)) for index in range(count)]
 
 
 def cluster_of(nodes: Sequence[Node], allocator: Allocator, *, concurrent: bool) -> Cluster:

@@ -26,6 +26,7 @@ INTERVAL_S = 0.5
 def episode(setting: dict[str, Any]) -> dict[str, float]:
     """Runs one server for ``setting["hours"]`` and returns costs a simulated hour."""
     from envs.factory import build_server_spec
+    from envs.scenario import Scenario
     from envs.simulator.server import SimulatedServer
 
     server = {
@@ -34,7 +35,9 @@ def episode(setting: dict[str, Any]) -> dict[str, float]:
         "tensor_parallel": setting["gpus"],
     }
     workload = {"base": "poisson_gsm8k", "load": setting["load"]}
-    system = SimulatedServer(build_server_spec(model=MODEL, server=server, workload=workload))
+    system = SimulatedServer(
+        build_server_spec(Scenario(model=MODEL, server=server, workload=workload))
+    )
     system.reset(0)
     spent = _spent(lambda: system.advance(INTERVAL_S).finished, setting["hours"])
     return {

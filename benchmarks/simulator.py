@@ -162,8 +162,9 @@ def _start(cache: str) -> tuple[float, float]:
 def peers(commands: list[str], repeats: int, requests: int) -> Iterator[Figure]:
     """Measures other simulators on the requests of the default workload."""
     from envs import factory
+    from envs.scenario import Scenario
 
-    server_spec = factory.build_server_spec(workload=WORKLOAD)
+    server_spec = factory.build_server_spec(Scenario(workload=WORKLOAD))
     with tempfile.TemporaryDirectory() as folder:
         trace = Path(folder) / "requests.csv"
         stream = server_spec.workload.stream(np.random.default_rng(0), server_spec.rate_per_s)

@@ -1,105 +1,119 @@
-"""Builds environments from names or configurations: what ``gymnasium.make`` calls."""
+"""Builds environments from scenarios: what ``gymnasium.make`` calls."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from envs import catalog
+from envs.errors import ConfigurationError
 from envs.objectives.objective import Objective
 from envs.rewards import Reward
+from envs.scenario import Named, Scenario
 from envs.serving import ServingEnv
 
 if TYPE_CHECKING:
+    from envs.simulator.models import ModelSpec
     from envs.simulator.server_spec import ServerSpec
 
-MODEL = "mixtral_8x7b"
-GPU = "a100_sxm4_80gb"
-WORKLOAD = "poisson_gsm8k"
-OBJECTIVE = "throughput_target"
-ACTION = "grid"
-REWARD = "default"
-SERVER = "simulated"
+
+def make_env(scenario: Scenario) -> ServingEnv:
+    """Builds the environment around a scenario's server: simulated, live or in a Ray actor.
+
+    This is the one place that knows every kind of server.
+
+    Raises:
+        PalsError: The scenario is wrong, or a live server cannot be reached.
+    """
+    from envs.cluster.ray_config import RayServerConfig
+    from envs.live.config import VllmServerConfig
+    from envs.simulator.config import SimulatedServerConfig
+
+    match scenario.server_config:
+        case SimulatedServerConfig():
+            return simulated_env(scenario)
+        case VllmServerConfig():
+            from envs.live.factory import live_env
+
+            return live_env(scenario)
+        case RayServerConfig():
+            from envs.cluster.ray_node import remote_env
+
+            return remote_env(scenario, make_env)
+        case other:
+            raise ConfigurationError(
+                f"server: {type(other).__name__} is no kind of server that can be built"
+            )
 
 
-def build_model(choice: Any) -> Any:
-    """Builds a model from a name, a configuration, or the path of a ``config.json``."""
-    if isinstance(choice, str) and (choice.endswith(".json") or Path(choice).is_dir()):
-        from envs.simulator.models import ModelSpec
-
-        return ModelSpec.from_huggingface(choice)
-    return catalog.build("model", choice)
-
-
-def build_server_spec(
-    model: Any = MODEL,
-    gpu: Any = GPU,
-    workload: Any = WORKLOAD,
-    server: Any = SERVER,
-    calibration: Any = None,
-) -> ServerSpec:
-    """Builds a server to be simulated; arguments as in :func:`make_simulated`."""
-    from envs.simulator.server_spec import ServerSpec
-
-    built = None if calibration is None else catalog.build("calibration", calibration)
-    return ServerSpec(
-        gpu=catalog.build("gpu", gpu),
-        model=build_model(model),
-        server=catalog.build("server", server),
-        workload=catalog.build("workload", workload),
-        calibration=built,
-    )
-
-
-def make_simulated(
-    model: Any = MODEL,
-    gpu: Any = GPU,
-    workload: Any = WORKLOAD,
-    objective: Any = OBJECTIVE,
-    action: Any = ACTION,
-    reward: Any = REWARD,
-    server: Any = SERVER,
-    calibration: Any = None,
-    interval: float = 0.5,
-    duration: float = 600.0,
-    domain_randomization: bool = False,
-) -> ServingEnv:
+def make_simulated(**parts: Any) -> ServingEnv:
     """Builds an environment around a simulated server (``pals/Simulated-v0``).
 
-    Every choice is a name from ``conf/<group>``, a mapping with the keys of such a file
-    (``{"base": "poisson_gsm8k", "load": 1.2}``), a composed configuration or a built object.
-
     Args:
-        model: Model, or the path of a Hugging Face ``config.json``.
-        gpu: GPU type.
-        workload: Arrivals and request lengths.
-        objective: Targets, budgets and latency SLOs.
-        action: Action encoding.
-        reward: Reward terms and weights.
-        server: Parallelism and limits of the server.
-        calibration: Coefficients of the GPU type; ``None`` takes those the GPU names.
-        interval: Control interval in seconds.
-        duration: Time in seconds over which the objective's signals are laid out.
-        domain_randomization: Draws the calibration again for every episode.
+        **parts: Parts of a :class:`~envs.scenario.Scenario`, such as
+            ``model="olmoe_1b_7b", workload={"base": "poisson_gsm8k", "load": 1.2}``.
 
     Raises:
         ConfigurationError: A name, key or value is wrong; the message names the key.
     """
+    return simulated_env(Scenario.of(**parts))
+
+
+def simulated_env(scenario: Scenario) -> ServingEnv:
+    """Builds the environment around a scenario's simulated server.
+
+    Raises:
+        ConfigurationError: A part of it is wrong; the message names the key.
+    """
     from envs.simulator.server import SimulatedServer
 
-    server_spec = build_server_spec(model, gpu, workload, server, calibration)
-    built_reward: Reward = catalog.build("reward", reward)
-    built_objective: Objective = catalog.build("objective", objective)
+    server_spec = build_server_spec(scenario)
+    reward: Reward = catalog.build("reward", scenario.reward)
+    objective: Objective = catalog.build("objective", scenario.objective)
+    randomize = scenario.domain_randomization
     reference = None
-    if built_reward.qos_definition == "reference":
-        reference = SimulatedServer(server_spec, randomize=domain_randomization)
+    if reward.qos_definition == "reference":
+        reference = SimulatedServer(server_spec, randomize=randomize)
     return ServingEnv(
-        SimulatedServer(server_spec, randomize=domain_randomization),
-        built_objective,
-        catalog.build("action", action),
-        built_reward,
-        interval_s=interval,
-        horizon_s=duration,
+        SimulatedServer(server_spec, randomize=randomize),
+        objective,
+        catalog.build("action", scenario.action),
+        reward,
+        interval_s=scenario.interval_s,
+        horizon_s=scenario.duration_s,
         power_caps_w=server_spec.gpu.power_caps_w,
         reference=reference,
     )
+
+
+def build_server_spec(scenario: Scenario) -> ServerSpec:
+    """Builds the server of a scenario that is to be simulated.
+
+    Raises:
+        ConfigurationError: A part of it is wrong, or its server is live; the message names the
+            key.
+    """
+    from envs.simulator.config import SimulatedServerConfig
+    from envs.simulator.server_spec import ServerSpec
+
+    server = scenario.server_config
+    if not isinstance(server, SimulatedServerConfig):
+        raise ConfigurationError(
+            f"server: {type(server).__name__} is not simulated; choose server=simulated"
+        )
+    for key in ("gpu", "model"):
+        if getattr(scenario, key) is None:
+            raise ConfigurationError(f"{key}: a simulated server needs one")
+    calibration = scenario.calibration
+    return ServerSpec(
+        gpu=catalog.build("gpu", scenario.gpu),
+        model=catalog.build("model", scenario.model),
+        server=server,
+        workload=catalog.build("workload", scenario.workload),
+        calibration=None if calibration is None else catalog.build("calibration", calibration),
+    )
+
+
+def build_model(choice: Named | ModelSpec) -> ModelSpec:
+    """Builds a model from a name, a configuration, or the path of a ``config.json``."""
+    model: ModelSpec = catalog.build("model", Scenario(model=choice).model)
+    return model

@@ -17,6 +17,7 @@ from envs.errors import ConfigurationError
 from envs.knobs import Knobs
 from envs.loop import ControlLoop, Evaluation
 from envs.objectives.conditions import Conditions
+from envs.scenario import Scenario
 from envs.serving import MAX_SEED, ServingEnv
 from envs.simulator.fleet import Fleet
 from envs.simulator.kernel.lockstep import step_many
@@ -255,13 +256,16 @@ def _mode(mode: str | AutoresetMode) -> AutoresetMode:
         raise ConfigurationError(f"autoreset_mode: must be one of {known}, got {mode!r}") from None
 
 
+_PER_SERVER = ("model", "gpu", "workload", "objective", "server", "calibration")
+"""Parts that the servers of a vector may differ in."""
+
+
 def make_simulated_vector(
     num_envs: int = 1,
     max_episode_steps: int = EPISODE_STEPS,
     autoreset_mode: str = "next_step",
-    domain_randomization: bool = False,
     record_latency: bool = False,
-    **choices: Any,
+    **parts: Any,
 ) -> VectorServingEnv:
     """Builds a vector environment (``gymnasium.make_vec("pals/Simulated-v0", ...)``).
 
@@ -269,35 +273,29 @@ def make_simulated_vector(
         num_envs: Number of servers.
         max_episode_steps: Steps after which an episode is truncated.
         autoreset_mode: ``next_step``, ``same_step`` or ``disabled``.
-        domain_randomization: Draws each server's calibration again for every episode.
         record_latency: Whether ``fleet.latency`` can be asked for; counting costs time.
-        **choices: Arguments of :func:`envs.factory.make_simulated`. Each of ``model``,
-            ``gpu``, ``workload``, ``objective``, ``server`` and ``calibration`` may be a list
-            with one choice a server, or a shorter list that is repeated.
+        **parts: Parts of a :class:`~envs.scenario.Scenario`. Each of ``model``, ``gpu``,
+            ``workload``, ``objective``, ``server`` and ``calibration`` may be a list with one
+            choice per server, or a shorter list that is repeated.
 
     Raises:
-        ConfigurationError: A choice is wrong, or settings do not go together.
+        ConfigurationError: A part is wrong, or servers do not go together.
     """
-    per_server = ("model", "gpu", "workload", "objective", "server", "calibration")
-    lists = {key: _cycle(choices.pop(key)) for key in per_server if key in choices}
-    grid_shape = choices.pop("action", factory.ACTION)
-    reward = catalog.build("reward", choices.pop("reward", factory.REWARD))
+    randomize = bool(parts.pop("domain_randomization", False))
+    lists = {key: parts.pop(key) for key in _PER_SERVER if isinstance(parts.get(key), list | tuple)}
+    parts["reward"] = catalog.build("reward", parts.get("reward", Scenario.reward))
     built: dict[str, ServingEnv] = {}
     templates = []
     for index in range(num_envs):
         own = {key: values[index % len(values)] for key, values in lists.items()}
         key = repr(sorted(own.items(), key=lambda item: item[0]))
         if key not in built:
-            built[key] = factory.make_simulated(**own, action=grid_shape, reward=reward, **choices)
+            built[key] = factory.simulated_env(Scenario.of(**parts, **own))
         templates.append(built[key])
     return VectorServingEnv(
         templates,
         max_episode_steps=max_episode_steps,
         autoreset_mode=autoreset_mode,
-        randomize=domain_randomization,
+        randomize=randomize,
         latency=record_latency,
     )
-
-
-def _cycle(choice: Any) -> list[Any]:
-    return list(choice) if isinstance(choice, list | tuple) else [choice]

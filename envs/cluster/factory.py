@@ -1,16 +1,20 @@
-"""Builds clusters from names or configurations: what ``gymnasium.make`` calls."""
+"""Builds clusters from descriptions: what ``gymnasium.make`` calls."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from envs import EPISODE_STEPS, catalog, factory
+from envs import EPISODE_STEPS, catalog
 from envs.cluster.cluster import Cluster, ClusterBudget
+from envs.cluster.config import ClusterNode, ServerCluster
 from envs.cluster.env import ClusterEnv
 from envs.cluster.node import Node
 from envs.errors import ConfigurationError
+from envs.factory import make_env
 from envs.objectives.signals import Constant
+from envs.scenario import Scenario
 
 if TYPE_CHECKING:
     from envs.cluster.pettingzoo_env import ParallelClusterEnv
@@ -23,94 +27,71 @@ PAPER_NODES: tuple[dict[str, Any], ...] = (
 """The nodes of arXiv:2605.21427 figure 9: models and targets as fraction of their capacity."""
 PAPER_BUDGET_W = 4800.0
 """Their budget."""
-_NODE_KEYS = {"name", "model", "gpu", "workload", "objective", "server", "target_fraction"}
+_NODE_KEYS = {"name", *(field.name for field in fields(ClusterNode))}
+_CLUSTER_KEYS = {field.name for field in fields(ServerCluster)}
 
 
-def node_choices(node: Mapping[str, Any], power_scope: str) -> dict[str, Any]:
-    """Returns a node's choices for :func:`envs.factory.make_simulated`.
-
-    ``target_fraction`` sets target and load: the node is asked for this fraction of its capacity
-    and gets as many requests. A ``workload`` or ``objective`` of its own goes before.
-
-    Raises:
-        ConfigurationError: A key is unknown.
-    """
-    unknown = set(node) - _NODE_KEYS
-    if unknown:
-        raise ConfigurationError(
-            f"env.nodes: unknown key {min(unknown)!r}; a node has {', '.join(sorted(_NODE_KEYS))}"
-        )
-    choices = {key: node[key] for key in ("model", "gpu", "server") if node.get(key) is not None}
-    workload: dict[str, Any] = {"base": factory.WORKLOAD}
-    objective: dict[str, Any] = {"base": factory.OBJECTIVE}
-    for target, key in ((workload, "workload"), (objective, "objective")):
-        given = node.get(key)
-        if isinstance(given, Mapping):
-            target.update(given)
-        elif given is not None:
-            target["base"] = given
-    fraction = node.get("target_fraction")
-    if fraction is not None:
-        if "concurrency" not in catalog.load("workload", workload):  # a closed loop has no load
-            workload.setdefault("load", float(fraction))
-        objective.setdefault(
-            "target", {"_target_": "envs.objectives.signals.Constant", "value": float(fraction)}
-        )
-        objective.setdefault("target_unit", "capacity")
-    objective.setdefault("power_scope", power_scope)
-    return {**choices, "workload": workload, "objective": objective}
-
-
-def build_cluster(
-    nodes: Sequence[Mapping[str, Any]] = PAPER_NODES,
-    budget: Any = PAPER_BUDGET_W,
-    allocator: Any = "uniform",
-    power_scope: str = "system",
-    interval: float = 0.5,
-    duration: float = 600.0,
-    action: Any = factory.ACTION,
-    reward: Any = factory.REWARD,
-    retry_s: float = 5.0,
-) -> Cluster:
-    """Builds a cluster of simulated servers.
+def build_cluster(cluster: ServerCluster, scenario: Scenario) -> Cluster:
+    """Builds a cluster; nodes built before one that cannot be are released.
 
     Args:
-        nodes: One mapping a node: ``name`` and any of ``model, gpu, server, workload,
-            objective, target_fraction``.
-        budget: Power budget: watts, a signal, or a :class:`ClusterBudget` (or its
-            configuration).
-        allocator: How the budget is split: a name in ``conf/allocator`` or an allocator.
-        power_scope: What the budget covers: ``gpu`` or ``system``. The paper's 4,800 W never
-            bind the 12 GPUs alone (12 x 400 W); over systems they leave 299 W a GPU.
-        interval: Control interval in seconds.
-        duration: Time in seconds over which signals are laid out.
-        action: Action encoding of every node.
-        reward: Reward terms of every node.
-        retry_s: Time between two attempts to bring a failed node back.
+        cluster: What is special about each node, and the budget they share.
+        scenario: What holds for all of them.
 
     Raises:
-        ConfigurationError: A choice is wrong.
+        PalsError: The description is wrong, or a live node is not to be had.
     """
-    built = [
-        Node(
-            str(node.get("name", f"node{index}")),
-            factory.make_simulated(
-                **node_choices(node, power_scope),
-                action=action,
-                reward=reward,
-                interval=interval,
-                duration=duration,
-            ),
-            retry_s,
+    scenarios = cluster.node_scenarios(scenario)
+    nodes: list[Node] = []
+    try:
+        for name, own in scenarios.items():
+            nodes.append(Node(name, make_env(own), cluster.retry_s))
+        return Cluster(
+            nodes,
+            cluster.budget,
+            catalog.build("allocator", cluster.allocator or "uniform"),
+            max(1, round(scenario.duration_s / scenario.interval_s)),
+            concurrent=cluster.steps_concurrently(scenarios),
         )
-        for index, node in enumerate(nodes)
-    ]
-    return Cluster(
-        built,
-        as_budget(budget),
-        catalog.build("allocator", allocator),
-        max(1, round(duration / interval)),
-    )
+    except BaseException:
+        for node in nodes:
+            node.env.close()
+        raise
+
+
+def described_cluster(
+    nodes: Sequence[Mapping[str, Any]] = PAPER_NODES,
+    budget: Any = PAPER_BUDGET_W,
+    **parts: Any,
+) -> tuple[ServerCluster, Scenario]:
+    """Returns a cluster and what all its nodes share, from keyword arguments.
+
+    Args:
+        nodes: One mapping per node: ``name`` and the fields of a
+            :class:`~envs.cluster.config.ClusterNode`.
+        budget: Power budget: watts, a signal, or a :class:`ClusterBudget` (or its
+            configuration). The paper's 4,800 W never bind its 12 GPUs alone (12 x 400 W);
+            over whole nodes they leave 299 W per GPU.
+        **parts: Fields of a :class:`~envs.cluster.config.ServerCluster`, such as ``allocator``
+            and ``power_scope``, and parts of a :class:`~envs.scenario.Scenario`.
+
+    Raises:
+        ConfigurationError: A choice is wrong, or two nodes have the same name.
+    """
+    own = {key: parts.pop(key) for key in _CLUSTER_KEYS & parts.keys()}
+    named: dict[str, ClusterNode | None] = {}
+    for index, node in enumerate(nodes):
+        unknown = set(node) - _NODE_KEYS
+        if unknown:
+            raise ConfigurationError(
+                f"env.nodes: unknown key {min(unknown)!r}; "
+                f"a node has {', '.join(sorted(_NODE_KEYS))}"
+            )
+        name = str(node.get("name", f"node{index}"))
+        if name in named:
+            raise ConfigurationError(f"env.nodes: two nodes have the same name, {name!r}")
+        named[name] = ClusterNode(**{key: node[key] for key in node if key != "name"})
+    return ServerCluster(nodes=named, budget=as_budget(budget), **own), Scenario.of(**parts)
 
 
 def as_budget(budget: Any) -> ClusterBudget:
@@ -121,15 +102,16 @@ def as_budget(budget: Any) -> ClusterBudget:
     return built if isinstance(built, ClusterBudget) else ClusterBudget(signal=built)
 
 
-def make_cluster(overshoot_weight: float = 5.0, **choices: Any) -> ClusterEnv:
-    """Builds the flat environment ``pals/Cluster-v0``; choices as in :func:`build_cluster`."""
-    return ClusterEnv(build_cluster(**choices), overshoot_weight)
+def make_cluster(**choices: Any) -> ClusterEnv:
+    """Builds the flat environment ``pals/Cluster-v0``; see :func:`described_cluster`."""
+    cluster, scenario = described_cluster(**choices)
+    return ClusterEnv(build_cluster(cluster, scenario), cluster.overshoot_weight)
 
 
 def make_parallel_cluster(
     max_episode_steps: int = EPISODE_STEPS, **choices: Any
 ) -> ParallelClusterEnv:
-    """Builds the PettingZoo environment; choices as in :func:`build_cluster`."""
+    """Builds the PettingZoo environment; see :func:`described_cluster`."""
     from envs.cluster.pettingzoo_env import ParallelClusterEnv
 
-    return ParallelClusterEnv(build_cluster(**choices), max_episode_steps)
+    return ParallelClusterEnv(build_cluster(*described_cluster(**choices)), max_episode_steps)

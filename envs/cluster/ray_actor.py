@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
-from envs import catalog
 from envs.knobs import KnobLimits, Knobs
 from envs.latency import LatencyRecord
 from envs.live.devices.processes import start_ticks
+from envs.scenario import Scenario
+from envs.serving import ServingEnv
 from envs.telemetry import Telemetry
 
 
@@ -58,16 +59,16 @@ class ServerActor:
     It is not built with the actor, because Ray tells of an actor that cannot be made in prose.
     """
 
-    def build(self, factory: str, parts: Mapping[str, Any]) -> ServerFacts:
+    def build(self, build: Callable[[Scenario], ServingEnv], scenario: Scenario) -> ServerFacts:
         """Builds the server and returns what does not change.
 
         Args:
-            factory: Import path of the function that builds the server's environment.
-            parts: Its keyword arguments, as plain values.
+            build: Builds the environment around the server.
+            scenario: The scenario of the server.
         """
         import ray
 
-        self._env = catalog.locate(factory)(**parts)
+        self._env = build(scenario)
         system = self._system = self._env.system
         pid = os.getpid()
         place = Place(ray.get_runtime_context().get_node_id(), pid, start_ticks(pid))

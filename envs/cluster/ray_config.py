@@ -27,7 +27,7 @@ class RayServerConfig:
         object_store_bytes: Memory of the object store where Ray is started here.
     """
 
-    factory: ClassVar[str] = "envs.cluster.ray_node.make_ray"
+    is_simulated: ClassVar[bool] = False
 
     inner: Any = None
     address: str | None = None

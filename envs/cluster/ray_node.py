@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from envs import catalog
@@ -11,13 +12,13 @@ from envs.cluster.errors import NodeDiedError, NodeHangsError, NodeStartingError
 from envs.cluster.ray_actor import Place, ServerActor, ServerFacts, end
 from envs.cluster.ray_config import RayServerConfig
 from envs.errors import ConfigurationError, PalsError
-from envs.factory import ACTION, GPU, MODEL, OBJECTIVE, REWARD, WORKLOAD
 from envs.knobs import Knobs
 from envs.latency import LatencyRecord
+from envs.scenario import Scenario
 from envs.serving import ServingEnv
 from envs.telemetry import Telemetry
 
-SIMULATED = "envs.factory.make_simulated"
+BuildEnv = Callable[[Scenario], ServingEnv]
 _SIMULATED_TIMEOUT_S = 60.0
 
 
@@ -31,20 +32,17 @@ class RayServer:
 
     Args:
         config: Where and how the actor runs.
-        factory: Import path of the function that builds the server there.
-        parts: Its keyword arguments, as plain values.
-        interval_s: Control interval in seconds.
+        build: Builds the environment around the server there.
+        scenario: The scenario of the server itself.
 
     Raises:
         PalsError: The server could not be built.
     """
 
-    def __init__(
-        self, config: RayServerConfig, factory: str, parts: Mapping[str, Any], interval_s: float
-    ) -> None:
+    def __init__(self, config: RayServerConfig, build: BuildEnv, scenario: Scenario) -> None:
         self._config = config
-        self._factory, self._parts = factory, dict(parts)
-        otherwise = _SIMULATED_TIMEOUT_S if factory == SIMULATED else interval_s
+        self._build, self._scenario = build, scenario
+        otherwise = _SIMULATED_TIMEOUT_S if scenario.is_simulated else scenario.interval_s
         self._slack_s = config.call_timeout_s or otherwise
         self._actor: Any = None
         self._place: Place | None = None
@@ -80,7 +78,7 @@ class RayServer:
             max_concurrency=1,
         )
         self._actor = remote.remote()
-        self._ready = self._actor.build.remote(self._factory, self._parts)
+        self._ready = self._actor.build.remote(self._build, self._scenario)
 
     def _facts(self, timeout_s: float) -> ServerFacts:
         facts: ServerFacts = self._wait(self._ready, timeout_s, "starting")
@@ -221,48 +219,28 @@ def _first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def make_ray(
-    model: Any = MODEL,
-    gpu: Any = GPU,
-    workload: Any = WORKLOAD,
-    objective: Any = OBJECTIVE,
-    action: Any = ACTION,
-    reward: Any = REWARD,
-    server: Any = "ray",
-    interval: float = 0.5,
-    duration: float = 600.0,
-) -> ServingEnv:
+def remote_env(scenario: Scenario, build: BuildEnv) -> ServingEnv:
     """Builds an environment whose server lives in a Ray actor.
 
-    Choices as in :func:`envs.factory.make_simulated`; ``server`` is a
-    :class:`~envs.cluster.ray_config.RayServerConfig`, whose ``inner`` is the server itself.
+    Args:
+        scenario: A scenario whose ``server`` is a
+            :class:`~envs.cluster.ray_config.RayServerConfig`; its ``inner`` is the server itself.
+        build: What builds environments, :func:`envs.factory.make_env`; it is called in the actor.
 
     Raises:
         PalsError: The configuration is wrong, or the node does not start.
     """
-    from omegaconf import OmegaConf
-
-    inner = server.get("inner") if isinstance(server, Mapping) else None
-    inner = "simulated" if inner is None else inner
-    config: RayServerConfig = catalog.build("server", server)
-    factory = inner_factory(inner)
-    parts = {
-        key: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-        for key, value in {
-            "model": model, "gpu": gpu, "workload": workload, "server": inner,
-        }.items()
-    }  # fmt: skip
-    encoding = catalog.build("action", action)
-    parts |= {"interval": interval, "duration": duration, "action": encoding}
-    system = RayServer(config, factory, parts, interval)
+    config: RayServerConfig = catalog.build("server", scenario.server)
+    encoding = catalog.build("action", scenario.action)
+    system = RayServer(config, build, inner_scenario(scenario))
     try:
         return ServingEnv(
             system,
-            catalog.build("objective", objective),
+            catalog.build("objective", scenario.objective),
             encoding,
-            catalog.build("reward", reward),
-            interval_s=interval,
-            horizon_s=duration,
+            catalog.build("reward", scenario.reward),
+            interval_s=scenario.interval_s,
+            horizon_s=scenario.duration_s,
             power_caps_w=system.power_caps_w,
         )
     except BaseException:
@@ -270,8 +248,15 @@ def make_ray(
         raise
 
 
-def inner_factory(inner: Any) -> str:
-    """Returns the import path of what builds the server that an actor is to hold."""
-    node = inner if isinstance(inner, Mapping) else catalog.load("server", str(inner))
-    target = node.get("_target_") or catalog.load("server", node)["_target_"]
-    return str(getattr(catalog.locate(str(target)), "factory", SIMULATED))
+def inner_scenario(scenario: Scenario) -> Scenario:
+    """Returns the scenario of the server itself, for the process that holds it.
+
+    Objective and reward stay with the coordinator.
+    """
+    config: RayServerConfig = catalog.build("server", scenario.server)
+    return replace(
+        scenario,
+        server="simulated" if config.inner is None else config.inner,
+        objective=Scenario.objective,
+        reward=Scenario.reward,
+    )

@@ -58,7 +58,7 @@ class VllmServerConfig:
         drain_timeout_s: Longest time that reset waits for a launched server to be empty.
     """
 
-    factory: ClassVar[str] = "envs.live.factory.make_live"
+    is_simulated: ClassVar[bool] = False
 
     url: str | None = None
     launch: Launch = field(default_factory=Launch)

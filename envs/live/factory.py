@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from omegaconf import DictConfig, OmegaConf
 
 from envs import catalog
 from envs.errors import ConfigurationError
-from envs.factory import ACTION, OBJECTIVE, REWARD, WORKLOAD
+from envs.live.config import VllmServerConfig
 from envs.live.server import LiveServer
+from envs.scenario import Scenario
 from envs.serving import ServingEnv
 
 _CAPS = 6
@@ -57,52 +57,43 @@ class LiveServingEnv(ServingEnv):
             self._ready = True
 
 
-def make_live(
-    model: Any = None,
-    gpu: Any = None,
-    workload: Any = WORKLOAD,
-    objective: Any = OBJECTIVE,
-    action: Any = ACTION,
-    reward: Any = REWARD,
-    server: Any = "vllm",
-    interval: float = 0.5,
-    duration: float = 600.0,
-) -> ServingEnv:
+def make_live(**parts: Any) -> ServingEnv:
     """Builds an environment around a live vLLM server (``pals/VLLM-v0``).
 
-    Choices as in :func:`envs.factory.make_simulated`. The server is attached to, or started,
-    before this returns; ``close()`` puts everything back.
-
     Args:
-        model: Not used; the server knows its model.
-        gpu: GPU type, for the caps to choose from when ``server.power_caps_w`` names none.
-        workload: Requests to send; ``external`` sends none.
-        objective: Targets, budgets and latency SLOs.
-        action: Action encoding.
-        reward: Reward terms and weights.
-        server: A :class:`~envs.live.config.VllmServerConfig`.
-        interval: Control interval in seconds.
-        duration: Time in seconds over which the objective's signals are laid out.
+        **parts: Parts of a :class:`~envs.scenario.Scenario`; ``server`` is a
+            :class:`~envs.live.config.VllmServerConfig`, and ``gpu`` may be left out.
+
+    Raises:
+        PalsError: The configuration is wrong, or server or device are not to be had.
+    """
+    return live_env(Scenario.of(**{"model": None, "gpu": None, "server": "vllm", **parts}))
+
+
+def live_env(scenario: Scenario) -> ServingEnv:
+    """Builds the environment around a scenario's live server.
+
+    The server is attached to, or started, before this returns; ``close()`` puts everything
+    back. ``gpu`` gives the caps to choose from when ``server.power_caps_w`` names none; the
+    workload ``external`` sends no requests.
 
     Raises:
         PalsError: The configuration is wrong, or server or device are not to be had.
     """
     parts = {
-        "objective": catalog.build("objective", objective),
-        "encoding": catalog.build("action", action),
-        "reward": catalog.build("reward", reward),
+        "objective": catalog.build("objective", scenario.objective),
+        "encoding": catalog.build("action", scenario.action),
+        "reward": catalog.build("reward", scenario.reward),
     }
-    if isinstance(server, DictConfig):  # profile_path may refer to another part of its tree
-        server = OmegaConf.create(OmegaConf.to_container(server, resolve=True))
-    config = catalog.build("server", server)
-    system = LiveServer(config, catalog.build("workload", workload))
+    config: VllmServerConfig = catalog.build("server", scenario.server)
+    system = LiveServer(config, catalog.build("workload", scenario.workload))
     try:
         return LiveServingEnv(
             system,
             **parts,
-            interval_s=interval,
-            horizon_s=duration,
-            power_caps_w=_caps(system, config.power_caps_w, gpu),
+            interval_s=scenario.interval_s,
+            horizon_s=scenario.duration_s,
+            power_caps_w=_caps(system, config.power_caps_w, scenario.gpu),
         )
     except BaseException:
         system.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from envs.errors import ConfigurationError
 from envs.simulator.gpus import GPUSpec
@@ -42,6 +43,8 @@ class SimulatedServerConfig:
     system_alpha: float = 1.05
     system_beta_w: float = 345.0
     exact_steps: bool = False
+
+    is_simulated: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Checks the values.

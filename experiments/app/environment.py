@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from omegaconf import DictConfig
 
-from envs import catalog
+from envs import catalog, factory
+from envs.scenario import CHOICES, Scenario
 from envs.serving import ServingEnv
-
-SIMULATED = "envs.factory.make_simulated"
-"""Factory of servers whose configuration class names no other in ``factory``."""
 
 
 @dataclass(kw_only=True)
@@ -36,25 +34,23 @@ class SingleServer:
         Raises:
             PalsError: The configuration is wrong, or a live server cannot be reached.
         """
-        parts: dict[str, Any] = {
-            key: config[key]
-            for key in ("model", "gpu", "workload", "objective", "action", "reward", "server")
-        }
-        arguments = {**parts, "interval": config.interval, "duration": config.duration}
-        if self.domain_randomization:
-            arguments["domain_randomization"] = True
-        environment: ServingEnv = catalog.locate(_factory(config))(**{**arguments, **replaced})
-        return environment
+        return factory.make_env(replace(scenario_of(config), **replaced))
+
+
+def scenario_of(config: DictConfig) -> Scenario:
+    """Returns the scenario of a composed configuration."""
+    parts = {name: config[name] for name in CHOICES if name in config}
+    return Scenario(
+        **parts,
+        interval_s=float(config.interval),
+        duration_s=float(config.duration),
+        domain_randomization=bool(config.env.get("domain_randomization", False)),
+    )
 
 
 def is_simulated(config: DictConfig) -> bool:
     """Returns whether the server is simulated: an episode can be run again, or ahead of time."""
-    return _factory(config) == SIMULATED
-
-
-def _factory(config: DictConfig) -> str:
-    cls = catalog.locate(str(config.server["_target_"]))
-    return str(getattr(cls, "factory", SIMULATED))
+    return scenario_of(config).is_simulated
 
 
 def runner_of(config: DictConfig) -> str | None:

@@ -8,8 +8,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from envs import catalog, factory
+from envs import catalog
 from envs.errors import ConfigurationError
+from envs.factory import simulated_env
+from envs.scenario import Scenario
 from envs.serving import ServingEnv
 
 PARTS = ("model", "gpu", "server", "workload", "objective")
@@ -33,11 +35,11 @@ class SuiteScenario:
         batch_matters: Whether another than the highest batch limit can be best.
     """
 
-    model: Any = factory.MODEL
-    gpu: Any = factory.GPU
-    server: Any = factory.SERVER
-    workload: Any = factory.WORKLOAD
-    objective: Any = factory.OBJECTIVE
+    model: Any = Scenario.model
+    gpu: Any = Scenario.gpu
+    server: Any = Scenario.server
+    workload: Any = Scenario.workload
+    objective: Any = Scenario.objective
     family: str = "efficiency"
     load_moves: bool = False
     batch_matters: bool = False
@@ -65,12 +67,14 @@ class SuiteScenario:
         Raises:
             ConfigurationError: A choice is wrong; the message names it.
         """
-        return factory.make_simulated(
-            **self.built,
-            action=copy.copy(built("action", action)),  # it is bound to one server
-            reward=built("reward", reward),
-            interval=interval_s,
-            duration=duration_s,
+        return simulated_env(
+            Scenario(
+                **self.built,
+                action=copy.copy(built("action", action)),  # it is bound to one server
+                reward=built("reward", reward),
+                interval_s=interval_s,
+                duration_s=duration_s,
+            )
         )
 
 

@@ -99,7 +99,7 @@ class ClockLockFigure(Figure):
             server={"base": "simulated", "tensor_parallel": self.tensor},
             workload={"base": self.workload, "load": load},
             action={"base": "continuous", "sm_clock": True},
-            duration=self.duration_s,
+            duration_s=self.duration_s,
         )  # fmt: skip
 
     def _figure(

@@ -193,8 +193,8 @@ def _simulated(
             system_beta_w=server.system_beta_w,
         ),
         calibration=fit.calibration,
-        interval=config.interval,
-        duration=config.duration,
+        interval_s=config.interval,
+        duration_s=config.duration,
     )
     return fit, environment
 

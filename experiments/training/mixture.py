@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from envs import factory
 from envs.errors import ConfigurationError
+from envs.factory import build_server_spec
+from envs.scenario import Scenario
 from experiments.evaluation.suites import SuiteScenario, built
 
 _T = TypeVar("_T")
@@ -25,13 +26,13 @@ class MixtureServer:
         server: Parallelism and limits.
     """
 
-    model: Any = factory.MODEL
-    gpu: Any = factory.GPU
-    server: Any = factory.SERVER
+    model: Any = Scenario.model
+    gpu: Any = Scenario.gpu
+    server: Any = Scenario.server
 
 
 @dataclass(kw_only=True)
-class Scenario:
+class MixtureScenario:
     """Workloads and objectives that go together.
 
     Attributes:
@@ -46,8 +47,8 @@ class Scenario:
 
     weight: float = 1.0
     servers: list[MixtureServer] = field(default_factory=list)
-    workloads: list[Any] = field(default_factory=lambda: [factory.WORKLOAD])
-    objectives: list[Any] = field(default_factory=lambda: [factory.OBJECTIVE])
+    workloads: list[Any] = field(default_factory=lambda: [Scenario.workload])
+    objectives: list[Any] = field(default_factory=lambda: [Scenario.objective])
     load: list[float] = field(default_factory=lambda: [0.3, 1.1])
     tpot_slo: list[float] = field(default_factory=lambda: [0.6, 1.2])
 
@@ -82,7 +83,7 @@ class Mixture:
     """
 
     servers: list[MixtureServer] = field(default_factory=lambda: [MixtureServer()])
-    scenarios: dict[str, Scenario] = field(default_factory=dict)
+    scenarios: dict[str, MixtureScenario] = field(default_factory=dict)
     prompt_scale: list[float] = field(default_factory=lambda: [1.0, 1.0])
     output_scale: list[float] = field(default_factory=lambda: [1.0, 1.0])
     domain_randomization: bool = True
@@ -147,7 +148,7 @@ class Mixture:
 def saturated_tpot_s(setting: SuiteScenario) -> float:
     """Returns the Baseline strategy's mean time per output token with a full batch."""
     parts = {key: part for key, part in setting.built.items() if key != "objective"}
-    server_spec = factory.build_server_spec(**parts)
+    server_spec = build_server_spec(Scenario(**parts))
     places = server_spec.server.max_num_seqs * server_spec.server.data_parallel
     return places / server_spec.saturated.output_tok_s
 

@@ -38,13 +38,13 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def server() -> ServingEnv:
     """A simulated server with the default knobs."""
-    return make_simulated(duration=60.0)
+    return make_simulated(duration_s=60.0)
 
 
 @pytest.fixture
 def servers() -> ServingVecEnv:
     """Four of them for Stable-Baselines3."""
-    return make_vec_env(4, seed=0, max_episode_steps=80, duration=40.0)
+    return make_vec_env(4, seed=0, max_episode_steps=80, duration_s=40.0)
 
 
 @pytest.fixture

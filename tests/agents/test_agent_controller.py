@@ -25,7 +25,7 @@ def test_it_is_a_controller(agent):
 @pytest.mark.parametrize("action", catalog.names("action"))
 def test_it_asks_for_the_same_knobs_under_every_encoding(agent, server, action):
     """Delta moves one level at a time; all others reach the agent's setting at once."""
-    env = make_simulated(action=action, duration=30.0)
+    env = make_simulated(action=action, duration_s=30.0)
     agent.bind(server.context)
     plain = run_episode(server, agent, seed=3, duration_s=20.0).table
     agent.bind(env.context)

@@ -60,7 +60,7 @@ def test_weights_that_run_code_are_refused(bundle):
     edit(bundle, weights_sha256=hashlib.sha256(content).hexdigest())
     agent = Agent(bundle=str(bundle))
     with pytest.raises(ConfigurationError, match=r"policy\.pt"):
-        agent.bind(make_simulated(duration=10.0).context)
+        agent.bind(make_simulated(duration_s=10.0).context)
     assert not (bundle / "written").exists()
 
 
@@ -111,10 +111,10 @@ def test_a_changed_scale_is_named(bundle, server):
 
 
 def test_other_knobs_are_explained(bundle):
-    small = make_simulated(server={"base": "simulated", "max_num_seqs": 16}, duration=10.0)
+    small = make_simulated(server={"base": "simulated", "max_num_seqs": 16}, duration_s=10.0)
     with pytest.raises(ConfigurationError, match=r"batch limits \[1, 4, 8, 16, 32, 64\]"):
         Agent(bundle=str(bundle)).bind(small.context)
-    caps = make_simulated(action={"base": "grid", "power_caps_w": [200, 400]}, duration=10.0)
+    caps = make_simulated(action={"base": "grid", "power_caps_w": [200, 400]}, duration_s=10.0)
     with pytest.raises(ConfigurationError, match=r"6 power caps and this server has 2"):
         Agent(bundle=str(bundle)).bind(caps.context)
 

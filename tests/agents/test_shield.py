@@ -20,7 +20,7 @@ BUDGET = {
 @pytest.mark.parametrize("action", catalog.names("action"))
 @pytest.mark.parametrize("scope", ["gpu", "system"])
 def test_caps_keep_within_the_budget_and_other_knobs_stay(action, scope):
-    env = make_simulated(action=action, objective={**BUDGET, "power_scope": scope}, duration=20.0)
+    env = make_simulated(action=action, objective={**BUDGET, "power_scope": scope}, duration_s=20.0)
     context = env.context
     shield = BudgetShield([context])
     rng = np.random.default_rng(0)

@@ -15,6 +15,7 @@ import envs  # noqa: F401 - registers the environments
 from envs import catalog
 from envs.errors import ConfigurationError, InfeasibleModelError
 from envs.factory import build_model, build_server_spec, make_simulated
+from envs.scenario import Scenario
 from envs.simulator.server import SimulatedServer
 from envs.workloads.poisson import Poisson
 
@@ -28,7 +29,7 @@ MISTRAL = {
 
 
 def test_the_default_is_mixtral_on_four_a100() -> None:
-    server_spec = build_server_spec()
+    server_spec = build_server_spec(Scenario())
     assert (server_spec.model.name, server_spec.gpu.name, server_spec.num_gpus) == (
         "mixtral_8x7b", "a100_sxm4_80gb", 4,
     )  # fmt: skip
@@ -36,9 +37,11 @@ def test_the_default_is_mixtral_on_four_a100() -> None:
 
 
 def test_a_choice_may_be_a_name_a_mapping_or_an_object() -> None:
-    by_name = build_server_spec(workload="poisson_gsm8k", **SMALL)
-    by_mapping = build_server_spec(workload={"base": "poisson_gsm8k", "rate": 3.0}, **SMALL)
-    by_object = build_server_spec(workload=Poisson(rate=3.0), **SMALL)
+    by_name = build_server_spec(Scenario(workload="poisson_gsm8k", **SMALL))
+    by_mapping = build_server_spec(
+        Scenario(workload={"base": "poisson_gsm8k", "rate": 3.0}, **SMALL)
+    )
+    by_object = build_server_spec(Scenario(workload=Poisson(rate=3.0), **SMALL))
     assert by_name.workload.load == 0.7
     assert by_mapping.rate_per_s == by_object.rate_per_s == 3.0
 
@@ -73,8 +76,9 @@ def test_a_choice_may_be_a_name_a_mapping_or_an_object() -> None:
         ),
         ({"action": {"base": "grid", "max_num_seqs": [128]}}, ["action.max_num_seqs", "1-64"]),
         ({"action": {"base": "grid", "power_caps_w": [50.0]}}, ["action.power_caps_w", "100"]),
-        ({"interval": 0.0}, ["interval", "> 0"]),
-        ({"interval": 2.0, "duration": 1.0}, ["duration", "interval"]),
+        ({"interval_s": 0.0}, ["interval", "> 0"]),
+        ({"interval_s": 2.0, "duration_s": 1.0}, ["duration", "interval"]),
+        ({"modell": "gpt2"}, ["modell", "model", "workload"]),
         ({"reward": {"base": "default", "qos_definition": "mine"}}, ["reward.qos_definition"]),
     ],
 )
@@ -97,9 +101,12 @@ def test_a_model_that_does_not_fit_says_what_to_do() -> None:
     [("a100_sxm4_40gb", 2048), ("a100_sxm4_80gb", 2048), ("h100_sxm", 8192), ("b200", 16_384)],
 )
 def test_the_token_budget_is_vllms_default_for_the_gpu(gpu: str, budget: int) -> None:
-    assert build_server_spec(model="gpt2", gpu=gpu).spec.max_num_batched_tokens == budget
+    assert build_server_spec(Scenario(model="gpt2", gpu=gpu)).spec.max_num_batched_tokens == budget
     given = {"base": "simulated", "max_num_batched_tokens": 300}
-    assert build_server_spec(model="gpt2", gpu=gpu, server=given).spec.max_num_batched_tokens == 300
+    assert (
+        build_server_spec(Scenario(model="gpt2", gpu=gpu, server=given)).spec.max_num_batched_tokens
+        == 300
+    )
 
 
 def test_a_cache_too_small_for_the_context_asked_for_says_so() -> None:

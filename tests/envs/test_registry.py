@@ -89,7 +89,7 @@ def test_a_specification_survives_json() -> None:
         action="joint",
         reward="efficiency_only",
         server={"base": "simulated", "tensor_parallel": 2},
-        duration=60.0,
+        duration_s=60.0,
     )
     assert made.spec is not None
     again = gymnasium.make(gymnasium.envs.registration.EnvSpec.from_json(made.spec.to_json()))

@@ -19,12 +19,13 @@ from envs import catalog
 from envs.cluster.allocators import Uniform
 from envs.cluster.cluster import Cluster, ClusterBudget, ClusterState
 from envs.cluster.node import Node
-from envs.cluster.ray_node import make_ray
+from envs.factory import make_env
 from envs.live.batch_limit import BatchLimit
 from envs.live.devices.processes import workers_of
 from envs.live.devices.throttled_cpu import CGROUP_V1
 from envs.live.process import VllmProcess
 from envs.objectives.signals import Constant
+from envs.scenario import Scenario
 from experiments.records.hashing import plain
 
 pytestmark = pytest.mark.live
@@ -48,19 +49,17 @@ def cluster(vllm: VllmProcess) -> Iterator[Cluster]:
     load = {"base": "poisson_gsm8k", "rate": 3.0, "prompt_scale": 0.2, "output_scale": 0.3}
     with contextlib.ExitStack() as stack:
         stack.callback(ray.shutdown)
-        live = make_ray(
-            workload=load,
-            server={
-                **plain(catalog.load("server", "ray")),
-                "inner": plain(catalog.load("server", inner)),
-                "call_timeout_s": 10.0,
-            },
-            duration=60.0,
-        )
+        server = {
+            **plain(catalog.load("server", "ray")),
+            "inner": plain(catalog.load("server", inner)),
+            "call_timeout_s": 10.0,
+        }
+        live = make_env(Scenario(workload=load, server=server, duration_s=60.0))
         stack.callback(live.close)
         simulated = []
         for _ in range(2):
-            simulated.append(make_ray(model="olmoe_1b_7b", server="ray", duration=60.0))
+            other = Scenario(model="olmoe_1b_7b", server="ray", duration_s=60.0)
+            simulated.append(make_env(other))
             stack.callback(simulated[-1].close)
         nodes = [Node(f"node{index}", env) for index, env in enumerate([live, *simulated])]
         budget = ClusterBudget(signal=Constant(value=BUDGET_W))

@@ -12,14 +12,14 @@ from pettingzoo.test import parallel_api_test
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 import envs  # noqa: F401 - registers the environments
-from envs.cluster.factory import build_cluster, make_cluster, make_parallel_cluster
+from envs.cluster.factory import make_cluster, make_parallel_cluster
 from envs.errors import ConfigurationError
 
 NODES = (
     {"name": "large", "model": "olmoe_1b_7b", "target_fraction": 0.9},
     {"name": "small", "model": "olmoe_1b_7b", "target_fraction": 0.5},
 )
-SMALL = {"nodes": NODES, "budget": 2500.0, "duration": 30.0}
+SMALL = {"nodes": NODES, "budget": 2500.0, "duration_s": 30.0}
 ACTIONS = ("grid", "joint", "delta", "continuous")
 
 
@@ -108,8 +108,8 @@ def test_caps_are_clipped_to_the_budget_and_info_tells():
 
 
 def test_power_over_the_budget_costs_reward():
-    generous = make_cluster(nodes=NODES, duration=30.0, budget=2500.0)
-    stingy = make_cluster(nodes=NODES, duration=30.0, budget=100.0)
+    generous = make_cluster(nodes=NODES, duration_s=30.0, budget=2500.0)
+    stingy = make_cluster(nodes=NODES, duration_s=30.0, budget=100.0)
     for env in (generous, stingy):
         env.reset(seed=0)
     lowest = np.zeros_like(generous.action_space.nvec)
@@ -123,17 +123,17 @@ def test_power_over_the_budget_costs_reward():
 )
 def test_wrong_nodes_are_named(node, message):
     with pytest.raises(ConfigurationError, match=message):
-        build_cluster(nodes=[node])
+        make_cluster(nodes=[node])
 
 
 def test_replicas_fraction_the_load_and_nodes_add_overhead():
     def node(**server):
-        built = build_cluster(
+        built = make_cluster(
             nodes=[{"model": "olmoe_1b_7b", "server": {"base": "simulated", **server}}],
             budget=1e5,
-            duration=10.0,
+            duration_s=10.0,
         )
-        return built.nodes[0]
+        return built.cluster.nodes[0]
 
     one, three = node(), node(data_parallel=3)
     assert three.env.context.num_gpus == 12
@@ -144,12 +144,12 @@ def test_replicas_fraction_the_load_and_nodes_add_overhead():
 
 def test_expert_parallelism_over_nodes_pays_for_infiniband():
     def capacity(**server):
-        built = build_cluster(
+        built = make_cluster(
             nodes=[{"model": "deepseek_moe_16b", "server": {"base": "simulated", **server}}],
             budget=1e5,
-            duration=10.0,
+            duration_s=10.0,
         )
-        context = built.nodes[0].env.context
+        context = built.cluster.nodes[0].env.context
         return context.capacity_tok_s / context.num_gpus
 
     within = capacity(tensor_parallel=4, data_parallel=1, expert_parallel=4)

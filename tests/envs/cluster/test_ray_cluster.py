@@ -16,14 +16,16 @@ from envs.cluster.cluster import Cluster, ClusterBudget
 from envs.cluster.errors import NodeDiedError, NodeHangsError, NodeStartingError
 from envs.cluster.node import Node
 from envs.cluster.ray_config import RayServerConfig
-from envs.cluster.ray_node import inner_factory, make_ray
+from envs.cluster.ray_node import inner_scenario
 from envs.errors import ConfigurationError
+from envs.live.config import VllmServerConfig
 from envs.live.devices.processes import start_ticks
 from envs.objectives.signals import Constant
+from envs.scenario import Scenario
 
 pytestmark = pytest.mark.long
 BUDGET_W = 3000.0
-PARTS = {"model": "olmoe_1b_7b", "duration": 60.0, "action": "grid"}
+PARTS = {"model": "olmoe_1b_7b", "duration_s": 60.0, "action": "grid"}
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,7 @@ def ray():
 
 
 def remote_env(**server):
-    return make_ray(**PARTS, server={"base": "ray", **server})
+    return factory.make_env(Scenario(**PARTS, server={"base": "ray", **server}))
 
 
 @pytest.fixture
@@ -125,12 +127,16 @@ def test_a_process_that_hangs_is_given_up(ray):
 
 def test_a_server_that_cannot_be_built_says_why(ray):
     with pytest.raises(ConfigurationError, match="no choice named 'palm'"):
-        make_ray(**{**PARTS, "model": "palm"}, server="ray")
+        factory.make_env(Scenario(**{**PARTS, "model": "palm"}, server="ray"))
 
 
-def test_inner_servers_name_their_factory():
-    assert inner_factory("simulated") == "envs.factory.make_simulated"
-    assert inner_factory({"base": "vllm"}) == "envs.live.factory.make_live"
+def test_the_actor_gets_the_server_itself():
+    here = inner_scenario(Scenario(model="gpt2", server="ray", reward="constrained"))
+    assert here.is_simulated
+    assert (here.model, here.reward) == ("gpt2", "default")
+    live = inner_scenario(Scenario(server={"base": "ray", "inner": {"base": "vllm"}}))
+    assert isinstance(live.server_config, VllmServerConfig)
+    assert not live.is_simulated
 
 
 @pytest.mark.parametrize("values", [{"call_timeout_s": 0.0}, {"num_cpus": -1.0}])

@@ -32,7 +32,7 @@ def test_the_same_spaces_and_info_as_the_simulator(fake_vllm: FakeVllm) -> None:
         "capacity_tok_s": 300.0, "launch": {"model": None},
     }  # fmt: skip
     env: Any = gymnasium.make(
-        "pals/VLLM-v0", server=server, workload=small_workload(), interval=0.25
+        "pals/VLLM-v0", server=server, workload=small_workload(), interval_s=0.25
     )
     assert env.spec.nondeterministic
     simulated = gymnasium.make("pals/Simulated-v0")

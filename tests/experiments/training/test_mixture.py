@@ -12,8 +12,8 @@ from envs.errors import ConfigurationError
 from experiments.evaluation.suites import SuiteScenario
 from experiments.training.mixture import (
     Mixture,
+    MixtureScenario,
     MixtureServer,
-    Scenario,
     calibrations,
     saturated_tpot_s,
 )
@@ -32,7 +32,7 @@ def test_entries_come_equally_often():
     servers = [MixtureServer(model=name) for name in ("mixtral_8x7b", "olmoe_1b_7b")]
     mixture = Mixture(
         servers=servers,
-        scenarios={"one": Scenario(workloads=["poisson_gsm8k", "bursty", "diurnal"])},
+        scenarios={"one": MixtureScenario(workloads=["poisson_gsm8k", "bursty", "diurnal"])},
     )
     drawn = draw(mixture, 12)
     assert set(Counter(setting.model for setting in drawn).values()) == {6}
@@ -53,7 +53,7 @@ def test_the_same_seed_draws_the_same(mixture):
 
 
 def test_loads_and_lengths_stay_in_their_ranges():
-    mixture = Mixture(scenarios={"one": Scenario(load=[0.4, 0.9])}, prompt_scale=[0.5, 2.0])
+    mixture = Mixture(scenarios={"one": MixtureScenario(load=[0.4, 0.9])}, prompt_scale=[0.5, 2.0])
     drawn = [setting.workload for setting in draw(mixture, 60)]
     for key, (low, high) in {"load": (0.4, 0.9), "prompt_scale": (0.5, 2.0)}.items():
         values = [getattr(workload, key) for workload in drawn]
@@ -68,7 +68,7 @@ def test_a_tpot_slo_suits_its_server():
             MixtureServer(model="olmoe_1b_7b", server={"base": "simulated", "tensor_parallel": 1}),
             MixtureServer(),
         ],
-        scenarios={"one": Scenario(objectives=["latency_slo"], tpot_slo=[0.8, 0.8])},
+        scenarios={"one": MixtureScenario(objectives=["latency_slo"], tpot_slo=[0.8, 0.8])},
     )
     for setting in draw(mixture, 4):
         assert setting.objective.tpot_slo_s == pytest.approx(0.8 * saturated_tpot_s(setting))
@@ -78,12 +78,15 @@ def test_a_tpot_slo_suits_its_server():
 @pytest.mark.parametrize(
     ("wrong", "key"),
     [
-        (lambda: Mixture(servers=[], scenarios={"one": Scenario()}), "servers"),
+        (lambda: Mixture(servers=[], scenarios={"one": MixtureScenario()}), "servers"),
         (lambda: Mixture(), "scenarios"),
-        (lambda: Mixture(scenarios={"one": Scenario()}, prompt_scale=[2.0, 1.0]), "prompt_scale"),
-        (lambda: Scenario(load=[0.5]), "load"),
-        (lambda: Scenario(objectives=[]), "objectives"),
-        (lambda: Scenario(weight=0.0), "weight"),
+        (
+            lambda: Mixture(scenarios={"one": MixtureScenario()}, prompt_scale=[2.0, 1.0]),
+            "prompt_scale",
+        ),
+        (lambda: MixtureScenario(load=[0.5]), "load"),
+        (lambda: MixtureScenario(objectives=[]), "objectives"),
+        (lambda: MixtureScenario(weight=0.0), "weight"),
     ],
 )
 def test_mistakes_are_named(wrong, key):
