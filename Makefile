@@ -1,7 +1,7 @@
 # make run          one PALS run on the simulator        make test       tests (minutes)
 # make compare      PALS against its rivals              make test-long  the slow tests
 # make lint         ruff and mypy                        make test-live  against a real vLLM server
-# make pictures     the picture of the comparison        make physics    tables and pictures of docs/physics.md
+# make plots        the plot of the comparison           make physics    tables and plots of docs/physics.md
 # make figures      the paper's figures and claims, and docs/reproduction.md
 # `make physics` reads the measured data in $PALS_DATA, or ARGS="data=DIR" (docs/physics.md: where from).
 # Each creates .venv first if it is not there.  ARGS="seed=3 duration=60" reaches the command.
@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: run compare pictures physics figures test test-long test-live lint format venv clean
+.PHONY: run compare plots physics figures test test-long test-live lint format venv clean
 
 run: venv
 	$(BIN)/python -m experiments.run controller=pals $(ARGS)
@@ -20,11 +20,11 @@ run: venv
 compare: venv
 	$(BIN)/python -m experiments.compare $(ARGS)
 
-pictures: venv
+plots: venv
 	$(BIN)/python -m experiments.compare \
 	    controllers=[static,adaptive_batch,adaptive_cap,pals,governor,oracle] \
-	    hydra.run.dir=outputs/pictures $(ARGS)
-	cp outputs/pictures/comparison.png docs/images/comparison.png
+	    hydra.run.dir=outputs/plots $(ARGS)
+	cp outputs/plots/comparison.png docs/images/comparison.png
 
 figures: venv
 	$(BIN)/python -m experiments.figures figure=all page=docs/reproduction.md $(ARGS)

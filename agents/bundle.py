@@ -14,19 +14,20 @@ import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from omegaconf import OmegaConf
-from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.utils import ConstantSchedule
 
 from agents.compatibility import check_choice, observation_space
 from agents.recipe import Recipe
 from envs import catalog
 from envs.cache import atomic_write_bytes, atomic_write_text
 from envs.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.base_class import BaseAlgorithm
+    from stable_baselines3.common.policies import BasePolicy
 
 FORMAT = 1
 SHIPPED = Path(__file__).resolve().parent / "bundles"
@@ -135,6 +136,7 @@ def load_policy(directory: Path, bundle: Bundle, action_space: Any, device: str)
         ConfigurationError: The weights are damaged or do not fit the policy.
     """
     import torch
+    from stable_baselines3.common.utils import ConstantSchedule
 
     file = directory / _WEIGHTS
     try:

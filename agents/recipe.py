@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
-
-from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.vec_env import VecEnv
+from typing import TYPE_CHECKING, Any
 
 from envs import catalog
 from envs.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.base_class import BaseAlgorithm
+    from stable_baselines3.common.vec_env import VecEnv
 
 
 @dataclass(kw_only=True)
@@ -52,6 +53,8 @@ class Recipe:
         Raises:
             ConfigurationError: There is none at the path.
         """
+        from stable_baselines3.common.base_class import BaseAlgorithm
+
         cls = catalog.locate(self.algorithm)
         if not (isinstance(cls, type) and issubclass(cls, BaseAlgorithm)):
             raise ConfigurationError(f"agent.algorithm: {self.algorithm} is no algorithm")

@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from envs import catalog
 from envs.errors import PalsError
+from envs.extras import missing_extra
 from experiments.app import schemas
 
 Job = Callable[[DictConfig, Path], None]
@@ -40,6 +41,8 @@ def describe(error: BaseException) -> str:
         return re.sub(r"\n\s*(full_key|object_type)\S*.*", "", text)
     if isinstance(error, OmegaConfBaseException | OSError):
         return str(error)
+    if isinstance(error, ImportError) and (message := missing_extra(error)):
+        return message
     return f"{type(error).__name__}: {error} (debug=on shows where)"
 
 

@@ -17,6 +17,7 @@ from experiments.reporting.plot_style import (
     PURPLE,
     RED,
     SKY,
+    optional_plot,
     saved_plot,
 )
 
@@ -24,6 +25,7 @@ _COLORS = (GREY, SKY, ORANGE, RED, GREEN, BLACK, BLUE, PURPLE)
 _MARKERS = "osDv^*XP"
 
 
+@optional_plot
 def draw_overall(results: Results, controllers: Sequence[str], file: Path) -> None:
     """Draws each controller's mean efficiency against its mean QoS violations, with intervals."""
     with saved_plot(file, 1, 1, (6.4, 4.4)) as (_, axis):
@@ -43,6 +45,7 @@ def draw_overall(results: Results, controllers: Sequence[str], file: Path) -> No
         axis.legend(loc="best")
 
 
+@optional_plot
 def draw_scenarios(results: Results, controllers: Sequence[str], file: Path) -> None:
     """Draws efficiency and QoS violations of each controller in each setting."""
     names = list(results)

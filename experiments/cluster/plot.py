@@ -18,6 +18,7 @@ from experiments.reporting.plot_style import (
     PURPLE,
     RED,
     SKY,
+    optional_plot,
     saved_plot,
 )
 
@@ -26,6 +27,7 @@ _MOST_SHOWN = 24
 """Nodes that are drawn one by one; of a larger cluster the first ones are."""
 
 
+@optional_plot
 def draw_cluster(episode: ClusterEpisode, cluster: Cluster, file: Path, title: str) -> None:
     """Draws an episode of a cluster.
 

@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from experiments.comparison.runner import RELATIVE
-from experiments.reporting.plot_style import BLUE, GREEN, GREY, ORANGE, RED, log_scale, saved_plot
+from experiments.reporting.plot_style import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    RED,
+    log_scale,
+    optional_plot,
+    saved_plot,
+)
 
 _PANELS = (
     (RELATIVE, "Tokens per joule, relative", 1.0, BLUE),
@@ -21,6 +30,7 @@ _LOG_FROM = 20.0
 """Ratio of largest to smallest value from which latency gets a logarithmic axis."""
 
 
+@optional_plot
 def draw_comparison(aggregate: Mapping[str, Any], file: Path) -> None:
     """Draws interquartile means with their intervals, and every run as a dot.
 

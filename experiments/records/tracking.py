@@ -35,7 +35,7 @@ class TrackedRun(Protocol):
     def interval(self, number: int, row: Row) -> None:
         """Takes the row of an interval."""
 
-    def finished(self, summary: Mapping[str, Any], saved_plot: Path) -> None:
+    def finished(self, summary: Mapping[str, Any], plot: Path) -> None:
         """Takes the summary and the plot of a run that has finished."""
 
 
@@ -52,7 +52,7 @@ class _Nowhere:
     def interval(self, number: int, row: Row) -> None:
         """See :meth:`TrackedRun.interval`."""
 
-    def finished(self, summary: Mapping[str, Any], saved_plot: Path) -> None:
+    def finished(self, summary: Mapping[str, Any], plot: Path) -> None:
         """See :meth:`TrackedRun.finished`."""
 
 
@@ -77,11 +77,12 @@ class _WandbRun:
         known = {key: value for key, value in row.items() if value is not None}
         self._run.log(known, step=number, commit=True)
 
-    def finished(self, summary: Mapping[str, Any], saved_plot: Path) -> None:
+    def finished(self, summary: Mapping[str, Any], plot: Path) -> None:
         """See :meth:`TrackedRun.finished`."""
         import wandb
 
-        self._run.log({"plot": wandb.Image(str(saved_plot))})
+        if plot.is_file():  # without matplotlib there is none
+            self._run.log({"plot": wandb.Image(str(plot))})
         self._run.summary.update(dict(summary))
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 from envs.cache import atomic_write_bytes
+from envs.extras import missing_extra
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY, BLACK = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C8C8C", "#222222",
@@ -32,6 +35,28 @@ _RC: dict[Any, Any] = {
     "savefig.dpi": 150,
     "figure.dpi": 150,
 }
+
+
+_Arguments = ParamSpec("_Arguments")
+
+
+def optional_plot(draw: Callable[_Arguments, None]) -> Callable[_Arguments, None]:
+    """Leaves a plot out, with one line that says so, where matplotlib is not installed.
+
+    It is for plots that accompany numbers; a command whose product is the plot fails instead.
+    """
+
+    @wraps(draw)
+    def draw_if_possible(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> None:
+        try:
+            draw(*args, **kwargs)
+        except ImportError as error:
+            message = missing_extra(error)
+            if message is None:
+                raise
+            sys.stderr.write(f"no plot is drawn: {message}\n")
+
+    return draw_if_possible
 
 
 @contextmanager

@@ -11,9 +11,19 @@ from numpy.typing import NDArray
 from envs.context import ControlContext
 from experiments.evaluation.metrics import scope_power_w
 from experiments.records.interval_table import IntervalTable
-from experiments.reporting.plot_style import BLACK, BLUE, GREEN, RED, SKY, log_scale, saved_plot
+from experiments.reporting.plot_style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    RED,
+    SKY,
+    log_scale,
+    optional_plot,
+    saved_plot,
+)
 
 
+@optional_plot
 def draw_run(table: IntervalTable, context: ControlContext, file: Path, title: str) -> None:
     """Draws an episode.
 

@@ -1,0 +1,41 @@
+"""Optional dependencies: which extra brings a library that is not installed.
+
+The base installation runs every simulated experiment. What trains, draws, tracks or attaches to
+a live server needs more, and says so in one line.
+"""
+
+from __future__ import annotations
+
+DISTRIBUTION = "pals-gym"
+EXTRAS: dict[str, str] = {
+    "torch": "train",
+    "stable_baselines3": "train",
+    "sb3_contrib": "train",
+    "wandb": "wandb",
+    "matplotlib": "plot",
+    "aiohttp": "live",
+    "prometheus_client": "live",
+    "pynvml": "live",
+    "ray": "ray",
+    "pettingzoo": "ray",
+    "optuna": "tune",
+}
+"""The extra that installs a library, by the library's top-level module."""
+
+
+def missing_extra(error: ImportError) -> str | None:
+    """Returns the one line that tells which extra an import is missing.
+
+    Args:
+        error: What the import raised.
+
+    Returns:
+        The message; ``None`` where the module is none of an extra's.
+    """
+    module = (error.name or "").partition(".")[0]
+    if module not in EXTRAS:
+        return None
+    return (
+        f"this needs {module}, which is not installed: "
+        f"pip install '{DISTRIBUTION}[{EXTRAS[module]}]'"
+    )
