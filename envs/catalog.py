@@ -27,6 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from envs.errors import ConfigurationError
+from envs.extras import missing_extra
 
 CONF_DIR = Path(__file__).resolve().parent.parent / "conf"
 SCHEMA_PREFIX = "/schema/"
@@ -66,7 +67,9 @@ def locate(target: str) -> Any:
     try:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigurationError(f"_target_: cannot import {target!r}: {error}") from error
+        extra = missing_extra(error) if isinstance(error, ImportError) else None
+        reason = extra or f"cannot import it: {error}"
+        raise ConfigurationError(f"_target_: {target!r}: {reason}") from error
 
 
 @cache
