@@ -68,8 +68,7 @@ def locate(target: str) -> Any:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         extra = missing_extra(error) if isinstance(error, ImportError) else None
-        reason = extra or f"cannot import it: {error}"
-        raise ConfigurationError(f"_target_: {target!r}: {reason}") from error
+        raise ConfigurationError(f"_target_: cannot import {target!r}: {extra or error}") from error
 
 
 @cache
