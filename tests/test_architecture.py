@@ -104,3 +104,24 @@ def test_links_in_the_documentation_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
         if "://" not in target:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("page", [*sorted(ROOT.glob("docs/*.md")), ROOT / "README.md"])
+def test_no_section_of_the_documentation_is_empty(page):
+    text = re.sub(
+        r"^```.*?^```", "a block of code", page.read_text(encoding="utf-8"), flags=re.M | re.S
+    )
+    parts = re.split(r"^(#{1,6}) (.*)$", text, flags=re.MULTILINE)
+    heads, titles, bodies = parts[1::3], parts[2::3], parts[3::3]
+    for index, (title, body) in enumerate(zip(titles, bodies, strict=True)):
+        parent = index + 1 < len(heads) and len(heads[index + 1]) > len(heads[index])
+        words = body.split()
+        assert parent or len(words) > 1, f"{page.name}: {title!r} says nothing"
+        assert not re.fullmatch(r"[A-Z]{3,}|TODO.*|TBD.*", body.strip()), f"{page.name}: {title!r}"
+
+
+def test_the_glossary_is_sorted_and_has_one_line_per_term():
+    page = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    terms = re.findall(r"^\| (.+?) \| .+ \|$", page, flags=re.MULTILINE)[1:]
+    assert terms == sorted(terms, key=str.casefold)
+    assert len(terms) == len(set(terms)) > 40
