@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from agents.bundle import find_bundle, load_policy, read_bundle, stale_calibrations
 from agents.compatibility import bound_encoding, grid_mismatch, observation_mismatch
 from agents.shield import BudgetShield
+from agents.shielded_policy import ShieldedPolicy
 from baselines.base import Preparation
 from envs.context import ControlContext
 from envs.errors import ConfigurationError
@@ -20,7 +21,7 @@ from envs.knobs import Knobs
 
 @dataclass(kw_only=True)
 class Agent:
-    """Plays the policy of a bundle; implements :class:`baselines.base.Controller`.
+    """Acts as the policy of a bundle says; implements :class:`baselines.base.Controller`.
 
     The policy's actions go through the encoding it was trained with, and the resulting knobs
     through the server's own, so an agent works under every encoding.
@@ -71,8 +72,10 @@ class Agent:
         self._own = own
         same = type(own) is type(context.encoding) and own.grid == context.grid
         self._translate = not same or self.fixed_max_num_seqs is not None
-        self._shield = BudgetShield([context], [own]) if self.facts.shield else None
-        self._policy = load_policy(self._folder, self.facts, own.space, self.device)
+        self._policy = ShieldedPolicy(
+            load_policy(self._folder, self.facts, own.space, self.device),
+            BudgetShield([context], [own]) if self.facts.shield else None,
+        )
 
     def prepare(self, preparation: Preparation) -> None:
         """See :meth:`Controller.prepare`; nothing is needed."""
@@ -87,10 +90,6 @@ class Agent:
         """See :meth:`Controller.predict`."""
         seen = np.asarray(observation, dtype=np.float32)
         action, state = self._policy.predict(seen, state, episode_start, deterministic)
-        if self._shield is not None:
-            many = seen.ndim == 2
-            kept = self._shield(action if many else action[None], np.atleast_2d(seen))
-            action = kept if many else kept[0]
         return (self._translated(action, seen) if self._translate else action), state
 
     def _translated(self, action: Any, observation: NDArray[np.float32]) -> Any:

@@ -40,15 +40,8 @@ class Preparation(Protocol):
         """Runs static settings on the coming episode. This looks ahead: oracles only."""
 
 
-@runtime_checkable
-class Controller(Protocol):
-    """Whatever turns observations into actions (Stable-Baselines3's ``predict`` protocol)."""
-
-    def bind(self, context: ControlContext) -> None:
-        """Tells the controller which server it is to control."""
-
-    def prepare(self, preparation: Preparation) -> None:
-        """Lets the controller ask for a profile or, as an oracle, for a look ahead."""
+class Policy(Protocol):
+    """What turns observations into actions (Stable-Baselines3's ``predict`` protocol)."""
 
     def predict(
         self,
@@ -65,6 +58,17 @@ class Controller(Protocol):
             episode_start: For each observation, whether its episode has just begun.
             deterministic: Whether to return the best action rather than a sample.
         """
+
+
+@runtime_checkable
+class Controller(Policy, Protocol):
+    """A policy that is told which server it controls, and may prepare for an episode."""
+
+    def bind(self, context: ControlContext) -> None:
+        """Tells the controller which server it is to control."""
+
+    def prepare(self, preparation: Preparation) -> None:
+        """Lets the controller ask for a profile or, as an oracle, for a look ahead."""
 
 
 class _Memory(NamedTuple):

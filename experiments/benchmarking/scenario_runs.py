@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from agents.bundle import find_bundle, read_bundle
 from baselines.base import Controller, Outcome
+from baselines.fixed_knobs import FixedKnobs
 from baselines.profile import Profile
 from envs import catalog
 from envs.knobs import Knobs
@@ -19,7 +20,6 @@ from envs.serving import ServingEnv
 from experiments.evaluation.batched_rollout import (
     Assignment,
     Episodes,
-    HeldSettings,
     evaluated,
     run_batch,
     vector_of,
@@ -194,7 +194,7 @@ def _look_ahead(
 ) -> list[list[Outcome]]:
     """Runs every static setting on every seed at once."""
     count = len(settings)
-    held = HeldSettings(settings * len(seeds))
+    held = FixedKnobs.per_server(settings * len(seeds))
     held.bind(env.context)
     episodes = run_batch(
         vector_of([env] * (count * len(seeds))),

@@ -12,10 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.base import Controller
+from baselines.base import Policy
 from baselines.static import Static
-from envs.context import ControlContext
-from envs.knobs import Knobs
 from envs.serving import ServingEnv
 from envs.telemetry import MODELLED, NUMERIC_FIELDS
 from envs.vector import VectorServingEnv
@@ -30,14 +28,15 @@ WITHIN_BUDGET = "qos_violation_rate_within_budget"
 
 
 class Assignment(NamedTuple):
-    """The servers of a vector that one controller decides for.
+    """The servers of a vector that one policy decides for.
 
     Attributes:
-        controller: A controller that is bound to their context, and prepared.
-        members: Indices of the servers, ascending; all of one setting.
+        policy: A controller that is bound to their context, and prepared; or a policy whose
+            actions are in their own encoding.
+        members: Indices of the servers, ascending; all of one scenario for a controller.
     """
 
-    controller: Controller
+    policy: Policy
     members: NDArray[np.int64]
 
 
@@ -68,8 +67,8 @@ def run_batch(
     record = _Record(intervals, env.num_envs)
     start = np.ones(env.num_envs, dtype=np.bool_)
     for interval in range(intervals):
-        for number, (controller, members) in enumerate(assignments):
-            actions[members], states[number] = controller.predict(
+        for number, (policy, members) in enumerate(assignments):
+            actions[members], states[number] = policy.predict(
                 observation[members], states[number], start[members], deterministic=True
             )
         start[:] = False
@@ -113,46 +112,6 @@ class _Record:
         return IntervalTable.from_columns(
             {name: column[:, index] for name, column in self._columns.items()}
         )
-
-
-class HeldSettings:
-    """One setting throughout for each server of a batch, whatever a budget says.
-
-    Args:
-        settings: One setting a server.
-    """
-
-    def __init__(self, settings: Sequence[Knobs]) -> None:
-        self._knobs = Knobs(
-            np.array([knobs.power_cap_w for knobs in settings]),
-            np.array([knobs.max_num_seqs for knobs in settings]),
-            _clocks([knobs.sm_clock_mhz for knobs in settings]),
-        )
-
-    def bind(self, context: ControlContext) -> None:
-        """See :meth:`Controller.bind`."""
-        self._context = context
-
-    def prepare(self, preparation: Any) -> None:
-        """See :meth:`Controller.prepare`; nothing is needed."""
-
-    def predict(
-        self,
-        observation: NDArray[np.floating[Any]],
-        state: Any = None,
-        episode_start: NDArray[np.bool_] | None = None,
-        deterministic: bool = True,
-    ) -> tuple[Any, Any]:
-        """See :meth:`Controller.predict`."""
-        seen = self._context.layout.decode(observation)
-        current = Knobs(seen.last_power_cap_w, seen.last_max_num_seqs, seen.last_sm_clock_mhz)
-        return self._context.encoding.encode(self._knobs, current), None
-
-
-def _clocks(values: list[float | None]) -> Any:
-    if all(value is None for value in values):
-        return None
-    return np.array([np.inf if value is None else value for value in values])
 
 
 class Episodes:

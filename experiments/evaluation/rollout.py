@@ -9,10 +9,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from baselines.base import Controller, KnobController
-from envs.knobs import Knobs
+from baselines.base import Controller
 from envs.latency import LatencyRecord
-from envs.observations import Observation
 from experiments.records.interval_table import IntervalTable, Row, interval_row
 
 OnInterval = Callable[[int, Row], None]
@@ -72,14 +70,3 @@ def run_episode(
         if terminated or truncated:
             break
     return Episode(table, server_spec.system.latency(), info["telemetry"].power_source)
-
-
-class HeldKnobs(KnobController):
-    """Asks for one setting throughout, whatever a budget says."""
-
-    def __init__(self, knobs: Knobs) -> None:
-        self._knobs = knobs
-
-    def decide(self, observation: Observation, state: Any) -> tuple[Knobs, Any]:
-        """See :meth:`KnobController.decide`."""
-        return self._knobs, None

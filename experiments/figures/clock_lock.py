@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from baselines.fixed_knobs import FixedKnobs
 from envs import factory
 from envs.knobs import Knobs
-from experiments.evaluation.batched_rollout import Assignment, Episodes, HeldSettings
+from experiments.evaluation.batched_rollout import Assignment, Episodes
 from experiments.evaluation.metrics import Summary
 from experiments.evaluation.statistics import Interval
 from experiments.figures.base import Figure, Result, Row
@@ -74,7 +75,7 @@ class ClockLockFigure(Figure):
         for done, (name, setting) in enumerate(knobs.items(), start=1):
             assignments = []
             for load, env in episodes.envs.items():
-                held = HeldSettings([setting] * self.seeds)
+                held = FixedKnobs.per_server([setting] * self.seeds)
                 held.bind(env.context)
                 assignments.append(Assignment(held, episodes.members[load]))
             found[name] = episodes.run(assignments)

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
+from baselines.fixed_knobs import FixedKnobs
 from envs.cache import atomic_write_bytes, cache_dir
 from experiments.app.environment import is_simulated, make_env
-from experiments.evaluation.rollout import HeldKnobs, run_episode
+from experiments.evaluation.rollout import run_episode
 from experiments.records.hashing import digest, simulator_digest, without
 
 _NO_PART = (
@@ -50,7 +51,7 @@ def reference_tokens(config: DictConfig) -> NDArray[np.float64] | None:
         if tokens is not None and tokens.shape == (intervals,):
             return tokens
     env = make_env(config, reward="efficiency_only")
-    controller = HeldKnobs(env.context.highest)
+    controller = FixedKnobs(env.context.highest)
     controller.bind(env.context)
     episode = run_episode(env, controller, seed=config.seed, duration_s=config.duration)
     env.close()

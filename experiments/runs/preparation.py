@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 
 from baselines.base import Outcome
+from baselines.fixed_knobs import FixedKnobs
 from baselines.profile import Profile
 from envs.errors import ConfigurationError
 from envs.knobs import Knobs
@@ -16,7 +17,7 @@ from envs.serving import ServingEnv
 from experiments.app.environment import is_simulated, make_env
 from experiments.evaluation.metrics import summarise
 from experiments.evaluation.qos import add_reference
-from experiments.evaluation.rollout import HeldKnobs, run_episode
+from experiments.evaluation.rollout import run_episode
 from experiments.profiling.store import find_profile
 
 OnProgress = Callable[[str, int, int], None]
@@ -67,7 +68,7 @@ class RunPreparation:
         return outcomes
 
     def _outcome(self, env: ServingEnv, knobs: Knobs, reference: NDArray[np.float64]) -> Outcome:
-        held = HeldKnobs(knobs)
+        held = FixedKnobs(knobs)
         held.bind(env.context)
         episode = run_episode(env, held, seed=self._config.seed, duration_s=self._config.duration)
         add_reference(episode.table, reference, env.context.qos, env.interval_s)

@@ -8,42 +8,14 @@ from typing import Any
 import numpy as np
 
 from agents.shield import BudgetShield
-from baselines.base import Preparation
+from agents.shielded_policy import ShieldedPolicy
+from baselines.base import Policy
 from envs.context import ControlContext
 from experiments.evaluation.batched_rollout import Assignment, Episodes
 from experiments.evaluation.metrics import Summary
 from experiments.evaluation.suites import Suite
 
 FIGURES = ("qos_violation_rate", "slo_violation_rate", "budget_overshoot_rate", "ttft_p99_s")
-
-
-class Played:
-    """A policy as a controller of servers whose actions are in the policy's own encoding.
-
-    Args:
-        policy: A Stable-Baselines3 policy or model.
-        shield: What holds its caps within power budgets; ``None`` for nothing.
-    """
-
-    def __init__(self, policy: Any, shield: BudgetShield | None) -> None:
-        self._policy = policy
-        self._shield = shield
-
-    def bind(self, context: ControlContext) -> None:
-        """See :meth:`Controller.bind`; nothing has to be known."""
-
-    def prepare(self, preparation: Preparation) -> None:
-        """See :meth:`Controller.prepare`; nothing is needed."""
-
-    def predict(
-        self, observation: Any, state: Any = None, episode_start: Any = None,
-        deterministic: bool = True,
-    ) -> tuple[Any, Any]:  # fmt: skip
-        """See :meth:`Controller.predict`."""
-        action, state = self._policy.predict(observation, state, episode_start, deterministic)
-        if self._shield is not None:
-            action = self._shield(action, observation)
-        return action, state
 
 
 class PolicyEvaluation:
@@ -93,7 +65,7 @@ class PolicyEvaluation:
             self._baseline = self._episodes.run(self._episodes.highest())
         return self._baseline
 
-    def run(self, policy: Any) -> dict[str, Any]:
+    def run(self, policy: Policy) -> dict[str, Any]:
         """Plays the policy on all episodes.
 
         Returns:
@@ -101,7 +73,7 @@ class PolicyEvaluation:
             Baseline, the rates of violations (``None`` where nothing is asked) and TTFT p99.
         """
         everyone = np.concatenate(list(self._episodes.members.values()))
-        results = self._episodes.run([Assignment(Played(policy, self._shield), everyone)])
+        results = self._episodes.run([Assignment(ShieldedPolicy(policy, self._shield), everyone)])
         settings = {name: self._figures(name, results[name]) for name in results}
         return {"mean": _mean(list(settings.values())), "settings": settings}
 

@@ -13,10 +13,11 @@ from agents.constraints import (
 )
 from agents.lagrangian import PricedVecEnv, PriceUpdates
 from agents.vec_env import make_vec_env
+from baselines.fixed_knobs import FixedKnobs
 from envs.errors import ConfigurationError
 from envs.factory import make_simulated
 from envs.knobs import Knobs
-from experiments.evaluation.batched_rollout import Assignment, Episodes, HeldSettings
+from experiments.evaluation.batched_rollout import Assignment, Episodes
 
 
 def updated(constraint, rates):
@@ -99,7 +100,7 @@ def test_costs_are_the_rates_of_the_summary():
     env = make_simulated(**SETTING)
     knobs = Knobs(200.0, 16)
     episodes = Episodes({"one": env}, seeds=[5], duration_s=90.0)
-    held = HeldSettings([knobs])
+    held = FixedKnobs.per_server([knobs])
     held.bind(env.context)
     assignments = [Assignment(held, np.array([0]))]
     (summary,) = episodes.run(assignments)["one"]

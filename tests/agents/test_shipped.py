@@ -9,8 +9,9 @@ import pytest
 
 from agents.bundle import SHIPPED, calibration_hash, find_bundle, read_bundle
 from agents.controller import Agent
+from baselines.fixed_knobs import FixedKnobs
 from envs import catalog
-from experiments.evaluation.batched_rollout import Assignment, Episodes, HeldSettings
+from experiments.evaluation.batched_rollout import Assignment, Episodes
 from experiments.evaluation.suites import SuiteScenario
 
 SEEDS = (2_000_001, 2_000_002)
@@ -39,7 +40,10 @@ def played():
     }
     episodes = Episodes(envs, SEEDS, SECONDS)
     both = []
-    for make in (lambda env: HeldSettings([env.context.highest] * 2), lambda env: _agent()):
+    for make in (
+        lambda env: FixedKnobs.per_server([env.context.highest] * 2),
+        lambda env: _agent(),
+    ):
         assignments = []
         for name, env in envs.items():
             controller = make(env)

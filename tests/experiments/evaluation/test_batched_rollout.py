@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
+from baselines.fixed_knobs import FixedKnobs
 from envs import catalog
 from envs.knobs import Knobs
 from experiments.benchmarking.scenario_runs import ScenarioRuns
@@ -13,11 +14,10 @@ from experiments.evaluation.batched_rollout import (
     WITHIN_BUDGET,
     Assignment,
     Episodes,
-    HeldSettings,
     run_batch,
     vector_of,
 )
-from experiments.evaluation.rollout import HeldKnobs, run_episode
+from experiments.evaluation.rollout import run_episode
 from experiments.evaluation.suites import SuiteScenario
 from experiments.runs.runner import execute
 
@@ -86,13 +86,13 @@ def test_the_oracle_chooses_as_in_a_single_run(compose, tmp_path):
 def test_every_column_of_the_table_is_the_same():
     env = SETTINGS["slo"].make(action="grid", reward="default", interval_s=0.5, duration_s=40.0)
     knobs = [Knobs(200.0, 16), Knobs(400.0, 64)]
-    held = HeldSettings(knobs)
+    held = FixedKnobs.per_server(knobs)
     held.bind(env.context)
     episodes = run_batch(
         vector_of([env, env]), [Assignment(held, np.arange(2))], seeds=[3, 3], duration_s=40.0
     )
     for knob, episode in zip(knobs, episodes, strict=True):
-        alone = HeldKnobs(knob)
+        alone = FixedKnobs(knob)
         alone.bind(env.context)
         single = run_episode(env, alone, seed=3, duration_s=40.0)
         for column in episode.table.names:
@@ -107,15 +107,15 @@ def test_settings_and_controllers_fraction_a_vector_without_mixing():
         for name, setting in SETTINGS.items()
     }
     both = Episodes(envs, seeds=[1, 2], duration_s=40.0)
-    held = HeldSettings([Knobs(200.0, 32)] * 2)
+    held = FixedKnobs.per_server([Knobs(200.0, 32)] * 2)
     assignments = []
     for name, env in envs.items():
-        held = HeldSettings([Knobs(200.0, 32)] * 2)
+        held = FixedKnobs.per_server([Knobs(200.0, 32)] * 2)
         held.bind(env.context)
         assignments.append(Assignment(held, both.members[name]))
     together = both.run(assignments)
     for name, env in envs.items():
         alone = Episodes({name: env}, seeds=[1, 2], duration_s=40.0)
-        held = HeldSettings([Knobs(200.0, 32)] * 2)
+        held = FixedKnobs.per_server([Knobs(200.0, 32)] * 2)
         held.bind(env.context)
         assert alone.run([Assignment(held, np.arange(2))])[name] == together[name]

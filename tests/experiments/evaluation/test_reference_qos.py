@@ -3,11 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from baselines.fixed_knobs import FixedKnobs
 from envs.knobs import Knobs
 from envs.objectives.qos import QoSConfig
 from experiments.app.environment import make_env
 from experiments.evaluation.qos import add_reference, after_warmup
-from experiments.evaluation.rollout import HeldKnobs, run_episode
+from experiments.evaluation.rollout import run_episode
 from experiments.records.interval_table import IntervalTable
 from experiments.runs.baseline import reference_key, reference_tokens
 
@@ -49,7 +50,7 @@ def test_a_reference_that_is_too_short_is_refused():
 
 def evaluated(config, knobs):
     env = make_env(config)
-    held = HeldKnobs(knobs or env.context.highest)
+    held = FixedKnobs(knobs or env.context.highest)
     held.bind(env.context)
     table = run_episode(env, held, seed=config.seed, duration_s=config.duration).table
     add_reference(table, reference_tokens(config), env.context.qos, config.interval)

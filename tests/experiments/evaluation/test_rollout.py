@@ -3,10 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from baselines.fixed_knobs import FixedKnobs
 from envs import catalog
 from envs.knobs import Knobs
 from experiments.app.environment import make_env
-from experiments.evaluation.rollout import HeldKnobs, run_episode
+from experiments.evaluation.rollout import run_episode
 
 
 def run(config, controller, seed=1, **options):
@@ -29,7 +30,7 @@ def test_same_seed_same_numbers_bit_for_bit(compose):
 def test_a_used_environment_repeats_itself_too(compose):
     config = compose("duration=20")
     env = make_env(config)
-    held = HeldKnobs(env.context.highest)
+    held = FixedKnobs(env.context.highest)
     held.bind(env.context)
     runs = [run_episode(env, held, seed=seed, duration_s=20).table for seed in (5, 6, 5)]
     np.testing.assert_array_equal(runs[0]["energy_gpu_j"], runs[2]["energy_gpu_j"])
@@ -39,7 +40,7 @@ def test_a_used_environment_repeats_itself_too(compose):
 @pytest.mark.parametrize("action", ["grid", "joint", "continuous"])
 def test_every_encoding_holds_the_same_knobs(compose, action):
     config = compose("duration=5", f"action={action}")
-    table = run(config, HeldKnobs(Knobs(250.0, 16))).table
+    table = run(config, FixedKnobs(Knobs(250.0, 16))).table
     np.testing.assert_allclose(table["requested_power_cap_w"], 250.0, rtol=1e-6)
     assert set(table["requested_max_num_seqs"]) == {16.0}
 
@@ -67,7 +68,7 @@ def test_a_live_servers_extra_definitions_are_recorded(compose):
     config = compose("duration=2")
     env = make_env(config)
     env.system.extras = {"interval_overrun_s": 0.003}
-    held = HeldKnobs(env.context.highest)
+    held = FixedKnobs(env.context.highest)
     held.bind(env.context)
     table = run_episode(env, held, seed=0, duration_s=2).table
     assert table["interval_overrun_s"].tolist() == [0.003] * 4

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from baselines.fixed_knobs import FixedKnobs
 from envs.knobs import Knobs
 from experiments.app.environment import make_env
 from experiments.evaluation.metrics import summarise
 from experiments.evaluation.qos import add_reference
-from experiments.evaluation.rollout import HeldKnobs, run_episode
+from experiments.evaluation.rollout import run_episode
 from experiments.runs.baseline import reference_tokens
 from experiments.runs.preparation import RunPreparation
 from experiments.runs.runner import execute
@@ -16,7 +17,7 @@ from experiments.runs.runner import execute
 
 def held(config, env, knobs):
     """Figures of one setting held throughout."""
-    controller = HeldKnobs(knobs)
+    controller = FixedKnobs(knobs)
     controller.bind(env.context)
     episode = run_episode(env, controller, seed=config.seed, duration_s=config.duration)
     add_reference(episode.table, reference_tokens(config), env.context.qos, config.interval)
