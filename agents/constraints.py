@@ -152,7 +152,7 @@ class Constraint(ABC):
 
         Args:
             observations: What is seen at its end, encoded, shape ``(num_envs, entries)``.
-            info: The ``info`` of :class:`envs.vector.VectorServingEnv`'s step.
+            info: The ``info`` of :class:`envs.simulator.vector.VectorServingEnv`'s step.
             servers: Facts about the servers.
         """
 

@@ -14,11 +14,12 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
 from envs.errors import ConfigurationError
-from envs.vector import VectorServingEnv, make_simulated_vector
+from envs.factory import make_simulated_vector
+from envs.simulator.vector import VectorServingEnv
 
 
 class ServingVecEnv(VecEnv):
-    """Stable-Baselines3's view of a :class:`~envs.vector.VectorServingEnv`.
+    """Stable-Baselines3's view of a :class:`~envs.simulator.vector.VectorServingEnv`.
 
     Servers whose episode is truncated are reset within the same step: their info then holds
     the last observation of the episode under ``terminal_observation`` and
@@ -161,7 +162,7 @@ def make_vec_env(
         num_envs: Number of servers.
         seed: Server ``i`` is seeded with ``seed + i`` at the first reset; ``None`` draws.
         info_keys: See :class:`ServingVecEnv`.
-        **choices: Arguments of :func:`envs.vector.make_simulated_vector`.
+        **choices: Arguments of :func:`envs.factory.make_simulated_vector`.
     """
     env = ServingVecEnv(
         make_simulated_vector(num_envs, **{**choices, "autoreset_mode": "same_step"}), info_keys

@@ -49,7 +49,7 @@ def episode(setting: dict[str, Any]) -> dict[str, float]:
 
 def fleet(setting: dict[str, Any]) -> dict[str, float]:
     """Runs ``setting["envs"]`` servers at once for ``setting["hours"]``."""
-    from envs.vector import make_simulated_vector
+    from envs.factory import make_simulated_vector
 
     env = make_simulated_vector(
         setting["envs"],

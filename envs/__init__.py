@@ -18,7 +18,7 @@ EPISODE_STEPS = 1200
 gymnasium.register(
     id="pals/Simulated-v0",
     entry_point="envs.factory:make_simulated",
-    vector_entry_point="envs.vector:make_simulated_vector",
+    vector_entry_point="envs.factory:make_simulated_vector",
     max_episode_steps=EPISODE_STEPS,
 )
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from envs import catalog
+from envs import EPISODE_STEPS, catalog
 from envs.errors import ConfigurationError
 from envs.objectives.objective import Objective
 from envs.rewards import Reward
@@ -14,6 +15,10 @@ from envs.serving import ServingEnv
 if TYPE_CHECKING:
     from envs.simulator.models import ModelSpec
     from envs.simulator.server_spec import ServerSpec
+    from envs.simulator.vector import VectorServingEnv
+
+_PER_SERVER = ("model", "gpu", "workload", "objective", "server", "calibration")
+"""Parts of a scenario in which the servers of a vector may differ."""
 
 
 def make_env(scenario: Scenario) -> ServingEnv:
@@ -117,3 +122,53 @@ def build_model(choice: Named | ModelSpec) -> ModelSpec:
     """Builds a model from a name, a configuration, or the path of a ``config.json``."""
     model: ModelSpec = catalog.build("model", Scenario(model=choice).model)
     return model
+
+
+def make_simulated_vector(
+    num_envs: int = 1,
+    max_episode_steps: int = EPISODE_STEPS,
+    autoreset_mode: str = "next_step",
+    record_latency: bool = False,
+    **parts: Any,
+) -> VectorServingEnv:
+    """Builds a vector environment (``gymnasium.make_vec("pals/Simulated-v0", ...)``).
+
+    Args:
+        num_envs: Number of servers.
+        max_episode_steps: Steps after which an episode is truncated.
+        autoreset_mode: ``next_step``, ``same_step`` or ``disabled``.
+        record_latency: Whether ``fleet.latency`` can be asked for; counting costs time.
+        **parts: Parts of a :class:`~envs.scenario.Scenario`. Each of ``model``, ``gpu``,
+            ``workload``, ``objective``, ``server`` and ``calibration`` may be a list with one
+            choice per server, or a shorter list that is repeated.
+
+    Raises:
+        ConfigurationError: A part is wrong, or servers do not go together.
+    """
+    from envs.simulator.vector import VectorServer, VectorServingEnv
+
+    lists = {key: parts.pop(key) for key in _PER_SERVER if isinstance(parts.get(key), list | tuple)}
+    common = Scenario.of(**parts)
+    built: dict[str, VectorServer] = {}
+    servers = []
+    for index in range(num_envs):
+        own = {key: values[index % len(values)] for key, values in lists.items()}
+        key = repr(sorted(own.items(), key=lambda item: item[0]))
+        if key not in built:
+            scenario = replace(common, **own)
+            built[key] = VectorServer(
+                build_server_spec(scenario),
+                catalog.build("objective", scenario.objective),
+                catalog.build("action", scenario.action),
+            )
+        servers.append(built[key])
+    return VectorServingEnv(
+        servers,
+        catalog.build("reward", common.reward),
+        interval_s=common.interval_s,
+        horizon_s=common.duration_s,
+        max_episode_steps=max_episode_steps,
+        autoreset_mode=autoreset_mode,
+        randomize=common.domain_randomization,
+        latency=record_latency,
+    )

@@ -1,7 +1,7 @@
 """The arithmetic around a plant: conditions, QoS, reward and observation, for 1 to N servers.
 
 :class:`envs.serving.ServingEnv` uses it with one server and
-:class:`envs.vector.VectorServingEnv` with many, so both observe and reward alike.
+:class:`envs.simulator.vector.VectorServingEnv` with many, so both observe and reward alike.
 """
 
 from __future__ import annotations

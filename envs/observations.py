@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from envs.compiled.encoding import encode_rows
 from envs.knobs import KnobLimits
-from envs.system import ServingSystem
+from envs.system import RatedServer
 
 LINEAR_HIGH = 4.0
 LOG_HIGH = 2.0
@@ -135,7 +135,7 @@ class ObservationLayout:
         self.high[self._log] = LOG_HIGH
 
     @classmethod
-    def for_system(cls, system: ServingSystem) -> ObservationLayout:
+    def for_system(cls, system: RatedServer) -> ObservationLayout:
         """Builds the layout of a server from its capacity, power range and batch limit."""
         limits: KnobLimits = system.knob_limits
         tokens = Scale(system.capacity_tok_s)

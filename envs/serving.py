@@ -10,16 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.actions.base import ActionEncoding
-from envs.context import ControlContext
 from envs.errors import ConfigurationError
 from envs.knobs import Knobs
-from envs.loop import ControlLoop, EpisodeContext
+from envs.loop import ControlLoop
 from envs.objectives.conditions import Conditions
 from envs.objectives.objective import Objective
-from envs.objectives.schedule import Planner
-from envs.observations import ObservationLayout
 from envs.rewards import Reward
-from envs.system import ServingSystem
+from envs.system import KeepsTelemetryRow, ServingSystem
+from envs.task import ControlTask
 from envs.telemetry import COLUMN, NUM_TELEMETRY, Telemetry
 
 MAX_SEED = 2**63 - 1
@@ -65,51 +63,34 @@ class ServingEnv(gym.Env[NDArray[np.float32], Any]):
         power_caps_w: list[float],
         reference: ServingSystem | None = None,
     ) -> None:
-        if not interval_s > 0:
-            raise ConfigurationError(f"interval: must be > 0 s, got {interval_s}")
-        if horizon_s < interval_s:
-            raise ConfigurationError(
-                f"duration: {horizon_s} s is shorter than one interval ({interval_s} s)"
-            )
         if reward.qos_definition == "reference" and reference is None:
             raise ConfigurationError(
                 "reward.qos_definition: 'reference' needs Baseline on the same arrivals, which "
                 "only the simulator can run; use 'backlog' on a live server"
             )
-        encoding.bind(system.knob_limits, power_caps_w)
+        task = ControlTask(
+            system,
+            objective,
+            encoding,
+            interval_s=interval_s,
+            horizon_s=horizon_s,
+            power_caps_w=power_caps_w,
+        )
         self.system = system
         self.objective = objective
         self.encoding = encoding
         self.reward = reward
         self.interval_s = interval_s
+        self.intervals = task.intervals
+        self.context = task.context
+        self.setting = task.setting
+        self.planner = task.planner
         self._reference = reference
-        self.intervals = max(1, round(horizon_s / interval_s))
-        layout = ObservationLayout.for_system(system)
-        self.context = ControlContext(
-            layout=layout,
-            encoding=encoding,
-            limits=system.knob_limits,
-            interval_s=interval_s,
-            num_gpus=system.num_gpus,
-            capacity_tok_s=system.capacity_tok_s,
-            offered_tok_s=system.offered_tok_s,
-            system_power=system.system_power,
-            power_scope=objective.power_scope,
-            qos=objective.qos,
-        )
-        self.setting = EpisodeContext(
-            layout=layout,
-            objective=objective,
-            limits=system.knob_limits,
-            system_power=system.system_power,
-            capacity_tok_s=system.capacity_tok_s,
-            rated_power_w=system.rated_power_w,
-        )
         self._row = _row_of(system)
+        self._copies_telemetry = not isinstance(system, KeepsTelemetryRow)
         self._reference_row = None if reference is None else _row_of(reference)
         self._loop = ControlLoop([self.setting], reward, interval_s, self._row, self._reference_row)
-        self.planner = Planner(objective, system, self.intervals, interval_s)
-        self.observation_space: gym.Space[Any] = layout.space
+        self.observation_space: gym.Space[Any] = task.context.layout.space
         self.action_space = encoding.space
         self.cap_ceiling_w = math.inf
         """Highest power cap per GPU that a cluster leaves to this server, in watts."""
@@ -186,7 +167,7 @@ class ServingEnv(gym.Env[NDArray[np.float32], Any]):
 
     def _note(self, telemetry: Telemetry) -> None:
         """Puts telemetry where the loop finds it, if the system has not written it there."""
-        if self._row is not getattr(self.system, "telemetry_row", None):
+        if self._copies_telemetry:
             self._row[0] = telemetry[:NUM_TELEMETRY]
 
     def set_power_budget(self, budget_w: float) -> NDArray[np.float32]:
@@ -198,7 +179,7 @@ class ServingEnv(gym.Env[NDArray[np.float32], Any]):
         Returns:
             The last observation with the new budget in it.
         """
-        self._loop.coming[0, Conditions._fields.index("power_budget_w")] = budget_w
+        self._loop.conditions.power_budget_w[0] = budget_w
         self._take_conditions()
         self._loop.observe(0)
         observation: NDArray[np.float32] = self._loop.observations[0].copy()
@@ -229,5 +210,6 @@ class ServingEnv(gym.Env[NDArray[np.float32], Any]):
 
 def _row_of(system: ServingSystem) -> NDArray[np.float64]:
     """Returns where a system writes its telemetry, or a place for it; shape ``(1, n)``."""
-    row: NDArray[np.float64] | None = getattr(system, "telemetry_row", None)
-    return np.zeros((1, NUM_TELEMETRY)) if row is None else row
+    if isinstance(system, KeepsTelemetryRow):
+        return system.telemetry_row
+    return np.zeros((1, NUM_TELEMETRY))

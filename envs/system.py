@@ -2,26 +2,61 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
 
 from envs.knobs import KnobLimits, Knobs
 from envs.latency import LatencyRecord
 from envs.telemetry import Telemetry
 
+_NONE: Mapping[str, Any] = MappingProxyType({})
+
+
+class RatedServer(Protocol):
+    """What is known of a server before it runs: its size and what Baseline delivers on it."""
+
+    @property
+    def knob_limits(self) -> KnobLimits:
+        """The range of each knob."""
+
+    @property
+    def num_gpus(self) -> int:
+        """GPUs the server uses (tensor-parallel size times data-parallel size)."""
+
+    @property
+    def capacity_tok_s(self) -> float:
+        """Output tokens per second of the Baseline strategy on the saturated server.
+
+        Baseline runs at the highest cap with the largest batch, on this workload. It scales
+        observations, targets and loads.
+        """
+
+    @property
+    def rated_power_w(self) -> float:
+        """Power of all GPUs together in that state."""
+
+    @property
+    def offered_tok_s(self) -> float:
+        """Output tokens per second that the workload asks for on average."""
+
+    @property
+    def system_power(self) -> tuple[float, float]:
+        """``(alpha, beta_w)`` of ``P_sys = alpha * sum(P_gpu) + beta``."""
+
 
 @runtime_checkable
 class ServingSystem(Protocol):
-    """An LLM server under control.
+    """An LLM server under control; a :class:`RatedServer` that runs.
 
     Attributes:
-        knob_limits: The range of each knob.
-        num_gpus: GPUs the server uses (tensor-parallel size times data-parallel size).
-        capacity_tok_s: Output tokens per second of the Baseline strategy (highest cap,
-            largest batch) when the server is saturated with this workload. It scales
-            observations, targets and loads.
-        rated_power_w: Power of all GPUs together in that state.
-        offered_tok_s: Output tokens per second that the workload asks for on average.
-        system_power: ``(alpha, beta_w)`` of ``P_sys = alpha * sum(P_gpu) + beta``.
+        extras: Facts of the last interval that other servers have none of, as plain numbers
+            by name; they stand beside the telemetry in the record of a run.
+        facts: What is known of server and device, for the record of a run.
+        events: Failures that were recovered from, for the same record.
     """
 
     knob_limits: KnobLimits
@@ -30,6 +65,9 @@ class ServingSystem(Protocol):
     rated_power_w: float
     offered_tok_s: float
     system_power: tuple[float, float]
+    extras: Mapping[str, float] = _NONE
+    facts: Mapping[str, Any] = _NONE
+    events: Sequence[Mapping[str, Any]] = ()
 
     def reset(self, seed: int) -> Telemetry:
         """Starts an episode: empties the server of our requests and sets the highest knobs.
@@ -42,7 +80,10 @@ class ServingSystem(Protocol):
         """
 
     def apply(self, knobs: Knobs) -> None:
-        """Asks for new knobs; they take effect as fast as the real knob does."""
+        """Asks for new knobs; they take effect as fast as the real knob does.
+
+        The server moves knobs outside its limits to the nearest value that it accepts.
+        """
 
     def set_slos(self, ttft_slo_s: float, tpot_slo_s: float) -> None:
         """Sets the latency SLOs that requests are evaluated by from now on (seconds)."""
@@ -62,3 +103,15 @@ class ServingSystem(Protocol):
 
     def close(self) -> None:
         """Releases the server and puts back every knob that was changed."""
+
+
+@runtime_checkable
+class KeepsTelemetryRow(Protocol):
+    """A system that keeps the numbers of its last telemetry in one place, to be read there.
+
+    Attributes:
+        telemetry_row: The numbers in the order of :data:`~envs.telemetry.NUMERIC_FIELDS`,
+            shape ``(1, NUM_TELEMETRY)``; the same memory throughout.
+    """
+
+    telemetry_row: NDArray[np.float64]

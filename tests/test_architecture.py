@@ -73,6 +73,16 @@ def test_no_modules_import_each_other():
         pytest.fail(" -> ".join(error.args[1]))
 
 
+def test_the_core_of_the_environments_knows_no_simulator():
+    core = {name for name in modules() if name.startswith("envs.") and name.count(".") == 1}
+    core = {name for name in core if modules()[name].name != "__init__.py"}
+    core -= {"envs.factory"}  # what gymnasium.make calls; it imports the simulator when called
+    assert len(core) > 10
+    for name in core:
+        for other in imports(modules()[name]):
+            assert not other.startswith("envs.simulator"), f"{name} imports {other}"
+
+
 def test_import_envs_is_light():
     heavy = "numba torch sklearn pandas aiohttp hydra matplotlib scipy pyarrow wandb joblib"
     code = f"import sys, envs; print([n for n in {heavy.split()!r} if n in sys.modules])"

@@ -98,7 +98,7 @@ class ServerActor:
         if knobs is not None:
             self._system.apply(knobs)
         telemetry: Telemetry = self._system.advance(seconds)
-        return telemetry, dict(getattr(self._system, "extras", {}))
+        return telemetry, dict(self._system.extras)
 
     def latency(self) -> LatencyRecord:
         """Returns the latencies of the episode."""

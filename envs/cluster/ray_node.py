@@ -16,13 +16,14 @@ from envs.knobs import Knobs
 from envs.latency import LatencyRecord
 from envs.scenario import Scenario
 from envs.serving import ServingEnv
+from envs.system import ServingSystem
 from envs.telemetry import Telemetry
 
 BuildEnv = Callable[[Scenario], ServingEnv]
 _SIMULATED_TIMEOUT_S = 60.0
 
 
-class RayServer:
+class RayServer(ServingSystem):
     """Implements :class:`envs.system.ServingSystem` by messages to an actor.
 
     One message an interval carries the knobs there and the telemetry back. An actor that is

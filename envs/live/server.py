@@ -22,6 +22,7 @@ from envs.live.health import Health
 from envs.live.metrics import Snapshot
 from envs.live.session import Session
 from envs.live.telemetry_fields import Onlooker, client_fields, power_fields, server_fields
+from envs.system import ServingSystem
 from envs.telemetry import Telemetry
 from envs.workloads.base import Workload
 from envs.workloads.external import External
@@ -30,7 +31,7 @@ _LOG = logging.getLogger(__name__)
 _ACTUATION_TIMEOUT_S = 30.0
 
 
-class LiveServer:
+class LiveServer(ServingSystem):
     """A real vLLM server; implements :class:`envs.system.ServingSystem`.
 
     Attributes:

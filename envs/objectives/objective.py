@@ -12,7 +12,7 @@ from envs.errors import ConfigurationError
 from envs.objectives.conditions import Conditions
 from envs.objectives.qos import QoSConfig
 from envs.objectives.signals import Signal
-from envs.system import ServingSystem
+from envs.system import RatedServer
 
 TARGET_UNITS = ("offered", "capacity", "tok_s")
 BUDGET_UNITS = ("fraction", "w")
@@ -74,7 +74,7 @@ class Objective:
 
     def schedule(
         self,
-        system: ServingSystem,
+        system: RatedServer,
         rng: np.random.Generator,
         intervals: int,
         interval_s: float,
@@ -115,7 +115,7 @@ class Objective:
         return table
 
 
-def highest_power_w(system: ServingSystem, scope: str) -> float:
+def highest_power_w(system: RatedServer, scope: str) -> float:
     """Returns the power in watts that a budget of 100 % stands for."""
     gpus = system.num_gpus * system.knob_limits.power_cap_max_w
     return float(power_in_scope(gpus, scope, system.system_power))

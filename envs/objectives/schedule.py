@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.objectives.objective import Objective
-from envs.system import ServingSystem
+from envs.system import RatedServer
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Planner:
     """
 
     def __init__(
-        self, objective: Objective, system: ServingSystem, intervals: int, interval_s: float
+        self, objective: Objective, system: RatedServer, intervals: int, interval_s: float
     ) -> None:
         self._objective = objective
         self._system = system

@@ -1,38 +1,90 @@
-"""Many simulated servers stepped by one compiled call."""
+"""Simulated servers, stepped by one compiled call, and the feeding of requests to them."""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from envs.compiled.jit import threads_for
+from envs.errors import WorkloadError
 from envs.knobs import Knobs
 from envs.latency import LatencyRecord
-from envs.simulator.engine import Engine
-from envs.simulator.server_spec import ServerSpec
+from envs.simulator.kernel import entry
+from envs.simulator.kernel import layout as at
+from envs.simulator.requests import RequestBuffer
+from envs.simulator.state import FloatArray, IntArray, ServerStates
+from envs.workloads.base import RequestStream
 
-FloatArray = NDArray[np.float64]
+if TYPE_CHECKING:
+    from envs.simulator.server_spec import ServerSpec
+
+_UNBORN = "a server was not reset before time was to pass"
 
 
 class Fleet:
-    """Simulated servers in lockstep, each with its own plant, workload and episode.
+    """Simulated servers in lockstep, each with its own hardware, workload and episode.
 
     Args:
-        plants: One plant a server; the same object may stand in many places.
+        server_specs: One for each server; the same object may stand in many places.
         randomize: Draws each server's calibration again for every episode.
         latency: Whether :meth:`latency` can be asked for; counting costs time.
+        chunk: Requests taken from a stream at a time.
+
+    Attributes:
+        num_envs: Number of servers.
+        telemetry: Telemetry of the last interval, shape ``(num_envs, NUM_TELEMETRY)``.
+        power_fractions: Fraction of each GPU in its server's power, shape
+            ``(num_envs, most GPUs)``.
     """
 
     def __init__(
-        self, server_specs: list[ServerSpec], *, randomize: bool = False, latency: bool = True
+        self,
+        server_specs: Sequence[ServerSpec],
+        *,
+        randomize: bool = False,
+        latency: bool = True,
+        chunk: int = 1024,
     ) -> None:
-        self.server_specs = server_specs
+        self.server_specs = list(server_specs)
+        self.num_envs = count = len(self.server_specs)
         self._randomize = randomize
-        self.engine = Engine([server_spec.spec for server_spec in server_specs], latency=latency)
-        most = max(server_spec.num_gpus for server_spec in server_specs)
-        self.power_fractions = np.zeros((len(server_specs), most))
-        """Fraction of each GPU in its server's power, shape ``(num_envs, most GPUs)``."""
+        self._latency = latency
+        self._specs = [server_spec.spec for server_spec in self.server_specs]
+        self._states = ServerStates(
+            count,
+            slots=max(spec.max_num_seqs * spec.replicas for spec in self._specs),
+            block_size=max(spec.block_size for spec in self._specs),
+            latency=latency,
+        )
+        self._models = [spec.step_model for spec in self._specs]
+        self._requests = [RequestBuffer(chunk) for _ in self._specs]
+        self._status = np.full(count, at.DONE, dtype=np.int64)
+        self._all = np.arange(count)
+        self._unborn = set(range(count))
+        self.power_fractions = np.zeros((count, max(spec.num_gpus for spec in self._specs)))
+        self._locate()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leaves out the views of the state."""
+        views = ("_numbers", "_counts", "telemetry", "_first")
+        return {name: value for name, value in self.__dict__.items() if name not in views}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Points the copy's state to the copy's own arrays."""
+        self.__dict__.update(state)
+        self._locate()
+        for counts, requests, model in zip(self._counts, self._requests, self._models, strict=True):
+            requests.locate(counts)
+            counts[at.MODEL_AT] = model.ctypes.data
+
+    def _locate(self) -> None:
+        self._numbers, self._counts = self._states.numbers, self._states.counts
+        self.telemetry = self._states.telemetry
+        self._first = int(self._states.addresses[0])
 
     def reset(self, index: int, seed: int) -> None:
         """Starts an episode of server ``index``; every draw of it follows from ``seed``."""
@@ -42,9 +94,9 @@ class Fleet:
         if self._randomize:
             drawn = server_spec.randomized(physics)
             spread = drawn.device_spread
-            self.engine.randomize(
-                index,
-                drawn.step_model,
+            self._specs[index] = replace(
+                server_spec.spec,
+                step_model=drawn.step_model,
                 cap_settling_s=drawn.cap_settling_s,
                 sensor_window_s=drawn.sensor_window_s,
                 system_power=drawn.system_power,
@@ -52,30 +104,127 @@ class Fleet:
         factors = 1.0 + spread * devices.standard_normal(server_spec.num_gpus)
         factors = np.maximum(factors, 0.5)
         self.power_fractions[index, : server_spec.num_gpus] = factors / factors.sum()
-        stream = server_spec.workload.stream(arrivals, server_spec.rate_per_s)
-        self.engine.reset(index, stream, server_spec.workload.concurrency)
+        workload = server_spec.workload
+        stream = workload.stream(arrivals, server_spec.rate_per_s)
+        self.begin(index, stream, workload.concurrency)
+
+    def begin(self, index: int, stream: RequestStream, concurrency: int | None) -> None:
+        """Empties server ``index`` and gives it a stream of requests.
+
+        Args:
+            index: Which server.
+            stream: Its requests.
+            concurrency: Requests a closed loop keeps in flight; ``None`` for open arrivals.
+        """
+        spec = self._specs[index]
+        model = self._models[index] = spec.step_model
+        self._states.begin(index, spec, model, concurrency)
+        self._requests[index].restart(stream)
+        self._requests[index].feed(self._counts[index])
+        self._unborn.discard(index)
 
     def apply(self, knobs: Knobs) -> None:
-        """Asks for knobs, shape ``(num_envs,)`` each; each server clips them to its limits."""
-        self.engine.apply(knobs)
+        """Asks for knobs, one number for all servers or shape ``(num_envs,)`` each.
 
-    def set_slos(self, ttft_slo_s: Any, tpot_slo_s: Any) -> None:
-        """Sets the latency SLOs of each server (seconds)."""
-        self.engine.set_slos(ttft_slo_s, tpot_slo_s)
+        Each server clips them to its limits when time passes.
+        """
+        clock_mhz = knobs.sm_clock_mhz
+        self._numbers[:, at.ASKED_CAP_W] = knobs.power_cap_w
+        self._numbers[:, at.ASKED_SEQS] = knobs.max_num_seqs
+        self._numbers[:, at.ASKED_CLOCK_MHZ] = math.inf if clock_mhz is None else clock_mhz
 
-    def set_warmup(self, seconds: Any) -> None:
+    def set_slos(self, ttft_slo_s: FloatArray | float, tpot_slo_s: FloatArray | float) -> None:
+        """Sets the latency SLOs that requests are evaluated by from now on (seconds)."""
+        self._numbers[:, at.TTFT_SLO_S] = ttft_slo_s
+        self._numbers[:, at.TPOT_SLO_S] = tpot_slo_s
+
+    def set_warmup(self, seconds: FloatArray | float) -> None:
         """Leaves requests that arrive before ``seconds`` out of :meth:`latency`."""
-        self.engine.set_warmup(seconds)
+        self._numbers[:, at.WARMUP_S] = seconds
 
-    def advance(self, seconds: float, which: NDArray[np.int64] | None = None) -> FloatArray:
-        """Lets time pass on all servers, or on some of them.
+    def advance(self, seconds: float, which: IntArray | None = None) -> FloatArray:
+        """Lets time pass on all servers, or on those of some indices.
 
         Returns:
-            Telemetry of all, shape ``(num_envs, len(NUMERIC_FIELDS))``, valid until the next
-            call.
+            :attr:`telemetry`, valid until the next call.
+
+        Raises:
+            WorkloadError: A server was never reset.
         """
-        return self.engine.advance(seconds, which)
+        if self.num_envs > 1 or which is not None:
+            servers = self._states.addresses
+
+            def run(pending: IntArray, status: IntArray) -> None:
+                entry.advance_many(pending, servers, status)
+
+            pending = self._all if which is None else which
+            self.drive(pending, seconds, run)
+            return self.telemetry
+        if self._unborn:
+            raise WorkloadError(_UNBORN)
+        self._numbers[0, at.UNTIL] += seconds
+        while entry.advance_one(self._first) == at.NEEDS_REQUESTS:
+            self._requests[0].feed(self._counts[0])
+        return self.telemetry
+
+    def drive(
+        self, which: IntArray, seconds: float, run: Callable[[IntArray, IntArray], None]
+    ) -> None:
+        """Lets compiled code run servers to the end of an interval, feeding it requests.
+
+        It runs on as many threads as servers that many are worth.
+
+        Args:
+            which: Indices of the servers.
+            seconds: Length of the interval.
+            run: Called with indices and an array over all servers; for each index it notes
+                there ``DONE``, or ``NEEDS_REQUESTS`` when it is to be called again.
+
+        Raises:
+            WorkloadError: A server was never reset.
+        """
+        if self._unborn:
+            raise WorkloadError(_UNBORN)
+        if len(which) == self.num_envs:
+            self._numbers[:, at.UNTIL] += seconds
+        else:
+            self._numbers[which, at.UNTIL] += seconds
+        status = self._status
+        with threads_for(len(which)):
+            while len(which):
+                run(which, status)
+                if not status.any():
+                    return
+                which = np.flatnonzero(status)
+                status[:] = at.DONE
+                for index in which.tolist():
+                    self._requests[index].feed(self._counts[index])
 
     def latency(self, index: int) -> LatencyRecord:
-        """Latencies of server ``index`` since its warm-up."""
-        return self.engine.latency(index)
+        """Returns the latencies of server ``index`` since its warm-up.
+
+        Raises:
+            ValueError: The fleet was told not to count them.
+        """
+        if not self._latency:
+            raise ValueError("latencies are not counted; make the fleet with latency=True")
+        totals, counts = self._states.totals[index].copy(), self._counts[index]
+        overdue = entry.unfinished(int(self._states.addresses[index]), totals[at.TTFT])
+        return LatencyRecord(
+            ttft=totals[at.TTFT],
+            tpot=totals[at.TPOT],
+            e2e=totals[at.E2E],
+            finished=int(counts[at.TOTAL_FINISHED]),
+            slo_missed=int(counts[at.TOTAL_SLO_MISSED]),
+            slo_overdue=overdue,
+        )
+
+    @property
+    def addresses(self) -> IntArray:
+        """Address of each server's row, for :mod:`envs.simulator.kernel`."""
+        return self._states.addresses
+
+    @property
+    def engine_steps(self) -> int:
+        """Engine steps taken since reset, over all servers."""
+        return int(self._counts[:, at.STEPS].sum())

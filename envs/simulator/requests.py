@@ -18,16 +18,19 @@ class RequestBuffer:
 
     def __init__(self, chunk: int) -> None:
         self._chunk = chunk
-        self._times = np.zeros(2 * chunk)
-        self._lengths = np.zeros((2 * chunk, 2), dtype=np.int64)
         self._stream: RequestStream | None = None
+        self._allocate(2 * chunk)
 
     def restart(self, stream: RequestStream) -> None:
         """Begins an episode with a new stream; memory that a long queue took is given back."""
         self._stream = stream
         if len(self._times) > 8 * self._chunk:
-            self.__init__(self._chunk)  # type: ignore[misc]
-            self._stream = stream
+            self._allocate(2 * self._chunk)
+
+    def _allocate(self, requests: int) -> None:
+        """Takes memory for so many requests."""
+        self._times = np.zeros(requests)
+        self._lengths = np.zeros((requests, 2), dtype=np.int64)
 
     def feed(self, counts: NDArray[np.int64]) -> None:
         """Takes a chunk from the stream, behind what is left of those before.
@@ -64,8 +67,7 @@ class RequestBuffer:
         times, lengths = self._times, self._lengths
         kept, size = tail - head, tail - head + end - first
         if 2 * (size + fresh) > len(times):
-            self._times = np.zeros(2 * (size + fresh))
-            self._lengths = np.zeros((2 * (size + fresh), 2), dtype=np.int64)
+            self._allocate(2 * (size + fresh))
         for old, new in ((times, self._times), (lengths, self._lengths)):
             new[:kept] = old[head:tail]
             new[kept:size] = old[first:end]

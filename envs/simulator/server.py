@@ -6,29 +6,33 @@ from envs.knobs import Knobs
 from envs.latency import LatencyRecord
 from envs.simulator.fleet import Fleet
 from envs.simulator.server_spec import ServerSpec
+from envs.system import ServingSystem
 from envs.telemetry import COLUMN, MODELLED, Telemetry
 
 
-class SimulatedServer:
-    """One simulated server; implements :class:`envs.system.ServingSystem`.
+class SimulatedServer(ServingSystem):
+    """One simulated server: a :class:`~envs.simulator.fleet.Fleet` of one.
 
     Args:
-        plant: The server to simulate.
+        server_spec: The server to simulate.
         randomize: Draws the calibration again for every episode, within its uncertainty.
+
+    Attributes:
+        server_spec: The server that is simulated.
+        telemetry_row: See :class:`envs.system.KeepsTelemetryRow`.
     """
 
     def __init__(self, server_spec: ServerSpec, *, randomize: bool = False) -> None:
         self.server_spec = server_spec
-        self.knob_limits = server_spec.limits
+        self.knob_limits = server_spec.knob_limits
         self.num_gpus = server_spec.num_gpus
-        self.capacity_tok_s = server_spec.saturated.output_tok_s
-        self.rated_power_w = server_spec.saturated.power_w
+        self.capacity_tok_s = server_spec.capacity_tok_s
+        self.rated_power_w = server_spec.rated_power_w
         self.offered_tok_s = server_spec.offered_tok_s
         self.system_power = server_spec.system_power
         self._fleet = Fleet([server_spec], randomize=randomize)
-        self.telemetry_row = self._fleet.engine.telemetry
-        """Numbers of the last telemetry, shape ``(1, len(NUMERIC_FIELDS))``."""
-        self._requested = server_spec.limits.highest
+        self.telemetry_row = self._fleet.telemetry
+        self._requested = self.knob_limits.highest
         self._fractions: list[float] = []
 
     def reset(self, seed: int) -> Telemetry:
@@ -40,8 +44,10 @@ class SimulatedServer:
 
     def apply(self, knobs: Knobs) -> None:
         """See :meth:`ServingSystem.apply`."""
+        # Clipped here for the record of what was requested. The kernel, which many servers
+        # give their knobs to directly, clips by the same rule (kernel/steps.py, _take_knobs).
         self._requested = self.knob_limits.clip(knobs)
-        self._fleet.apply(knobs)
+        self._fleet.apply(self._requested)
 
     def set_slos(self, ttft_slo_s: float, tpot_slo_s: float) -> None:
         """See :meth:`ServingSystem.set_slos`."""
@@ -61,12 +67,12 @@ class SimulatedServer:
         return self._fleet.latency(0)
 
     def close(self) -> None:
-        """See :meth:`ServingSystem.close`; a simulator holds nothing."""
+        """Does nothing: a simulator holds nothing."""
 
     @property
     def engine_steps(self) -> int:
         """Engine steps simulated since reset."""
-        return self._fleet.engine.engine_steps
+        return self._fleet.engine_steps
 
     def _telemetry(self) -> Telemetry:
         values = self.telemetry_row[0].tolist()

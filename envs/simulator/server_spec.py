@@ -1,8 +1,8 @@
-"""A simulated plant: GPU, model, parallelism and workload, ready to be stepped."""
+"""A server to be simulated: GPU, model, parallelism and workload."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -14,10 +14,11 @@ from envs.errors import ConfigurationError, InfeasibleModelError
 from envs.knobs import KnobLimits
 from envs.simulator.calibration import Calibration, randomize
 from envs.simulator.config import SimulatedServerConfig
-from envs.simulator.engine import Engine, EngineSpec
+from envs.simulator.fleet import Fleet
 from envs.simulator.gpus import GPUSpec
 from envs.simulator.memory import kv_cache_tokens
 from envs.simulator.models import ModelSpec
+from envs.simulator.state import EngineSpec
 from envs.simulator.step_model import Parallelism, compile_step_model
 from envs.telemetry import COLUMN
 from envs.workloads.base import Workload
@@ -70,7 +71,7 @@ _RATINGS: dict[Any, Rating] = {}
 
 @dataclass(frozen=True)
 class ServerSpec:
-    """A server to be simulated; the same for one environment and for many.
+    """A server to be simulated, an :class:`envs.system.RatedServer`; for one environment or many.
 
     Attributes:
         gpu: GPU type.
@@ -106,7 +107,7 @@ class ServerSpec:
         return built
 
     @cached_property
-    def limits(self) -> KnobLimits:
+    def knob_limits(self) -> KnobLimits:
         """The range of each knob."""
         return KnobLimits(
             power_cap_min_w=self.gpu.power_cap_min_w,
@@ -203,11 +204,11 @@ class ServerSpec:
         return _RATINGS[key]
 
     def _measure(self, concurrency: int) -> Rating:
-        engine = Engine([self.spec])
+        fleet = Fleet([self])
         rng = np.random.default_rng(0)
-        engine.reset(0, self.workload.endless().stream(rng, 1.0), concurrency)
-        engine.advance(_SETTLE_S)
-        row = engine.advance(_MEASURE_S)[0]
+        fleet.begin(0, self.workload.endless().stream(rng, 1.0), concurrency)
+        fleet.advance(_SETTLE_S)
+        row = fleet.advance(_MEASURE_S)[0]
         finished = float(row[COLUMN.finished])
         if finished == 0:
             raise ConfigurationError(
@@ -227,6 +228,16 @@ class ServerSpec:
         """Baseline with more work than fits its batch."""
         return self.rate(2 * self.server.max_num_seqs * self.server.data_parallel)
 
+    @property
+    def capacity_tok_s(self) -> float:
+        """Output tokens per second of a saturated Baseline."""
+        return self.saturated.output_tok_s
+
+    @property
+    def rated_power_w(self) -> float:
+        """Power of all GPUs in that state."""
+        return self.saturated.power_w
+
     @cached_property
     def rate_per_s(self) -> float:
         """Mean arrival rate in requests per second; of a closed loop, what Baseline serves."""
@@ -240,7 +251,3 @@ class ServerSpec:
         if self.workload.concurrency is not None:
             return self.rate(self.workload.concurrency).output_tok_s
         return self.rate_per_s * self.workload.mean_output_tokens
-
-    def with_workload(self, workload: Workload) -> ServerSpec:
-        """Returns the same server with another workload."""
-        return replace(self, workload=workload)

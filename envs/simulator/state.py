@@ -1,7 +1,9 @@
-"""The state of simulated servers: what lies in their rows, as arrays."""
+"""The state of simulated servers: what is written into their rows, and the rows as arrays."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,10 +12,53 @@ from numpy.typing import NDArray
 from envs.compiled.rows import Rows, addresses_of_rows
 from envs.latency import LATENCY_BUCKETS
 from envs.simulator.kernel import layout as at
-from envs.telemetry import NUM_TELEMETRY
+from envs.simulator.step_model import IDLE_W
+from envs.telemetry import COLUMN, NUM_TELEMETRY
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """All that the engine needs to know about one server.
+
+    Attributes:
+        step_model: Vector from :func:`envs.simulator.step_model.compile_step_model`.
+        kv_blocks: KV-cache blocks of one replica.
+        block_size: Tokens a block.
+        max_num_seqs: Highest batch limit of one replica.
+        max_num_batched_tokens: Token budget of one step of one replica.
+        max_model_len: Longest context, prompt and output together.
+        num_gpus: GPUs that draw power.
+        replicas: Data-parallel replicas.
+        power_cap_min_w: Lowest power cap, per GPU.
+        power_cap_w: Highest power cap, in force at reset.
+        sm_clock_min_mhz: Lowest SM clock.
+        sm_clock_max_mhz: Highest SM clock.
+        cap_settling_s: Time constant with which a new cap takes hold.
+        sensor_window_s: Averaging window of the power sensor.
+        system_power: ``(alpha, beta_w)`` of the node's power.
+        exact_steps: Takes every engine step by itself; the step-by-step reference that the
+            fast path is tested against.
+    """
+
+    step_model: FloatArray
+    kv_blocks: int
+    block_size: int
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    max_model_len: int
+    num_gpus: int
+    replicas: int
+    power_cap_min_w: float
+    power_cap_w: float
+    sm_clock_min_mhz: float
+    sm_clock_max_mhz: float
+    cap_settling_s: float
+    sensor_window_s: float
+    system_power: tuple[float, float]
+    exact_steps: bool = False
 
 
 class ServerStates:
@@ -62,8 +107,51 @@ class ServerStates:
         self.__dict__.update(state)
         self._locate()
 
-    def reset(self, index: int) -> None:
-        """Empties one server; its warm-up and the addresses in its row stay."""
+    def begin(
+        self, index: int, spec: EngineSpec, model: FloatArray, concurrency: int | None
+    ) -> None:
+        """Empties one server and describes it; its warm-up stays.
+
+        Args:
+            index: Which server.
+            spec: What it is.
+            model: Its step model, which must be kept alive.
+            concurrency: Requests a closed loop keeps in flight; ``None`` for open arrivals.
+        """
+        self._empty(index)
+        numbers, counts = self.numbers[index], self.counts[index]
+        idle_w = model[IDLE_W] * spec.num_gpus
+        numbers[at.ASKED_CAP_W] = numbers[at.CAP_MAX_W] = spec.power_cap_w
+        numbers[at.CAP_MIN_W] = spec.power_cap_min_w
+        numbers[at.CAP_W] = numbers[at.CAP_IN_FORCE_W] = spec.power_cap_w
+        numbers[at.ASKED_SEQS] = numbers[at.SEQS_MAX] = spec.max_num_seqs
+        numbers[at.ASKED_CLOCK_MHZ] = math.inf
+        numbers[at.CLOCK_MIN_MHZ] = spec.sm_clock_min_mhz
+        numbers[at.CAP_TAU_S] = spec.cap_settling_s
+        numbers[at.CLOCK_LIMIT] = 1.0
+        numbers[at.CLOCK_MAX_MHZ] = spec.sm_clock_max_mhz
+        numbers[at.STEP_END] = math.inf
+        numbers[at.NUM_GPUS] = spec.num_gpus
+        numbers[at.REPLICAS] = spec.replicas
+        numbers[at.ALPHA], numbers[at.BETA_W] = spec.system_power
+        numbers[at.SENSOR_W] = idle_w
+        numbers[at.SENSOR_WINDOW_S] = spec.sensor_window_s
+        numbers[at.TTFT_SLO_S] = numbers[at.TPOT_SLO_S] = math.inf
+        counts[at.CONCURRENCY] = concurrency or 0
+        counts[at.BLOCKS] = spec.kv_blocks * spec.replicas
+        counts[at.BLOCK_SIZE] = spec.block_size
+        counts[at.MAX_SEQS] = spec.max_num_seqs * spec.replicas
+        counts[at.MAX_STEP_TOKENS] = spec.max_num_batched_tokens * spec.replicas
+        counts[at.MAX_MODEL_LEN] = spec.max_model_len
+        counts[at.JUMP] = not spec.exact_steps
+        counts[at.MODEL_AT] = model.ctypes.data
+        row = self.telemetry[index]
+        row[COLUMN.power_w] = idle_w
+        row[COLUMN.sm_clock_mhz] = spec.sm_clock_max_mhz
+        row[COLUMN.power_cap_w] = spec.power_cap_w
+        row[COLUMN.max_num_seqs] = spec.max_num_seqs
+
+    def _empty(self, index: int) -> None:
         warmup_s = self.numbers[index, at.WARMUP_S]
         self.numbers[index] = 0.0
         self.numbers[index, at.WARMUP_S] = warmup_s

@@ -171,7 +171,7 @@ def _record(record: NodeRecord, node: Node, interval: int) -> Row | None:
         record.down.append(interval)
         return None
     row = interval_row(node.reward, node.info)
-    for name, value in getattr(node.env.system, "extras", {}).items():
+    for name, value in node.env.system.extras.items():
         row[name] = float(value)
     if not record.segments or record.segments[-1].seed != node.seed:
         record.segments.append(Segment(node.seed, interval))

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from baselines.base import Policy
 from baselines.static import Static
 from envs.serving import ServingEnv
+from envs.simulator.vector import VectorServer, VectorServingEnv
 from envs.telemetry import MODELLED, NUMERIC_FIELDS
-from envs.vector import VectorServingEnv
 from experiments.evaluation.metrics import Summary, summarise
 from experiments.evaluation.qos import add_reference, after_warmup, violations
 from experiments.evaluation.rollout import Episode
@@ -218,8 +218,13 @@ def evaluated(episode: Episode, reference_tokens: FloatArray, env: ServingEnv) -
     return summarise(episode, env.context)
 
 
-def vector_of(templates: list[ServingEnv]) -> VectorServingEnv:
+def vector_of(envs: list[ServingEnv]) -> VectorServingEnv:
     """Returns servers that run until they are reset."""
     return VectorServingEnv(
-        templates, max_episode_steps=np.iinfo(np.int64).max, autoreset_mode="disabled"
+        [VectorServer.like(env) for env in envs],
+        envs[0].reward,
+        interval_s=envs[0].interval_s,
+        horizon_s=envs[0].intervals * envs[0].interval_s,
+        max_episode_steps=np.iinfo(np.int64).max,
+        autoreset_mode="disabled",
     )

@@ -62,7 +62,7 @@ def run_episode(
         observation, reward, terminated, truncated, info = env.step(action)
         start = np.array([False])
         row = interval_row(float(reward), info)
-        for name, value in getattr(server_spec.system, "extras", {}).items():
+        for name, value in server_spec.system.extras.items():
             row[name] = float(value)
         table.append(row)
         if on_interval is not None:

@@ -14,6 +14,7 @@ from envs import catalog
 from envs.cache import atomic_write_text
 from envs.context import ControlContext
 from envs.errors import ConfigurationError
+from envs.system import ServingSystem
 from experiments.app.environment import is_simulated, make_env, runner_of
 from experiments.app.settings import check_times
 from experiments.evaluation.metrics import Summary, summarise, write_json
@@ -163,9 +164,9 @@ def _write(
     atomic_write_text(directory / "config.yaml", saved_config(config))
 
 
-def _live_facts(system: Any) -> Summary:
+def _live_facts(system: ServingSystem) -> Summary:
     """Returns what a live server tells of itself, and what it recovered from."""
-    if not hasattr(system, "facts"):
+    if not system.facts:
         return {}
     return {"server": system.facts, "recoveries": system.events}
 

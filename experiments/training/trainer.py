@@ -24,7 +24,7 @@ from agents.vec_env import ServingVecEnv
 from envs import catalog
 from envs.cache import atomic_write_text
 from envs.errors import ConfigurationError
-from envs.vector import VectorServingEnv
+from envs.simulator.vector import VectorServer, VectorServingEnv
 from experiments.app.settings import Debug
 from experiments.evaluation.metrics import Summary, write_json
 from experiments.evaluation.suites import Suite
@@ -177,7 +177,10 @@ class Training:
         ]
         return ServingVecEnv(
             VectorServingEnv(
-                templates,
+                [VectorServer.like(template) for template in templates],
+                templates[0].reward,
+                interval_s=config.interval,
+                horizon_s=config.duration,
                 max_episode_steps=max(1, round(config.duration / config.interval)),
                 autoreset_mode="same_step",
                 randomize=randomize,

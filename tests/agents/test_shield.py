@@ -7,9 +7,8 @@ import pytest
 
 from agents.shield import BudgetShield
 from envs import catalog
-from envs.factory import make_simulated
+from envs.factory import make_simulated, make_simulated_vector
 from envs.knobs import Knobs
-from envs.vector import make_simulated_vector
 
 BUDGET = {
     "base": "efficiency",

@@ -9,7 +9,7 @@ import pytest
 import envs  # noqa: F401 - registers the environments
 from agents.vec_env import ServingVecEnv, make_vec_env
 from envs.errors import ConfigurationError
-from envs.vector import make_simulated_vector
+from envs.factory import make_simulated_vector
 
 EPISODE = 6
 SERVERS = 3

@@ -373,5 +373,5 @@ def test_telemetry_lists_its_numbers_first() -> None:
     env = make_simulated(**SMALL)
     env.reset(seed=0)
     telemetry = env.step(highest(env))[4]["telemetry"]
-    row = env.system._fleet.engine.telemetry[0]  # type: ignore[attr-defined]
+    row = env.system._fleet.telemetry[0]  # type: ignore[attr-defined]
     assert list(telemetry[: len(NUMERIC_FIELDS)]) == row.tolist()

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
+from support.scripted_server import ScriptedServer
 
 import envs  # noqa: F401 - registers the environments
 from envs.errors import ConfigurationError
-from envs.factory import make_simulated
+from envs.factory import make_simulated, make_simulated_vector
+from envs.simulator.vector import VectorServer, VectorServingEnv
 from envs.telemetry import NUMERIC_FIELDS
-from envs.vector import VectorServingEnv, make_simulated_vector
 
 SEED = 11
 STEPS = 40
@@ -147,8 +148,17 @@ def test_a_mask_resets_some_servers_only() -> None:
 
 
 def test_action_spaces_that_differ_are_refused() -> None:
+    unlike = [make_simulated(action="grid"), make_simulated(action="joint")]
+    servers = [VectorServer.like(env) for env in unlike]
     with pytest.raises(ConfigurationError, match="action: servers of one vector"):
-        VectorServingEnv([make_simulated(action="grid"), make_simulated(action="joint")])
+        VectorServingEnv(servers, unlike[0].reward)
+
+
+def test_only_simulated_servers_are_stepped_together() -> None:
+    env = make_simulated()
+    env.system = ScriptedServer()
+    with pytest.raises(ConfigurationError, match="server: ScriptedServer cannot be stepped"):
+        VectorServer.like(env)
 
 
 def test_masks_are_those_of_the_single_environment() -> None:

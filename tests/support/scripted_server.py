@@ -8,6 +8,7 @@ from envs.errors import ServerError
 from envs.knobs import KnobLimits, Knobs
 from envs.latency import LatencyRecord
 from envs.serving import ServingEnv
+from envs.system import ServingSystem
 from envs.telemetry import MODELLED, Telemetry
 
 GPUS = 4
@@ -21,7 +22,7 @@ class SilentError(ServerError):
     """The scripted server hangs: the call ran into its time limit."""
 
 
-class ScriptedServer:
+class ScriptedServer(ServingSystem):
     """Draws its caps, serves in proportion to them, and fails in the intervals named.
 
     Args:

@@ -65,7 +65,10 @@ def run_until(server: int) -> int:
 
 @inlined
 def _take_knobs(server: int) -> None:
-    """Sets the knobs that are asked for, within the server's limits."""
+    """Sets the knobs that are asked for, within the server's limits.
+
+    :meth:`envs.knobs.KnobLimits.clip` is the same rule for the record of a single server.
+    """
     numbers, counts = numbers_of(server), counts_of(server)
     cap_w = max(numbers[at.ASKED_CAP_W], numbers[at.CAP_MIN_W])
     numbers[at.CAP_W] = min(cap_w, numbers[at.CAP_MAX_W])

@@ -40,7 +40,7 @@ def test_every_unknown_has_a_range_and_draws_fill_it(name: str) -> None:
 def test_sensor_settling_node_and_devices_differ_from_episode_to_episode() -> None:
     server_spec = make_server_spec("poisson_gsm8k", model="llama2_7b", tensor_parallel=4)
     fleet = Fleet([server_spec], randomize=True)
-    numbers = fleet.engine._numbers[0]
+    numbers = fleet._numbers[0]
     seen = []
     for seed in range(40):
         fleet.reset(0, seed)
@@ -72,6 +72,6 @@ def test_without_randomisation_every_episode_has_the_installed_physics() -> None
     fleet = Fleet([server_spec])
     for seed in range(3):
         fleet.reset(0, seed)
-        numbers = fleet.engine._numbers[0]
+        numbers = fleet._numbers[0]
         assert numbers[at.CAP_TAU_S] == server_spec.coefficients.cap_settling_s
         assert (numbers[at.ALPHA], numbers[at.BETA_W]) == server_spec.system_power

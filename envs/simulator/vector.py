@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
@@ -10,18 +12,51 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from envs import EPISODE_STEPS, catalog, factory
-from envs.actions.base import group_by_grid
+from envs import EPISODE_STEPS
+from envs.actions.base import ActionEncoding, group_by_grid
 from envs.context import ControlContext
 from envs.errors import ConfigurationError
 from envs.knobs import Knobs
 from envs.loop import ControlLoop, Evaluation
 from envs.objectives.conditions import Conditions
-from envs.scenario import Scenario
+from envs.objectives.objective import Objective
+from envs.rewards import Reward
 from envs.serving import MAX_SEED, ServingEnv
 from envs.simulator.fleet import Fleet
 from envs.simulator.kernel.lockstep import step_many
+from envs.simulator.server import SimulatedServer
+from envs.simulator.server_spec import ServerSpec
+from envs.task import ControlTask
 from envs.telemetry import COLUMN, MODELLED, Telemetry
+
+
+@dataclass(frozen=True)
+class VectorServer:
+    """One server of a vector.
+
+    Attributes:
+        server_spec: What is simulated.
+        objective: What is demanded of it.
+        encoding: How actions become its knobs.
+    """
+
+    server_spec: ServerSpec
+    objective: Objective
+    encoding: ActionEncoding
+
+    @classmethod
+    def like(cls, env: ServingEnv) -> VectorServer:
+        """Returns the server of a single environment.
+
+        Raises:
+            ConfigurationError: It is not a simulated one.
+        """
+        if not isinstance(env.system, SimulatedServer):
+            raise ConfigurationError(
+                f"server: {type(env.system).__name__} cannot be stepped with others in one call; "
+                "only simulated servers can"
+            )
+        return cls(env.system.server_spec, env.objective, env.encoding)
 
 
 class VectorServingEnv(gym.vector.VectorEnv[NDArray[np.float32], Any, NDArray[Any]]):
@@ -35,8 +70,10 @@ class VectorServingEnv(gym.vector.VectorEnv[NDArray[np.float32], Any, NDArray[An
     leading axis of servers.
 
     Args:
-        templates: One single environment a server, whose setting is taken over; the same
-            object may stand in many places.
+        servers: The servers; the same object may stand in many places.
+        reward: Reward terms, the same for all.
+        interval_s: Length of a control interval in seconds.
+        horizon_s: Time over which the objectives' signals are laid out; later they repeat.
         max_episode_steps: Steps after which an episode is truncated.
         autoreset_mode: ``next_step`` (Gymnasium's default: the step after a truncation
             resets and ignores the action), ``same_step`` or ``disabled``.
@@ -46,47 +83,51 @@ class VectorServingEnv(gym.vector.VectorEnv[NDArray[np.float32], Any, NDArray[An
 
     def __init__(
         self,
-        templates: list[ServingEnv],
+        servers: Sequence[VectorServer],
+        reward: Reward,
         *,
+        interval_s: float = 0.5,
+        horizon_s: float = 600.0,
         max_episode_steps: int = EPISODE_STEPS,
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
         randomize: bool = False,
         latency: bool = True,
     ) -> None:
-        first = templates[0]
-        for template in templates:
-            if template.action_space != first.action_space:
+        self.num_envs = len(servers)
+        tasks = _tasks(servers, interval_s, horizon_s)
+        encoding = servers[0].encoding
+        for server in servers:
+            if server.encoding.space != encoding.space:
                 raise ConfigurationError(
                     "action: servers of one vector need the same action space; "
-                    f"{template.action_space} is not {first.action_space}"
+                    f"{server.encoding.space} is not {encoding.space}"
                 )
-        self.num_envs = len(templates)
+        self.contexts: list[ControlContext] = [task.context for task in tasks]
+        """What a controller of each server is told."""
         self.max_episode_steps = max_episode_steps
         self.autoreset_mode = _mode(autoreset_mode)
         self.metadata = {"render_modes": [], "autoreset_mode": self.autoreset_mode}
-        self.single_observation_space = first.observation_space
-        self.single_action_space = first.action_space
-        self.observation_space = batch_space(first.observation_space, self.num_envs)
-        self.action_space = batch_space(first.action_space, self.num_envs)
-        self.interval_s = first.interval_s
-        self.contexts: list[ControlContext] = [template.context for template in templates]
-        """What a controller of each server is told."""
-        self._planners = [template.planner for template in templates]
-        self._groups = group_by_grid([template.encoding for template in templates])
-        server_specs = [template.system.server_spec for template in templates]  # type: ignore[attr-defined]
+        self.single_observation_space = self.contexts[0].layout.space
+        self.single_action_space = encoding.space
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self.interval_s = interval_s
+        self._planners = [task.planner for task in tasks]
+        self._groups = group_by_grid([server.encoding for server in servers])
+        server_specs = [server.server_spec for server in servers]
         self.fleet = Fleet(server_specs, randomize=randomize, latency=latency)
         self._reference: Fleet | None = None
-        if first.reward.qos_definition == "reference":
+        if reward.qos_definition == "reference":
             self._reference = Fleet(server_specs, randomize=randomize, latency=False)
-        self.fleet.set_warmup(np.array([template.objective.qos.warmup_s for template in templates]))
+        self.fleet.set_warmup(np.array([server.objective.qos.warmup_s for server in servers]))
         self._loop = ControlLoop(
-            [template.setting for template in templates],
-            first.reward,
-            first.interval_s,
-            self.fleet.engine.telemetry,
-            self._reference.engine.telemetry if self._reference else None,
+            [task.setting for task in tasks],
+            reward,
+            interval_s,
+            self.fleet.telemetry,
+            self._reference.telemetry if self._reference else None,
         )
-        self._generators = [np.random.default_rng() for _ in templates]
+        self._generators = [np.random.default_rng() for _ in servers]
         self._elapsed = np.zeros(self.num_envs, dtype=np.int64)
         self._ended = np.zeros(self.num_envs, dtype=np.bool_)
         self._all = np.arange(self.num_envs)
@@ -115,7 +156,7 @@ class VectorServingEnv(gym.vector.VectorEnv[NDArray[np.float32], Any, NDArray[An
                 self._generators[index], _ = gym.utils.seeding.np_random(seeds[index])
         self._start(np.flatnonzero(mask))
         return self._loop.observations.copy(), {
-            "telemetry": self._telemetry(self.fleet.engine.telemetry.copy()),
+            "telemetry": self._telemetry(self.fleet.telemetry.copy()),
             "conditions": Conditions(*self._loop.coming.T.copy()),
         }
 
@@ -133,7 +174,7 @@ class VectorServingEnv(gym.vector.VectorEnv[NDArray[np.float32], Any, NDArray[An
         knobs = self._decode(np.asarray(actions))
         ended = self._ended  # by the step before; with next-step autoreset they start again now
         restart = bool(ended.any()) and self.autoreset_mode is AutoresetMode.NEXT_STEP
-        loop, rows = self._loop, self.fleet.engine.telemetry
+        loop, rows = self._loop, self.fleet.telemetry
         self._advance(knobs, np.flatnonzero(~ended) if restart else self._all)
         rows = rows.copy()
         telemetry = self._telemetry(rows, knobs)
@@ -142,7 +183,7 @@ class VectorServingEnv(gym.vector.VectorEnv[NDArray[np.float32], Any, NDArray[An
         truncated = self._elapsed >= self.max_episode_steps
         if restart:
             self._start(np.flatnonzero(ended))
-            rows[ended] = self.fleet.engine.telemetry[ended]
+            rows[ended] = self.fleet.telemetry[ended]
             telemetry = self._telemetry(rows, knobs)
             evaluated = _blank(evaluated, ended, loop.conditions)
             truncated &= ~ended
@@ -166,15 +207,15 @@ class VectorServingEnv(gym.vector.VectorEnv[NDArray[np.float32], Any, NDArray[An
 
     def _advance(self, knobs: Knobs, which: NDArray[np.int64]) -> None:
         """Lets one interval pass on some servers, and on their reference."""
-        loop, engine = self._loop, self.fleet.engine
+        loop, fleet = self._loop, self.fleet
         loop.ask(knobs)
         if self._reference is not None:
             self._reference.advance(self.interval_s, which)
 
         def run(pending: NDArray[np.int64], status: NDArray[np.int64]) -> None:
-            step_many(pending, loop.addresses, engine.addresses, status)
+            step_many(pending, loop.addresses, fleet.addresses, status)
 
-        engine.drive(which, self.interval_s, run)
+        fleet.drive(which, self.interval_s, run)
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Action masks of all servers, shape ``(num_envs, mask length)``; see ``ServingEnv``."""
@@ -246,6 +287,24 @@ def _blank(evaluated: Evaluation, where: NDArray[np.bool_], coming: Conditions) 
     )
 
 
+def _tasks(
+    servers: Sequence[VectorServer], interval_s: float, horizon_s: float
+) -> list[ControlTask]:
+    """Returns the task of each server, made once for each object that stands for several."""
+    made: dict[int, ControlTask] = {}
+    for server in servers:
+        if id(server) not in made:
+            made[id(server)] = ControlTask(
+                server.server_spec,
+                server.objective,
+                server.encoding,
+                interval_s=interval_s,
+                horizon_s=horizon_s,
+                power_caps_w=server.server_spec.gpu.power_caps_w,
+            )
+    return [made[id(server)] for server in servers]
+
+
 def _mode(mode: str | AutoresetMode) -> AutoresetMode:
     if isinstance(mode, AutoresetMode):
         return mode
@@ -254,48 +313,3 @@ def _mode(mode: str | AutoresetMode) -> AutoresetMode:
     except KeyError:
         known = ", ".join(item.name.lower() for item in AutoresetMode)
         raise ConfigurationError(f"autoreset_mode: must be one of {known}, got {mode!r}") from None
-
-
-_PER_SERVER = ("model", "gpu", "workload", "objective", "server", "calibration")
-"""Parts that the servers of a vector may differ in."""
-
-
-def make_simulated_vector(
-    num_envs: int = 1,
-    max_episode_steps: int = EPISODE_STEPS,
-    autoreset_mode: str = "next_step",
-    record_latency: bool = False,
-    **parts: Any,
-) -> VectorServingEnv:
-    """Builds a vector environment (``gymnasium.make_vec("pals/Simulated-v0", ...)``).
-
-    Args:
-        num_envs: Number of servers.
-        max_episode_steps: Steps after which an episode is truncated.
-        autoreset_mode: ``next_step``, ``same_step`` or ``disabled``.
-        record_latency: Whether ``fleet.latency`` can be asked for; counting costs time.
-        **parts: Parts of a :class:`~envs.scenario.Scenario`. Each of ``model``, ``gpu``,
-            ``workload``, ``objective``, ``server`` and ``calibration`` may be a list with one
-            choice per server, or a shorter list that is repeated.
-
-    Raises:
-        ConfigurationError: A part is wrong, or servers do not go together.
-    """
-    randomize = bool(parts.pop("domain_randomization", False))
-    lists = {key: parts.pop(key) for key in _PER_SERVER if isinstance(parts.get(key), list | tuple)}
-    parts["reward"] = catalog.build("reward", parts.get("reward", Scenario.reward))
-    built: dict[str, ServingEnv] = {}
-    templates = []
-    for index in range(num_envs):
-        own = {key: values[index % len(values)] for key, values in lists.items()}
-        key = repr(sorted(own.items(), key=lambda item: item[0]))
-        if key not in built:
-            built[key] = factory.simulated_env(Scenario.of(**parts, **own))
-        templates.append(built[key])
-    return VectorServingEnv(
-        templates,
-        max_episode_steps=max_episode_steps,
-        autoreset_mode=autoreset_mode,
-        randomize=randomize,
-        latency=record_latency,
-    )
