@@ -2,6 +2,7 @@
 # make compare      PALS against its rivals              make test-long  the slow tests
 # make lint         ruff and mypy                        make test-live  against a real vLLM server
 # make plots        the plot of the comparison           make physics    tables and plots of docs/physics.md
+# make test-vllm-versions  the plug-in's contract on several vLLM releases (hours; gigabytes)
 # make figures      the paper's figures and claims, and docs/reproduction.md
 # `make physics` reads the measured data in $PALS_DATA, or ARGS="data=DIR" (docs/physics.md: where from).
 # Each creates .venv first if it is not there.  ARGS="seed=3 duration=60" reaches the command.
@@ -12,7 +13,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: run compare plots physics figures test test-long test-live lint format venv clean
+.PHONY: run compare plots physics figures test test-long test-live test-vllm-versions lint format venv clean
 
 run: venv
 	$(BIN)/python -m experiments.run controller=pals $(ARGS)
@@ -40,6 +41,9 @@ test-long: venv
 
 test-live:
 	.ci/test-live $(ARGS)
+
+test-vllm-versions: venv
+	$(BIN)/python tests/live/vllm_versions.py $(ARGS)
 
 lint: venv
 	$(BIN)/ruff check .

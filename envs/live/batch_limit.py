@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import secrets
+import socket
 from pathlib import Path
 from typing import Any
 
-from envs.live.errors import BatchLimitError
+from envs.live.errors import (
+    BatchLimitError,
+    LimitHeldError,
+    NoPluginError,
+    ServerNotThereError,
+    ServerReplacedError,
+)
 from envs.live.http_client import HttpClient
 
 PATH = "/pals/batch_limit"
@@ -17,41 +26,94 @@ ARGUMENTS = (
 )  # fmt: skip
 """What a server is started with, ``PLUGIN_DIR`` being on its ``PYTHONPATH``."""
 
+LEASE_S = 60.0
+"""Control that is not renewed for so long lapses; the server then puts its limits back itself."""
+
+_KINDS = {404: NoPluginError, 409: ServerReplacedError, 423: LimitHeldError}
+
+
+def name_of_holder() -> str:
+    """Returns a name for a new holder of a lease, telling whom to ask."""
+    return f"{socket.gethostname()[:40]} pid {os.getpid()} ({secrets.token_hex(4)})"
+
 
 class BatchLimit:
     """Reads and changes the batch limit of one server.
 
+    A change is a lease on the limits of one *instance*: the plug-in notes what it finds when the
+    lease begins, and puts that back when it is released or lapses. A server that was started
+    again is another instance and refuses changes that were meant for the one before.
+
+    Attributes:
+        owner: Name of the holder.
+        instance: The instance that changes are meant for; ``None`` before the first reading.
+
     Args:
         client: Connection to the server.
+        owner: Name of the holder; ``None`` makes one.
+        instance: The instance that changes are meant for.
     """
 
-    def __init__(self, client: HttpClient) -> None:
+    def __init__(
+        self, client: HttpClient, owner: str | None = None, instance: str | None = None
+    ) -> None:
         self._client = client
+        self.owner = owner or name_of_holder()
+        self.instance = instance
 
     def read(self) -> dict[str, Any]:
-        """Returns the limits in force, as the plug-in tells them.
+        """Returns the limits in force, as the plug-in tells them; changes are meant for it now.
 
         Raises:
             BatchLimitError: The plug-in is not there, or refuses.
         """
-        return self._call("GET", None)
+        answer = self._call("GET", None)
+        if not isinstance(answer.get("instance"), str):
+            raise BatchLimitError(
+                f"{self._client.url}{PATH}: the server runs an older copy of the plug-in; start "
+                f"it again with PYTHONPATH={PLUGIN_DIR}"
+            )
+        self.instance = answer["instance"]
+        return answer
 
     def set(self, **changes: Any) -> dict[str, Any]:
-        """Changes ``max_num_seqs``, ``max_num_batched_tokens`` or ``mode``.
+        """Changes ``max_num_seqs``, ``max_num_batched_tokens`` or ``mode``; renews the lease.
 
         Returns:
             The limits in force afterwards.
 
         Raises:
+            ServerReplacedError: Another instance answers; nothing was changed.
+            LimitHeldError: Somebody else is in control.
             BatchLimitError: The plug-in is not there, or refuses.
         """
-        return self._call("PUT", changes)
+        if self.instance is None:
+            self.read()
+        holder = {"instance": self.instance, "owner": self.owner, "lease_s": LEASE_S}
+        return self._call("PUT", holder | changes)
+
+    def release(self) -> None:
+        """Ends the lease: the plug-in puts back what it found when it began.
+
+        Harmless where there is nothing to put back: the instance is gone, or the lease lapsed.
+        A server out of reach puts its limits back by itself when the lease lapses.
+
+        Raises:
+            ServerError: The server hangs.
+        """
+        if self.instance is None:
+            return
+        body = {"instance": self.instance, "owner": self.owner, "lease_s": 0}
+        try:
+            self._call("PUT", body)
+        except (ServerNotThereError, NoPluginError, ServerReplacedError, LimitHeldError):
+            return
 
     def _call(self, method: str, body: dict[str, Any] | None) -> dict[str, Any]:
         status, raw = self._client.call(method, PATH, body)
         where = f"{self._client.url}{PATH}"
         if status == 404:
-            raise BatchLimitError(
+            raise NoPluginError(
                 f"{where}: this server has no batch-limit plug-in. Start it with "
                 f"PYTHONPATH={PLUGIN_DIR} and {' '.join(ARGUMENTS)}, or leave the batch limit "
                 "alone: server.batch_limit=off"
@@ -61,5 +123,5 @@ class BatchLimit:
         except ValueError as error:
             raise BatchLimitError(f"{where}: answered {status} and garbage") from error
         if status != 200 or not isinstance(answer, dict):
-            raise BatchLimitError(f"{where}: answered {status}: {answer}")
+            raise _KINDS.get(status, BatchLimitError)(f"{where}: answered {status}: {answer}")
         return answer

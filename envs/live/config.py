@@ -33,6 +33,10 @@ class VllmServerConfig:
         expert_parallel: Ranks that hold whole experts; 1 splits every expert.
         data_parallel: Replicas, each with its own batch.
         cap_floor_w: No cap below this is ever set; ``None`` takes the device's lowest.
+        cap_ceiling_w: No cap above this is ever set; ``None`` takes the cap found on the device,
+            which may be what a breaker or a rack allows.
+        max_num_seqs_ceiling: No batch limit above this is ever set; ``None`` takes the limit
+            found on the server.
         power_caps_w: Caps that controllers choose from; ``None`` takes those of the GPU type
             within the device's limits, or six even steps.
         capacity_tok_s: Output tokens per second of the Baseline strategy at saturation.
@@ -73,6 +77,8 @@ class VllmServerConfig:
     expert_parallel: int = 1
     data_parallel: int = 1
     cap_floor_w: float | None = None
+    cap_ceiling_w: float | None = None
+    max_num_seqs_ceiling: int | None = None
     power_caps_w: list[float] | None = None
     capacity_tok_s: float | None = None
     rated_power_w: float | None = None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import threading
 from dataclasses import fields
 from typing import Any
 
+from envs.live.batch_limit import BatchLimit
 from envs.live.devices.base import PowerDevice
 from envs.live.guard import Guard, Plan, restore
 from envs.live.host import Host
@@ -17,79 +19,118 @@ _LOG = logging.getLogger(__name__)
 class Custody:
     """Holds the locks, the settings found, and the guard; puts everything back once.
 
+    What was found is noted once for each thing that is set: a device until it is released, the
+    limits of one instance of the server by its plug-in for as long as the lease runs. Taking
+    control again, after a recovery, finds our own settings and does not note them.
+
     Args:
         host: The server.
         device: The power device, open.
+        limit: The server's batch limit; ``None`` if it is left alone.
     """
 
-    def __init__(self, host: Host, device: PowerDevice) -> None:
+    def __init__(self, host: Host, device: PowerDevice, limit: BatchLimit | None) -> None:
         self._host = host
         self._device = device
-        self._locks: Locks | None = None
+        self._limit = limit
+        self._locks: list[Locks] = []
+        self._locked: set[str] = set()
         self._guard: Guard | None = None
         self._plan: Plan = {}
+        self._change = threading.RLock()  # the actuator meets a replaced server on its own
         self.guard_restarts = 0
 
     def lock(self) -> None:
-        """Locks device and server; the guard is handed the locks when it starts.
+        """Locks device, address and instance; the guard is handed the locks.
 
         Raises:
             DeviceBusyError: Somebody else is in control.
         """
-        if self._locks is None:
-            self._locks = Locks([*self._device.keys, self._host.url])
+        names = {*self._device.keys, self._host.url}
+        if self._limit is not None and self._limit.instance is not None:
+            # One server has many addresses (localhost, 127.0.0.1) and one instance.
+            names.add(f"vllm-{self._limit.instance}")
+        if missing := names - self._locked:
+            self._locks.append(Locks(sorted(missing)))
+            self._locked |= missing
 
     def watch_process(self) -> None:
         """Starts to guard a server of ours: it shall not outlive us."""
-        if self._host.process is not None:
-            self._plan["server"] = self._host.process.identity
-        self._update()
+        with self._change:
+            if self._host.process is not None:
+                self._plan["server"] = self._host.process.identity
+            self._update()
 
-    def take_device(self, batch_limit: dict[str, Any] | None) -> None:
-        """Locks device and server, notes the settings found, and has them guarded.
-
-        Args:
-            batch_limit: The limits found, or ``None`` if they are left alone.
+    def take_device(self) -> None:
+        """Locks the device, notes the settings found, and has them guarded.
 
         Raises:
             DeviceError: Somebody else is in control, or the device may not be set.
             ActuationError: The guard did not start.
         """
-        self.lock()
-        if batch_limit is not None:
-            keys = ("max_num_seqs", "max_num_batched_tokens", "mode")
+        with self._change:
+            self.lock()
+            if "device" in self._plan:
+                return
+            self._plan["device"] = {
+                "class": f"{type(self._device).__module__}.{type(self._device).__qualname__}",
+                "config": _configuration(self._device),
+                "found": self._device.take_control(),
+            }
+            self._update()
+
+    def take_limit(self, mode: str) -> dict[str, Any]:
+        """Takes the lease on the limits of whichever instance answers, and has it guarded.
+
+        Args:
+            mode: How a lowered batch limit takes hold.
+
+        Returns:
+            The limits in force before anything was set.
+
+        Raises:
+            ServerError: The server does not answer, or somebody else is in control.
+        """
+        assert self._limit is not None
+        with self._change:
+            found = self._limit.read()
+            self.lock()
             self._plan["batch_limit"] = {
                 "url": self._host.url,
                 "headers": self._host.client.headers,
-                "body": {key: batch_limit[key] for key in keys},
+                "owner": self._limit.owner,
+                "instance": self._limit.instance,
             }
-        self._plan["device"] = {
-            "class": f"{type(self._device).__module__}.{type(self._device).__qualname__}",
-            "config": _configuration(self._device),
-            "found": self._device.take_control(),
-        }
-        self._update()
+            self._update()  # the guard knows before anything changes
+            self._limit.set(mode=mode)
+            return found
 
     def release_device(self) -> None:
         """Puts the device back before its process is replaced."""
-        if spec := self._plan.pop("device", None):
-            self._device.restore(spec["found"])
-            self._update()
+        with self._change:
+            if spec := self._plan.get("device"):
+                self._device.restore(spec["found"])
+                del self._plan["device"]
+                self._update()
 
     def keep_guarded(self) -> None:
         """Starts the guard again, should somebody have ended it."""
-        if self._guard is not None and not self._guard.alive:
-            _LOG.warning("the guard process ended; starting another")
-            self.guard_restarts += 1
-            self._guard = None
-            self._update()
+        with self._change:
+            if self._guard is not None and not self._guard.alive:
+                _LOG.warning("the guard process ended; starting another")
+                self.guard_restarts += 1
+                self._guard = None
+                self._update()
 
     def _update(self) -> None:
-        """Tells the guard the plan."""
-        if self._guard is not None:
+        """Tells the guard the plan; one that does not hold all our locks yet is replaced."""
+        descriptors = [number for locks in self._locks for number in locks.descriptors]
+        if self._guard is not None and self._guard.holds == descriptors:
             self._guard.update(self._plan)
         elif self._plan:
-            self._guard = Guard(self._plan, self._locks.descriptors if self._locks else [])
+            before, self._guard = self._guard, Guard(self._plan, descriptors)
+            if before is not None:
+                before.release()
 
     def close(self) -> list[str]:
         """Puts everything back, and lets go.
@@ -97,23 +138,32 @@ class Custody:
         Returns:
             What could not be put back; the guard then tries once more.
         """
-        plan, self._plan = self._plan, {}
-        # A process of ours is ended by its host.
-        problems = restore({k: v for k, v in plan.items() if k != "server"}, self._device)
-        if self._host.process is not None and "server" in plan:
+        with self._change:
+            plan, self._plan = self._plan, {}
+            guard, self._guard = self._guard, None
+            problems = ["interrupted"]
+            try:
+                problems = self._put_back(plan)
+            finally:  # interrupted once more: then it is the guard's work
+                if guard is not None:
+                    if problems:
+                        guard.restore()
+                    else:
+                        guard.release()
+                for locks in self._locks:
+                    locks.close()
+                self._locks, self._locked = [], set()
+            for problem in problems:
+                _LOG.error("could not restore: %s", problem)
+            return problems
+
+    def _put_back(self, plan: Plan) -> list[str]:
+        # A process of ours is ended by its host, and its limit ends with it.
+        ours = "server" in plan and self._host.process is not None
+        kept = {k: v for k, v in plan.items() if not (ours and k in ("server", "batch_limit"))}
+        problems = restore(kept, self._device)
+        if ours:
             self._host.close()
-            problems = [problem for problem in problems if self._host.url not in problem]
-        if self._guard is not None:
-            if problems:
-                self._guard.restore()
-            else:
-                self._guard.release()
-            self._guard = None
-        if self._locks is not None:
-            self._locks.close()
-            self._locks = None
-        for problem in problems:
-            _LOG.error("could not restore: %s", problem)
         return problems
 
 

@@ -37,6 +37,18 @@ class BatchLimitError(ServerError):
     """The batch limit could not be read or changed."""
 
 
+class NoPluginError(BatchLimitError):
+    """The server has no batch-limit plug-in."""
+
+
+class ServerReplacedError(BatchLimitError):
+    """Another process answers at the server's address than the one that was meant."""
+
+
+class LimitHeldError(BatchLimitError):
+    """Somebody else controls the server's batch limit."""
+
+
 class ActuationError(ServerError):
     """A knob could not be set."""
 

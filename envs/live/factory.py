@@ -107,7 +107,8 @@ def _caps(system: LiveServer, named: list[float] | None, gpu: Any) -> list[float
         outside = [cap for cap in named if not low <= cap <= high]
         if outside:
             raise ConfigurationError(
-                f"server.power_caps_w: {outside[0]:g} W is outside {low:g}..{high:g} W"
+                f"server.power_caps_w: {outside[0]:g} W is outside {low:g}..{high:g} W; no cap "
+                "is set above the one found, unless server.cap_ceiling_w allows it"
             )
         return sorted(named)
     known = [] if gpu is None else catalog.build("gpu", gpu).power_caps_w

@@ -29,15 +29,19 @@ START_TIMEOUT_S = 30.0
 POLL_S = 0.2
 PATIENCE_S = 3.0
 RETRY_S = 120.0
+CALL_TIMEOUT_S = 2.0
 FAREWELL = "released"
 READY = "ready"
 Plan = dict[str, Any]
 """What to restore: ``device`` (class, configuration, settings found), ``batch_limit`` (address,
-headers, body) and ``server`` (a process of ours to end)."""
+headers, holder and instance of a lease) and ``server`` (a process of ours to end)."""
 
 
 class Guard:
     """The controller's side of the guard.
+
+    Attributes:
+        holds: The locks' file descriptors.
 
     Args:
         plan: What to restore.
@@ -48,6 +52,7 @@ class Guard:
     """
 
     def __init__(self, plan: Plan, locks: list[int]) -> None:
+        self.holds = list(locks)
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         # Whoever ends this process may end its children with it (Ray does), so the child that
         # is started here starts the guard in turn and is gone.
@@ -143,9 +148,10 @@ def restore(plan: Plan, device: Any = None) -> list[str]:
         from envs.live.batch_limit import BatchLimit
         from envs.live.http_client import HttpClient
 
-        limit = plan["batch_limit"]
+        spec = plan["batch_limit"]
+        client = HttpClient(spec["url"], spec["headers"], CALL_TIMEOUT_S)
         try:
-            BatchLimit(HttpClient(limit["url"], limit["headers"], 2.0)).set(**limit["body"])
+            BatchLimit(client, spec["owner"], spec["instance"]).release()
         except ServerError as error:
             problems.append(str(error))
     return problems

@@ -6,29 +6,20 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import tempfile
-from pathlib import Path
 
+from envs.live import private_folder
 from envs.live.errors import DeviceBusyError
-
-SHARED = Path("/run/lock")
-
-
-def directory() -> Path:
-    """Returns where locks lie: the machine's place for them, the same for every user."""
-    if SHARED.is_dir() and os.access(SHARED, os.W_OK):
-        return SHARED
-    return Path(tempfile.gettempdir())
 
 
 class Locks:
     """Locks on some names; the kernel lets go of them when all holders end.
 
     Args:
-        names: What to lock: GPU UUIDs, a server's address.
+        names: What to lock: GPU UUIDs, a server's address, its instance.
 
     Raises:
         DeviceBusyError: Another process holds one of them.
+        DevicePermissionError: The folder of locks, or a lock in it, is not ours alone.
     """
 
     def __init__(self, names: list[str]) -> None:
@@ -36,7 +27,7 @@ class Locks:
         try:
             for name in sorted(names):
                 self.descriptors.append(_lock(name))
-        except DeviceBusyError:
+        except BaseException:
             self.close()
             raise
 
@@ -50,17 +41,12 @@ class Locks:
 
 def _lock(name: str) -> int:
     digest = hashlib.sha256(name.encode()).hexdigest()[:16]
-    file = directory() / f"pals-gym-{digest}.lock"
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    previous = os.umask(0)
-    try:
-        descriptor = os.open(file, flags, 0o666)
-    finally:
-        os.umask(previous)
+    file = private_folder.private(private_folder.directory()) / f"{digest}.lock"
+    descriptor = private_folder.open_own(file)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        holder = os.pread(descriptor, 64, 0).decode(errors="replace").strip()
+        holder = _printable(os.pread(descriptor, 64, 0))
         os.close(descriptor)
         raise DeviceBusyError(
             f"{name} is controlled by another process ({holder or 'unknown'}); "
@@ -69,3 +55,8 @@ def _lock(name: str) -> int:
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"pid {os.getpid()}\n".encode(), 0)
     return descriptor
+
+
+def _printable(raw: bytes) -> str:
+    """Returns what may be shown on a terminal."""
+    return "".join(c for c in raw.decode("ascii", errors="ignore") if c.isprintable()).strip()

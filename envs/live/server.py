@@ -238,6 +238,7 @@ class LiveServer(ServingSystem):
             "downtime_s": downtime_s,
             "guard_restarts": float(session.guard_restarts),
         }
+        session.renew()
         self.extras |= {f"{name}_actuation_s": value for name, value in latency_s.items()}
         self.extras |= {f"{name}_effect_s": value for name, value in effects_s.items()}
         return self._as_telemetry(now - self._start_s, duration_s, fields)

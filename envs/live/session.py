@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from envs.errors import ConfigurationError, DeviceError, ServerError
-from envs.knobs import KnobLimits, Knobs
+from envs.knobs import Knobs
 from envs.live import metrics
 from envs.live.actuator import Actuator
-from envs.live.batch_limit import BatchLimit
+from envs.live.batch_limit import LEASE_S, BatchLimit
+from envs.live.ceilings import knob_limits
 from envs.live.config import VllmServerConfig
 from envs.live.custody import Custody
 from envs.live.devices.base import PowerDevice
-from envs.live.errors import DeviceLostError, ServerDiedError
+from envs.live.errors import DeviceLostError, LimitHeldError, ServerDiedError, ServerReplacedError
 from envs.live.host import Host
 from envs.live.load_generator import LoadGenerator, Target
 from envs.live.metrics import Snapshot
@@ -51,15 +54,18 @@ class Session:
         self._config = config
         self.device: PowerDevice = config.device
         self.host = Host(config)
-        self._custody = Custody(self.host, self.device)
-        self._limit = BatchLimit(self.host.client)
+        self._limit = None if config.batch_limit == "off" else BatchLimit(self.host.client)
+        self._custody = Custody(self.host, self.device, self._limit)
         self._sampler: PowerSampler | None = None
         self._actuator: Actuator | None = None
         self._generator: LoadGenerator | None = None
         self._effect_pending = False
         self._questions = ThreadPoolExecutor(1, thread_name_prefix="batch-limit")
         self._question: Future[dict[str, Any]] | None = None
+        self._renewal: Future[dict[str, Any]] | None = None
+        self._renewed_s = time.monotonic()
         self._closed = False
+        self._pid = os.getpid()
         # Requests are read by another thread; a decision shall not wait its usual 5 ms for it.
         self._switch_interval_s = sys.getswitchinterval()
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
@@ -81,11 +87,11 @@ class Session:
         self.host.connect()
         if self.device.follows_process:
             self.device.open(self.host.pid)
-        found = None if config.batch_limit == "off" else self._limit.read()
-        self.limits = self._knob_limits(found)
+        found = None if self._limit is None else self._limit.read()
+        self.limits = knob_limits(config, self.device, found)
         self.max_num_seqs = config.max_num_seqs if found is None else int(found["max_num_seqs"])
         if not config.dry_run:
-            self._take_control(found)
+            self._take_control()
         self._sampler = PowerSampler(self.device, config.sample_period_s)
         self._actuator = Actuator(self._set_cap, self.device.lock_clock, self._set_batch)
         self._generator = LoadGenerator(
@@ -106,31 +112,11 @@ class Session:
             "scheduler": None if found is None else found["scheduler"],
         }
 
-    def _knob_limits(self, found: dict[str, Any] | None) -> KnobLimits:
-        device, config = self.device.limits, self._config
-        floor = device.cap_min_w if config.cap_floor_w is None else config.cap_floor_w
-        if floor > device.cap_max_w:
-            raise ConfigurationError(
-                f"server.cap_floor_w: {floor:g} W is above the device's highest cap, "
-                f"{device.cap_max_w:g} W"
-            )
-        if found is not None and found["ceiling_num_seqs"] < config.max_num_seqs:
-            raise ConfigurationError(
-                f"server.max_num_seqs: {config.max_num_seqs} is more than the server was "
-                f"started with ({found['ceiling_num_seqs']})"
-            )
-        return KnobLimits(
-            power_cap_min_w=max(floor, device.cap_min_w),
-            power_cap_max_w=device.cap_max_w,
-            max_num_seqs=config.max_num_seqs,
-            sm_clock_min_mhz=device.clock_min_mhz,
-            sm_clock_max_mhz=device.clock_max_mhz,
-        )
-
-    def _take_control(self, found: dict[str, Any] | None) -> None:
-        self._custody.take_device(found)
-        if found is not None:
-            self._limit.set(mode=self._config.batch_limit)
+    def _take_control(self) -> None:
+        self._custody.take_device()
+        if self._limit is not None:
+            self._custody.take_limit(self._config.batch_limit)
+            self._renewed_s = time.monotonic()
 
     @property
     def generator(self) -> LoadGenerator:
@@ -177,10 +163,28 @@ class Session:
             if delay is not None:
                 self._effect_pending = False
                 effects["max_num_seqs"] = float(delay)
-        if self._effect_pending and self._question is None:
+        if self._effect_pending and self._question is None and self._limit is not None:
             # A busy engine answers between two steps; the interval does not wait for it.
             self._question = self._questions.submit(self._limit.read)
         return effects
+
+    def renew(self) -> None:
+        """Renews the lease on the batch limit in good time, without waiting for the answer.
+
+        Raises:
+            LimitHeldError: It had lapsed, and somebody else is in control now.
+        """
+        if self._renewal is not None and self._renewal.done():
+            problem, self._renewal = self._renewal.exception(), None
+            if isinstance(problem, LimitHeldError):
+                raise problem
+        due = time.monotonic() - self._renewed_s > LEASE_S / 4
+        if due and self._limit is not None and not self._config.dry_run:
+            self._renewed_s = time.monotonic()
+            # Should it have lapsed meanwhile, the limit in force comes back with it.
+            self._renewal = self._questions.submit(
+                self._limit.set, max_num_seqs=self.max_num_seqs, mode=self._config.batch_limit
+            )
 
     def _set_cap(self, watts: float) -> None:
         self.device.set_power_cap(watts)
@@ -188,8 +192,12 @@ class Session:
             self._sampler.expect(watts)
 
     def _set_batch(self, max_num_seqs: int) -> None:
-        if self._config.batch_limit != "off":
-            answer = self._limit.set(max_num_seqs=max_num_seqs)
+        if self._limit is not None:
+            try:
+                answer = self._limit.set(max_num_seqs=max_num_seqs)
+            except ServerReplacedError:  # somebody restarted it; what it has now is its own
+                self._custody.take_limit(self._config.batch_limit)
+                answer = self._limit.set(max_num_seqs=max_num_seqs)
             self.max_num_seqs = int(answer["max_num_seqs"])
             self._effect_pending = True
 
@@ -219,7 +227,7 @@ class Session:
         if self.device.follows_process:
             self.device.open(self.host.pid)
         if not self._config.dry_run:
-            self._take_control(None if self._config.batch_limit == "off" else self._limit.read())
+            self._take_control()
             self.actuator.forget()
             self.actuator.ask(knobs)
         self._sampler.resume()
@@ -227,15 +235,19 @@ class Session:
 
     def close(self) -> None:
         """Cancels our requests, puts everything back, ends what is ours."""
-        if self._closed:
+        if self._closed or os.getpid() != self._pid:  # a forked child's end is not ours
             return
         self._closed = True
         sys.setswitchinterval(self._switch_interval_s)
-        for part in (self._generator, self._actuator, self._sampler):
-            if part is not None:
-                part.close()
-        self._questions.shutdown(cancel_futures=True)
-        self._custody.close()
+        with contextlib.ExitStack() as last_to_first:  # each is done whatever the others raise
+            last_to_first.callback(self.host.close)
+            last_to_first.callback(self._close_device)
+            last_to_first.callback(self._custody.close)
+            last_to_first.callback(self._questions.shutdown, cancel_futures=True)
+            for part in (self._sampler, self._actuator, self._generator):
+                if part is not None:
+                    last_to_first.callback(part.close)
+
+    def _close_device(self) -> None:
         with contextlib.suppress(DeviceError):
             self.device.close()
-        self.host.close()

@@ -58,4 +58,7 @@ def limit(client: HttpClient) -> Iterator[BatchLimit]:
     """The running server's batch limit, as it was afterwards."""
     limit = BatchLimit(client)
     yield limit
-    limit.set(max_num_seqs=MAX_NUM_SEQS, max_num_batched_tokens=2048, mode="drain")
+    limit.release()
+    state = limit.read()
+    assert (state["max_num_seqs"], state["max_num_batched_tokens"]) == (MAX_NUM_SEQS, 2048)
+    assert (state["mode"], state["owner"]) == ("drain", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from envs import catalog
+from envs.live.batch_limit import PLUGIN_DIR
 from envs.live.config import VllmServerConfig
 from envs.live.devices.processes import workers_of
 from envs.live.devices.throttled_cpu import CGROUP_V1, ThrottledCpu
@@ -23,7 +25,10 @@ from envs.telemetry import Telemetry
 from envs.workloads.base import RequestChunk, Workload
 
 ROOT = Path(__file__).resolve().parents[2]
-PYTHON = ROOT / ".venv-live" / "bin" / "python"
+PYTHON = Path(os.environ.get("PALS_LIVE_PYTHON", ROOT / ".venv-live" / "bin" / "python"))
+"""Interpreter with the vLLM that is tested."""
+VLLM_PATH = [os.environ["PALS_LIVE_VLLM"]] if "PALS_LIVE_VLLM" in os.environ else []
+"""Where vLLM's Python files lie, if not in that interpreter's environment."""
 MAX_NUM_SEQS = 32
 
 
@@ -51,6 +56,12 @@ def attached(vllm: VllmProcess, **changes: Any) -> VllmServerConfig:
         "call_timeout_s": 5.0,
     }
     return VllmServerConfig(**{**settings, **changes})
+
+
+def plugin_environment() -> dict[str, str]:
+    """Environment of a program that imports the plug-in and vLLM, and nothing of ours."""
+    path = os.pathsep.join([*VLLM_PATH, str(PLUGIN_DIR)])
+    return {"PYTHONPATH": path, "PATH": "/usr/bin:/bin", "HF_HUB_OFFLINE": "1"}
 
 
 def requests(**changes: Any) -> Any:

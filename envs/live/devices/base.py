@@ -89,6 +89,15 @@ class PowerDevice(ABC):
     def limits(self) -> DeviceLimits:
         """What the device accepts."""
 
+    @property
+    @abstractmethod
+    def cap_found_w(self) -> float:
+        """The lowest of the caps that were in force before any controller of ours.
+
+        Raises:
+            DeviceError: The device cannot tell.
+        """
+
     @abstractmethod
     def read(self) -> Reading:
         """Reads all GPUs.

@@ -7,6 +7,7 @@ millijoules; this module speaks watts and joules.
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing_extensions import override
 
 from envs.errors import ConfigurationError, DeviceError
 from envs.live.devices.base import DeviceLimits, PowerDevice, Reading
+from envs.live.devices.cap_notes import CapNote, CapNotes
 from envs.live.errors import (
     DeviceLostError,
     DeviceNotFoundError,
@@ -25,6 +27,8 @@ from envs.live.errors import (
     DeviceRangeError,
 )
 from envs.telemetry import MEASURED
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
@@ -54,8 +58,10 @@ class Nvml(PowerDevice):
         self._nvml: Any = None
         self._handles: list[Any] = []
         self._uuids: list[str] = []
+        self._held: dict[str, CapNote] = {}
         self._has_instant = True
         self._has_energy = True
+        self._notes = CapNotes()
 
     @override
     def open(self, server_pid: int | None) -> None:
@@ -91,7 +97,7 @@ class Nvml(PowerDevice):
     @override
     def limits(self) -> DeviceLimits:
         lows, highs, clocks = [], [], []
-        for gpu, handle in self._each():
+        for gpu, handle, _ in self._each():
             with self._errors(f"limits of GPU {gpu}"):
                 low, high = self._nvml.nvmlDeviceGetPowerManagementLimitConstraints(handle)
                 lows.append(low * 1e-3)
@@ -102,11 +108,31 @@ class Nvml(PowerDevice):
         # Locking below about a tenth of the highest clock is refused by every GPU known.
         return DeviceLimits(max(lows), min(highs), min(clocks) * 0.1, min(clocks))
 
+    @property
+    @override
+    def cap_found_w(self) -> float:
+        return min(self._found(*gpu).found_mw for gpu in self._each()) * 1e-3
+
+    def _found(self, gpu: str, handle: Any, uuid: str) -> CapNote:
+        """Returns the cap that somebody else set: the one in force, unless that is left of ours."""
+        with self._errors(f"power cap of GPU {gpu}"):
+            now = int(self._nvml.nvmlDeviceGetPowerManagementLimit(handle))
+        note = self._notes.read(uuid)
+        if note is None or not note.explains(now):
+            return CapNote(now)
+        if now != note.found_mw:
+            _LOG.warning(
+                "GPU %s: its cap of %g W was left by a controller that was killed with its guard; "
+                "%g W, which that one had found, counts as found",
+                gpu, now * 1e-3, note.found_mw * 1e-3,
+            )  # fmt: skip
+        return note
+
     @override
     def read(self) -> Reading:
         nvml = self._nvml
         power, energy, clock, cap, binds = [], [], [], [], []
-        for gpu, handle in self._each():
+        for gpu, handle, _ in self._each():
             with self._errors(f"reading GPU {gpu}"):
                 power.append(self._power_mw(handle) * 1e-3)
                 energy.append(self._energy_mj(handle))
@@ -148,8 +174,14 @@ class Nvml(PowerDevice):
 
     @override
     def set_power_cap(self, watts: float) -> None:
-        for gpu, handle in self._each():
-            self._write_cap(gpu, handle, round(watts * 1e3))
+        milliwatts = round(watts * 1e3)
+        if not self._held:
+            raise DevicePermissionError("device: take_control() comes before set_power_cap()")
+        for gpu, handle, uuid in self._each():
+            note = self._held[uuid]
+            note.set_mw = [*note.set_mw[-1:], milliwatts]
+            self._notes.write(uuid, note)
+            self._write_cap(gpu, handle, milliwatts)
 
     def _write_cap(self, gpu: str, handle: Any, milliwatts: int) -> None:
         with self._errors(f"power cap {milliwatts * 1e-3:g} W on GPU {gpu}"):
@@ -163,7 +195,10 @@ class Nvml(PowerDevice):
             raise DeviceNotSupportedError(
                 "locking the SM clock is off; device.lock_clocks=true allows it"
             )
-        for gpu, handle in self._each():
+        for gpu, handle, uuid in self._each():
+            if mhz is not None and not self._held[uuid].clock_locked:
+                self._held[uuid].clock_locked = True
+                self._notes.write(uuid, self._held[uuid])
             with self._errors(f"clock of GPU {gpu}"):
                 if mhz is None:
                     self._nvml.nvmlDeviceResetGpuLockedClocks(handle)
@@ -172,26 +207,33 @@ class Nvml(PowerDevice):
 
     @override
     def take_control(self) -> dict[str, Any]:
-        caps = {}
-        for gpu, handle in self._each():
+        caps, free = {}, self.lock_clocks
+        for gpu, handle, uuid in self._each():
+            note = self._found(gpu, handle, uuid)
             with self._errors(f"power cap of GPU {gpu}"):
                 now = self._nvml.nvmlDeviceGetPowerManagementLimit(handle)
-                # Writing what holds already shows whether we may write at all.
-                self._write_cap(gpu, handle, now)
-                caps[gpu] = now
-        return {"power_cap_mw": caps, "free_clocks": self.lock_clocks}
+            # Writing what holds already shows whether we may write at all.
+            self._write_cap(gpu, handle, now)
+            note.set_mw = [now]
+            self._held[uuid] = note
+            self._notes.write(uuid, note)
+            caps[uuid] = note.found_mw
+            free = free or note.clock_locked
+        return {"power_cap_mw": caps, "free_clocks": free}
 
     @override
     def restore(self, found: dict[str, Any]) -> None:
         problems: list[DeviceError] = []
-        for gpu, handle in self._each():
+        for gpu, handle, uuid in self._each():
             try:
-                self._write_cap(gpu, handle, found["power_cap_mw"][gpu])
+                self._write_cap(gpu, handle, found["power_cap_mw"][uuid])
                 if found["free_clocks"]:
                     with self._errors(f"clock of GPU {gpu}"):
                         self._nvml.nvmlDeviceResetGpuLockedClocks(handle)
             except DeviceError as error:  # the other GPUs must still be put back
                 problems.append(error)
+            else:
+                self._notes.clear(uuid)
         if problems:
             raise problems[0]
 
@@ -203,9 +245,11 @@ class Nvml(PowerDevice):
         self._nvml = None
         self._handles = []
         self._uuids = []
+        self._held = {}
 
-    def _each(self) -> Iterator[tuple[str, Any]]:
-        return iter(list(zip(self.gpus, self._handles, strict=True)))
+    def _each(self) -> Iterator[tuple[str, Any, str]]:
+        """Yields name, handle and UUID of each GPU."""
+        return iter(list(zip(self.gpus, self._handles, self._uuids, strict=True)))
 
     @contextlib.contextmanager
     def _errors(self, what: str) -> Iterator[None]:

@@ -129,6 +129,11 @@ class ThrottledCpu(PowerDevice):
         clock = _clock_mhz()
         return DeviceLimits(self.cap_min_w, self.max_w, clock, clock)
 
+    @property
+    @override
+    def cap_found_w(self) -> float:
+        return self.max_w  # nobody else caps a process by watts
+
     @override
     def read(self) -> Reading:
         with self._lock:

@@ -10,13 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from live_support import FAKE_NVML, FakeGpus, FakeVllm, free_port, small_workload
+from live_support import FAKE_NVML, FakeGpus, FakeVllm, end_keepers, free_port, small_workload
 
 
 @pytest.fixture(autouse=True)
 def _locks_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keeps the tests' locks away from those of real controllers."""
-    monkeypatch.setattr("envs.live.locks.SHARED", tmp_path)
+    monkeypatch.setenv("PALS_RUN_DIR", str(tmp_path / "private"))
+
+
+@pytest.fixture(autouse=True)
+def _end_keepers() -> Iterator[None]:
+    yield
+    end_keepers()
 
 
 @pytest.fixture

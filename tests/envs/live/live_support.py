@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,6 +20,8 @@ from envs.live.devices.processes import descendants
 from envs.live.devices.throttled_cpu import ThrottledCpu
 from envs.live.http_client import HttpClient
 from envs.live.process import Launch, end_process
+from envs.live.server import LiveServer
+from envs.telemetry import Telemetry
 
 HERE = Path(__file__).resolve().parent
 FAKE_VLLM = HERE / "fake_vllm"
@@ -144,3 +149,56 @@ def wait_for(condition: Any, timeout_s: float = 20.0) -> float:
         assert time.monotonic() - began < timeout_s, "did not happen in time"
         time.sleep(0.01)
     return time.monotonic() - began
+
+
+@contextmanager
+def live(config: Any, workload: Any = None) -> Iterator[LiveServer]:
+    """A live server, closed at the end."""
+    server = LiveServer(config, workload or small_workload())
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def recover(server: LiveServer, seconds: float = 20.0) -> Telemetry:
+    """Advances until a recovery is recorded."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        row = server.advance(0.25)
+        if server.extras["recoveries"]:
+            return row
+    raise AssertionError("no recovery was recorded")
+
+
+def nvml_stand_in() -> ThrottledCpu:
+    """A device that does not follow the server's process: one that belongs to the tests."""
+    device = ThrottledCpu(mechanism="signals", use_rapl=False)
+    device.follows_process = False
+    device.open = lambda pid: ThrottledCpu.open(device, _keeper())  # type: ignore[method-assign]
+    return device
+
+
+def _keeper() -> int:
+    code = (
+        "import subprocess, sys, time\n"
+        "child = subprocess.Popen(['VLLM::Worker', '-c', 'import time; time.sleep(60)'],"
+        " executable=sys.executable)\nprint(flush=True)\ntime.sleep(60)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    _KEEPERS.append(process)
+    return process.pid
+
+
+_KEEPERS: list[Any] = []
+
+
+def end_keepers() -> None:
+    """Ends the processes behind :func:`nvml_stand_in`."""
+    while _KEEPERS:
+        process = _KEEPERS.pop()
+        for pid in [*descendants(process.pid), process.pid]:
+            os.kill(pid, signal.SIGKILL)
+        process.wait()

@@ -14,12 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envs.live.batch_limit import ARGUMENTS, PATH, PLUGIN_DIR
-from envs.live.vllm_plugin.pals_batch_limit import route, versions
+from envs.live.vllm_plugin.pals_batch_limit import features, route, versions
+from envs.live.vllm_plugin.pals_batch_limit.lease import HeldError, LimitsError, OtherInstanceError
 from envs.live.vllm_plugin.pals_batch_limit.limits import KEYS, MODES, Limits, check_body
 
 
 def test_lowering_drains_and_never_undercuts_the_running() -> None:
-    clock = iter([0.0, 1.0, 4.0]).__next__
+    clock = iter([1.0, 4.0]).__next__
     limits = Limits(32, 2048, clock)
     limits.change({"max_num_seqs": 4}, running=10)
     assert limits.surplus(10) == 0
@@ -54,7 +55,7 @@ def test_raising_takes_effect_at_once() -> None:
 def test_out_of_range_changes_nothing(changes: dict[str, Any]) -> None:
     limits = Limits(32, 2048)
     before = limits.state(0, 0)
-    with pytest.raises(ValueError, match=r"outside 1\.\."):
+    with pytest.raises(LimitsError, match=r"outside 1\.\."):
         limits.change(changes, running=0)
     assert limits.state(0, 0) == before
 
@@ -78,21 +79,143 @@ def test_a_step_never_breaks_the_schedulers_assertions(
 
 @pytest.mark.parametrize(
     "body", [None, [], {}, 3, {"max_num_seqs": "4"}, {"max_num_seqs": 4.0}, {"max_num_seqs": True},
-             {"mode": "kill"}, {"batch": 4}],
+             {"mode": "kill"}, {"batch": 4}, {"instance": 3}, {"owner": "a"}, {"lease_s": 1.0},
+             {"owner": "", "lease_s": 1}, {"owner": "a\x1b[2J", "lease_s": 1},
+             {"owner": "a" * 200, "lease_s": 1}, {"owner": "a", "lease_s": "1"},
+             {"owner": "a", "lease_s": -1}, {"owner": "a", "lease_s": float("nan")},
+             {"owner": "a", "lease_s": 1e9}, {"owner": "a", "lease_s": True}],
 )  # fmt: skip
 def test_malformed_bodies_are_refused(body: Any) -> None:
     with pytest.raises(ValueError, match=r"."):
         check_body(body)
 
 
-def test_versions_it_was_not_run_with_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    for version in ("0.32.0", "0.32.5+cpu"):
-        versions.check(version)
-    for version in ("0.9.2", "0.31.0", "0.33.0", "0.3", "dev"):
-        with pytest.raises(versions.UnsupportedVllmError, match=r"0\.32"):
+class Clock:
+    """A clock that is set."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_lease_keeps_others_out_and_its_end_puts_back_what_it_found() -> None:
+    clock = Clock()
+    limits = Limits(32, 2048, clock)
+    limits.change({"max_num_seqs": 20}, running=0)  # by hand: nobody is in control
+    mine = {"owner": "me", "lease_s": 10.0, "instance": limits.instance}
+    limits.change(mine | {"max_num_seqs": 4, "mode": "preempt"}, running=0)
+    for theirs in ({"max_num_seqs": 8}, {"owner": "they", "lease_s": 10.0}, {"mode": "drain"}):
+        with pytest.raises(HeldError, match="controlled by me"):
+            limits.change(theirs, running=0)
+    clock.now = 9.0
+    limits.change(mine | {"max_num_seqs": 2}, running=0)  # renewed: what was found is kept
+    clock.now = 18.0
+    assert limits.state(0, 0)["owner"] == "me"
+    limits.change(mine | {"lease_s": 0}, running=0)
+    state = limits.state(0, 0)
+    assert (state["max_num_seqs"], state["mode"], state["owner"]) == (20, "drain", None)
+    limits.change({"max_num_seqs": 25}, running=0)
+    limits.change(mine | {"lease_s": 0}, running=0)  # nothing of mine is left to put back
+    assert limits.max_num_seqs == 25
+
+
+@pytest.mark.parametrize("busy", [True, False])
+def test_a_lease_that_is_not_renewed_lapses_by_itself(busy: bool) -> None:
+    clock = Clock()
+    limits = Limits(32, 2048, clock)
+    limits.change({"owner": "me", "lease_s": 10.0, "max_num_seqs": 4}, running=0)
+    clock.now = 10.5
+    if busy:
+        limits.begin_step(0)
+        assert limits.slots(0) == 32
+    assert limits.state(0, 0)["max_num_seqs"] == 32
+    limits.change({"owner": "they", "lease_s": 10.0, "max_num_seqs": 8}, running=0)
+    with pytest.raises(HeldError, match="they"):
+        limits.change({"owner": "me", "lease_s": 0}, running=0)
+
+
+def test_a_change_for_another_instance_is_refused() -> None:
+    limits, other = Limits(32, 2048), Limits(32, 2048)
+    assert limits.instance != other.instance
+    with pytest.raises(OtherInstanceError):
+        limits.change({"instance": other.instance, "max_num_seqs": 4}, running=0)
+    limits.change({"instance": f"{other.instance}+{limits.instance}", "max_num_seqs": 4}, 0)
+    assert limits.max_num_seqs == 4
+
+
+def test_renewing_keeps_the_time_of_the_effect() -> None:
+    clock = Clock()
+    limits = Limits(32, 2048, clock)
+    mine = {"owner": "me", "lease_s": 10.0, "max_num_seqs": 4}
+    limits.change(mine, running=10)
+    clock.now = 3.0
+    limits.change(mine, running=10)
+    limits.observe(4)
+    assert limits.state(4, 0)["effect_delay_s"] == 3.0
+
+
+def test_old_releases_are_refused_and_new_ones_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    for version in ("0.24.0", "0.32.5+cpu", "0.33.0"):
+        assert versions.check(version) is None
+    for version in ("0.34.1", "1.0.0", "dev"):
+        assert "goes on" in str(versions.check(version))
+    for version in ("0.9.2", "0.23.0", "0.3"):
+        with pytest.raises(versions.UnsupportedVllmError, match=r"0\.24 to 0\.33"):
             versions.check(version)
     monkeypatch.setenv(versions.OVERRIDE, "1")
-    versions.check("0.33.0")
+    assert versions.check("0.23.0") is not None
+
+
+class Whole:
+    """A scheduler with all that is needed."""
+
+    def __init__(self) -> None:
+        self.max_num_running_reqs = self.max_num_scheduled_tokens = 4
+        self.running: list[Any] = []
+        self.policy = None
+
+    def schedule(self) -> None: ...
+
+    def get_request_counts(self) -> None: ...
+
+    def _preempt_request(self, request: Any, timestamp: float) -> None: ...
+
+
+class Dropping(Whole):
+    def _preempt_request(
+        self, request: Any, timestamp: float, drop_stale_output: bool = False
+    ) -> None: ...
+
+
+def test_a_vllm_that_lacks_something_is_told_what() -> None:
+    class Lacking(Whole):
+        _preempt_request = None  # type: ignore[assignment]
+
+    class Renamed(Whole):
+        def _preempt_request(self, victim: Any, timestamp: float) -> None: ...  # type: ignore[override]
+
+    features.check_classes(Whole, Dropping, "0.40.0")
+    for cls in (Lacking, Renamed):
+        with pytest.raises(
+            versions.UnsupportedVllmError, match=r"0\.40\.0.*_preempt_request\(request, timestamp\)"
+        ):
+            features.check_classes(cls, cls, "0.40.0")
+    with pytest.raises(versions.UnsupportedVllmError, match="Whole as a kind of Dropping"):
+        features.check_classes(Dropping, Whole, "0.40.0")
+    whole = Whole()
+    features.check_built(whole, "0.40.0")
+    del whole.max_num_scheduled_tokens
+    with pytest.raises(versions.UnsupportedVllmError, match=r"no Scheduler\.max_num_scheduled_tok"):
+        features.check_built(whole, "0.40.0")
+    assert [features.can_drop(cls) for cls in (Whole, Dropping)] == [False, True]
+
+
+def test_diffusion_models_keep_their_own_scheduler() -> None:
+    features.check_model(SimpleNamespace(diffusion_config=None))
+    features.check_model(SimpleNamespace())
+    with pytest.raises(versions.UnsupportedVllmError, match="diffusion"):
+        features.check_model(SimpleNamespace(diffusion_config=object()))
 
 
 def test_it_needs_nothing_of_this_project() -> None:
@@ -131,8 +254,8 @@ class Core:
         if changes:
             try:
                 self.limits.change(changes, 0)
-            except ValueError as error:
-                return {"error": str(error)}
+            except LimitsError as error:
+                return {"error": str(error), "status": error.status}
         return self.limits.state(0, 0)
 
 
@@ -178,8 +301,40 @@ def test_reads_and_changes_the_limits() -> None:
     assert call()[1]["max_num_seqs"] == 32
     status, answer = call("PUT", b'{"max_num_seqs": 4, "mode": "preempt"}')
     assert (status, answer["max_num_seqs"], answer["mode"]) == (200, 4, "preempt")
-    assert set(KEYS) <= set(answer)
+    assert set(KEYS) - {"lease_s"} <= set(answer)
     assert call(path=PATH + "/")[0] == 200
+
+
+def test_each_refusal_has_its_status() -> None:
+    call = Call()
+    assert call("PUT", b'{"instance": "other", "max_num_seqs": 4}')[0] == 409
+    assert call("PUT", b'{"owner": "me", "lease_s": 60, "max_num_seqs": 4}')[0] == 200
+    assert call()[1]["owner"] == "me"
+    status, answer = call("PUT", b'{"max_num_seqs": 5}')
+    assert status == 423
+    assert "controlled by me" in answer["error"]
+
+
+def test_every_engine_is_asked_and_all_answers_are_told() -> None:
+    """vLLM's own call tells the first engine's answer alone."""
+    call = Call()
+    engines = [Core(), Core()]
+
+    async def ask(name: str, changes: Any, *, engine: int) -> dict[str, Any]:
+        return await engines[engine].call_utility_async(name, changes)
+
+    call.core.core_engines, call.core._call_utility_async = [0, 1], ask  # type: ignore[attr-defined]
+    answer = call("PUT", b'{"max_num_seqs": 4}')[1]
+    assert [core.limits.max_num_seqs for core in engines] == [4, 4]
+    assert answer["engines"] == 2
+    assert answer["instance"] == "+".join(core.limits.instance for core in engines)
+    engines[1].limits.change({"max_num_seqs": 9}, 10)
+    assert call()[1]["max_num_seqs"] == 9
+    assert call()[1]["effect_delay_s"] is None
+    body = json.dumps({"instance": answer["instance"], "max_num_seqs": 3}).encode()
+    assert call("PUT", body)[0] == 200
+    engines[1].limits = Limits(32, 2048)
+    assert call("PUT", body)[0] == 409
 
 
 def test_everything_else_is_passed_on() -> None:

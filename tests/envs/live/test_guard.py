@@ -15,7 +15,7 @@ import pytest
 from live_support import FakeVllm, wait_for
 
 from envs.live import guard as guard_module
-from envs.live import locks
+from envs.live.batch_limit import BatchLimit
 from envs.live.devices.nvml import Nvml
 from envs.live.devices.processes import descendants, start_ticks
 from envs.live.errors import ActuationError, DeviceBusyError
@@ -25,10 +25,6 @@ from envs.live.process import end_process
 
 CONTROLLER = """
 import sys, time
-from envs.live import guard as guard_module
-from envs.live import locks
-from pathlib import Path
-locks.SHARED = Path(sys.argv[3])
 from envs.live.config import VllmServerConfig
 from envs.live.devices.{module} import {name}
 from envs.live.session import Session
@@ -54,7 +50,7 @@ def controller(
 ) -> subprocess.Popen[str]:
     code = CONTROLLER.format(**kind, then=textwrap.dedent(then))
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    arguments = [server.url, str(server.process.pid), str(tmp_path)]
+    arguments = [server.url, str(server.process.pid)]
     process = subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
         env=os.environ | {"PYTHONPATH": path},
@@ -238,14 +234,16 @@ def test_what_cannot_be_restored_is_told_and_the_rest_is_done(
     device = Nvml()
     device.open(None)
     made = plan(device)
+    limit = BatchLimit(fake_vllm.client)
+    limit.set(max_num_seqs=5)
     made["batch_limit"] = {
-        "url": fake_vllm.url, "headers": {}, "body": {"max_num_seqs": 5, "mode": "drain"},
+        "url": fake_vllm.url, "headers": {}, "owner": limit.owner, "instance": limit.instance,
     }  # fmt: skip
     fake_gpus.change(0, lost=True)
     problems = restore(made, device)
     assert len(problems) == 1
     assert "lost" in problems[0]
-    assert fake_vllm.limit()["max_num_seqs"] == 5
+    assert fake_vllm.limit()["max_num_seqs"] == 8
 
 
 def test_a_process_number_used_again_is_left_alone() -> None:
@@ -256,17 +254,3 @@ def test_a_process_number_used_again_is_left_alone() -> None:
     assert other.poll() is None
     end_process(other.pid, ticks, patience_s=5.0)
     assert other.wait() is not None
-
-
-def test_locks_lie_where_every_user_finds_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = Locks(["a", "b"])
-    with pytest.raises(DeviceBusyError):
-        Locks(["c", "b"])
-    Locks(["c"]).close()  # what a failed attempt had taken is free again
-    first.close()
-    Locks(["a", "b"]).close()
-    assert [oct(file.stat().st_mode & 0o777) for file in tmp_path.glob("*.lock")] == ["0o666"] * 3
-    monkeypatch.setattr(locks, "SHARED", tmp_path / "missing")
-    assert locks.directory().is_dir()

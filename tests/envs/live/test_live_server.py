@@ -8,13 +8,21 @@ import signal
 import statistics
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pytest
-from live_support import FakeVllm, attach, free_port, launch, small_workload, wait_for
+from live_support import (
+    FakeVllm,
+    attach,
+    free_port,
+    launch,
+    live,
+    nvml_stand_in,
+    recover,
+    small_workload,
+    wait_for,
+)  # fmt: skip
 
 from envs import catalog
 from envs.errors import ConfigurationError, PalsError
@@ -36,15 +44,6 @@ from envs.live.server import LiveServer
 from envs.system import ServingSystem
 from envs.telemetry import NUMERIC_FIELDS, Telemetry
 from envs.workloads.base import RequestChunk
-
-
-@contextmanager
-def live(config: Any, workload: Any = None) -> Iterator[LiveServer]:
-    server = LiveServer(config, workload or small_workload())
-    try:
-        yield server
-    finally:
-        server.close()
 
 
 def run(server: LiveServer, seconds: float, interval_s: float = 0.25) -> list[Telemetry]:
@@ -257,16 +256,6 @@ def expect(server: LiveServer, kind: type[PalsError], seconds: float = 10.0) -> 
     return rows
 
 
-def recover(server: LiveServer, seconds: float = 20.0) -> Telemetry:
-    """Advances until a recovery is recorded."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        row = server.advance(0.25)
-        if server.extras["recoveries"]:
-            return row
-    raise AssertionError("no recovery was recorded")
-
-
 def test_nothing_at_the_address(fake_vllm: FakeVllm) -> None:
     fake_vllm.stop()
     with pytest.raises(ServerNotThereError, match=fake_vllm.url):
@@ -382,45 +371,6 @@ def test_an_attached_server_is_never_restarted_but_waited_for(fake_vllm: FakeVll
         run(server, 0.5)
         fake_vllm.stop()
         expect(server, ServerNotThereError)
-
-
-def nvml_stand_in() -> Any:
-    """A device that does not follow the server's process: one that belongs to the tests."""
-    device = ThrottledCpu(mechanism="signals", use_rapl=False)
-    device.follows_process = False
-    device.open = lambda pid: ThrottledCpu.open(device, _keeper())  # type: ignore[method-assign]
-    return device
-
-
-def _keeper() -> int:
-    import subprocess
-    import sys
-
-    code = (
-        "import subprocess, sys, time\n"
-        "child = subprocess.Popen(['VLLM::Worker', '-c', 'import time; time.sleep(60)'],"
-        " executable=sys.executable)\nprint(flush=True)\ntime.sleep(60)\n"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    process.stdout.readline()
-    _KEEPERS.append(process)
-    return process.pid
-
-
-_KEEPERS: list[Any] = []
-
-
-@pytest.fixture(autouse=True)
-def _end_keepers() -> Iterator[None]:
-    yield
-    while _KEEPERS:
-        process = _KEEPERS.pop()
-        from envs.live.devices.processes import descendants
-
-        for pid in [*descendants(process.pid), process.pid]:
-            os.kill(pid, signal.SIGKILL)
-        process.wait()
 
 
 @pytest.mark.long

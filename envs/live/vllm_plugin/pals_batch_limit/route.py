@@ -135,14 +135,49 @@ def _changes(body: bytes) -> dict[str, Any]:
 async def _ask_engine(state: Any, changes: dict[str, Any] | None) -> dict[str, Any]:
     core = state.engine_client.engine_core
     try:
-        answer = await asyncio.wait_for(
-            core.call_utility_async(UTILITY, changes), timeout=ENGINE_TIMEOUT_S
-        )
+        answers = await asyncio.wait_for(_call(core, changes), timeout=ENGINE_TIMEOUT_S)
     except TimeoutError as error:
         raise RouteError(504, f"the engine did not answer in {ENGINE_TIMEOUT_S:g} s") from error
     except Exception as error:
         raise RouteError(503, f"the engine refused: {error}") from error
-    if "error" in answer:
-        raise RouteError(422, answer["error"])
-    result: dict[str, Any] = answer
-    return result
+    for answer in answers:
+        if "error" in answer:
+            raise RouteError(answer.get("status", 422), answer["error"])
+    return merged(answers)
+
+
+async def _call(core: Any, changes: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Asks every engine; with data parallelism vLLM itself tells one engine's answer only."""
+    engines = getattr(core, "core_engines", None) or []
+    if len(engines) > 1 and hasattr(core, "call_utility_all_async"):
+        return list(await core.call_utility_all_async(UTILITY, changes))
+    if len(engines) > 1 and hasattr(core, "_call_utility_async"):
+        calls = [core._call_utility_async(UTILITY, changes, engine=engine) for engine in engines]
+        return list(await asyncio.gather(*calls))
+    return [await core.call_utility_async(UTILITY, changes)]
+
+
+def merged(answers: list[dict[str, Any]]) -> dict[str, Any]:
+    """Returns what several engines tell as one answer.
+
+    Limits hold for each engine and are the highest of them; requests are added up; an effect
+    is felt when the last engine feels it.
+    """
+    first = answers[0]
+    if len(answers) == 1:
+        return first
+
+    def of(key: str) -> list[Any]:
+        return [answer[key] for answer in answers]
+
+    delays, leases = of("effect_delay_s"), of("lease_left_s")
+    return first | {
+        "instance": "+".join(of("instance")),
+        "max_num_seqs": max(of("max_num_seqs")),
+        "max_num_batched_tokens": max(of("max_num_batched_tokens")),
+        "running": sum(of("running")),
+        "waiting": sum(of("waiting")),
+        "effect_delay_s": None if None in delays else max(delays),
+        "lease_left_s": None if None in leases else min(leases),
+        "engines": len(answers),
+    }

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Any
 
 import vllm
 
-from . import versions
+from . import features, versions
+from .lease import LimitsError
 from .limits import Limits
 
-versions.check(vllm.__version__)
+_CAUTION = versions.check(vllm.__version__)
 
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler  # noqa: E402
 from vllm.v1.core.sched.scheduler import Scheduler  # noqa: E402
 from vllm.v1.engine.core import EngineCore  # noqa: E402
+
+features.check_classes(Scheduler, AsyncScheduler, vllm.__version__)
+if _CAUTION is not None:
+    logging.getLogger("vllm.pals_batch_limit").warning(_CAUTION)
 
 UTILITY = "pals_batch_limit"
 """Name under which the engine core answers; the route calls it."""
@@ -32,6 +38,7 @@ class _Limited:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        features.check_built(self, vllm.__version__)
         # Admission may have a limit of its own beside the number of runner slots.
         self._slots_name = (
             "max_num_active_reqs"
@@ -40,16 +47,20 @@ class _Limited:
         )
         self.limits = Limits(getattr(self, self._slots_name), self.max_num_scheduled_tokens)
         self._tokens_per_request = 1 + int(getattr(self, "num_spec_tokens", 0) or 0)
+        # Whoever waits for a request's KV cache must not get output of before a preemption.
+        connected = getattr(self, "connector", None) is not None
+        self._may_preempt = features.can_drop(type(self)) or not connected
+        drops = self._may_preempt and getattr(self, "requires_kv_delivery", connected)
+        self._drops = {features.DROPS: True} if drops else {}
 
     def schedule(self, *args: Any, **kwargs: Any) -> Any:
         """Applies the limits, then lets vLLM schedule."""
         limits = self.limits
-        limits.steps += 1
-        surplus = limits.surplus(len(self.running))
-        if surplus:
+        surplus = limits.begin_step(len(self.running))
+        if surplus and self._may_preempt:
             now = time.monotonic()
             for _ in range(surplus):
-                self._preempt_request(self._pop_newest(), now)
+                self._preempt_request(self._pop_newest(), now, **self._drops)
         running = len(self.running)
         limits.observe(running)
         setattr(self, self._slots_name, limits.slots(running))
@@ -70,6 +81,7 @@ class _Limited:
         return self.limits.state(running, waiting) | {
             "scheduler": type(self).__name__,
             "vllm": vllm.__version__,
+            "preempts": self._may_preempt,
         }
 
 
@@ -86,6 +98,7 @@ class BatchLimitScheduler:
 
     def __new__(cls, vllm_config: Any, *args: Any, **kwargs: Any) -> Any:
         """Builds the asynchronous scheduler where vLLM would use it, else the synchronous."""
+        features.check_model(vllm_config)
         asynchronous = vllm_config.scheduler_config.async_scheduling
         variant = AsyncBatchLimitScheduler if asynchronous else SyncBatchLimitScheduler
         return variant(vllm_config, *args, **kwargs)
@@ -97,8 +110,8 @@ def _utility(core: Any, changes: Any = None) -> dict[str, Any]:
     if changes:
         try:
             scheduler.limits.change(changes, len(scheduler.running))
-        except ValueError as error:
-            return {"error": str(error)}
+        except LimitsError as error:
+            return {"error": str(error), "status": error.status}
     state: dict[str, Any] = scheduler.limits_state()
     return state
 

@@ -14,8 +14,13 @@ import logging
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from aiohttp import web
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[7] / "envs" / "live" / "vllm_plugin"))
+from pals_batch_limit.lease import LimitsError
+from pals_batch_limit.limits import Limits, check_body
 
 WORKER = """
 import sys, time
@@ -32,8 +37,7 @@ BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, float("inf"))
 
 class Engine:
     def __init__(self, seqs: int, cost_s: float) -> None:
-        self.ceiling = self.limit = seqs
-        self.mode = "drain"
+        self.limits = Limits(seqs, 2048)
         self.waiting: list[asyncio.Event] = []
         self.running: list[asyncio.Event] = []
         self.counters = {"generation": 0, "prompt": 0, "success": 0}
@@ -55,7 +59,7 @@ class Engine:
     async def steps(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            while self.waiting and len(self.running) < self.limit:
+            while self.waiting and len(self.running) < self.limits.max_num_seqs:
                 self.running.append(self.waiting.pop(0))
             if not self.running or self.faults.get("stall"):
                 await asyncio.sleep(0.002)
@@ -72,19 +76,15 @@ class Engine:
 
     def state(self) -> dict[str, object]:
         inside = len(self.running)
-        return {
-            "max_num_seqs": self.limit, "max_num_batched_tokens": 2048, "mode": self.mode,
-            "ceiling_num_seqs": self.ceiling, "ceiling_num_batched_tokens": 2048,
-            "running": inside, "waiting": len(self.waiting), "steps": 1,
-            "effect_delay_s": 0.001 if inside <= self.limit else None,
-            "scheduler": "FakeScheduler", "vllm": "0.32.0",
-        }  # fmt: skip
+        self.limits.observe(inside)
+        state = self.limits.state(inside, len(self.waiting))
+        return state | {"scheduler": "FakeScheduler", "vllm": "0.32.0"}
 
     def metrics(self) -> str:
         lines = [
             f"vllm:num_requests_running{{}} {len(self.running)}",
             f"vllm:num_requests_waiting{{}} {len(self.waiting)}",
-            f"vllm:kv_cache_usage_perc{{}} {len(self.running) / self.ceiling}",
+            f"vllm:kv_cache_usage_perc{{}} {len(self.running) / self.limits.ceiling_num_seqs}",
             f"vllm:generation_tokens_total{{}} {self.counters['generation']}",
             f"vllm:prompt_tokens_total{{}} {self.counters['prompt']}",
             f'vllm:request_success_total{{finished_reason="length"}} {self.counters["success"]}',
@@ -126,9 +126,12 @@ class Routes:
 
     async def limits(self, request: web.Request) -> web.Response:
         if request.method == "PUT":
-            changes = await request.json()
-            self.engine.limit = changes.get("max_num_seqs", self.engine.limit)
-            self.engine.mode = changes.get("mode", self.engine.mode)
+            try:
+                changes = check_body(await request.json())
+                self.engine.limits.change(changes, len(self.engine.running))
+            except ValueError as error:
+                status = error.status if isinstance(error, LimitsError) else 422
+                return web.json_response({"error": str(error)}, status=status)
         return web.json_response(self.engine.state())
 
     async def fault(self, request: web.Request) -> web.Response:
