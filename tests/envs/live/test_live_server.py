@@ -118,7 +118,7 @@ def test_caps_and_limits_reach_the_server_and_leave_again(fake_vllm: FakeVllm) -
         "workload",
         {"base": "closed_loop", "concurrency": 12, "prompt_scale": 0.05, "output_scale": 0.1},
     )
-    with live(attach(fake_vllm), closed) as server:
+    with live(attach(fake_vllm, max_num_seqs_ceiling=8), closed) as server:
         server.reset(1)
         assert fake_vllm.limit()["max_num_seqs"] == 8
         free = run(server, 2.0)
