@@ -14,13 +14,13 @@ from experiments.app.terminal import Progress
 from experiments.benchmarking.criteria import degeneracies, goals
 from experiments.benchmarking.metrics import Results
 from experiments.benchmarking.plot import draw_overall, draw_scenarios
-from experiments.benchmarking.report import OVERALL_PICTURE, SETTINGS_PICTURE, report
+from experiments.benchmarking.report import OVERALL_PLOT, SCENARIOS_PLOT, report
 from experiments.benchmarking.runner import benchmark_facts, check, controller_choices, run_all
 from experiments.evaluation.metrics import write_json
 from experiments.evaluation.suites import Suite
 
 REPORT_FILE = "results.md"
-PICTURES = "images"
+PLOTS = "images"
 
 
 @application("benchmark")
@@ -31,7 +31,7 @@ def main(config: DictConfig, directory: Path) -> None:
     suite: Suite = catalog.build("suite", config.suite)
     with Progress() as progress:
         results = run_all(
-            config, directory, lambda done, total: progress.update("settings", done, total)
+            config, directory, lambda done, total: progress.update("scenarios", done, total)
         )
     write_json(directory / "results.json", results)
     write_report(config, suite, results, directory)
@@ -42,8 +42,8 @@ def main(config: DictConfig, directory: Path) -> None:
 def write_report(config: DictConfig, suite: Suite, results: Results, folder: Path) -> None:
     """Writes the report and its plots into a folder."""
     controllers = list(controller_choices(config))
-    draw_overall(results, controllers, folder / PICTURES / OVERALL_PICTURE)
-    draw_scenarios(results, controllers, folder / PICTURES / SETTINGS_PICTURE)
+    draw_overall(results, controllers, folder / PLOTS / OVERALL_PLOT)
+    draw_scenarios(results, controllers, folder / PLOTS / SCENARIOS_PLOT)
     text = report(
         results,
         suite.settings,
@@ -51,7 +51,7 @@ def write_report(config: DictConfig, suite: Suite, results: Results, folder: Pat
         goals=goals(results, suite.settings, config.subject, config.restricted),
         degeneracies=degeneracies(results, config.subject),
         facts=benchmark_facts(config, suite),
-        plots=f"{PICTURES}/",
+        plots=f"{PLOTS}/",
     )
     atomic_write_text(folder / REPORT_FILE, text)
 

@@ -14,7 +14,7 @@ from experiments.app.executors import Executor
 from experiments.app.settings import check_times
 from experiments.app.terminal import Progress, print_comparison
 from experiments.comparison.plot import draw_comparison
-from experiments.comparison.runner import aggregate, figures, plan, run_all
+from experiments.comparison.runner import aggregate, metric_rows, plan, run_all
 from experiments.evaluation.metrics import write_json
 from experiments.records.provenance import provenance
 
@@ -33,7 +33,7 @@ def main(config: DictConfig, directory: Path) -> None:
         summaries = run_all(
             runs, executor, lambda done, total: progress.update("runs", done, total)
         )
-    rows = figures(summaries)
+    rows = metric_rows(summaries)
     result = aggregate(rows)
     atomic_write_text(directory / "comparison.csv", pandas.DataFrame(rows).to_csv(index=False))
     draw_comparison(result, directory / "comparison.png")

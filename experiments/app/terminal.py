@@ -1,4 +1,4 @@
-"""What people see on the terminal: progress while a run lasts, tables at its end."""
+"""What the terminal shows: progress while a run lasts, tables at its end."""
 
 from __future__ import annotations
 
@@ -20,40 +20,17 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from baselines.profile import Profile
-
-Figure = tuple[str, str, str, float]
-"""Key in the summary, name for people, unit, and factor into that unit."""
-
-FIGURES: tuple[Figure, ...] = (
-    ("tokens_per_joule", "Tokens per joule (GPUs)", "tok/J", 1.0),
-    ("tokens_per_joule_system", "Tokens per joule (node)", "tok/J", 1.0),
-    ("throughput_tok_s", "Throughput (output)", "tok/s", 1.0),
-    ("power_mean_w", "Mean power (all GPUs)", "W", 1.0),
-    ("energy_gpu_j", "Energy (GPUs)", "kJ", 1e-3),
-    ("qos_violation_rate", "QoS violations, against Baseline", "%", 100.0),
-    ("qos_violation_rate_backlog", "QoS violations, backlog-aware", "%", 100.0),
-    ("qos_violation_rate_plain", "QoS violations, plain", "%", 100.0),
-    ("slo_violation_rate", "Latency-SLO violations", "%", 100.0),
-    ("ttft_p50_s", "Time to first token, median", "s", 1.0),
-    ("ttft_p99_s", "Time to first token, p99", "s", 1.0),
-    ("tpot_p50_s", "Time per output token, median", "ms", 1e3),
-    ("tpot_p99_s", "Time per output token, p99", "ms", 1e3),
-    ("power_tracking_error_w", "Power tracking error", "W", 1.0),
-    ("budget_overshoot_rate", "Time above the power budget", "%", 100.0),
-    ("cap_binding_fraction", "Time the cap binds", "%", 100.0),
-    ("knob_changes", "Knob changes", "", 1.0),
-    ("requests_finished", "Requests finished", "", 1.0),
-    ("requests_rejected", "Requests rejected", "", 1.0),
+from experiments.evaluation.metric_table import (
+    COMPARISON_TABLE,
+    RUN_TABLE,
+    TOKENS_PER_JOULE_RELATIVE,
+    Metric,
+    known,
 )
+from experiments.reporting.numbers import ABSENT, format_number
 
-CLUSTER_FIGURES: tuple[Figure, ...] = (
-    ("budget_mean_w", "Power budget, mean", "W", 1.0),
-    ("power_in_scope_mean_w", "Power within its scope, mean", "W", 1.0),
-    ("energy_over_budget_j", "Energy over the budget", "kJ", 1e-3),
-    ("infeasible_fraction", "Time the budget cannot be met", "%", 100.0),
-    ("down_fraction", "Time nodes are down", "%", 100.0),
-)
-"""What the summary of a cluster's run has besides."""
+_WIDE = 120
+"""Width of tables that go to a file, where nobody can widen the window."""
 
 
 class Progress:
@@ -94,23 +71,14 @@ def _console() -> Console:
     return console if console.is_terminal else Console(width=_WIDE)
 
 
-def shown(value: float | None, factor: float = 1.0) -> str:
-    """Returns a number with four digits that matter, or a dash for what does not apply."""
-    if value is None:
-        return "–"
-    scaled = value * factor
-    return f"{scaled:,.0f}" if abs(scaled) >= 1000 or isinstance(value, int) else f"{scaled:.4g}"
-
-
 def print_run(summary: Mapping[str, Any], directory: Path) -> None:
-    """Prints the figures of a run, and where its files are."""
+    """Prints the metrics of a run, and where its files are."""
     table = Table(title=f"{summary['controller']}, seed {summary['seed']}", title_justify="left")
-    table.add_column("Figure")
+    table.add_column("Metric")
     table.add_column("Value", justify="right")
     table.add_column("Unit")
-    for key, name, unit, factor in (*FIGURES, *CLUSTER_FIGURES):
-        if summary.get(key) is not None:
-            table.add_row(name, shown(summary[key], factor), unit)
+    for metric in known(RUN_TABLE, summary):
+        table.add_row(metric.title, metric.text(summary[metric.key]), metric.unit)
     console = _console()
     console.print(table)
     if "nodes" in summary:
@@ -121,55 +89,44 @@ def print_run(summary: Mapping[str, Any], directory: Path) -> None:
 
 
 def _nodes(nodes: Mapping[str, Mapping[str, Any] | None]) -> Table:
-    """Returns the main figures of a cluster's nodes, a row a node."""
-    columns = [figure for figure in COMPARED if figure[0] != "tokens_per_joule_relative"]
+    """Returns the main metrics of a cluster's nodes with one row per node."""
+    columns = [metric for metric in COMPARISON_TABLE if metric.key != TOKENS_PER_JOULE_RELATIVE]
     table = Table(title="Nodes", title_justify="left")
     table.add_column("Node")
-    for _, name, unit, _ in columns:
-        table.add_column(f"{name}\n{unit}", justify="right")
-    for node, figures in nodes.items():
-        cells = [shown((figures or {}).get(key), factor) for key, _, _, factor in columns]
-        table.add_row(node, *cells)
+    for metric in columns:
+        table.add_column(f"{metric.short}\n{metric.unit}", justify="right")
+    for node, values in nodes.items():
+        table.add_row(node, *[metric.text((values or {}).get(metric.key)) for metric in columns])
     return table
 
 
-COMPARED: tuple[Figure, ...] = (
-    ("tokens_per_joule", "Tokens", "/J", 1.0),
-    ("tokens_per_joule_relative", "relative", "", 1.0),
-    ("qos_violation_rate", "QoS viol.", "%", 100.0),
-    ("slo_violation_rate", "SLO viol.", "%", 100.0),
-    ("budget_overshoot_rate", "> budget", "%", 100.0),
-    ("ttft_p99_s", "TTFT p99", "s", 1.0),
-    ("tpot_p99_s", "TPOT p99", "ms", 1e3),
-    ("power_mean_w", "Power", "W", 1.0),
-)
-_WIDE = 120
-"""Width of tables that go to a file, where nobody can widen the window."""
-
-
 def print_comparison(aggregate: Mapping[str, Any], directory: Path) -> None:
-    """Prints interquartile means and intervals of the main figures, a row a controller."""
+    """Prints interquartile means and intervals of the main metrics with one row per controller."""
     controllers = aggregate["controllers"]
-    columns = [f for f in COMPARED if any(cells[f[0]] for cells in controllers.values())]
+    columns = [
+        metric
+        for metric in COMPARISON_TABLE
+        if any(cells[metric.key] for cells in controllers.values())
+    ]
     table = Table(
         title=f"Interquartile mean over {len(aggregate['seeds'])} seeds, 95 % interval below",
         title_justify="left",
     )
     table.add_column("Controller")
-    for _, name, unit, _ in columns:
-        table.add_column(f"{name}\n{unit}", justify="right")
+    for metric in columns:
+        table.add_column(f"{metric.short}\n{metric.unit}", justify="right")
     for controller, cells in controllers.items():
-        table.add_row(controller, *[_cell(cells[key], factor) for key, _, _, factor in columns])
+        table.add_row(controller, *[_cell(cells[metric.key], metric) for metric in columns])
     console = _console()
     console.print(table)
     console.print(f"Files: {directory}", soft_wrap=True, highlight=False)
 
 
-def _cell(figure: Mapping[str, Any] | None, factor: float) -> str:
-    if figure is None:
-        return shown(None)
-    low, high = (f"{figure[end] * factor:.3g}" for end in ("ci_low", "ci_high"))
-    return f"{shown(figure['iqm'], factor)}\n[dim]{low}…{high}[/dim]"
+def _cell(estimate: Mapping[str, Any] | None, metric: Metric) -> str:
+    if estimate is None:
+        return ABSENT
+    low, high = (f"{estimate[end] * metric.factor:.3g}" for end in ("ci_low", "ci_high"))
+    return f"{metric.text(estimate['iqm'])}\n[dim]{low}…{high}[/dim]"
 
 
 def print_profile(profile: Profile, directory: Path, cached: Path) -> None:
@@ -191,10 +148,10 @@ def print_profile(profile: Profile, directory: Path, cached: Path) -> None:
     for cap in sorted({row.power_cap_w for row in rows}):
         cells = {row.max_num_seqs: row for row in rows if row.power_cap_w == cap}
         table.add_row(
-            shown(cap),
+            format_number(cap),
             *[
-                f"{shown(cells[b].throughput_tok_s)}\n"
-                f"[dim]{shown(cells[b].throughput_tok_s / cells[b].power_w)}[/dim]"
+                f"{format_number(cells[b].throughput_tok_s)}\n"
+                f"[dim]{format_number(cells[b].throughput_tok_s / cells[b].power_w)}[/dim]"
                 for b in batches
             ],
         )

@@ -1,4 +1,4 @@
-"""What the benchmark asks of a trained agent, and whether it does it."""
+"""What the benchmark requires of a trained agent, and whether the agent meets it."""
 
 from __future__ import annotations
 
@@ -15,27 +15,32 @@ from experiments.benchmarking.metrics import (
     headroom,
     overall,
 )
-from experiments.evaluation.batched_rollout import WITHIN_BUDGET
+from experiments.evaluation.metric_table import (
+    CHANGES_PER_MINUTE,
+    OUTPUT_TOKENS_RELATIVE,
+    TOKENS_PER_JOULE_RELATIVE,
+    WITHIN_BUDGET,
+)
 from experiments.evaluation.suites import SuiteScenario
 
 RIVALS = ("pals", "pals_symmetric", "governor")
 PALS = "pals"
 QOS_LIMIT = 0.02
 SERVED = 0.99
-"""Fraction of Baseline's tokens below which an agent is taken to starve requests."""
-ROTTEN = 0.10
-"""Violation rate at which a setting is taken to be given up."""
-RESTLESS = 60.0
-"""Knob changes per minute (every other interval) above which an agent is taken to flap."""
+"""Fraction of Baseline's tokens below which an agent counts as starving requests."""
+PERSISTENT_VIOLATION = 0.10
+"""Violation rate above which an agent counts as giving a scenario up."""
+KNOB_OSCILLATION = 60.0
+"""Knob changes per minute (every other interval) from which an agent counts as oscillating."""
 
 
 class Goal(NamedTuple):
-    """One thing asked of the agent.
+    """One requirement on the agent.
 
     Attributes:
-        name: What is asked.
-        found: What was found, in words and numbers.
-        met: Whether that is enough; ``None`` when it could not be looked at.
+        name: What is required.
+        found: What was measured, in words and numbers.
+        met: Whether that is enough; ``None`` when it could not be checked.
     """
 
     name: str
@@ -45,7 +50,7 @@ class Goal(NamedTuple):
 
 def goals(
     results: Results,
-    settings: Mapping[str, SuiteScenario],
+    scenarios: Mapping[str, SuiteScenario],
     subject: str,
     restricted: str | None,
 ) -> list[Goal]:
@@ -53,23 +58,23 @@ def goals(
 
     Args:
         results: All runs.
-        settings: The suite's settings.
+        scenarios: The suite's scenarios.
         subject: The agent.
         restricted: The agent that may set the cap only, if there is one.
     """
     known = set(next(iter(results.values())))
     found = [_dominates(results, subject, rival) for rival in RIVALS if rival in known]
     found += [
-        _violations(results, subject, "qos_violation_rate", "beside a Baseline without budget"),
-        _violations(results, subject, WITHIN_BUDGET, "beside one that keeps to the budget"),
+        _violations(results, subject, "qos_violation_rate", "against a Baseline without budget"),
+        _violations(results, subject, WITHIN_BUDGET, "against one that keeps to the budget"),
     ]
     if PALS in known:
         found += [_ttft(results, subject), _no_loss(results, subject)]
     if ORACLE in known:
-        moving = [name for name, setting in settings.items() if setting.load_moves]
+        moving = [name for name, scenario in scenarios.items() if scenario.load_moves]
         found.append(_headroom(results, subject, [name for name in moving if name in results]))
     if restricted is not None and restricted in known:
-        names = [n for n, setting in settings.items() if setting.batch_matters and n in results]
+        names = [n for n, own in scenarios.items() if own.batch_matters and n in results]
         found.append(_second_knob(results, subject, restricted, names))
     return found
 
@@ -77,41 +82,42 @@ def goals(
 def degeneracies(results: Results, subject: str) -> list[Goal]:
     """Looks for policies that only seem good."""
     names = list(results)
-    served = {name: _mean(results, name, subject, "served") for name in names}
+    served = {name: _mean(results, name, subject, OUTPUT_TOKENS_RELATIVE) for name in names}
     least = min(served, key=lambda name: served[name])
     rates = {
         name: _mean(results, name, subject, WITHIN_BUDGET)
         for name in names
         if column(results, name, subject, WITHIN_BUDGET) is not None
     }
-    changes = {name: _mean(results, name, subject, "changes") for name in names}
+    changes = {name: _mean(results, name, subject, CHANGES_PER_MINUTE) for name in names}
     most = max(changes, key=lambda name: changes[name])
     found = [
         Goal(
-            f"serves at least {SERVED:.0%} of Baseline's tokens in every setting",
+            f"serves at least {SERVED:.0%} of Baseline's tokens in every scenario",
             f"least {served[least]:.1%} ({least})",
             served[least] >= SERVED,
         ),
         Goal(
-            f"changes the knobs fewer than {RESTLESS:.0f} times a minute in every setting",
+            f"changes the knobs fewer than {KNOB_OSCILLATION:.0f} times a minute in every scenario",
             f"most {changes[most]:.0f} ({most})",
-            changes[most] < RESTLESS,
+            changes[most] < KNOB_OSCILLATION,
         ),
     ]
     if rates:
         worst = max(rates, key=lambda name: rates[name])
         found.append(
             Goal(
-                f"lets no setting rot (QoS violations within budget at most {ROTTEN:.0%} in each)",
+                f"no persistent violation: QoS violations within the budget at most "
+                f"{PERSISTENT_VIOLATION:.0%} in every scenario",
                 f"most {rates[worst]:.1%} ({worst})",
-                rates[worst] <= ROTTEN,
+                rates[worst] <= PERSISTENT_VIOLATION,
             )
         )
     return found
 
 
 def _dominates(results: Results, subject: str, rival: str) -> Goal:
-    efficiency = difference(results, subject, rival, "efficiency")
+    efficiency = difference(results, subject, rival, TOKENS_PER_JOULE_RELATIVE)
     violations = difference(results, subject, rival, "qos_violation_rate")
     name = f"at least as efficient as {rival}, with fewer QoS violations, intervals apart"
     if efficiency is None or violations is None:
@@ -125,45 +131,45 @@ def _dominates(results: Results, subject: str, rival: str) -> Goal:
     )
 
 
-def _violations(results: Results, subject: str, key: str, beside: str) -> Goal:
-    figure = overall(results, subject, key)
-    name = f"QoS violations at most {QOS_LIMIT:.0%} on average, {beside}"
-    if figure is None:
-        return Goal(name, "no setting has a target", None)
-    rate = figure.mean
+def _violations(results: Results, subject: str, key: str, against: str) -> Goal:
+    rates = overall(results, subject, key)
+    name = f"QoS violations at most {QOS_LIMIT:.0%} on average, {against}"
+    if rates is None:
+        return Goal(name, "no scenario has a target", None)
+    rate = rates.mean
     text = f"{rate.value:.1%} [{rate.low:.1%}, {rate.high:.1%}]"
     return Goal(name, text, rate.value <= QOS_LIMIT)
 
 
 def _ttft(results: Results, subject: str) -> Goal:
-    """Compares TTFT as a geometric mean of ratios: settings differ by orders of magnitude."""
+    """Compares TTFT as a geometric mean of ratios: scenarios differ by orders of magnitude."""
     ratios = []
-    for setting in results:
-        own = column(results, setting, subject, "ttft_p99_s")
-        other = column(results, setting, PALS, "ttft_p99_s")
+    for scenario in results:
+        own = column(results, scenario, subject, "ttft_p99_s")
+        other = column(results, scenario, PALS, "ttft_p99_s")
         if own is not None and other is not None:
             ratios.append(float(np.log(own / other).mean()))
     ratio = float(np.exp(np.mean(ratios)))
     return Goal(
         f"TTFT p99 no worse than that of {PALS}",
-        f"{ratio:.2f} times as long (geometric mean over settings)",
+        f"{ratio:.2f} times as long (geometric mean over scenarios)",
         ratio <= 1.0,
     )
 
 
 def _no_loss(results: Results, subject: str) -> Goal:
-    """Looks for settings where the agent loses efficiency and gains nothing in QoS for it."""
+    """Looks for scenarios where the agent loses efficiency and gains nothing in QoS for it."""
     lost = []
-    for setting in results:
-        ratio = _mean(results, setting, subject, "efficiency") / _mean(
-            results, setting, PALS, "efficiency"
+    for scenario in results:
+        ratio = _mean(results, scenario, subject, TOKENS_PER_JOULE_RELATIVE) / _mean(
+            results, scenario, PALS, TOKENS_PER_JOULE_RELATIVE
         )
-        gained = difference(results, subject, PALS, "qos_violation_rate", [setting])
+        gained = difference(results, subject, PALS, "qos_violation_rate", [scenario])
         fewer = gained is not None and gained.high < 0
         if ratio < 0.98 and not fewer:
-            lost.append(f"{setting} ({ratio - 1:+.1%})")
+            lost.append(f"{scenario} ({ratio - 1:+.1%})")
     return Goal(
-        f"in no setting over 2 % less efficient than {PALS} without fewer violations",
+        f"in no scenario over 2 % less efficient than {PALS} without fewer violations",
         ", ".join(lost) or "none",
         not lost,
     )
@@ -174,7 +180,7 @@ def _headroom(results: Results, subject: str, names: Sequence[str]) -> Goal:
     found = {name: fraction for name, fraction in fractions.items() if fraction is not None}
     name = "at least 100 % of the static oracle's headroom wherever the load moves"
     if not found:
-        return Goal(name, "no such setting", None)
+        return Goal(name, "no such scenario", None)
     text = ", ".join(f"{key} {fraction.value:.0%}" for key, fraction in found.items())
     return Goal(name, text, all(fraction.value >= 1.0 for fraction in found.values()))
 
@@ -183,10 +189,10 @@ def _second_knob(results: Results, subject: str, restricted: str, names: Sequenc
     """Compares both knobs with the cap alone: fewer violations of all kinds, or more tok/J."""
     name = f"beats {restricted} (cap only) where the batch limit matters"
     parts, better = [], []
-    for setting in names:
-        gain = difference(results, subject, restricted, "efficiency", [setting])
+    for scenario in names:
+        gain = difference(results, subject, restricted, TOKENS_PER_JOULE_RELATIVE, [scenario])
         rates = [
-            difference(results, subject, restricted, key, [setting])
+            difference(results, subject, restricted, key, [scenario])
             for key in ("qos_violation_rate", "slo_violation_rate")
         ]
         known = [rate for rate in rates if rate is not None]
@@ -194,12 +200,12 @@ def _second_knob(results: Results, subject: str, restricted: str, names: Sequenc
             continue
         fewer = sum(rate.value for rate in known)
         parts.append(
-            f"{setting} efficiency {gain.value:+.3f}, violations {100 * fewer:+.1f} points"
+            f"{scenario} efficiency {gain.value:+.3f}, violations {100 * fewer:+.1f} points"
         )
         better.append(fewer <= 0 and gain.value >= 0 and (fewer < 0 or gain.value > 0))
-    return Goal(name, "; ".join(parts) or "no such setting", all(better) if better else None)
+    return Goal(name, "; ".join(parts) or "no such scenario", all(better) if better else None)
 
 
-def _mean(results: Results, setting: str, controller: str, key: str) -> float:
-    values = column(results, setting, controller, key)
+def _mean(results: Results, scenario: str, controller: str, key: str) -> float:
+    values = column(results, scenario, controller, key)
     return float("nan") if values is None else float(values.mean())

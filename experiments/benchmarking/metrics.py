@@ -1,14 +1,21 @@
-"""What a benchmark's runs add up to: figures per setting, over all settings, and in pairs."""
+"""What a benchmark's runs add up to: metrics per scenario, over all scenarios, and in pairs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.evaluation.batched_rollout import WITHIN_BUDGET
-from experiments.evaluation.metrics import Summary
+from experiments.evaluation.metric_table import (
+    CHANGES_PER_MINUTE,
+    METRICS,
+    OUTPUT_TOKENS_RELATIVE,
+    TOKENS_PER_JOULE_RELATIVE,
+    TOKENS_PER_JOULE_SYSTEM_RELATIVE,
+    WITHIN_BUDGET,
+    metrics_of,
+)
 from experiments.evaluation.statistics import (
     RESAMPLES,
     FloatArray,
@@ -19,95 +26,76 @@ from experiments.evaluation.statistics import (
     probability_of_improvement,
 )
 
-Results = Mapping[str, Mapping[str, Sequence[Summary]]]
-"""Summaries by setting and controller, one a seed."""
+MetricRow = Mapping[str, Any]
+"""Metrics of one episode by key."""
+Results = Mapping[str, Mapping[str, Sequence[MetricRow]]]
+"""Metrics by scenario and controller; one row per seed."""
 
 BASELINE = "static"
 ORACLE = "oracle"
 
-
-class Figure(NamedTuple):
-    """A figure that controllers are compared by.
-
-    Attributes:
-        key: Its name.
-        title: Its name for people.
-        factor: Factor into the unit shown.
-    """
-
-    key: str
-    title: str
-    factor: float
+COMPARED = metrics_of(
+    TOKENS_PER_JOULE_RELATIVE, TOKENS_PER_JOULE_SYSTEM_RELATIVE, "qos_violation_rate",
+    WITHIN_BUDGET, "slo_violation_rate", "budget_overshoot_rate", "ttft_p99_s", "tpot_p99_s",
+    OUTPUT_TOKENS_RELATIVE, CHANGES_PER_MINUTE,
+)  # fmt: skip
+"""What controllers are compared by; relative metrics are ratios to Baseline, seed by seed."""
+_RATIOS = {
+    TOKENS_PER_JOULE_RELATIVE: "tokens_per_joule",
+    TOKENS_PER_JOULE_SYSTEM_RELATIVE: "tokens_per_joule_system",
+    OUTPUT_TOKENS_RELATIVE: "output_tokens",
+}
 
 
-FIGURES = (
-    Figure("efficiency", "tok/J relative", 1.0),
-    Figure("efficiency_system", "node tok/J relative", 1.0),
-    Figure("qos_violation_rate", "QoS viol. %", 100.0),
-    Figure(WITHIN_BUDGET, "QoS viol. % within budget", 100.0),
-    Figure("slo_violation_rate", "SLO viol. %", 100.0),
-    Figure("budget_overshoot_rate", "over budget %", 100.0),
-    Figure("ttft_p99_s", "TTFT p99 s", 1.0),
-    Figure("tpot_p99_s", "TPOT p99 ms", 1e3),
-    Figure("served", "tokens served relative", 1.0),
-    Figure("changes", "knob changes / min", 1.0),
-)
-"""``efficiency``, ``efficiency_system`` and ``served`` are ratios to Baseline, seed by seed."""
-
-
-def value(summary: Summary, base: Summary, key: str) -> float | None:
-    """Returns a figure of an episode.
+def value(row: MetricRow, base: MetricRow, key: str) -> float | None:
+    """Returns a metric of an episode.
 
     Args:
-        summary: The episode.
+        row: The episode.
         base: What the Baseline strategy did in it.
-        key: Key of a figure in :data:`FIGURES`, or of the summary.
+        key: Key of a metric of :data:`COMPARED`, or of the row.
     """
-    if key == "efficiency":
-        return float(summary["tokens_per_joule"] / base["tokens_per_joule"])
-    if key == "efficiency_system":
-        return float(summary["tokens_per_joule_system"] / base["tokens_per_joule_system"])
-    if key == "served":
-        return float(summary["output_tokens"] / base["output_tokens"])
-    if key == "changes":
-        return float(60.0 * summary["knob_changes"] / summary["duration_s"])
-    return None if summary[key] is None else float(summary[key])
+    if key in _RATIOS:
+        return float(row[_RATIOS[key]] / base[_RATIOS[key]])
+    if key == CHANGES_PER_MINUTE:
+        return float(60.0 * row["knob_changes"] / row["duration_s"])
+    return None if row[key] is None else float(row[key])
 
 
-def column(results: Results, setting: str, controller: str, key: str) -> FloatArray | None:
-    """Returns a figure of a controller in a setting by seed; ``None`` where it does not apply."""
-    runs = results[setting]
+def column(results: Results, scenario: str, controller: str, key: str) -> FloatArray | None:
+    """Returns a controller's metric in a scenario by seed; ``None`` where it does not apply."""
+    runs = results[scenario]
     pairs = zip(runs[controller], runs[BASELINE], strict=True)
-    values = [value(summary, base, key) for summary, base in pairs]
+    values = [value(row, base, key) for row, base in pairs]
     known = [one for one in values if one is not None]
     return np.array(known) if len(known) == len(values) else None
 
 
 def scores(
-    results: Results, controller: str, key: str, settings: Sequence[str] | None = None
+    results: Results, controller: str, key: str, scenarios: Sequence[str] | None = None
 ) -> FloatArray | None:
-    """Returns a figure of a controller, shape ``(seeds, settings)``.
+    """Returns a controller's metric, shape ``(seeds, scenarios)``.
 
-    Settings in which it does not apply are left out; ``None`` when it applies in none.
+    Scenarios in which it does not apply are left out; ``None`` when it applies in none.
     """
-    names = list(results) if settings is None else settings
+    names = list(results) if scenarios is None else scenarios
     columns = [column(results, name, controller, key) for name in names]
     known = [one for one in columns if one is not None]
     return np.stack(known, axis=1) if known else None
 
 
 def mean(table: FloatArray) -> FloatArray:
-    """Returns the mean over runs and settings, shape ``(...)`` of ``(..., runs, settings)``."""
+    """Returns the mean over runs and scenarios, shape ``(...)`` of ``(..., runs, scenarios)``."""
     return np.asarray(table.mean(axis=(-2, -1)))
 
 
 class Overall(NamedTuple):
-    """A figure of a controller over all settings.
+    """A controller's metric over all scenarios.
 
     Attributes:
         iqm: Interquartile mean with its interval.
-        mean: Mean with its interval: it does not forget the worst settings.
-        worst: Mean of the setting where it is worst (the highest, and the lowest of ratios).
+        mean: Mean with its interval: it does not hide the worst scenarios.
+        worst: Mean in the scenario where it is worst.
     """
 
     iqm: Interval
@@ -116,16 +104,15 @@ class Overall(NamedTuple):
 
 
 def overall(results: Results, controller: str, key: str) -> Overall | None:
-    """Returns a figure of a controller over all settings in which it applies."""
+    """Returns a controller's metric over all scenarios in which it applies."""
     table = scores(results, controller, key)
     if table is None:
         return None
-    by_setting = table.mean(axis=0)
-    ratio = key in ("efficiency", "efficiency_system", "served")
+    by_scenario = table.mean(axis=0).tolist()
     return Overall(
         bootstrap(table, interquartile_mean),
         bootstrap(table, mean),
-        float(by_setting.min() if ratio else by_setting.max()),
+        METRICS[key].worst(by_scenario),
     )
 
 
@@ -134,7 +121,7 @@ def difference(
     subject: str,
     rival: str,
     key: str,
-    settings: Sequence[str] | None = None,
+    scenarios: Sequence[str] | None = None,
     statistic: Statistic = mean,
 ) -> Interval | None:
     """Returns subject minus rival on the same episodes, with its interval.
@@ -143,12 +130,12 @@ def difference(
         results: All runs.
         subject: A controller.
         rival: Another one.
-        key: The figure.
-        settings: Settings to look at; ``None`` for all.
+        key: The metric.
+        scenarios: Scenarios to look at; ``None`` for all.
         statistic: What the paired differences are summed up by.
     """
-    first = scores(results, subject, key, settings)
-    second = scores(results, rival, key, settings)
+    first = scores(results, subject, key, scenarios)
+    second = scores(results, rival, key, scenarios)
     if first is None or second is None or first.shape != second.shape:
         return None
     return bootstrap(first - second, statistic)
@@ -162,13 +149,13 @@ def improvement(results: Results, subject: str, rival: str, key: str) -> Interva
     return probability_of_improvement(first, second)
 
 
-def headroom(results: Results, setting: str, controller: str) -> Interval | None:
-    """Returns the fraction of the oracle's gain over Baseline that a controller has in a setting.
+def headroom(results: Results, scenario: str, controller: str) -> Interval | None:
+    """Returns the fraction of the oracle's gain over Baseline that a controller has in a scenario.
 
     ``None`` when the oracle gains less than 1 %: there is nothing to capture.
     """
-    own = column(results, setting, controller, "efficiency")
-    best = column(results, setting, ORACLE, "efficiency")
+    own = column(results, scenario, controller, TOKENS_PER_JOULE_RELATIVE)
+    best = column(results, scenario, ORACLE, TOKENS_PER_JOULE_RELATIVE)
     if own is None or best is None or best.mean() < 1.01:
         return None
     rng = np.random.default_rng(0)

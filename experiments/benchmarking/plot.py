@@ -1,4 +1,4 @@
-"""The benchmark's plots: efficiency against violations, over all settings and in each."""
+"""The benchmark's plots: efficiency against violations, over all scenarios and in each."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.benchmarking.metrics import Results, column, overall
+from experiments.evaluation.metric_table import TOKENS_PER_JOULE_RELATIVE
 from experiments.evaluation.statistics import bootstrap
 from experiments.reporting.plot_style import (
     BLACK,
@@ -30,7 +31,7 @@ def draw_overall(results: Results, controllers: Sequence[str], file: Path) -> No
     """Draws each controller's mean efficiency against its mean QoS violations, with intervals."""
     with saved_plot(file, 1, 1, (6.4, 4.4)) as (_, axis):
         for number, name in enumerate(controllers):
-            efficiency = overall(results, name, "efficiency")
+            efficiency = overall(results, name, TOKENS_PER_JOULE_RELATIVE)
             violations = overall(results, name, "qos_violation_rate")
             if efficiency is None or violations is None:
                 continue
@@ -39,17 +40,17 @@ def draw_overall(results: Results, controllers: Sequence[str], file: Path) -> No
             axis.plot([100 * x.low, 100 * x.high], [y.value, y.value], color=color, lw=3, alpha=0.4)
             axis.plot([100 * x.value, 100 * x.value], [y.low, y.high], color=color, lw=3, alpha=0.4)
             axis.plot([100 * x.value], [y.value], marker, color=color, ms=8, label=name)
-        axis.set_xlabel("QoS violations, % of time (mean over settings; less is better)")
+        axis.set_xlabel("QoS violations, % of time (mean over scenarios; less is better)")
         axis.set_ylabel("Tokens per joule, relative to Baseline")
-        axis.set_title("All settings: up and left is better")
+        axis.set_title("All scenarios: up and left is better")
         axis.legend(loc="best")
 
 
 @optional_plot
 def draw_scenarios(results: Results, controllers: Sequence[str], file: Path) -> None:
-    """Draws efficiency and QoS violations of each controller in each setting."""
+    """Draws efficiency and QoS violations of each controller in each scenario."""
     names = list(results)
-    panels = (("efficiency", "Tokens per joule, relative", 1.0),
+    panels = ((TOKENS_PER_JOULE_RELATIVE, "Tokens per joule, relative", 1.0),
               ("qos_violation_rate", "QoS violations, % of time", 100.0))  # fmt: skip
     with saved_plot(file, 1, 2, (10.0, 1.2 + 0.42 * len(names)), sharey=True) as (_, axes):
         for axis, (key, title, factor) in zip(axes, panels, strict=True):
@@ -66,8 +67,8 @@ def _draw_column(
 ) -> None:
     color, marker = _style(number)
     label = controller
-    for row, setting in enumerate(results):
-        values = column(results, setting, controller, key)
+    for row, scenario in enumerate(results):
+        values = column(results, scenario, controller, key)
         if values is None:
             continue
         interval = bootstrap(values)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from experiments.app.terminal import shown
 from experiments.benchmarking.criteria import Goal
 from experiments.benchmarking.metrics import (
     BASELINE,
-    FIGURES,
+    ORACLE,
     Results,
     column,
     difference,
@@ -16,21 +15,30 @@ from experiments.benchmarking.metrics import (
     improvement,
     overall,
 )
-from experiments.evaluation.batched_rollout import WITHIN_BUDGET
+from experiments.evaluation.metric_table import (
+    METRICS,
+    OUTPUT_TOKENS_RELATIVE,
+    TOKENS_PER_JOULE_RELATIVE,
+    TOKENS_PER_JOULE_SYSTEM_RELATIVE,
+    WITHIN_BUDGET,
+    metrics_of,
+)
 from experiments.evaluation.statistics import Interval, bootstrap
 from experiments.evaluation.suites import SuiteScenario
+from experiments.reporting.markdown import markdown_table
+from experiments.reporting.numbers import ABSENT, format_number
 
-OVERALL_PICTURE = "benchmark.png"
-SETTINGS_PICTURE = "benchmark_settings.png"
-_PER_SETTING = (
-    "efficiency", "qos_violation_rate", WITHIN_BUDGET, "slo_violation_rate",
-    "budget_overshoot_rate", "ttft_p99_s",
-)  # fmt: skip
+OVERALL_PLOT = "benchmark.png"
+SCENARIOS_PLOT = "benchmark_scenarios.png"
+_RATES = metrics_of(
+    "qos_violation_rate", WITHIN_BUDGET, "slo_violation_rate", "budget_overshoot_rate"
+)
+_PER_SCENARIO = (*metrics_of(TOKENS_PER_JOULE_RELATIVE), *_RATES, *metrics_of("ttft_p99_s"))
 
 
 def report(
     results: Results,
-    settings: Mapping[str, SuiteScenario],
+    scenarios: Mapping[str, SuiteScenario],
     *,
     subject: str,
     goals: Sequence[Goal],
@@ -42,9 +50,9 @@ def report(
 
     Args:
         results: All runs.
-        settings: The suite's settings.
+        scenarios: The suite's scenarios.
         subject: The agent that goals are checked for.
-        goals: What was asked of it.
+        goals: What is required of it.
         degeneracies: Signs of a policy that only seems good.
         facts: Lines that say what was run.
         plots: Path of the plots' folder, seen from the report's.
@@ -59,53 +67,61 @@ def report(
         "in which throughput over 10 s stayed more than 5 % below the smaller of the target and "
         "what Baseline delivers on the same arrivals. Baseline ignores power budgets, so who keeps "
         "to one may have to violate; *within budget* means against the highest knobs that the "
-        "budget leaves instead, which is the same where there is none. SLO violations are the "
+        "budget leaves instead, which is the same where there is no budget. SLO violations are the "
         "fraction of requests. Intervals are 95 % stratified-bootstrap intervals. `oracle` is the "
-        "best static setting in hindsight for each episode; it is no rival, it looks ahead.",
-        f"![Efficiency and violations]({plots}{OVERALL_PICTURE})",
-        "## Over all settings",
+        "best fixed knobs in hindsight for each episode; it is no rival, it looks ahead.",
+        f"![Efficiency and violations]({plots}{OVERALL_PLOT})",
+        "## Over all scenarios",
         _overall(results, controllers),
-        f"## What was asked of `{subject}`",
+        f"## What is required of `{subject}`",
         _goals(goals),
         "## Signs of a degenerate solution",
         _goals(degeneracies),
         f"## `{subject}` against each rival, episode by episode",
         _pairs(results, subject, controllers),
-        "## Setting by setting",
-        f"![Settings]({plots}{SETTINGS_PICTURE})",
+        "## Scenario by scenario",
+        f"![Scenarios]({plots}{SCENARIOS_PLOT})",
     ]
-    for name, setting in settings.items():
+    for name, scenario in scenarios.items():
         if name in results:
-            parts += [f"### {name}", _describe(setting), _setting(results, name, controllers)]
+            parts += [f"### {name}", _describe(scenario), _scenario(results, name, controllers)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _overall(results: Results, controllers: Iterable[str]) -> str:
-    header = ["controller", "tok/J relative, IQM", "the same, mean"]
-    header += [f"{figure.title} (mean)" for figure in FIGURES[2:6]]
-    header += ["worst setting's QoS viol. %", "node tok/J relative, IQM", "tokens served"]
+    relative, system, served = metrics_of(
+        TOKENS_PER_JOULE_RELATIVE, TOKENS_PER_JOULE_SYSTEM_RELATIVE, OUTPUT_TOKENS_RELATIVE
+    )
+    qos = METRICS["qos_violation_rate"]
+    header = ["controller", f"{relative.head}, IQM", "the same, mean"]
+    header += [f"{metric.head} (mean)" for metric in _RATES]
+    header += [f"worst scenario's {qos.head}", f"{system.head}, IQM", served.head]
     rows = []
     for name in controllers:
-        efficiency = overall(results, name, "efficiency")
-        system = overall(results, name, "efficiency_system")
-        served = overall(results, name, "served")
-        rates = {figure.key: overall(results, name, figure.key) for figure in FIGURES[2:6]}
-        qos = rates["qos_violation_rate"]
+        efficiency = overall(results, name, relative.key)
+        system_efficiency = overall(results, name, system.key)
+        tokens = overall(results, name, served.key)
+        violations = overall(results, name, qos.key)
         row = [f"`{name}`", _interval(efficiency and efficiency.iqm)]
         row.append(_interval(efficiency and efficiency.mean))
-        row += [_interval(rate and rate.mean, 100.0) for rate in rates.values()]
-        row.append(shown(qos.worst if qos else None, 100.0))
-        row += [_interval(system and system.iqm), shown(served.mean.value if served else None)]
+        for metric in _RATES:
+            rate = overall(results, name, metric.key)
+            row.append(_interval(rate and rate.mean, metric.factor))
+        row.append(qos.text(violations.worst if violations else None))
+        row.append(_interval(system_efficiency and system_efficiency.iqm))
+        row.append(served.text(tokens.mean.value if tokens else None))
         rows.append(row)
-    return _table(header, rows)
+    return markdown_table(header, rows)
 
 
 def _goals(goals: Sequence[Goal]) -> str:
-    words = {True: "yes", False: "**no**", None: "not looked at"}
-    return _table(["asked", "found", "met"], [[g.name, g.found, words[g.met]] for g in goals])
+    words = {True: "yes", False: "**no**", None: "not checked"}
+    rows = [[goal.name, goal.found, words[goal.met]] for goal in goals]
+    return markdown_table(["required", "measured", "met"], rows)
 
 
 def _pairs(results: Results, subject: str, controllers: Iterable[str]) -> str:
+    relative = TOKENS_PER_JOULE_RELATIVE
     header = ["rival", "tok/J relative, difference", "QoS viol., difference in points"]
     header += ["SLO viol., difference in points", "probability of more tok/J"]
     rows = []
@@ -115,41 +131,40 @@ def _pairs(results: Results, subject: str, controllers: Iterable[str]) -> str:
         rows.append(
             [
                 f"`{rival}`",
-                _interval(difference(results, subject, rival, "efficiency"), signed=True),
+                _interval(difference(results, subject, rival, relative), signed=True),
                 *[
                     _interval(difference(results, subject, rival, key), 100.0, signed=True)
                     for key in ("qos_violation_rate", "slo_violation_rate")
                 ],
-                _interval(improvement(results, subject, rival, "efficiency")),
+                _interval(improvement(results, subject, rival, relative)),
             ]
         )
-    return _table(header, rows)
+    return markdown_table(header, rows)
 
 
-def _setting(results: Results, name: str, controllers: Iterable[str]) -> str:
+def _scenario(results: Results, name: str, controllers: Sequence[str]) -> str:
     budget = column(results, name, BASELINE, "budget_overshoot_rate") is not None
-    shown_figures = [
-        figure
-        for figure in FIGURES
-        if figure.key in _PER_SETTING
-        and (budget or figure.key != WITHIN_BUDGET)
-        and any(column(results, name, one, figure.key) is not None for one in controllers)
+    metrics = [
+        metric
+        for metric in _PER_SCENARIO
+        if (budget or metric.key != WITHIN_BUDGET)
+        and any(column(results, name, one, metric.key) is not None for one in controllers)
     ]
-    header = ["controller", *[figure.title for figure in shown_figures], "of oracle's gain"]
+    header = ["controller", *[metric.head for metric in metrics], "of oracle's gain"]
     rows = []
     for controller in controllers:
         row = [f"`{controller}`"]
-        for figure in shown_figures:
-            values = column(results, name, controller, figure.key)
-            row.append(_interval(None if values is None else bootstrap(values), figure.factor))
-        has_oracle = "oracle" in results[name]
+        for metric in metrics:
+            values = column(results, name, controller, metric.key)
+            row.append(_interval(None if values is None else bootstrap(values), metric.factor))
+        has_oracle = ORACLE in results[name]
         fraction = headroom(results, name, controller) if has_oracle else None
-        row.append(shown(fraction.value if fraction else None, 100.0) + (" %" if fraction else ""))
-        rows.append(row)
-    return _table(header, rows)
+        text = format_number(fraction.value if fraction else None, 100.0)
+        rows.append([*row, f"{text} %" if fraction else text])
+    return markdown_table(header, rows)
 
 
-def _describe(setting: SuiteScenario) -> str:
+def _describe(scenario: SuiteScenario) -> str:
     def words(choice: object) -> str:
         if isinstance(choice, dict):
             rest = ", ".join(f"{k} {words(v)}" for k, v in choice.items() if k != "base")
@@ -157,13 +172,13 @@ def _describe(setting: SuiteScenario) -> str:
             return f"{base} ({rest})" if base and rest else base or f"({rest})"
         return str(choice)
 
-    text = "; ".join(f"{name} {words(part)}" for name, part in setting.parts.items())
-    return f"{setting.family}: {text}."
+    text = "; ".join(f"{name} {words(part)}" for name, part in scenario.parts.items())
+    return f"{scenario.family}: {text}."
 
 
 def _interval(interval: Interval | None, factor: float = 1.0, *, signed: bool = False) -> str:
     if interval is None:
-        return "–"
+        return ABSENT
     digits = [_number(part * factor, signed) for part in interval]
     return f"{digits[0]} [{digits[1]}, {digits[2]}]"
 
@@ -171,8 +186,3 @@ def _interval(interval: Interval | None, factor: float = 1.0, *, signed: bool = 
 def _number(number: float, signed: bool) -> str:
     digits = 0 if abs(number) >= 100 else 1 if abs(number) >= 10 else 2
     return f"{number:+.{digits}f}" if signed else f"{number:.{digits}f}"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

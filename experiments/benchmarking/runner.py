@@ -1,4 +1,4 @@
-"""The benchmark: every controller on every setting of a suite, on the same episodes."""
+"""The benchmark: every controller on every scenario of a suite, on the same episodes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from envs.errors import ConfigurationError, PalsError
 from experiments.app.application import describe
 from experiments.app.executors import Executor
 from experiments.app.settings import RunConfig
-from experiments.benchmarking.metrics import BASELINE
+from experiments.benchmarking.metrics import BASELINE, MetricRow
 from experiments.benchmarking.scenario_runs import ScenarioRuns
-from experiments.evaluation.metrics import Summary
 from experiments.evaluation.suites import Suite
 from experiments.records.hashing import plain
 
@@ -32,10 +31,10 @@ class BenchmarkConfig(RunConfig):
         subject: The controller that the goals are checked for.
         restricted: The same agent with the cap as its only knob; ``None`` leaves the
             comparison out.
-        suite: The settings.
-        seeds: Episodes per setting.
+        suite: The scenarios.
+        seeds: Episodes per scenario.
         report: Folder that gets the report and its plots, too; ``None`` for none.
-        executor: How settings are spread over processes.
+        executor: How scenarios are spread over processes.
     """
 
     controllers: list[str] = field(default_factory=list)
@@ -86,13 +85,13 @@ class _Task:
 
 def run_all(
     config: DictConfig, directory: Path, on_progress: Callable[[int, int], None]
-) -> dict[str, dict[str, list[Summary]]]:
-    """Runs what has not been run yet and returns all summaries by setting and controller.
+) -> dict[str, dict[str, list[MetricRow]]]:
+    """Runs what has not been run yet and returns all metrics by scenario and controller.
 
     Args:
         config: Composed configuration of the benchmark.
         directory: Its folder; what is there of an earlier run is kept.
-        on_progress: Called with the settings done and all settings.
+        on_progress: Called with the scenarios done and all scenarios.
 
     Raises:
         PalsError: Runs failed; the others are kept.
@@ -100,7 +99,7 @@ def run_all(
     suite: Suite = catalog.build("suite", config.suite)
     tasks = [_Task(config, name, directory / "runs") for name in suite.settings]
     executor: Executor = catalog.build("executor", config.executor)
-    results: dict[str, dict[str, list[Summary]]] = {}
+    results: dict[str, dict[str, list[MetricRow]]] = {}
     failures = []
     on_progress(0, len(tasks))
     for number, (name, runs, failure) in enumerate(executor.map(_run_scenario, tasks), start=1):
@@ -109,22 +108,22 @@ def run_all(
             failures.append(f"{name}: {failure}")
         on_progress(number, len(tasks))
     if failures:
-        raise PalsError("settings failed (the others are kept):\n" + "\n".join(sorted(failures)))
+        raise PalsError("scenarios failed (the others are kept):\n" + "\n".join(sorted(failures)))
     return {name: results[name] for name in suite.settings}
 
 
-def _run_scenario(task: _Task) -> tuple[str, dict[str, list[Summary]], str | None]:
+def _run_scenario(task: _Task) -> tuple[str, dict[str, list[MetricRow]], str | None]:
     for package in task.config.allow_packages:
         catalog.allow_package(package)
-    runs: dict[str, list[Summary]] = {}
+    runs: dict[str, list[MetricRow]] = {}
     try:
         suite: Suite = catalog.build("suite", task.config.suite)
         seeds = range(suite.seed, suite.seed + task.config.seeds)
-        setting = ScenarioRuns(
+        scenario = ScenarioRuns(
             task.config, task.name, suite.settings[task.name], seeds, task.directory
         )
         for name, choice in controller_choices(task.config).items():
-            runs[name] = setting.run(name, choice)
+            runs[name] = scenario.run(name, choice)
     except Exception as error:
         return task.name, runs, describe(error)
     return task.name, runs, None
@@ -135,8 +134,8 @@ def benchmark_facts(config: DictConfig, suite: Suite) -> list[str]:
     names = ", ".join(f"`{name}`" for name in controller_choices(config))
     minutes = config.duration / 60.0
     facts = [
-        f"{len(suite.settings)} settings, {config.seeds} paired seeds each, "
-        f"{minutes:g} simulated minutes an episode, a decision every {config.interval:g} s",
+        f"{len(suite.settings)} scenarios, {config.seeds} paired seeds each, "
+        f"{minutes:g} simulated minutes per episode, a decision every {config.interval:g} s",
         f"controllers: {names}; all choose from the grid `action="
         f"{str(config.action['_target_']).rpartition('.')[2].lower()}`",
     ]

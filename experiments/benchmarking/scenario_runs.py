@@ -1,9 +1,9 @@
-"""All controllers on the episodes of one setting, each run once and kept."""
+"""All controllers on the episodes of one scenario, each run once and kept."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from baselines.profile import Profile
 from envs import catalog
 from envs.knobs import Knobs
 from envs.serving import ServingEnv
+from experiments.benchmarking.metrics import MetricRow
 from experiments.evaluation.batched_rollout import (
     Assignment,
     Episodes,
@@ -24,15 +25,15 @@ from experiments.evaluation.batched_rollout import (
     run_batch,
     vector_of,
 )
-from experiments.evaluation.metrics import Summary, write_json
+from experiments.evaluation.metrics import RunMetrics, write_json
 from experiments.evaluation.suites import SuiteScenario, run_config
 from experiments.profiling.store import find_profile
 from experiments.records.hashing import digest, plain, simulator_digest
 
 _FORMAT = 2
-"""Changes with the figures of a summary, so that kept ones are made again."""
+"""Changes with the metrics of a run, so that kept runs are made again."""
 _LOOK_AHEAD_SEEDS = 2
-"""Seeds whose static settings are tried together: it bounds the memory."""
+"""Seeds whose fixed knobs are tried together: it bounds the memory."""
 
 
 class LooksAhead(Exception):
@@ -43,8 +44,8 @@ class EpisodePreparation:
     """Implements :class:`baselines.base.Preparation` for episodes that run together.
 
     Args:
-        config: Configuration of a run in the setting.
-        outlook: Outcomes of static settings, one list a seed.
+        config: Configuration of a run in the scenario.
+        outlook: Outcomes of fixed knobs, one list per seed.
         seed_index: Which of the episodes; ``None`` when the controller serves them all.
     """
 
@@ -74,34 +75,34 @@ class EpisodePreparation:
 
 
 class ScenarioRuns:
-    """All controllers on the episodes of one setting.
+    """All controllers on the episodes of one scenario.
 
     Args:
         config: Composed configuration of the benchmark.
-        name: The setting's name.
-        setting: The setting.
+        name: The scenario's name.
+        scenario: The scenario.
         seeds: Seeds of the episodes.
-        directory: Where results are kept, one file a controller.
+        directory: Where results are kept, one file per controller.
     """
 
     def __init__(
         self,
         config: DictConfig,
         name: str,
-        setting: SuiteScenario,
+        scenario: SuiteScenario,
         seeds: Sequence[int],
         directory: Path,
     ) -> None:
         self.name = name
         self._seeds = list(seeds)
         self._directory = directory
-        self._config = run_config(config, setting)
-        self._setting = setting
+        self._config = run_config(config, scenario)
+        self._scenario = scenario
         self._episodes: Episodes | None = None
         self._outcomes: dict[tuple[Knobs, ...], list[list[Outcome]]] = {}
 
-    def run(self, name: str, choice: Any) -> list[Summary]:
-        """Returns a controller's figures on each episode, from an earlier run if there is one.
+    def run(self, name: str, choice: Any) -> list[MetricRow]:
+        """Returns a controller's metrics on each episode, from an earlier run if there is one.
 
         Args:
             name: Name of the controller.
@@ -115,13 +116,15 @@ class ScenarioRuns:
             except ValueError:
                 kept = {}
             if kept.get("key") == key:
-                summaries: list[Summary] = kept["summaries"]
-                return summaries
-        summaries = self.episodes.run(self._fractions(choice))[self.name]
-        for seed, summary in zip(self._seeds, summaries, strict=True):
-            summary.update(controller=name, seed=seed)
-        write_json(file, {"key": key, "summaries": summaries})
-        return summaries
+                known: list[MetricRow] = kept["summaries"]
+                return known
+        episodes = self.episodes.run(self._assignments(choice))[self.name]
+        rows: list[MetricRow] = [
+            {**metrics.to_dict(), "controller": name, "seed": seed}
+            for seed, metrics in zip(self._seeds, episodes, strict=True)
+        ]
+        write_json(file, {"key": key, "summaries": rows})
+        return rows
 
     @property
     def episodes(self) -> Episodes:
@@ -132,7 +135,7 @@ class ScenarioRuns:
 
     def _make(self) -> ServingEnv:
         config = self._config
-        return self._setting.make(
+        return self._scenario.make(
             action=plain(config.action),
             reward=plain(config.reward),
             interval_s=config.interval,
@@ -154,7 +157,7 @@ class ScenarioRuns:
             parts.append(read_bundle(find_bundle(node["bundle"])).weights_sha256)
         return digest(*parts)
 
-    def _fractions(self, choice: Any) -> list[Assignment]:
+    def _assignments(self, choice: Any) -> list[Assignment]:
         members = self.episodes.members[self.name]
         try:
             return [Assignment(self._controller(choice, None), members)]
@@ -171,7 +174,7 @@ class ScenarioRuns:
         return controller
 
     def outlook(self, settings: list[Knobs]) -> list[list[Outcome]]:
-        """Returns what static settings achieve, a list a seed, from one run of all of them."""
+        """Returns what fixed knobs achieve, one list per seed, from one run of all of them."""
         key = tuple(settings)
         if key not in self._outcomes:
             outcomes: list[list[Outcome]] = []
@@ -192,7 +195,7 @@ def _look_ahead(
     duration_s: float,
     reference: list[np.ndarray[Any, np.dtype[np.float64]]],
 ) -> list[list[Outcome]]:
-    """Runs every static setting on every seed at once."""
+    """Runs all fixed knobs on all seeds at once."""
     count = len(settings)
     held = FixedKnobs.per_server(settings * len(seeds))
     held.bind(env.context)
@@ -206,15 +209,15 @@ def _look_ahead(
         evaluated(episode, reference[index // count], env) for index, episode in enumerate(episodes)
     ]
     return [
-        [_outcome(summary) for summary in summaries[begin : begin + count]]
+        [_outcome(metrics) for metrics in summaries[begin : begin + count]]
         for begin in range(0, len(summaries), count)
     ]
 
 
-def _outcome(summary: Mapping[str, Any]) -> Outcome:
+def _outcome(metrics: RunMetrics) -> Outcome:
     return Outcome(
-        tokens_per_joule=summary["tokens_per_joule"] or 0.0,
-        qos_violation_rate=summary["qos_violation_rate"] or 0.0,
-        slo_violation_rate=summary["slo_violation_rate"] or 0.0,
-        budget_overshoot_rate=summary["budget_overshoot_rate"] or 0.0,
+        tokens_per_joule=metrics.tokens_per_joule or 0.0,
+        qos_violation_rate=metrics.qos_violation_rate or 0.0,
+        slo_violation_rate=metrics.slo_violation_rate or 0.0,
+        budget_overshoot_rate=metrics.budget_overshoot_rate or 0.0,
     )

@@ -83,7 +83,7 @@ def execute_cluster(
             summary = {
                 "controller": controller_name,
                 "seed": int(config.seed),
-                **summarise_cluster(episode, cluster, nodes),
+                **summarise_cluster(episode, cluster, nodes).to_dict(),
                 "provenance": provenance(config),
             }
             from experiments.cluster.plot import draw_cluster

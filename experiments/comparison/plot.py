@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.comparison.runner import RELATIVE
+from experiments.evaluation.metric_table import METRICS, TOKENS_PER_JOULE_RELATIVE, Metric
 from experiments.reporting.plot_style import (
     BLUE,
     GREEN,
@@ -19,11 +19,11 @@ from experiments.reporting.plot_style import (
 )
 
 _PANELS = (
-    (RELATIVE, "Tokens per joule, relative", 1.0, BLUE),
-    ("qos_violation_rate", "QoS violations, % of time", 100.0, RED),
-    ("slo_violation_rate", "Latency-SLO violations, % of requests", 100.0, ORANGE),
-    ("budget_overshoot_rate", "Above the power budget, % of time", 100.0, ORANGE),
-    ("ttft_p99_s", "Time to first token, p99, s", 1.0, GREEN),
+    (METRICS[TOKENS_PER_JOULE_RELATIVE], "Tokens per joule, relative", BLUE),
+    (METRICS["qos_violation_rate"], "QoS violations, % of time", RED),
+    (METRICS["slo_violation_rate"], "Latency-SLO violations, % of requests", ORANGE),
+    (METRICS["budget_overshoot_rate"], "Above the power budget, % of time", ORANGE),
+    (METRICS["ttft_p99_s"], "Time to first token, p99, s", GREEN),
 )
 _MOST_PANELS = 4
 _LOG_FROM = 20.0
@@ -40,18 +40,18 @@ def draw_comparison(aggregate: Mapping[str, Any], file: Path) -> None:
     """
     controllers: Mapping[str, Any] = aggregate["controllers"]
     names = list(controllers)
-    panels = [p for p in _PANELS if all(controllers[name][p[0]] is not None for name in names)]
+    panels = [p for p in _PANELS if all(controllers[name][p[0].key] is not None for name in names)]
     panels = panels[:_MOST_PANELS]
     size = (1.6 + 2.9 * len(panels), 1.5 + 0.42 * len(names))
     with saved_plot(file, 1, len(panels), size, sharey=True, squeeze=False) as (figure, grid):
-        for axis, (key, title, factor, color) in zip(grid[0], panels, strict=True):
-            cells = [controllers[name][key] for name in names]
+        for axis, (metric, title, color) in zip(grid[0], panels, strict=True):
+            cells = [controllers[name][metric.key] for name in names]
             for row, cell in enumerate(cells):
-                _draw_cell(axis, row, cell, factor, color)
+                _draw_cell(axis, row, cell, metric.factor, color)
             axis.set_title(title)
             axis.grid(visible=False, axis="y")
             axis.tick_params(axis="y", length=0)
-            _scale(axis, key, cells)
+            _scale(axis, metric, cells)
         grid[0][0].set_yticks(range(len(names)), names)
         grid[0][0].set_ylim(len(names) - 0.5, -0.5)
         seeds = len(aggregate["seeds"])
@@ -69,11 +69,11 @@ def _draw_cell(axis: Any, row: int, cell: Mapping[str, Any], factor: float, colo
     axis.plot([factor * cell["iqm"]], [row], "D", color=color, ms=6.0, zorder=4)
 
 
-def _scale(axis: Any, key: str, cells: list[Mapping[str, Any]]) -> None:
+def _scale(axis: Any, metric: Metric, cells: list[Mapping[str, Any]]) -> None:
     values = [value for cell in cells for value in cell["values"]]
-    if key == RELATIVE:
+    if metric.key == TOKENS_PER_JOULE_RELATIVE:
         axis.axvline(1.0, color=GREY, lw=1.0, ls="--", zorder=1)
-    elif key.endswith("_s") and min(values) > 0 and max(values) > _LOG_FROM * min(values):
+    elif metric.unit == "s" and min(values) > 0 and max(values) > _LOG_FROM * min(values):
         log_scale(axis.xaxis)
     else:
         axis.set_xlim(left=min(0.0, axis.get_xlim()[0]))

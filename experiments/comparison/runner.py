@@ -16,14 +16,14 @@ from envs.errors import ConfigurationError, PalsError
 from experiments.app.application import describe
 from experiments.app.executors import Executor
 from experiments.app.settings import seed_list
+from experiments.evaluation.metric_table import TOKENS_PER_JOULE_RELATIVE
 from experiments.evaluation.metrics import Summary
 from experiments.evaluation.statistics import bootstrap, probability_of_improvement
 from experiments.runs.runner import execute, finished_summary
 
 BASELINE = "static"
 EFFICIENCY = "tokens_per_joule"
-RELATIVE = "tokens_per_joule_relative"
-_NOT_A_FIGURE = {"controller", "seed", "power_source", "provenance"}
+_NOT_A_METRIC = {"controller", "seed", "power_source", "provenance"}
 OnProgress = Callable[[int, int], None]
 
 
@@ -125,8 +125,8 @@ def attempt(run: PlannedRun) -> str | None:
     return None
 
 
-def figures(summaries: Sequence[Summary]) -> list[dict[str, Any]]:
-    """Returns a flat row a run, with the efficiency relative to the Baseline strategy.
+def metric_rows(summaries: Sequence[Summary]) -> list[dict[str, Any]]:
+    """Returns one flat row per run, with the efficiency relative to the Baseline strategy.
 
     ``tokens_per_joule_relative`` divides by the same seed's ``static`` run, or by the first
     controller's when ``static`` takes no part.
@@ -138,7 +138,8 @@ def figures(summaries: Sequence[Summary]) -> list[dict[str, Any]]:
     for summary in summaries:
         row = {key: value for key, value in summary.items() if not isinstance(value, dict | list)}
         value, reference = summary[EFFICIENCY], unit[summary["seed"]]
-        row[RELATIVE] = value / reference if value is not None and reference else None
+        known = value is not None and reference
+        row[TOKENS_PER_JOULE_RELATIVE] = value / reference if known else None
         rows.append(row)
     return rows
 
@@ -147,22 +148,22 @@ def aggregate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Returns interquartile means with 95 % stratified-bootstrap intervals.
 
     Args:
-        rows: What :func:`figures` returns.
+        rows: What :func:`metric_rows` returns.
 
     Returns:
-        ``controllers``: per controller and figure ``iqm``, ``ci_low``, ``ci_high`` and the
-        ``values`` by seed, or ``None`` where the figure does not apply; and
+        ``controllers``: per controller and metric ``iqm``, ``ci_low``, ``ci_high`` and the
+        ``values`` by seed, or ``None`` where the metric does not apply; and
         ``probability_of_improvement``: how likely a run of the one controller gives more
         tokens per joule than a run of the other.
     """
     names = list(dict.fromkeys(row["controller"] for row in rows))
-    keys = [key for key in rows[0] if key not in _NOT_A_FIGURE]
+    keys = [key for key in rows[0] if key not in _NOT_A_METRIC]
     by_name = {name: [row for row in rows if row["controller"] == name] for name in names}
     return {
         "seeds": sorted({row["seed"] for row in rows}),
         "confidence": 0.95,
         "controllers": {
-            name: {key: _figure([row[key] for row in by_name[name]]) for key in keys}
+            name: {key: _estimate([row[key] for row in by_name[name]]) for key in keys}
             for name in names
         },
         "probability_of_improvement": {
@@ -176,7 +177,7 @@ def aggregate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _figure(values: list[float | None]) -> dict[str, Any] | None:
+def _estimate(values: list[float | None]) -> dict[str, Any] | None:
     known = [float(value) for value in values if value is not None]
     if len(known) < len(values):
         return None

@@ -7,6 +7,7 @@ servers in one call. Use it on the simulator, where the time of a run is spent o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,14 +18,13 @@ from baselines.static import Static
 from envs.serving import ServingEnv
 from envs.simulator.vector import VectorServer, VectorServingEnv
 from envs.telemetry import MODELLED, NUMERIC_FIELDS
-from experiments.evaluation.metrics import Summary, summarise
-from experiments.evaluation.qos import add_reference, after_warmup, violations
+from experiments.evaluation.metrics import RunMetrics, summarise
+from experiments.evaluation.qos import add_reference, violation_rate
 from experiments.evaluation.rollout import Episode
 from experiments.records.interval_table import IntervalTable
 
 FloatArray = NDArray[np.float64]
 OnStep = Callable[[int, int], None]
-WITHIN_BUDGET = "qos_violation_rate_within_budget"
 
 
 class Assignment(NamedTuple):
@@ -38,6 +38,18 @@ class Assignment(NamedTuple):
 
     policy: Policy
     members: NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeMetrics(RunMetrics):
+    """The metrics of an episode that ran beside Baseline.
+
+    Attributes:
+        qos_violation_rate_within_budget: Rate of violations against a Baseline that keeps to
+            the power budget; the usual rate where there is none.
+    """
+
+    qos_violation_rate_within_budget: float | None
 
 
 def run_batch(
@@ -169,11 +181,8 @@ class Episodes:
 
     def run(
         self, assignments: Sequence[Assignment], on_step: OnStep | None = None
-    ) -> dict[str, list[Summary]]:
-        """Runs controllers and returns the figures of each setting's episodes, by seed.
-
-        Besides those of a run, ``qos_violation_rate_within_budget``: violations against a
-        Baseline that keeps to the power budget. Where there is none it is the usual rate.
+    ) -> dict[str, list[EpisodeMetrics]]:
+        """Runs controllers and returns the metrics of each setting's episodes, by seed.
 
         Args:
             assignments: Who decides for which servers; :attr:`members` has those of a setting.
@@ -183,25 +192,19 @@ class Episodes:
         result = {}
         for name, env in self.envs.items():
             result[name] = [
-                {
-                    **evaluated(episodes[index], self.reference[index], env),
-                    WITHIN_BUDGET: self._rate_within_budget(episodes[index].table, int(index), env),
-                }
-                for index in self.members[name]
+                self._evaluated(episodes[index], int(index), env) for index in self.members[name]
             ]
         return result
 
-    def _rate_within_budget(
-        self, table: IntervalTable, index: int, env: ServingEnv
-    ) -> float | None:
-        qos = env.context.qos
-        if not (table["target_tok_s"] > 0).any():
-            return None
-        if not np.isfinite(table["power_budget_w"]).any():
-            violated = table["violation_reference"]
-        else:
-            _, violated = violations(table, self.within_budget[index], qos, env.interval_s)
-        return float(violated[after_warmup(table, qos)].mean())
+    def _evaluated(self, episode: Episode, index: int, env: ServingEnv) -> EpisodeMetrics:
+        metrics = evaluated(episode, self.reference[index], env)
+        table, qos = episode.table, env.context.qos
+        within_budget = metrics.qos_violation_rate
+        if within_budget is not None and np.isfinite(table["power_budget_w"]).any():
+            tokens = self.within_budget[index]
+            add_reference(table, tokens, qos, env.interval_s, "within_budget")
+            within_budget = violation_rate(table, "within_budget", qos)
+        return EpisodeMetrics(**metrics.to_dict(), qos_violation_rate_within_budget=within_budget)
 
     def _run(
         self, assignments: Sequence[Assignment], on_step: OnStep | None = None
@@ -212,8 +215,8 @@ class Episodes:
         )
 
 
-def evaluated(episode: Episode, reference_tokens: FloatArray, env: ServingEnv) -> Summary:
-    """Returns the figures of an episode, with its QoS evaluated against Baseline's output."""
+def evaluated(episode: Episode, reference_tokens: FloatArray, env: ServingEnv) -> RunMetrics:
+    """Returns the metrics of an episode, with its QoS evaluated against Baseline's output."""
     add_reference(episode.table, reference_tokens, env.context.qos, env.interval_s)
     return summarise(episode, env.context)
 

@@ -17,19 +17,22 @@ def after_warmup(table: IntervalTable, qos: QoSConfig) -> NDArray[np.bool_]:
     return np.asarray(begins > qos.warmup_s - 1e-6)
 
 
-def violations(
-    table: IntervalTable, reference_tokens: FloatArray, qos: QoSConfig, interval_s: float
-) -> tuple[FloatArray, FloatArray]:
-    """Evaluates an episode against what another strategy delivered on the same arrivals.
+def add_reference(
+    table: IntervalTable,
+    reference_tokens: FloatArray,
+    qos: QoSConfig,
+    interval_s: float,
+    name: str = "reference",
+) -> None:
+    """Adds what another strategy delivered on the same arrivals, and who fell short of it.
 
     Args:
-        table: The episode's rows.
-        reference_tokens: The other's output tokens per interval.
+        table: An episode's rows; gets ``<name>_tok_s`` (the other's tokens/s over the QoS
+            window) and ``violation_<name>`` (1 for each interval in violation).
+        reference_tokens: The other's output tokens per interval of the same episode.
         qos: How throughput is evaluated.
         interval_s: Length of an interval in seconds.
-
-    Returns:
-        The other's tokens/s over the QoS window, and 1 for each interval in violation.
+        name: Which strategy: ``reference`` for Baseline.
 
     Raises:
         ValueError: The other ran for fewer intervals.
@@ -43,24 +46,25 @@ def violations(
     violated = violation_reference(
         table["throughput_tok_s"], table["target_tok_s"], reference, qos.tolerance
     )
-    return reference, (violated & after_warmup(table, qos)).astype(float)
+    table.add_column(f"{name}_tok_s", reference)
+    table.add_column(f"violation_{name}", (violated & after_warmup(table, qos)).astype(float))
 
 
-def add_reference(
-    table: IntervalTable, reference_tokens: FloatArray, qos: QoSConfig, interval_s: float
-) -> None:
-    """Adds what Baseline delivered and whether the episode violated QoS relative to it.
+def violation_rate(table: IntervalTable, name: str, qos: QoSConfig, down: int = 0) -> float | None:
+    """Returns the fraction of the evaluated intervals that violate QoS.
 
     Args:
-        table: An episode's rows; gets ``reference_tok_s`` (over the QoS window) and
-            ``violation_reference``.
-        reference_tokens: Baseline's output tokens per interval of the same episode.
-        qos: How throughput is evaluated.
-        interval_s: Length of an interval in seconds.
+        table: An episode's rows.
+        name: By which definition: the column ``violation_<name>``.
+        qos: How throughput is evaluated; its warm-up is left out.
+        down: Further intervals after the warm-up in which the server was down; they violate.
 
-    Raises:
-        ValueError: Baseline ran for fewer intervals.
+    Returns:
+        The rate; ``None`` when there is no target, no such column, or no interval in which the
+        server answered after the warm-up.
     """
-    reference, violated = violations(table, reference_tokens, qos, interval_s)
-    table.add_column("reference_tok_s", reference)
-    table.add_column("violation_reference", violated)
+    evaluated = after_warmup(table, qos)
+    column = f"violation_{name}"
+    if column not in table or not evaluated.any() or not (table["target_tok_s"] > 0).any():
+        return None
+    return (float(table[column][evaluated].sum()) + down) / (int(evaluated.sum()) + down)

@@ -9,8 +9,7 @@ from typing import Any
 from baselines.fixed_knobs import FixedKnobs
 from envs import factory
 from envs.knobs import Knobs
-from experiments.evaluation.batched_rollout import Assignment, Episodes
-from experiments.evaluation.metrics import Summary
+from experiments.evaluation.batched_rollout import Assignment, EpisodeMetrics, Episodes
 from experiments.evaluation.statistics import Interval
 from experiments.figures.base import Figure, Result, Row
 from experiments.figures.claims import interval_of
@@ -71,7 +70,7 @@ class ClockLockFigure(Figure):
         }
         envs = {f"{load:g}": self._env(load) for load in self.loads}
         episodes = Episodes(envs, range(FIRST_SEED, FIRST_SEED + self.seeds), self.duration_s)
-        found: dict[str, dict[str, list[Summary]]] = {}
+        found: dict[str, dict[str, list[EpisodeMetrics]]] = {}
         for done, (name, setting) in enumerate(knobs.items(), start=1):
             assignments = []
             for load, env in episodes.envs.items():
@@ -104,17 +103,17 @@ class ClockLockFigure(Figure):
         )  # fmt: skip
 
     def _figure(
-        self, found: dict[str, dict[str, list[Summary]]], name: str, load: float, key: str
+        self, found: dict[str, dict[str, list[EpisodeMetrics]]], name: str, load: float, key: str
     ) -> Interval:
         own, base = found[name][f"{load:g}"], found["free (Baseline)"][f"{load:g}"]
         if key == "relative":
             return interval_of([
-                a["tokens_per_joule"] / b["tokens_per_joule"]
+                a.efficiency_over(b)
                 for a, b in zip(own, base, strict=True)
             ])  # fmt: skip
-        return interval_of([s[key] or 0.0 for s in own])
+        return interval_of([metrics.to_dict()[key] or 0.0 for metrics in own])
 
-    def _rows(self, found: dict[str, dict[str, list[Summary]]]) -> list[Row]:
+    def _rows(self, found: dict[str, dict[str, list[EpisodeMetrics]]]) -> list[Row]:
         rows: list[Row] = []
         for name in found:
             for load in self.loads:
@@ -126,7 +125,7 @@ class ClockLockFigure(Figure):
                 rows.append(row)
         return rows
 
-    def _draw(self, found: dict[str, dict[str, list[Summary]]], file: Path) -> None:
+    def _draw(self, found: dict[str, dict[str, list[EpisodeMetrics]]], file: Path) -> None:
         shades = {"cap": iter((BLUE, SKY, GREEN)), "clock": iter((RED, ORANGE, PURPLE))}
         with saved_plot(stem(file), 1, 3, (12.0, 4.1), formats=FORMATS) as (figure, axes):
             for name in found:

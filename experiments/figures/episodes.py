@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from envs import catalog
 from envs.errors import PalsError
 from experiments.app.application import describe
+from experiments.benchmarking.metrics import MetricRow
 from experiments.benchmarking.scenario_runs import ScenarioRuns
 from experiments.comparison.runner import PlannedRun, run_all
 from experiments.evaluation.metrics import Summary
@@ -20,8 +21,8 @@ from experiments.evaluation.suites import SuiteScenario
 from experiments.figures.context import FIRST_SEED, Workshop
 from experiments.runs.runner import INTERVALS_FILE
 
-Summaries = dict[str, dict[str, list[Summary]]]
-"""Figures of every episode by setting and controller."""
+Summaries = dict[str, dict[str, list[MetricRow]]]
+"""Metrics of every episode by scenario and controller."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,8 @@ def run_scenarios(
     return {name: found[name] for name in settings}
 
 
-def _run(task: _Task) -> tuple[str, dict[str, list[Summary]], str | None]:
-    runs: dict[str, list[Summary]] = {}
+def _run(task: _Task) -> tuple[str, dict[str, list[MetricRow]], str | None]:
+    runs: dict[str, list[MetricRow]] = {}
     try:
         for package in task.config.allow_packages:
             catalog.allow_package(package)

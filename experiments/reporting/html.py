@@ -12,7 +12,14 @@ from typing import Any
 
 from envs.cache import atomic_write_text
 from envs.errors import ConfigurationError
-from experiments.app.terminal import CLUSTER_FIGURES, FIGURES, Figure, shown
+from experiments.evaluation.metric_table import (
+    METRICS,
+    RUN_TABLE,
+    TOKENS_PER_JOULE_RELATIVE,
+    Metric,
+    known,
+)
+from experiments.reporting.numbers import ABSENT, format_number
 
 _STYLE = """
 :root { color-scheme: light; }
@@ -34,7 +41,6 @@ summary { cursor: pointer; color: #0072B2; }
 @media print { details > summary { display: none; } }
 """
 _LONGEST_TABLE = 200
-_RELATIVE = ("tokens_per_joule_relative", "Tokens per joule, relative to Baseline", "", 1.0)
 
 
 def write_report(directory: Path, file: Path | None = None) -> Path:
@@ -75,46 +81,45 @@ def _read(file: Path) -> Any:
 
 
 def _run(directory: Path, summary: Mapping[str, Any]) -> str:
-    known = [f for f in (*FIGURES, *CLUSTER_FIGURES) if summary.get(f[0]) is not None]
-    rows = [[name, shown(summary[key], factor), unit] for key, name, unit, factor in known]
-    parts = [*_plots([directory / "run.png"]), _section("Figures"),
-             _table(("Figure", "Value", "Unit"), rows, numbers=(1,))]  # fmt: skip
+    metrics = known(RUN_TABLE, summary)
+    rows = [[own.title, own.text(summary[own.key]), own.unit] for own in metrics]
+    parts = [*_plots([directory / "run.png"]), _section("Metrics"),
+             _table(("Metric", "Value", "Unit"), rows, numbers=(1,))]  # fmt: skip
     if summary.get("nodes"):
-        parts += [_section("Nodes"), _by_name("Node", summary["nodes"], known)]
+        parts += [_section("Nodes"), _by_name("Node", summary["nodes"], metrics)]
     if summary.get("events"):
         parts += [_section("Events"), "<ul>", *(f"<li>{escape(e)}</li>" for e in summary["events"]),
                   "</ul>"]  # fmt: skip
     parts += _configuration(directory) + _provenance(summary.get("provenance", {}))
     title = f"{summary['controller']}, seed {summary['seed']}"
-    return _page(title, f"One run of {shown(summary['duration_s'])} s", parts)
+    return _page(title, f"One run of {format_number(summary['duration_s'])} s", parts)
 
 
-def _by_name(what: str, rows: Mapping[str, Any], figures: Sequence[Figure]) -> str:
-    """Returns a table with a column a name and a row a figure."""
+def _by_name(what: str, rows: Mapping[str, Any], metrics: Sequence[Metric]) -> str:
+    """Returns a table with one column per name and one row per metric."""
     names = list(rows)
     body = [
-        [f"{name}, {unit}" if unit else name]
-        + [shown((rows[own] or {}).get(key), factor) for own in names]
-        for key, name, unit, factor in figures
-        if any((rows[own] or {}).get(key) is not None for own in names)
+        [metric.label, *(metric.text((rows[own] or {}).get(metric.key)) for own in names)]
+        for metric in metrics
+        if any((rows[own] or {}).get(metric.key) is not None for own in names)
     ]
     return _table((what, *names), body, numbers=range(1, len(names) + 1))
 
 
 def _comparison(directory: Path, result: Mapping[str, Any]) -> str:
     controllers: Mapping[str, Any] = result["controllers"]
-    every = (_RELATIVE, *FIGURES, *CLUSTER_FIGURES)
-    figures = [f for f in every if any(cells.get(f[0]) for cells in controllers.values())]
-    body = []
-    for key, name, unit, factor in figures:
-        cells = [_interval(controllers[own].get(key), factor) for own in controllers]
-        body.append([escape(f"{name}, {unit}" if unit else name), *cells])
+    compared = list(controllers.values())
+    body = [
+        [escape(metric.label), *(_interval(own.get(metric.key), metric) for own in compared)]
+        for metric in (METRICS[TOKENS_PER_JOULE_RELATIVE], *RUN_TABLE)
+        if any(own.get(metric.key) for own in compared)
+    ]
     seeds = len(result["seeds"])
     parts = [
         *_plots([directory / "comparison.png"]),
-        _section("Figures"),
+        _section("Metrics"),
         f"<p>Interquartile means over {seeds} seeds; below them 95 % bootstrap intervals.</p>",
-        _table(("Figure", *controllers), body, numbers=range(1, len(controllers) + 1), plain=False),
+        _table(("Metric", *controllers), body, numbers=range(1, len(controllers) + 1), plain=False),
     ]
     better = result.get("probability_of_improvement", {})
     if better:
@@ -132,21 +137,21 @@ def _comparison(directory: Path, result: Mapping[str, Any]) -> str:
     return _page(f"{len(controllers)} controllers on {seeds} seeds", "A comparison", parts)
 
 
-def _interval(cell: Mapping[str, Any] | None, factor: float) -> str:
+def _interval(cell: Mapping[str, Any] | None, metric: Metric) -> str:
     if cell is None:
-        return shown(None)
-    low, high = (shown(cell[end], factor) for end in ("ci_low", "ci_high"))
-    return f"{shown(cell['iqm'], factor)}<br><small>{low} … {high}</small>"
+        return ABSENT
+    low, high = (metric.text(cell[end]) for end in ("ci_low", "ci_high"))
+    return f"{metric.text(cell['iqm'])}<br><small>{low} … {high}</small>"
 
 
 def _probability(cell: Mapping[str, Any] | None) -> str:
-    return "–" if cell is None else f"{100 * cell['probability']:.0f} %"
+    return ABSENT if cell is None else f"{100 * cell['probability']:.0f} %"
 
 
 def _figures(directory: Path, claims: Sequence[Mapping[str, Any]]) -> str:
     rows = [
-        [c["figure"], c["claim"], _paper(c["paper"]), shown(c["ours"]), _ends(c), c["verdict"],
-         f"{c['reason']} Setting: {c['setting']}."]
+        [c["figure"], c["claim"], _paper(c["paper"]), format_number(c["ours"]), _ends(c),
+         c["verdict"], f"{c['reason']} Setting: {c['setting']}."]
         for c in claims
     ]  # fmt: skip
     head = ("Figure", "Claim", "Paper", "Ours", "Interval", "Verdict", "Why")
@@ -168,7 +173,7 @@ def _paper(value: Any) -> str:
 
 def _ends(claim: Mapping[str, Any]) -> str:
     if claim["low"] is None or claim["high"] is None:
-        return "–"
+        return ABSENT
     return f"{claim['low']:.4g} … {claim['high']:.4g}"
 
 
@@ -197,7 +202,7 @@ def _csv(title: str, file: Path) -> list[str]:
 
 def _short(cell: str) -> str:
     try:
-        return f"{float(cell):.6g}" if cell else "–"
+        return f"{float(cell):.6g}" if cell else ABSENT
     except ValueError:
         return cell
 

@@ -72,10 +72,10 @@ class RunPreparation:
         held.bind(env.context)
         episode = run_episode(env, held, seed=self._config.seed, duration_s=self._config.duration)
         add_reference(episode.table, reference, env.context.qos, env.interval_s)
-        summary = summarise(episode, env.context)
+        metrics = summarise(episode, env.context)
         return Outcome(
-            tokens_per_joule=summary["tokens_per_joule"] or 0.0,
-            qos_violation_rate=summary["qos_violation_rate"] or 0.0,
-            slo_violation_rate=summary["slo_violation_rate"] or 0.0,
-            budget_overshoot_rate=summary["budget_overshoot_rate"] or 0.0,
+            tokens_per_joule=metrics.tokens_per_joule or 0.0,
+            qos_violation_rate=metrics.qos_violation_rate or 0.0,
+            slo_violation_rate=metrics.slo_violation_rate or 0.0,
+            budget_overshoot_rate=metrics.budget_overshoot_rate or 0.0,
         )

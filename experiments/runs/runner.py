@@ -94,7 +94,7 @@ def execute(
             summary = {
                 "controller": controller_name,
                 "seed": int(config.seed),
-                **summarise(episode, env.context),
+                **summarise(episode, env.context).to_dict(),
                 **_live_facts(env.system),
                 "provenance": provenance(config),
             }

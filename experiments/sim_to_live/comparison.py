@@ -20,7 +20,8 @@ from envs.serving import ServingEnv
 from envs.simulator.config import SimulatedServerConfig
 from experiments.app.environment import is_simulated, make_env
 from experiments.app.settings import RunConfig
-from experiments.evaluation.metrics import Summary, summarise
+from experiments.evaluation.metric_table import Metric, metrics_of
+from experiments.evaluation.metrics import RunMetrics, summarise
 from experiments.evaluation.rollout import run_episode
 from experiments.profiling.store import find_profile
 from experiments.runs.preparation import RunPreparation
@@ -32,13 +33,12 @@ from experiments.sim_to_live.device_fit import (
     stand_in_start,
 )
 
-FIGURES = (
+COMPARED = metrics_of(
     "throughput_tok_s", "power_mean_w", "tokens_per_joule", "tpot_p50_s", "ttft_p50_s",
     "qos_violation_rate_backlog",
 )  # fmt: skip
-"""Figures that are compared; the violation rate is the reading that a live server allows."""
+"""What is compared; the violation rate is by the definition that a live server allows."""
 
-RANKED = "tokens_per_joule"
 RESOLUTION = 0.01
 """Relative difference below which two controllers count as equal: what noise does to live runs."""
 OnRun = Callable[[str, int, int], None]
@@ -63,33 +63,37 @@ class TransferConfig(RunConfig):
 
 @dataclass(frozen=True)
 class Transfer:
-    """Figures of every controller on both sides.
+    """Metrics of every controller on both sides.
 
     Attributes:
         fit: The calibration and its errors.
-        live: Summary by controller, on the live server.
+        live: Metrics by controller, on the live server.
         simulated: The same on the simulator.
         power_source: Whether the live server's power was measured or modelled.
     """
 
     fit: DeviceFit
-    live: dict[str, Summary]
-    simulated: dict[str, Summary]
+    live: dict[str, RunMetrics]
+    simulated: dict[str, RunMetrics]
     power_source: str
 
     def rows(self) -> list[dict[str, Any]]:
-        """Returns one row a controller and figure: both values and the relative gap."""
-        return [
-            {
-                "controller": name,
-                "figure": figure,
-                "live": self.live[name][figure],
-                "simulated": self.simulated[name][figure],
-                "gap": _gap(self.live[name][figure], self.simulated[name][figure], figure),
-            }
-            for name in self.live
-            for figure in FIGURES
-        ]
+        """Returns one row per controller and metric: both values and the gap."""
+        rows = []
+        for name in self.live:
+            live, simulated = self.live[name].to_dict(), self.simulated[name].to_dict()
+            for metric in COMPARED:
+                values = live[metric.key], simulated[metric.key]
+                rows.append(
+                    {
+                        "controller": name,
+                        "metric": metric.key,
+                        "live": values[0],
+                        "simulated": values[1],
+                        "gap": gap(*values, metric),
+                    }
+                )
+        return rows
 
     def rankings(self) -> tuple[list[list[str]], list[list[str]]]:
         """Returns the controllers by tokens per joule, live and simulated.
@@ -105,8 +109,8 @@ class Transfer:
         return [set(group) for group in live] == [set(group) for group in simulated]
 
 
-def _ranked(side: dict[str, Summary]) -> list[list[str]]:
-    values = {name: summary[RANKED] or 0.0 for name, summary in side.items()}
+def _ranked(side: dict[str, RunMetrics]) -> list[list[str]]:
+    values = {name: metrics.tokens_per_joule or 0.0 for name, metrics in side.items()}
     groups: list[list[str]] = []
     for name in sorted(values, key=lambda item: -values[item]):
         if groups and values[name] >= values[groups[-1][0]] * (1.0 - RESOLUTION):
@@ -116,11 +120,11 @@ def _ranked(side: dict[str, Summary]) -> list[list[str]]:
     return groups
 
 
-def _gap(live: float | None, simulated: float | None, figure: str) -> float | None:
-    """Returns how far the simulator is off: relative, of a rate the plain difference."""
+def gap(live: float | None, simulated: float | None, metric: Metric) -> float | None:
+    """Returns the simulator's error: relative, but the plain difference of rates."""
     if live is None or simulated is None:
         return None
-    if figure.endswith("_rate_backlog"):
+    if metric.is_rate:
         return simulated - live
     return simulated / live - 1.0 if live else None
 
@@ -149,7 +153,7 @@ def transfer(config: DictConfig, on_run: OnRun | None = None) -> Transfer:
         for done, name in enumerate(names, start=1):
             live[name] = _run(config, live_env, name)
             tell("live", done, 2 * len(names))
-        source = str(live[names[0]]["power_source"])
+        source = live[names[0]].power_source
     finally:
         live_env.close()
     simulated = {}
@@ -207,7 +211,7 @@ def _model(config: DictConfig, server: VllmServerConfig) -> Any:
     return launched if launched and Path(launched).is_dir() else config.model
 
 
-def _run(config: DictConfig, env: ServingEnv, name: str) -> Summary:
+def _run(config: DictConfig, env: ServingEnv, name: str) -> RunMetrics:
     controller: Controller = catalog.build("controller", name)
     controller.bind(env.context)
     controller.prepare(RunPreparation(config, None))

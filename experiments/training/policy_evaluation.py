@@ -1,4 +1,4 @@
-"""How a policy in training does on held-out settings, relative to the Baseline strategy."""
+"""How a policy in training does on held-out scenarios, relative to the Baseline strategy."""
 
 from __future__ import annotations
 
@@ -11,18 +11,22 @@ from agents.shield import BudgetShield
 from agents.shielded_policy import ShieldedPolicy
 from baselines.base import Policy
 from envs.context import ControlContext
-from experiments.evaluation.batched_rollout import Assignment, Episodes
-from experiments.evaluation.metrics import Summary
+from experiments.evaluation.batched_rollout import Assignment, EpisodeMetrics, Episodes
+from experiments.evaluation.metric_table import TOKENS_PER_JOULE_RELATIVE, metrics_of
 from experiments.evaluation.suites import Suite
 
-FIGURES = ("qos_violation_rate", "slo_violation_rate", "budget_overshoot_rate", "ttft_p99_s")
+_ABSOLUTE = metrics_of(
+    "qos_violation_rate", "slo_violation_rate", "budget_overshoot_rate", "ttft_p99_s"
+)
+EVALUATION_TABLE = (*metrics_of(TOKENS_PER_JOULE_RELATIVE), *_ABSOLUTE)
+"""What a policy in training is evaluated by."""
 
 
 class PolicyEvaluation:
-    """A suite's episodes, on which a policy can be tried again and again.
+    """A suite's episodes, on which a policy can be evaluated again and again.
 
     Args:
-        suite: The settings.
+        suite: The scenarios.
         seeds: Seeds of the episodes.
         duration_s: Length of the episodes in seconds.
         interval_s: Time between two decisions in seconds.
@@ -43,47 +47,48 @@ class PolicyEvaluation:
         shield: bool,
     ) -> None:
         envs = {
-            name: setting.make(
+            name: scenario.make(
                 action=action, reward=reward, interval_s=interval_s, duration_s=duration_s
             )
-            for name, setting in suite.settings.items()
+            for name, scenario in suite.settings.items()
         }
         self._episodes = Episodes(envs, seeds, duration_s)
         contexts = [env.context for env in envs.values() for _ in seeds]
         self._shield = BudgetShield(contexts) if shield else None
-        self._baseline: dict[str, list[Summary]] | None = None
+        self._baseline: dict[str, list[EpisodeMetrics]] | None = None
 
     @property
     def context(self) -> ControlContext:
-        """What a controller of the first setting is told."""
+        """What a controller of the first scenario is told."""
         return next(iter(self._episodes.envs.values())).context
 
     @property
-    def baseline(self) -> dict[str, list[Summary]]:
-        """Figures of the Baseline strategy, by setting."""
+    def baseline(self) -> dict[str, list[EpisodeMetrics]]:
+        """Metrics of the Baseline strategy, by scenario."""
         if self._baseline is None:
             self._baseline = self._episodes.run(self._episodes.highest())
         return self._baseline
 
     def run(self, policy: Policy) -> dict[str, Any]:
-        """Plays the policy on all episodes.
+        """Evaluates the policy on all episodes.
 
         Returns:
-            ``mean`` over settings and ``settings`` by name: tokens per joule relative to
-            Baseline, the rates of violations (``None`` where nothing is asked) and TTFT p99.
+            ``mean`` over scenarios and ``scenarios`` by name: the metrics of
+            :data:`EVALUATION_TABLE` by key, ``None`` for what does not apply.
         """
         everyone = np.concatenate(list(self._episodes.members.values()))
         results = self._episodes.run([Assignment(ShieldedPolicy(policy, self._shield), everyone)])
-        settings = {name: self._figures(name, results[name]) for name in results}
-        return {"mean": _mean(list(settings.values())), "settings": settings}
+        scenarios = {name: self._row(name, results[name]) for name in results}
+        return {"mean": _mean(list(scenarios.values())), "scenarios": scenarios}
 
-    def _figures(self, name: str, summaries: list[Summary]) -> dict[str, float | None]:
-        pairs = zip(summaries, self.baseline[name], strict=True)
-        ratio = [s["tokens_per_joule"] / b["tokens_per_joule"] for s, b in pairs]
-        row: dict[str, float | None] = {"efficiency": float(np.mean(ratio))}
-        for key in FIGURES:
-            row[key] = _known_mean([summary[key] for summary in summaries])
-        return row
+    def _row(self, name: str, episodes: list[EpisodeMetrics]) -> dict[str, float | None]:
+        pairs = zip(episodes, self.baseline[name], strict=True)
+        relative = [own.efficiency_over(base) for own, base in pairs]
+        values = [episode.to_dict() for episode in episodes]
+        return {
+            TOKENS_PER_JOULE_RELATIVE: float(np.mean(relative)),
+            **{m.key: _known_mean([row[m.key] for row in values]) for m in _ABSOLUTE},
+        }
 
 
 def _mean(rows: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:

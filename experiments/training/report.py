@@ -1,4 +1,4 @@
-"""What people see of a training: a table at its end."""
+"""What the terminal shows of a training: a table at its end."""
 
 from __future__ import annotations
 
@@ -9,28 +9,20 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from experiments.app.terminal import shown
-
-_COLUMNS = (
-    ("efficiency", "tok/J against Baseline", 1.0),
-    ("qos_violation_rate", "QoS viol. %", 100.0),
-    ("slo_violation_rate", "SLO viol. %", 100.0),
-    ("budget_overshoot_rate", "over budget %", 100.0),
-    ("ttft_p99_s", "TTFT p99 s", 1.0),
-)
+from experiments.training.policy_evaluation import EVALUATION_TABLE
 
 
 def print_training(evaluation: Mapping[str, Any], directory: Path) -> None:
-    """Prints a trained agent's last evaluation, a row a held-out setting."""
+    """Prints a trained agent's last evaluation with one row per held-out scenario."""
     table = Table(
-        title=f"Held-out settings after {evaluation['steps']:,} decisions", title_justify="left"
+        title=f"Held-out scenarios after {evaluation['steps']:,} decisions", title_justify="left"
     )
-    table.add_column("Setting")
-    for _, name, _ in _COLUMNS:
-        table.add_column(name, justify="right")
-    rows = {**evaluation["settings"], "mean": evaluation["mean"]}
+    table.add_column("Scenario")
+    for metric in EVALUATION_TABLE:
+        table.add_column(metric.head, justify="right")
+    rows = {**evaluation["scenarios"], "mean": evaluation["mean"]}
     for name, row in rows.items():
-        table.add_row(name, *[shown(row[key], factor) for key, _, factor in _COLUMNS])
+        table.add_row(name, *[metric.text(row[metric.key]) for metric in EVALUATION_TABLE])
     console = Console()
     console.print(table)
     console.print(

@@ -125,8 +125,8 @@ def test_costs_are_the_rates_of_the_summary():
     cost, budget_w = episode.table["cost"], episode.table["power_budget_w"]
     free = (budget_w > 0.5 * budget_w.max()) & (np.arange(180) >= 60)
     assert rates["qos"] == pytest.approx(cost[free].mean())
-    assert cost[60:].mean() == pytest.approx(summary["qos_violation_rate"])
-    assert rates["budget"] == pytest.approx(summary["budget_overshoot_rate"])
+    assert cost[60:].mean() == pytest.approx(summary.qos_violation_rate)
+    assert rates["budget"] == pytest.approx(summary.budget_overshoot_rate)
     assert 0.0 < rates["qos"] <= 1.0
     assert 0.0 < rates["budget"] < 1.0
     # The rate of the latency cost is the mean over intervals of each one's share.

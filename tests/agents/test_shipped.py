@@ -33,7 +33,7 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def played():
-    """Figures of Baseline and of the agent on the same episodes."""
+    """Metrics of Baseline and of the agent on the same episodes."""
     envs = {
         name: setting.make(action="grid", reward="constrained", interval_s=0.5, duration_s=SECONDS)
         for name, setting in SETTINGS.items()
@@ -74,20 +74,20 @@ def test_it_saves_energy_and_serves_everyone(played) -> None:
     baseline, agent = played
     for name in SETTINGS:
         for base, own in zip(baseline[name], agent[name], strict=True):
-            assert own["tokens_per_joule"] > 1.05 * base["tokens_per_joule"], name
-            assert own["output_tokens"] > 0.98 * base["output_tokens"], name
-            assert own["requests_finished"] > 0.98 * base["requests_finished"], name
-            assert 60.0 * own["knob_changes"] / SECONDS < CHANGES_PER_MINUTE, name
-        assert np.mean([own["qos_violation_rate"] for own in agent[name]]) < 0.10, name
+            assert own.tokens_per_joule > 1.05 * base.tokens_per_joule, name
+            assert own.output_tokens > 0.98 * base.output_tokens, name
+            assert own.requests_finished > 0.98 * base.requests_finished, name
+            assert 60.0 * own.knob_changes / SECONDS < CHANGES_PER_MINUTE, name
+        assert np.mean([own.qos_violation_rate for own in agent[name]]) < 0.10, name
 
 
-def test_the_return_agrees_with_the_figures(played) -> None:
+def test_the_return_agrees_with_the_metrics(played) -> None:
     """It does not live off an edge of the reward: who earns more has spent less energy."""
     baseline, agent = played
     for name in SETTINGS:
         for base, own in zip(baseline[name], agent[name], strict=True):
-            assert own["reward_mean"] > base["reward_mean"], name
-            assert own["energy_gpu_j"] < base["energy_gpu_j"], name
+            assert own.reward_mean > base.reward_mean, name
+            assert own.energy_gpu_j < base.energy_gpu_j, name
 
 
 def test_it_listens_to_the_queue() -> None:

@@ -11,6 +11,7 @@ from experiments.benchmark import main
 from experiments.benchmarking.criteria import degeneracies, goals
 from experiments.benchmarking.metrics import difference, headroom, improvement, overall
 from experiments.benchmarking.scenario_runs import ScenarioRuns
+from experiments.evaluation.metric_table import TOKENS_PER_JOULE_RELATIVE
 from experiments.evaluation.statistics import interquartile_mean, probability_of_improvement
 from experiments.evaluation.suites import SuiteScenario
 
@@ -33,7 +34,7 @@ def runs(efficiency, violations, **others):
 
 
 def results(**agent):
-    """Two settings; the agent is better than all rivals unless told otherwise."""
+    """Two scenarios; the agent is better than all rivals unless told otherwise."""
     one = {
         "static": runs(1.0, 0.0),
         "pals": runs(1.2, 0.08),
@@ -46,7 +47,7 @@ def results(**agent):
     return {"calm": one, "moving": {name: list(rows) for name, rows in one.items()}}
 
 
-SETTINGS = {
+SCENARIOS = {
     "calm": SuiteScenario(batch_matters=True),
     "moving": SuiteScenario(load_moves=True),
 }
@@ -57,7 +58,7 @@ def met(found):
 
 
 def test_a_better_agent_meets_every_goal():
-    verdicts = met(goals(results(), SETTINGS, "ppo", "ppo_cap"))
+    verdicts = met(goals(results(), SCENARIOS, "ppo", "ppo_cap"))
     assert len(verdicts) == 9
     assert set(verdicts.values()) == {True}
 
@@ -73,7 +74,7 @@ def test_a_better_agent_meets_every_goal():
     ],
 )
 def test_a_worse_agent_misses_the_goals_it_misses(agent, missed):
-    verdicts = met(goals(results(**agent), SETTINGS, "ppo", "ppo_cap"))
+    verdicts = met(goals(results(**agent), SCENARIOS, "ppo", "ppo_cap"))
     failed = {name for name, value in verdicts.items() if value is False}
     for words in missed:
         assert any(words in name for name in failed), (words, failed)
@@ -86,7 +87,7 @@ def test_a_worse_agent_misses_the_goals_it_misses(agent, missed):
     [
         ({"output_tokens": 900}, "serves"),
         ({"knob_changes": 1200}, "changes"),
-        ({"violations": 0.3}, "rot"),
+        ({"violations": 0.3}, "persistent"),
     ],
 )
 def test_degenerate_agents_are_found(agent, word):
@@ -95,16 +96,16 @@ def test_degenerate_agents_are_found(agent, word):
     assert [word in name for name, value in verdicts.items() if value is False] == [True]
 
 
-def test_figures_by_hand():
+def test_metrics_by_hand():
     found = results()
-    efficiency = overall(found, "ppo", "efficiency")
+    efficiency = overall(found, "ppo", TOKENS_PER_JOULE_RELATIVE)
     expected = np.mean([(1.3 + 0.001 * n) / (1.0 + 0.001 * n) for n in range(SEEDS)])
     assert efficiency.mean.value == pytest.approx(expected)
     gap = difference(found, "ppo", "pals", "qos_violation_rate")
     assert gap == pytest.approx((-0.07, -0.07, -0.07))
     fraction = headroom(found, "calm", "ppo")
     assert fraction.value == pytest.approx(0.3 / 0.2, rel=0.01)
-    assert improvement(found, "ppo", "pals", "efficiency").value == 1.0
+    assert improvement(found, "ppo", "pals", TOKENS_PER_JOULE_RELATIVE).value == 1.0
     assert overall(found, "ppo", "slo_violation_rate") is None
 
 
@@ -151,7 +152,7 @@ def test_the_command_writes_its_report_and_repeats_nothing(command, tmp_path, mo
     def fail(*_):
         raise AssertionError("a finished run was run again")
 
-    monkeypatch.setattr(ScenarioRuns, "_fractions", fail)
+    monkeypatch.setattr(ScenarioRuns, "_assignments", fail)
     assert command(main, *TINY).code == 0
     out = command(main, *TINY, "seeds=3")
     assert out.code == 1

@@ -11,8 +11,8 @@ import pytest
 
 from envs.errors import ConfigurationError
 from experiments import compare, report, run
-from experiments.app import terminal
 from experiments.reporting.html import write_report
+from experiments.reporting.numbers import format_number
 
 VOID = {"meta", "img", "br"}
 
@@ -62,7 +62,7 @@ def test_a_run_becomes_one_page(command, tmp_path: Path) -> None:
     for piece in (
         "static", "Tokens per joule (GPUs)", "mixtral_8x7b", "power_cap_max_w",
         summary["provenance"]["configuration_hash"],
-        terminal.shown(summary["tokens_per_joule"]),
+        format_number(summary["tokens_per_joule"]),
     ):  # fmt: skip
         assert piece in text
 
@@ -74,7 +74,7 @@ def test_a_comparison_becomes_one_page(command, tmp_path: Path) -> None:
     assert text.count("data:image/png;base64,") == 1
     result = json.loads((tmp_path / "out" / "comparison.json").read_text(encoding="utf-8"))
     cell = result["controllers"]["governor"]["tokens_per_joule_relative"]
-    for piece in ("static", "governor", "Configuration", terminal.shown(cell["ci_low"])):
+    for piece in ("static", "governor", "Configuration", format_number(cell["ci_low"])):
         assert piece in text
 
 

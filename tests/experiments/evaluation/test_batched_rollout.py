@@ -11,12 +11,12 @@ from envs import catalog
 from envs.knobs import Knobs
 from experiments.benchmarking.scenario_runs import ScenarioRuns
 from experiments.evaluation.batched_rollout import (
-    WITHIN_BUDGET,
     Assignment,
     Episodes,
     run_batch,
     vector_of,
 )
+from experiments.evaluation.metric_table import WITHIN_BUDGET
 from experiments.evaluation.rollout import run_episode
 from experiments.evaluation.suites import SuiteScenario
 from experiments.runs.runner import execute

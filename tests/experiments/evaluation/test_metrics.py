@@ -9,7 +9,7 @@ import pytest
 
 from envs.latency import LatencyRecord, bucket_of
 from envs.objectives.qos import QoSConfig
-from experiments.evaluation.metrics import knob_changes, summarise, write_json
+from experiments.evaluation.metrics import RunMetrics, knob_changes, summarise, write_json
 from experiments.evaluation.rollout import Episode
 from experiments.records.interval_table import IntervalTable
 
@@ -40,21 +40,21 @@ def episode(*changes, latency=None):
 
 def test_efficiency_counts_prompt_and_output_tokens_over_gpu_energy():
     summary = summarise(episode({}, {}), context())
-    assert summary["tokens_per_joule"] == pytest.approx(2 * 1400 / 800)
-    assert summary["tokens_per_joule_system"] == pytest.approx(2 * 1400 / 1200)
-    assert summary["output_tokens_per_joule"] == pytest.approx(1.0)
-    assert summary["throughput_tok_s"] == pytest.approx(800.0)
-    assert summary["power_mean_w"] == pytest.approx(800.0)
+    assert summary.tokens_per_joule == pytest.approx(2 * 1400 / 800)
+    assert summary.tokens_per_joule_system == pytest.approx(2 * 1400 / 1200)
+    assert summary.output_tokens_per_joule == pytest.approx(1.0)
+    assert summary.throughput_tok_s == pytest.approx(800.0)
+    assert summary.power_mean_w == pytest.approx(800.0)
 
 
 def test_warmup_is_left_out_of_qos_but_not_of_energy():
     bad = {"violation_backlog": 1.0, "violation_plain": 1.0, "energy_gpu_j": 1000.0}
     summary = summarise(episode(bad, bad, {}, {}), context(warmup_s=1.0))
-    assert summary["qos_violation_rate_backlog"] == 0.0
-    assert summary["qos_violation_rate_plain"] == 0.0
-    assert summary["energy_gpu_j"] == 2800.0
+    assert summary.qos_violation_rate_backlog == 0.0
+    assert summary.qos_violation_rate_plain == 0.0
+    assert summary.energy_gpu_j == 2800.0
     late = summarise(episode({}, {}, bad, {}), context(warmup_s=1.0))
-    assert late["qos_violation_rate_plain"] == 0.5
+    assert late.qos_violation_rate_plain == 0.5
 
 
 def test_what_does_not_apply_is_null_not_nan():
@@ -64,28 +64,28 @@ def test_what_does_not_apply_is_null_not_nan():
         "slo_violation_rate", "power_tracking_error_w", "budget_overshoot_rate",
         "ttft_p50_s", "tpot_p99_s",
     ):  # fmt: skip
-        assert summary[key] is None, key
-    assert not any(isinstance(v, float) and math.isnan(v) for v in summary.values())
+        assert summary.to_dict()[key] is None, key
+    assert not any(isinstance(v, float) and math.isnan(v) for v in summary.to_dict().values())
 
 
 def test_nothing_is_evaluated_when_the_warmup_outlasts_the_run():
     summary = summarise(episode({}, {}), context(warmup_s=60.0))
-    assert summary["qos_violation_rate_plain"] is None
+    assert summary.qos_violation_rate_plain is None
 
 
 def test_tracking_error_is_the_mean_distance_from_the_budget():
     summary = summarise(
         episode({"power_budget_w": 700.0}, {"power_budget_w": 1000.0}, {}), context()
     )
-    assert summary["power_tracking_error_w"] == pytest.approx((100 + 200) / 2)
-    assert summary["power_overshoot_mean_w"] == pytest.approx((100 + 0) / 2)
-    assert summary["budget_overshoot_rate"] == pytest.approx(0.5)
+    assert summary.power_tracking_error_w == pytest.approx((100 + 200) / 2)
+    assert summary.power_overshoot_mean_w == pytest.approx((100 + 0) / 2)
+    assert summary.budget_overshoot_rate == pytest.approx(0.5)
 
 
 def test_a_system_budget_covers_the_node():
     # 800 W of GPUs draw 1.5 * 800 + 100 = 1300 W with their node.
     summary = summarise(episode({"power_budget_w": 1200.0}), context(scope="system"))
-    assert summary["power_tracking_error_w"] == pytest.approx(100.0)
+    assert summary.power_tracking_error_w == pytest.approx(100.0)
 
 
 def test_knob_changes_count_intervals_with_other_knobs():
@@ -103,15 +103,35 @@ def test_latency_and_slo_come_from_the_whole_run():
     latency.ttft[bucket_of(0.25)] = 99
     latency.ttft[bucket_of(3.0)] = 1
     summary = summarise(episode({"ttft_slo_s": 1.0}, latency=latency), context())
-    assert summary["ttft_p50_s"] == pytest.approx(0.25, rel=0.02)
-    assert summary["slo_violation_rate"] == pytest.approx(3 / 10)
-    assert summarise(episode({}, latency=latency), context())["slo_violation_rate"] is None
+    assert summary.ttft_p50_s == pytest.approx(0.25, rel=0.02)
+    assert summary.slo_violation_rate == pytest.approx(3 / 10)
+    assert summarise(episode({}, latency=latency), context()).slo_violation_rate is None
+
+
+def test_metrics_are_read_back_from_their_file():
+    metrics = summarise(episode({}, {}), context())
+    saved = {"controller": "static", **json.loads(json.dumps(metrics.to_dict()))}
+    assert RunMetrics.from_dict(saved) == metrics
+    del saved["energy_gpu_j"]
+    with pytest.raises(KeyError, match="energy_gpu_j"):
+        RunMetrics.from_dict(saved)
+
+
+def test_efficiency_is_compared_only_where_there_is_some():
+    full, half = (
+        summarise(episode({}), context()),
+        summarise(episode({"energy_gpu_j": 800.0}), context()),
+    )
+    assert full.efficiency_over(half) == pytest.approx(2.0)
+    idle = summarise(episode({"energy_gpu_j": 0.0}), context())
+    with pytest.raises(ValueError, match="no efficiency"):
+        full.efficiency_over(idle)
 
 
 def test_requests_are_sums_and_final_states():
     summary = summarise(episode({"running": 9.0}, {"running": 4.0}), context())
-    assert (summary["requests_arrived"], summary["requests_finished"]) == (6, 4)
-    assert (summary["requests_running"], summary["requests_waiting"]) == (4, 1)
+    assert (summary.requests_arrived, summary.requests_finished) == (6, 4)
+    assert (summary.requests_running, summary.requests_waiting) == (4, 1)
 
 
 def test_json_refuses_nan_and_leaves_nothing_behind(tmp_path):

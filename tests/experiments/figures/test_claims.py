@@ -16,7 +16,7 @@ from experiments.runs.runner import execute
 
 
 def held(config, env, knobs):
-    """Figures of one setting held throughout."""
+    """Metrics of knobs that are held throughout."""
     controller = FixedKnobs(knobs)
     controller.bind(env.context)
     episode = run_episode(env, controller, seed=config.seed, duration_s=config.duration)
@@ -33,21 +33,21 @@ def by_batch(config):
 
 
 def test_a_tpot_slo_that_binds_asks_for_a_smaller_batch(compose):
-    figures = by_batch(compose("experiment=tpot_slo", "duration=400"))
-    largest, best = figures[64], min(figures.values(), key=lambda f: f["slo_violation_rate"])
-    assert largest["slo_violation_rate"] > 0.15
-    assert best["slo_violation_rate"] < 0.5 * largest["slo_violation_rate"]
-    assert best["tokens_per_joule"] > 0.97 * largest["tokens_per_joule"]
+    found = by_batch(compose("experiment=tpot_slo", "duration=400"))
+    largest, best = found[64], min(found.values(), key=lambda f: f.slo_violation_rate)
+    assert largest.slo_violation_rate > 0.15
+    assert best.slo_violation_rate < 0.5 * largest.slo_violation_rate
+    assert best.tokens_per_joule > 0.97 * largest.tokens_per_joule
 
 
 def test_a_full_kv_cache_asks_for_a_smaller_batch(compose):
-    figures = by_batch(compose("experiment=kv_pressure", "duration=800"))
-    largest, best = figures[128], max(figures.values(), key=lambda f: f["tokens_per_joule"])
-    assert largest["preemptions"] > 200
-    assert best["preemptions"] == 0
-    assert best["tokens_per_joule"] > largest["tokens_per_joule"]
-    assert best["tpot_p99_s"] < 0.6 * largest["tpot_p99_s"]
-    assert best["slo_violation_rate"] < 0.1 < 0.5 < largest["slo_violation_rate"]
+    found = by_batch(compose("experiment=kv_pressure", "duration=800"))
+    largest, best = found[128], max(found.values(), key=lambda f: f.tokens_per_joule)
+    assert largest.preemptions > 200
+    assert best.preemptions == 0
+    assert best.tokens_per_joule > largest.tokens_per_joule
+    assert best.tpot_p99_s < 0.6 * largest.tpot_p99_s
+    assert best.slo_violation_rate < 0.1 < 0.5 < largest.slo_violation_rate
 
 
 def test_the_oracle_holds_the_best_static_setting_within_its_limit(compose, tmp_path):
@@ -56,11 +56,11 @@ def test_the_oracle_holds_the_best_static_setting_within_its_limit(compose, tmp_
     oracle = execute(config, tmp_path, "oracle")
     env = make_env(config)
     every = [held(config, env, knobs) for knobs in env.context.grid.settings]
-    within = [f["tokens_per_joule"] for f in every if f["qos_violation_rate"] <= 0.05]
+    within = [f.tokens_per_joule for f in every if f.qos_violation_rate <= 0.05]
     assert 1 <= len(within) < len(every)
     assert oracle["tokens_per_joule"] == pytest.approx(max(within), rel=1e-9)
     assert oracle["qos_violation_rate"] <= 0.05
-    assert max(f["tokens_per_joule"] for f in every) >= oracle["tokens_per_joule"]
+    assert max(f.tokens_per_joule for f in every) >= oracle["tokens_per_joule"]
 
 
 def test_looking_ahead_agrees_with_running(compose):
@@ -70,9 +70,9 @@ def test_looking_ahead_agrees_with_running(compose):
     preparation = RunPreparation(config, reference_tokens(config))
     (outcome,) = preparation.evaluate([knobs])
     summary = held(config, env, knobs)
-    assert outcome.tokens_per_joule == summary["tokens_per_joule"]
-    assert outcome.qos_violation_rate == summary["qos_violation_rate"]
-    assert outcome.budget_overshoot_rate == summary["budget_overshoot_rate"]
+    assert outcome.tokens_per_joule == summary.tokens_per_joule
+    assert outcome.qos_violation_rate == summary.qos_violation_rate
+    assert outcome.budget_overshoot_rate == summary.budget_overshoot_rate
 
 
 @pytest.mark.parametrize(
