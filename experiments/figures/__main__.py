@@ -1,4 +1,4 @@
-"""Remakes figures of the paper: ``python -m experiments.figures figure=fig07``."""
+"""Makes figures of the paper from our own runs: ``python -m experiments.figures figure=fig07``."""
 
 from __future__ import annotations
 
@@ -11,28 +11,34 @@ from envs import catalog
 from experiments.app.application import application
 from experiments.app.terminal import Progress
 from experiments.figures.base import Figure, Result
-from experiments.figures.claims import write_claims
-from experiments.figures.config import Gallery
-from experiments.figures.context import Workshop
-from experiments.figures.export import print_claims, write_figure, write_provenance
+from experiments.figures.config import FigureSet
+from experiments.figures.context import FigureContext
+from experiments.figures.export import (
+    print_claims,
+    write_claims,
+    write_figure,
+    write_provenance,
+)
 from experiments.figures.page import write_page
 
 
 @application("figures")
 def main(config: DictConfig, directory: Path) -> None:
-    """Writes data, plot and claims of each figure, and where asked the page."""
+    """Writes data, plot and claims of each figure, and with ``page`` the page about them."""
     chosen = catalog.build("figure", config.figure)
     figures: dict[str, Figure]
-    if isinstance(chosen, Gallery):
+    if isinstance(chosen, FigureSet):
         figures = {name: catalog.build("figure", name) for name in chosen.figures}
     else:
         figures = {str(HydraConfig.get().runtime.choices["figure"]): chosen}
     results: dict[str, Result] = {}
     with Progress() as progress:
-        workshop = Workshop(directory, catalog.build("executor", config.executor), progress.update)
+        context = FigureContext(
+            directory, catalog.build("executor", config.executor), progress.update
+        )
         progress.update("figures", 0, len(figures))
         for name, figure in figures.items():
-            results[name] = figure.make(workshop.named(name))
+            results[name] = figure.make(context.named(name))
             write_figure(name, results[name], directory)
             progress.update("figures", len(results), len(figures))
     claims = [claim for result in results.values() for claim in result.claims]

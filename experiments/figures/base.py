@@ -1,4 +1,4 @@
-"""What a figure's module returns, and what it derives from."""
+"""The base class of figures, and the result that they return."""
 
 from __future__ import annotations
 
@@ -6,20 +6,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from envs.errors import ConfigurationError
 from experiments.figures.claims import Claim
-
-if TYPE_CHECKING:
-    from experiments.figures.context import Workshop
+from experiments.figures.context import FigureContext
 
 Row = dict[str, Any]
 T = TypeVar("T")
 
 
-def tried(variants: Mapping[str, T], names: Sequence[str] | None) -> dict[str, T]:
-    """Returns the variants that are to be tried: all of them, or those of some names.
+def select_variants(variants: Mapping[str, T], names: Sequence[str] | None) -> dict[str, T]:
+    """Returns the variants of these names; all of them for ``None``.
 
     Raises:
         ConfigurationError: There is no variant of a name.
@@ -40,12 +38,12 @@ class Result:
     """A figure that has been made.
 
     Attributes:
-        title: What it shows.
-        caption: How it was made, and how to read it.
+        title: Title.
+        caption: How the figure was made, and how to read it.
         rows: The data behind it; all rows have the same keys.
         draw: Draws it into a file of that stem, as PNG and PDF; ``None`` for a table.
         claims: The claims that it evaluates.
-        notes: What has to be known besides, a sentence each.
+        notes: Further remarks, a sentence each.
     """
 
     title: str
@@ -58,8 +56,12 @@ class Result:
 
 @dataclass(kw_only=True)
 class Figure(ABC):
-    """A figure of the paper, or one beyond it; its fields are the keys of its file."""
+    """A figure of the paper, or one beyond it; its fields are the keys of its YAML file."""
 
     @abstractmethod
-    def make(self, workshop: Workshop) -> Result:
-        """Runs what has not been run yet and returns the figure."""
+    def make(self, context: FigureContext) -> Result:
+        """Runs what has not been run yet and returns the figure.
+
+        Args:
+            context: Runs and measures for the figure.
+        """

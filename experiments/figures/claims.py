@@ -1,27 +1,19 @@
-"""Claims of the paper beside our values, and the one rule that evaluates them all."""
+"""Claims of the paper beside our values, and the rule that evaluates them all."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pandas
 
-from envs.cache import atomic_write_text
-from experiments.evaluation.metrics import write_json
 from experiments.evaluation.statistics import FloatArray, Interval, bootstrap
 
 REPRODUCED = "reproduced"
 DIRECTION = "reproduced in direction"
 NOT_REPRODUCED = "not reproduced"
 VERDICTS = (REPRODUCED, DIRECTION, NOT_REPRODUCED)
-RECORD = (
-    "id", "figure", "claim", "paper", "ours", "low", "high", "setting", "verdict", "reason",
-)  # fmt: skip
-"""Keys of a claim in ``claims.json``."""
 TOLERANCE = 0.25
 """Fraction of the paper's effect by which ours may differ and still counts as reproduced."""
 
@@ -30,12 +22,12 @@ NO_EFFECT = 0.05
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What a claim's value becomes under another plausible choice.
+class SensitivityCase:
+    """The value of a claim under another plausible choice.
 
     Attributes:
         choice: What is chosen differently.
-        value: The value then.
+        value: The value under that choice.
         low: Lower end of its interval; ``None`` where there is none.
         high: Upper end of its interval.
     """
@@ -45,10 +37,15 @@ class Reading:
     low: float | None = None
     high: float | None = None
 
+    def minus(self, neutral: float) -> SensitivityCase:
+        """Returns the case with a number subtracted from value and interval."""
+        low, high = (self.low or 0.0) - neutral, (self.high or 0.0) - neutral
+        return SensitivityCase(self.choice, self.value - neutral, low, high)
+
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim of arXiv:2605.21427 and what came of it.
+    """A claim of arXiv:2605.21427 and its verdict.
 
     Attributes:
         id: Short name.
@@ -60,10 +57,10 @@ class Claim:
         high: Upper end of its interval.
         setting: What was run.
         verdict: One of :data:`VERDICTS`.
-        reason: Why it came out like this.
-        unsaid: What the paper would have had to say to settle it.
+        reason: Explanation of the verdict.
+        unsaid: What the paper would have to give to settle it.
         unit: Unit of the values; empty for ratios.
-        readings: The value under other plausible choices.
+        sensitivity: The value under other plausible choices.
     """
 
     id: str
@@ -78,7 +75,7 @@ class Claim:
     reason: str
     unsaid: str = ""
     unit: str = ""
-    readings: tuple[Reading, ...] = field(default=())
+    sensitivity: tuple[SensitivityCase, ...] = field(default=())
 
 
 def interval_of(values: Any) -> Interval:
@@ -91,15 +88,15 @@ def mean_interval(scores: FloatArray) -> Interval:
     return bootstrap(scores, lambda table: np.asarray(table.mean(axis=(-2, -1))))
 
 
-def spread_of(choice: str, values: Any) -> Reading:
-    """Returns the median and the middle 90 % of draws, as a reading."""
+def case_of_draws(choice: str, values: Any) -> SensitivityCase:
+    """Returns the median of draws of the coefficients, with their middle 90 % as interval."""
     low, middle, high = np.percentile(np.asarray(values, dtype=np.float64), [5, 50, 95])
-    return Reading(choice, float(middle), float(low), float(high))
+    return SensitivityCase(choice, float(middle), float(low), float(high))
 
 
-def reading(choice: str, values: Any) -> Reading:
-    """Returns runs under another choice, with their interval."""
-    return Reading(choice, *interval_of(values))
+def case_of_runs(choice: str, values: Any) -> SensitivityCase:
+    """Returns the interquartile mean of runs under another choice, with its interval."""
+    return SensitivityCase(choice, *interval_of(values))
 
 
 def evaluate(paper: float | Sequence[float], ours: Interval, neutral: float) -> str:
@@ -123,64 +120,3 @@ def evaluate(paper: float | Sequence[float], ours: Interval, neutral: float) -> 
     same_side = ours.low > neutral if effect > 0 else ours.high < neutral
     matters = abs(ours.value - neutral) >= NO_EFFECT * abs(effect)
     return DIRECTION if same_side and matters else NOT_REPRODUCED
-
-
-def write_claims(claims: Sequence[Claim], directory: Path) -> None:
-    """Writes ``claims.json``, a mapping a claim, and ``readings.csv``, a row a reading."""
-    write_json(directory / "claims.json", [record(claim) for claim in claims])
-    rows = [
-        {"claim": claim.id, "unit": claim.unit, **asdict(item)}
-        for claim in claims
-        for item in claim.readings
-    ]
-    columns = ["claim", "unit", "choice", "value", "low", "high"]
-    frame = pandas.DataFrame(rows, columns=columns)
-    atomic_write_text(directory / "readings.csv", frame.to_csv(index=False, float_format="%.6g"))
-
-
-def record(claim: Claim) -> dict[str, Any]:
-    """Returns a claim with the keys that ``claims.json`` has."""
-    reason = claim.reason
-    if claim.readings:
-        reason += " " + range_text(claim)
-    if claim.unsaid:
-        reason += f" What would settle it: {claim.unsaid}."
-    own = asdict(claim)
-    return {**{key: own[key] for key in RECORD}, "reason": reason}
-
-
-def range_text(claim: Claim) -> str:
-    """Returns the range over the readings in words."""
-    lowest = min(claim.readings, key=lambda item: item.value)
-    highest = max(claim.readings, key=lambda item: item.value)
-    ends = (shown(claim, lowest.value), shown(claim, highest.value))
-    if len(claim.readings) == 1:
-        return f"With another choice ({lowest.choice}) it is {ends[0]}."
-    return (
-        f"Over {len(claim.readings)} choices the value runs from {ends[0]} "
-        f"({lowest.choice}) to {ends[1]} ({highest.choice})."
-    )
-
-
-def shown(claim: Claim, value: float) -> str:
-    """Returns a value of a claim with its unit."""
-    if claim.unit.startswith("fraction"):
-        return f"{100 * value:.1f} %"
-    return f"{value:.4g}" + (f" {claim.unit}" if claim.unit else "")
-
-
-def claim_cells(claim: Claim) -> tuple[str, str]:
-    """Returns the paper's value and ours with its interval, for people."""
-    paper = claim.paper
-    if isinstance(paper, int | float):
-        text = shown(claim, float(paper))
-    elif isinstance(paper, str):
-        text = paper
-    else:
-        text = " to ".join(shown(claim, float(end)) for end in paper)
-    if claim.ours is None:
-        return text, "–"
-    ours = shown(claim, claim.ours)
-    if claim.low is not None and claim.high is not None:
-        ours += f" ({shown(claim, claim.low)} to {shown(claim, claim.high)})"
-    return text, ours

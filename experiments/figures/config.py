@@ -8,15 +8,15 @@ from typing import Any
 
 @dataclass(kw_only=True)
 class FigureConfig:
-    """What is made (``conf/figures.yaml``).
+    """Which figures are made, and how (``conf/figures.yaml``).
 
     Attributes:
         figure: A figure, or several of them (``all``).
-        page: Page to write about all of it, with its plots in ``images/reproduction``
-            beside it; ``None`` for none.
+        page: Markdown page to write, with its plots in ``images/reproduction`` beside it;
+            ``None`` for none.
         executor: How runs are spread over processes.
         allow_packages: Packages besides this project's whose classes ``_target_`` may name.
-        debug: What is shown of an error.
+        debug: How much of an error is shown.
     """
 
     figure: Any = None
@@ -27,7 +27,7 @@ class FigureConfig:
 
 
 @dataclass(kw_only=True)
-class Gallery:
+class FigureSet:
     """Several figures, made one after the other.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Where figures are made: what they fraction of a run of the command."""
+"""Runs, measurements and progress that the figures of one command share."""
 
 from __future__ import annotations
 
@@ -14,31 +14,34 @@ from agents.bundle import find_bundle
 from envs import catalog
 from envs.errors import ConfigurationError
 from experiments.app.executors import Executor
-from experiments.figures.saturation import Point, Steady, SteadyConfig, measure
+from experiments.figures.saturation import OperatingPoint, SteadyConfig, SteadyState, measure
 from experiments.records.hashing import plain
 
 FIRST_SEED = 2_000_000
-"""First seed of every episode; agents are trained and benchmarked on others."""
+"""First seed of every episode; agents are trained and benchmarked on other seeds."""
 
 
 @dataclass(frozen=True)
-class Workshop:
-    """What figures are made with.
+class FigureContext:
+    """Runs and measures for figures, and reports progress.
 
     Attributes:
         directory: Folder of the command; runs are kept below ``runs``.
         executor: How runs are spread over processes.
-        tell: Called with what is being done, how much is done and how much there is.
+        report: Called with the name of a stage, the number of parts done and of all parts.
     """
 
     directory: Path
     executor: Executor
-    tell: Callable[[str, int, int], None]
+    report: Callable[[str, int, int], None]
 
-    def named(self, figure: str) -> Workshop:
-        """Returns the workshop with the figure's name before all that is being done."""
-        tell = self.tell
-        return replace(self, tell=lambda what, done, all_: tell(f"{figure}: {what}", done, all_))
+    def named(self, figure: str) -> FigureContext:
+        """Returns the context of one figure, whose stages begin with the figure's name."""
+
+        def report(stage: str, done: int, total: int) -> None:
+            self.report(f"{figure}: {stage}", done, total)
+
+        return replace(self, report=report)
 
     def compose(self, *overrides: str) -> DictConfig:
         """Composes the configuration of a run."""
@@ -46,23 +49,26 @@ class Workshop:
 
     def measure(
         self,
-        what: str,
-        points: Sequence[Point],
-        settings: SteadyConfig,
+        stage: str,
+        points: Sequence[OperatingPoint],
+        config: SteadyConfig,
         *,
         uncertainty: bool = False,
-    ) -> dict[Point, Steady]:
-        """Measures full servers; see :func:`experiments.figures.saturation.measure`."""
+    ) -> dict[OperatingPoint, SteadyState]:
+        """Measures full servers and reports progress.
+
+        The arguments are those of :func:`experiments.figures.saturation.measure`.
+        """
         return measure(
             points,
-            settings,
+            config,
             uncertainty=uncertainty,
-            on_part=lambda done, all_: self.tell(what, done, all_),
+            on_part=lambda done, total: self.report(stage, done, total),
         )
 
 
-def agents_at_hand(names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Returns which trained agents can be played, and a sentence for each that cannot.
+def available_agents(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Returns the trained agents that can be evaluated, and a sentence for each that cannot.
 
     Args:
         names: Names of their choices in ``conf/controller``.
@@ -71,14 +77,14 @@ def agents_at_hand(names: Sequence[str]) -> tuple[list[str], list[str]]:
     for name in names:
         if name not in catalog.names("controller"):
             missing.append(
-                f"The learned agent `{name}` is not here: no conf/controller/{name}.yaml."
+                f"The learned agent `{name}` is missing: there is no conf/controller/{name}.yaml."
             )
             continue
         node: Any = plain(catalog.load("controller", name))
         try:
             find_bundle(str(node["bundle"]))
         except ConfigurationError:
-            missing.append(f"The learned agent `{name}` is not here: its bundle is missing.")
+            missing.append(f"The learned agent `{name}` is missing: its bundle is not found.")
             continue
         there.append(name)
     return there, missing

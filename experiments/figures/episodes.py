@@ -1,4 +1,4 @@
-"""Episodes under controllers: batched ones of single servers, and whole runs of clusters."""
+"""Episodes under controllers: batched on single servers, and whole runs of any environment."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from experiments.benchmarking.scenario_runs import ScenarioRuns
 from experiments.comparison.runner import PlannedRun, run_all
 from experiments.evaluation.metrics import Summary
 from experiments.evaluation.suites import SuiteScenario
-from experiments.figures.context import FIRST_SEED, Workshop
+from experiments.figures.context import FIRST_SEED, FigureContext
 from experiments.runs.runner import INTERVALS_FILE
 
 Summaries = dict[str, dict[str, list[MetricRow]]]
@@ -29,54 +29,54 @@ Summaries = dict[str, dict[str, list[MetricRow]]]
 class _Task:
     config: DictConfig
     name: str
-    setting: SuiteScenario
+    scenario: SuiteScenario
     seeds: range
     directory: Path
     controllers: dict[str, Any]
 
 
 def run_scenarios(
-    workshop: Workshop,
-    what: str,
-    settings: Mapping[str, SuiteScenario],
+    context: FigureContext,
+    stage: str,
+    scenarios: Mapping[str, SuiteScenario],
     controllers: Mapping[str, Any],
     *,
     seeds: int,
     duration_s: float,
     overrides: Sequence[str] = (),
 ) -> Summaries:
-    """Runs controllers on single servers, all seeds of a setting at once; results are kept.
+    """Runs controllers on single servers, all seeds of a scenario at once; results are kept.
 
     Args:
-        workshop: Where to run.
-        what: Name of the progress bar.
-        settings: The settings by name; equal names must mean equal settings.
+        context: Where to run.
+        stage: Name of the progress bar.
+        scenarios: The scenarios by name; equal names must mean equal scenarios.
         controllers: Choices of controllers by name.
-        seeds: Episodes per setting.
+        seeds: Episodes per scenario.
         duration_s: Length of an episode in seconds.
-        overrides: Overrides of the configuration, for all settings.
+        overrides: Overrides of the configuration, for all scenarios.
 
     Raises:
         PalsError: Runs failed; the others are kept.
     """
-    config = workshop.compose(f"duration={duration_s}", *overrides)
+    config = context.compose(f"duration={duration_s}", *overrides)
     used = range(FIRST_SEED, FIRST_SEED + seeds)
-    folder = workshop.directory / "runs" / "settings"
+    folder = context.directory / "runs" / "scenarios"
     tasks = [
-        _Task(config, name, setting, used, folder, dict(controllers))
-        for name, setting in settings.items()
+        _Task(config, name, scenario, used, folder, dict(controllers))
+        for name, scenario in scenarios.items()
     ]
     found: Summaries = {}
     failures = []
-    workshop.tell(what, 0, len(tasks))
-    for done, (name, runs, failure) in enumerate(workshop.executor.map(_run, tasks), start=1):
+    context.report(stage, 0, len(tasks))
+    for done, (name, runs, failure) in enumerate(context.executor.map(_run, tasks), start=1):
         found[name] = runs
         if failure is not None:
             failures.append(f"{name}: {failure}")
-        workshop.tell(what, done, len(tasks))
+        context.report(stage, done, len(tasks))
     if failures:
-        raise PalsError("settings failed (the others are kept):\n" + "\n".join(sorted(failures)))
-    return {name: found[name] for name in settings}
+        raise PalsError("scenarios failed (the others are kept):\n" + "\n".join(sorted(failures)))
+    return {name: found[name] for name in scenarios}
 
 
 def _run(task: _Task) -> tuple[str, dict[str, list[MetricRow]], str | None]:
@@ -84,24 +84,24 @@ def _run(task: _Task) -> tuple[str, dict[str, list[MetricRow]], str | None]:
     try:
         for package in task.config.allow_packages:
             catalog.allow_package(package)
-        setting = ScenarioRuns(task.config, task.name, task.setting, task.seeds, task.directory)
+        scenario = ScenarioRuns(task.config, task.name, task.scenario, task.seeds, task.directory)
         for name, choice in task.controllers.items():
-            runs[name] = setting.run(name, choice)
+            runs[name] = scenario.run(name, choice)
     except Exception as error:
         return task.name, runs, describe(error)
     return task.name, runs, None
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
-    """One finished run.
+class FinishedRun:
+    """A run of one controller.
 
     Attributes:
-        variant: Name of its variant.
-        controller: Name of its controller.
-        seed: Its seed.
-        summary: Its figures.
-        directory: Its folder.
+        variant: Name of the variant.
+        controller: Name of the controller.
+        seed: Seed.
+        summary: Its metrics.
+        directory: Folder of its files.
     """
 
     variant: str
@@ -111,24 +111,24 @@ class Run:
     directory: Path
 
     def intervals(self) -> pandas.DataFrame:
-        """Returns its rows, one an interval (and node)."""
+        """Returns its rows, one per interval (and node)."""
         return pandas.read_parquet(self.directory / INTERVALS_FILE)
 
 
-def run_whole(
-    workshop: Workshop,
-    what: str,
+def run_variants(
+    context: FigureContext,
+    stage: str,
     variants: Mapping[str, Sequence[str]],
     controllers: Mapping[str, Sequence[str]],
     *,
     seeds: int,
     duration_s: float,
-) -> list[Run]:
-    """Runs controllers as ``experiments.run`` does, several variants of them; runs are kept.
+) -> list[FinishedRun]:
+    """Runs controllers as ``experiments.run`` does, in several variants; runs are kept.
 
     Args:
-        workshop: Where to run.
-        what: Name of the progress bar, and of the folder of the runs.
+        context: Where to run.
+        stage: Name of the progress bar, and of the folder of the runs.
         variants: Overrides by variant.
         controllers: Names of the controllers by variant.
         seeds: Episodes per variant and controller.
@@ -139,16 +139,16 @@ def run_whole(
     for variant, overrides in variants.items():
         for name in controllers[variant]:
             for seed in range(FIRST_SEED, FIRST_SEED + seeds):
-                config = workshop.compose(
+                config = context.compose(
                     *overrides, f"controller={name}", f"seed={seed}", f"duration={duration_s}"
                 )
-                folder = workshop.directory / "runs" / what / variant / name / f"seed_{seed}"
+                folder = context.directory / "runs" / stage / variant / name / f"seed_{seed}"
                 planned.append(PlannedRun(name, seed, config, folder))
                 kept.append((variant, planned[-1]))
     summaries = run_all(
-        planned, workshop.executor, lambda done, total: workshop.tell(what, done, total)
+        planned, context.executor, lambda done, total: context.report(stage, done, total)
     )
     return [
-        Run(variant, run.controller, run.seed, summary, run.directory)
+        FinishedRun(variant, run.controller, run.seed, summary, run.directory)
         for (variant, run), summary in zip(kept, summaries, strict=True)
     ]

@@ -1,9 +1,11 @@
-"""Writes a figure's files: the data behind it, and the plot as PNG and PDF."""
+"""Writes the files of figures: data, plots, claims and provenance; prints the claims."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pandas
 from rich.console import Console
@@ -12,10 +14,24 @@ from rich.table import Table
 from envs.cache import atomic_write_text
 from experiments.evaluation.metrics import write_json
 from experiments.figures.base import Result
-from experiments.figures.claims import Claim, claim_cells
+from experiments.figures.claims import Claim
+from experiments.figures.wording import claim_cells, sensitivity_range
 from experiments.records.hashing import simulator_digest
 from experiments.records.provenance import git_commit, platform_facts, version
 
+RECORD = (
+    "id",
+    "figure",
+    "claim",
+    "paper",
+    "ours",
+    "low",
+    "high",
+    "setting",
+    "verdict",
+    "reason",
+)
+"""Keys of a claim in ``claims.json``."""
 _WIDE = 140
 
 
@@ -27,17 +43,44 @@ def write_figure(name: str, result: Result, directory: Path) -> None:
         result.draw(directory / name)
 
 
+def write_claims(claims: Sequence[Claim], directory: Path) -> None:
+    """Writes ``claims.json``, and ``sensitivity.csv`` with the claims' values by choice."""
+    write_json(directory / "claims.json", [record(claim) for claim in claims])
+    rows = [
+        {"claim": claim.id, "unit": claim.unit, **asdict(case)}
+        for claim in claims
+        for case in claim.sensitivity
+    ]
+    columns = ["claim", "unit", "choice", "value", "low", "high"]
+    frame = pandas.DataFrame(rows, columns=columns)
+    text = frame.to_csv(index=False, float_format="%.6g")
+    atomic_write_text(directory / "sensitivity.csv", text)
+
+
+def record(claim: Claim) -> dict[str, Any]:
+    """Returns a claim with the keys of :data:`RECORD`; its reason names the sensitivity, too."""
+    reason = claim.reason
+    if claim.sensitivity:
+        reason += " " + sensitivity_range(claim)
+    if claim.unsaid:
+        reason += f" What would settle it: {claim.unsaid}."
+    values = asdict(claim)
+    return {**{key: values[key] for key in RECORD}, "reason": reason}
+
+
 def write_provenance(directory: Path) -> None:
-    """Writes ``provenance.json``: which code made the figures, and on what."""
-    write_json(
-        directory / "provenance.json",
-        {"version": version(), "git_commit": git_commit(), "code_hash": simulator_digest(),
-         "platform": platform_facts()},
-    )  # fmt: skip
+    """Writes ``provenance.json``: the code and the platform that made the figures."""
+    facts = {
+        "version": version(),
+        "git_commit": git_commit(),
+        "code_hash": simulator_digest(),
+        "platform": platform_facts(),
+    }
+    write_json(directory / "provenance.json", facts)
 
 
 def print_claims(claims: Sequence[Claim], directory: Path) -> None:
-    """Prints a line a claim, and where the files are."""
+    """Prints the claims with their verdicts, and the folder of the files."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=_WIDE)

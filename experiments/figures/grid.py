@@ -7,29 +7,44 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from experiments.evaluation.statistics import FloatArray
-from experiments.figures.saturation import Point, Steady
+from experiments.figures.saturation import OperatingPoint, SteadyState
 
-Found = dict[Point, Steady]
+SteadyStates = dict[OperatingPoint, SteadyState]
 
 
 def knob_grid(
-    models: Sequence[str], caps_w: Sequence[float], batches: Sequence[int],
-    tensors: Sequence[int], lengths: str, gpu: str,
-) -> list[Point]:  # fmt: skip
+    models: Sequence[str],
+    caps_w: Sequence[float],
+    batches: Sequence[int],
+    tensors: Sequence[int],
+    lengths: str,
+    gpu: str,
+) -> list[OperatingPoint]:
     """Returns every combination as a point, model by model."""
     return [
-        Point(model, float(cap), batch, tensor=tensor, lengths=lengths, gpu=gpu)
-        for model in models for tensor in tensors for cap in caps_w for batch in batches
-    ]  # fmt: skip
+        OperatingPoint(model, float(cap), batch, tensor=tensor, lengths=lengths, gpu=gpu)
+        for model in models
+        for tensor in tensors
+        for cap in caps_w
+        for batch in batches
+    ]
 
 
-def best(found: Found, model: str, wanted: Callable[[Point], bool], **choice: str) -> FloatArray:
-    """Returns the highest tokens per joule among a model's points, one value a seed.
+def best(
+    states: SteadyStates, model: str, wanted: Callable[[OperatingPoint], bool], **choice: str
+) -> FloatArray:
+    """Returns the highest tokens per joule among a model's points, shape ``(seeds,)``.
 
-    The point is chosen by its mean over the seeds, as somebody would who measures all of
-    them, and not again for every seed.
+    The point is chosen by its mean over the seeds, as from a measurement of all points, and
+    not again for every seed.
+
+    Args:
+        states: Measured points.
+        model: Model.
+        wanted: Condition on the points.
+        **choice: Arguments of :meth:`~.saturation.SteadyState.per_joule`.
     """
-    own = [s.per_joule(**choice) for p, s in found.items() if p.model == model and wanted(p)]
+    own = [s.per_joule(**choice) for p, s in states.items() if p.model == model and wanted(p)]
     return max(own, key=lambda values: float(np.mean(values)))
 
 

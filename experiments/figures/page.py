@@ -1,4 +1,4 @@
-"""The page on what of the paper came out: all of it from the results, nothing by hand."""
+"""Writes the page on the paper's figures and claims; all of it comes from the results."""
 
 from __future__ import annotations
 
@@ -9,34 +9,31 @@ from pathlib import Path
 
 from envs.cache import atomic_write_text
 from experiments.figures.base import Result
-from experiments.figures.claims import (
-    NO_EFFECT,
-    TOLERANCE,
-    VERDICTS,
-    Claim,
-    claim_cells,
-    range_text,
-    shown,
-)
+from experiments.figures.claims import NO_EFFECT, TOLERANCE, VERDICTS, Claim
+from experiments.figures.wording import claim_cells, sensitivity_range, with_unit
 from experiments.records.hashing import simulator_digest
 from experiments.records.provenance import version
 
-_MOST_READINGS = 40
-_HEAD = f"""# What of the paper comes out here
+_MOST_CASES = 40
+"""Most sensitivity cases that the page lists; more are in ``sensitivity.csv`` alone."""
 
-The figures, tables and claims of [arXiv:2605.21427](https://arxiv.org/abs/2605.21427), remade on
-the calibrated simulator. `make figures` writes this page and its plots; every number in it is
-computed then. No constant of the simulator is tuned to a claim.
+_HEAD = f"""# Which results of the paper are reproduced
 
-**How a claim is evaluated.** A number counts by its effect: its distance from the value that would
-mean nothing (1 for a ratio, 0 for a gain). *Reproduced*: our interval meets the paper's value or
-range, widened by {TOLERANCE:.0%} of the paper's effect. *Reproduced in direction*: the interval
+The figures, tables and claims of [arXiv:2605.21427](https://arxiv.org/abs/2605.21427), made again
+on the calibrated simulator. `make figures` writes this page and its plots and computes every number
+in it. No constant of the simulator is tuned to a claim.
+
+**How a claim is evaluated.** A number is evaluated by its effect: its distance from the value that
+would mean nothing (1 for a ratio, 0 for a gain). *Reproduced*: our interval meets the paper's value
+or range, widened by {TOLERANCE:.0%} of the paper's effect. *Reproduced in direction*: our interval
 lies on the paper's side, with at least {NO_EFFECT:.0%} of its effect. Claims in words are evaluated
-as their setting or reason says. Intervals are 95 % bootstrap intervals over seeds unless said
-otherwise: they say how well the simulator's answer is known, not how well the simulator knows the
-hardware. For that there are readings with coefficients drawn within their uncertainty
-([physics](physics.md)). A single setting decides the verdict; where the paper leaves a choice open,
-the readings show what other choices give.
+by the rule that their explanation states.
+
+**What the intervals mean.** Unless stated otherwise they are 95 % bootstrap intervals over seeds.
+They show how well the simulator's answer is known, not how well the simulator predicts the
+hardware; for the latter, sensitivity cases draw the coefficients within their uncertainty
+([physics](physics.md)). One scenario decides each verdict. Where the paper leaves a choice open,
+the sensitivity cases show the value under other choices.
 """
 
 
@@ -61,12 +58,15 @@ def write_page(page: Path, results: Mapping[str, Result], directory: Path) -> No
         if result.draw is None:
             lines += [*_rows(result), ""]
         lines += [*(f"*{note}*" for note in result.notes), *([""] if result.notes else [])]
-        lines += [f"Settings: [`conf/figure/{name}.yaml`](../conf/figure/{name}.yaml); again: "
-                  f"`python -m experiments.figures figure={name}`.", ""]  # fmt: skip
+        configuration = f"[`conf/figure/{name}.yaml`](../conf/figure/{name}.yaml)"
+        command = f"`python -m experiments.figures figure={name}`"
+        lines += [f"Configuration: {configuration}; command: {command}.", ""]
         for claim in result.claims:
             lines += [*_claim(claim), ""]
-    lines += [f"Made by version {version()}; hash of the simulator's code and coefficients: "
-              f"`{simulator_digest()}`."]  # fmt: skip
+    lines.append(
+        f"Made by version {version()}; hash of the simulator's code and coefficients: "
+        f"`{simulator_digest()}`."
+    )
     atomic_write_text(page, "\n".join(lines).rstrip("\n") + "\n")
 
 
@@ -88,33 +88,40 @@ def _table(claims: list[Claim]) -> list[str]:
 
 def _claim(claim: Claim) -> list[str]:
     paper, ours = claim_cells(claim)
+    unsaid = f" To settle it the paper would have to give {claim.unsaid}." if claim.unsaid else ""
     lines = [
         f"**{claim.claim}.** Paper: {paper}; ours: {ours}. **{claim.verdict.capitalize()}.** "
-        f"{claim.reason}" + (f" To settle it the paper would have to give {claim.unsaid}."
-                             if claim.unsaid else ""),
+        f"{claim.reason}{unsaid}",
         "",
-        f"Setting: {claim.setting}.",
-    ]  # fmt: skip
-    if claim.readings:
-        lines += ["", range_text(claim)]
-        if 1 < len(claim.readings) <= _MOST_READINGS:
-            lines += ["", "<details><summary>All of them</summary>", ""]
-            lines += ["| choice | value | interval |", "|---|---|---|"]
-            for item in claim.readings:
-                ends = "–"
-                if item.low is not None and item.high is not None:
-                    ends = f"{shown(claim, item.low)} to {shown(claim, item.high)}"
-                lines.append(f"| {item.choice} | {shown(claim, item.value)} | {ends} |")
-            lines += ["", "</details>"]
-        else:
-            lines[-1] += " All of them are in `readings.csv`." if claim.readings[1:] else ""
+        f"Scenario: {claim.setting}.",
+    ]
+    if claim.sensitivity:
+        lines += ["", sensitivity_range(claim), *_cases(claim)]
     return lines
+
+
+def _cases(claim: Claim) -> list[str]:
+    """Returns the sensitivity cases as a table that unfolds, or where they are found."""
+    if len(claim.sensitivity) == 1:
+        return []
+    if len(claim.sensitivity) > _MOST_CASES:
+        return ["All of them are in `sensitivity.csv`."]
+    lines = ["", "<details><summary>All of them</summary>", ""]
+    lines += ["| choice | value | interval |", "|---|---|---|"]
+    for case in claim.sensitivity:
+        ends = "–"
+        if case.low is not None and case.high is not None:
+            ends = f"{with_unit(claim, case.low)} to {with_unit(claim, case.high)}"
+        lines.append(f"| {case.choice} | {with_unit(claim, case.value)} | {ends} |")
+    return [*lines, "", "</details>"]
 
 
 def _rows(result: Result) -> list[str]:
     keys = list(result.rows[0])
-    lines = ["| " + " | ".join(key.replace("_", " ") for key in keys) + " |",
-             "|---" * len(keys) + "|"]  # fmt: skip
+    lines = [
+        "| " + " | ".join(key.replace("_", " ") for key in keys) + " |",
+        "|---" * len(keys) + "|",
+    ]
     for row in result.rows:
         cells = ["–" if row[key] is None else str(row[key]) for key in keys]
         lines.append("| " + " | ".join(cells) + " |")

@@ -1,4 +1,4 @@
-"""Names, colours and the few marks that all plots of the figures share."""
+"""Labels, colours and marks that the plots of all figures share."""
 
 from __future__ import annotations
 
@@ -40,33 +40,36 @@ CONTROLLERS: dict[str, tuple[str, str]] = {
 
 
 def model_label(name: str) -> str:
-    """Returns a model's name for people."""
+    """Returns the label of a model; its name where there is none."""
     return MODELS.get(name, (name, BLACK, "o"))[0]
 
 
 def gpu_label(name: str) -> str:
-    """Returns a GPU type's name for people."""
+    """Returns the label of a GPU type; its name where there is none."""
     return GPUS.get(name, name)
 
 
 def controller_label(name: str) -> str:
-    """Returns a controller's name for people, in one line."""
+    """Returns the label of a controller in one line; its name where there is none."""
     return CONTROLLERS.get(name, (name, BLACK))[0].replace("\n", " ")
 
 
 def line(
-    axis: Any, x: Sequence[float], values: Sequence[Interval], model: str, *, band: bool = True,
+    axis: Any,
+    x: Sequence[float],
+    values: Sequence[Interval],
+    model: str,
+    *,
+    band: bool = True,
     **options: Any,
-) -> None:  # fmt: skip
+) -> None:
     """Draws a model's line, with a band for its intervals."""
     label, color, mark = MODELS.get(model, (model, BLACK, "o"))
-    settings = {"color": color, "marker": mark, "ms": 4.5, "label": label, **options}
-    axis.plot(x, [value.value for value in values], **settings)
+    style = {"color": color, "marker": mark, "ms": 4.5, "label": label, **options}
+    axis.plot(x, [value.value for value in values], **style)
     if band:
-        axis.fill_between(
-            x, [v.low for v in values], [v.high for v in values], color=settings["color"],
-            alpha=0.2, lw=0,
-        )  # fmt: skip
+        low, high = [v.low for v in values], [v.high for v in values]
+        axis.fill_between(x, low, high, color=style["color"], alpha=0.2, lw=0)
 
 
 def bar(axis: Any, x: float, value: Interval, width: float, color: str, **options: Any) -> None:
@@ -82,10 +85,36 @@ def paper_mark(
     """Marks a value that the paper states, between two places of the x axis."""
     axis.plot(x, [value, value], color=BLACK, lw=1.6, ls=(0, (2, 1)), label=label, zorder=6)
     if text:
-        axis.annotate(
-            text, (x[1], value), xytext=(2, 0), textcoords="offset points", fontsize=7.5,
-            va="center", color=BLACK,
-        )  # fmt: skip
+        note(axis, text, (x[1], value), (2, 0), va="center", color=BLACK)
+
+
+def note(
+    axis: Any, text: str, at: tuple[float, float], offset: tuple[float, float], **options: Any
+) -> None:
+    """Writes a small text beside a point.
+
+    Args:
+        axis: The axes.
+        text: The text.
+        at: The point; in data coordinates unless ``xycoords`` says otherwise.
+        offset: Distance from it in points.
+        **options: Passed to ``annotate``.
+    """
+    style = {"textcoords": "offset points", "fontsize": 7.5, **options}
+    axis.annotate(text, at, xytext=offset, **style)
+
+
+def level(axis: Any, value: float, text: str) -> None:
+    """Draws a dashed line across the axes at a value of the paper, with its text above."""
+    axis.axhline(value, color=BLACK, lw=1.4, ls=(0, (2, 1)))
+    note(axis, text, (0.02, value), (0, 3), xycoords=("axes fraction", "data"))
+
+
+def controller_ticks(axis: Any, names: Sequence[str], size: float = 8) -> None:
+    """Labels the x axis with one controller per place."""
+    labels = [CONTROLLERS.get(name, (name, ""))[0] for name in names]
+    axis.set_xticks(range(len(names)), labels, fontsize=size)
+    axis.grid(visible=False, axis="x")
 
 
 def below(axis: Any, columns: int = 3) -> None:
@@ -94,5 +123,5 @@ def below(axis: Any, columns: int = 3) -> None:
 
 
 def stem(file: Path) -> Path:
-    """Returns the file as ``plot`` wants it, whose suffixes follow from the formats."""
+    """Returns the file with the suffix that ``saved_plot`` replaces by those of the formats."""
     return file.with_suffix(".png")

@@ -1,4 +1,4 @@
-"""Servers that are always full, measured at many settings by a few compiled calls."""
+"""Servers that are always full, measured at many operating points by a few compiled calls."""
 
 from __future__ import annotations
 
@@ -24,17 +24,28 @@ from experiments.records.hashing import digest, plain, simulator_digest
 FloatArray = NDArray[np.float64]
 OnPart = Callable[[int, int], None]
 COUNTS = ("total", "output")
+"""Tokens that are counted: prompt and output, or output alone."""
+
 SCOPES = ("gpu", "system")
+"""Whose energy is counted: that of the GPUs, or of whole nodes."""
+
 _CHUNK = 64
 _BACKLOG = 2
 _COLUMNS = (
-    "duration_s", "prompt_tokens", "output_tokens", "energy_gpu_j", "energy_system_j",
-    "cap_binding", "sm_clock_mhz", "kv_cache_usage", "preemptions",
-)  # fmt: skip
+    "duration_s",
+    "prompt_tokens",
+    "output_tokens",
+    "energy_gpu_j",
+    "energy_system_j",
+    "cap_binding",
+    "sm_clock_mhz",
+    "kv_cache_usage",
+    "preemptions",
+)
 
 
-class Point(NamedTuple):
-    """One setting of one server.
+class OperatingPoint(NamedTuple):
+    """A server with its knobs.
 
     Attributes:
         model: Name of the model.
@@ -59,12 +70,12 @@ class Point(NamedTuple):
 
 @dataclass(kw_only=True)
 class SteadyConfig:
-    """How a full server is measured.
+    """How a full server is measured (``figure.steady``).
 
     Attributes:
         seeds: Number of seeds; each draws other request lengths.
-        settle_s: Time that is not counted, in seconds.
-        measure_s: Time over which it is measured, in seconds.
+        settle_s: Time before the measurement, in seconds.
+        measure_s: Duration of the measurement, in seconds.
     """
 
     seeds: int = 8
@@ -84,8 +95,8 @@ class SteadyConfig:
                 )
 
 
-class Steady:
-    """What a setting delivered, one value a seed.
+class SteadyState:
+    """What a server delivered at an operating point, one value per seed.
 
     Args:
         values: Shape ``(seeds, columns)``.
@@ -99,64 +110,64 @@ class Steady:
         return values
 
     def tokens(self, count: str = "total") -> FloatArray:
-        """Tokens: prompt and output (``total``), or ``output`` alone."""
+        """Returns tokens: prompt and output (``total``), or ``output`` alone."""
         output = self["output_tokens"]
         return output + self["prompt_tokens"] if count == "total" else output
 
     def tokens_per_s(self, count: str = "total") -> FloatArray:
-        """Tokens per second."""
+        """Returns tokens per second."""
         return np.asarray(self.tokens(count) / self["duration_s"])
 
     def per_joule(self, count: str = "total", scope: str = "gpu") -> FloatArray:
-        """Tokens per joule of the GPUs, or of the nodes (``system``)."""
+        """Returns tokens per joule of the GPUs, or of the nodes (``system``)."""
         return np.asarray(self.tokens(count) / self[f"energy_{scope}_j"])
 
     @property
     def power_w(self) -> FloatArray:
-        """Power of all GPUs."""
+        """Power of all GPUs in watts."""
         return np.asarray(self["energy_gpu_j"] / self["duration_s"])
 
 
 def measure(
-    points: Sequence[Point],
-    settings: SteadyConfig,
+    points: Sequence[OperatingPoint],
+    config: SteadyConfig,
     *,
     uncertainty: bool = False,
     on_part: OnPart | None = None,
-) -> dict[Point, Steady]:
-    """Measures settings; what was measured before, by the same code, is taken from the cache.
+) -> dict[OperatingPoint, SteadyState]:
+    """Measures operating points; results of the same code are taken from the cache.
 
-    The same seed gives every setting the same requests, and with ``uncertainty`` the same draw of
-    the coefficients, so that ratios of settings are paired.
+    The same seed gives every point the same requests, and with ``uncertainty`` the same draw of
+    the coefficients, so that ratios of points are paired.
 
     Args:
-        points: The settings, each once; those that a model does not fit are left out.
-        settings: How to measure.
-        uncertainty: Draws the calibration's coefficients again for every seed, within what the
-            calibration says is not known.
-        on_part: Called with how many points are done and how many there are.
+        points: The points; those at which the model does not fit are left out.
+        config: How to measure.
+        uncertainty: Draws the calibration's coefficients again for every seed, within their
+            uncertainty.
+        on_part: Called with the number of points done and of all points.
     """
     possible = [point for point in dict.fromkeys(points) if is_possible(point)]
-    found: dict[Point, Steady] = {}
+    found: dict[OperatingPoint, SteadyState] = {}
     for begin in range(0, len(possible), _CHUNK):
         chunk = possible[begin : begin + _CHUNK]
-        values = _cached(chunk, settings, uncertainty)
-        found.update(zip(chunk, map(Steady, values), strict=True))
+        values = _cached(chunk, config, uncertainty)
+        found.update(zip(chunk, map(SteadyState, values), strict=True))
         if on_part is not None:
             on_part(begin + len(chunk), len(possible))
     return found
 
 
-def is_possible(point: Point) -> bool:
-    """Returns whether the model can be served like this at all."""
+def is_possible(point: OperatingPoint) -> bool:
+    """Returns whether the weights and a KV cache fit into the GPUs of a point."""
     try:
         return bool(server_spec_of(point).spec.kv_blocks)
     except (InfeasibleModelError, ConfigurationError):
         return False
 
 
-def server_spec_of(point: Point) -> ServerSpec:
-    """Returns the server of a point, kept full by twice as many requests as it has places."""
+def server_spec_of(point: OperatingPoint) -> ServerSpec:
+    """Returns the server of a point, kept full by twice as many requests as it can run."""
     return _server_spec(
         point.model, point.tensor, point.expert, point.data, point.lengths, point.gpu, point.batch
     )
@@ -167,14 +178,19 @@ def _server_spec(
     model: str, tensor: int, expert: int, data: int, lengths: str, gpu: str, batch: int
 ) -> ServerSpec:
     # Beyond 64 the server is started with a higher limit; else the knob alone sets the batch.
-    places = max(64, batch)
+    largest_batch = max(64, batch)
     server = {
-        "base": "simulated", "tensor_parallel": tensor, "expert_parallel": expert,
-        "data_parallel": data, "max_num_seqs": places,
-    }  # fmt: skip
+        "base": "simulated",
+        "tensor_parallel": tensor,
+        "expert_parallel": expert,
+        "data_parallel": data,
+        "max_num_seqs": largest_batch,
+    }
     workload = {
-        "base": "closed_loop", "lengths": lengths, "concurrency": _BACKLOG * places * data
-    }  # fmt: skip
+        "base": "closed_loop",
+        "lengths": lengths,
+        "concurrency": _BACKLOG * largest_batch * data,
+    }
     return ServerSpec(
         gpu=catalog.build("gpu", gpu),
         model=catalog.build("model", model),
@@ -183,20 +199,26 @@ def _server_spec(
     )
 
 
-def _cached(points: list[Point], settings: SteadyConfig, uncertainty: bool) -> FloatArray:
+def _cached(points: list[OperatingPoint], config: SteadyConfig, uncertainty: bool) -> FloatArray:
     choices: list[Any] = [
         plain(catalog.load(group, name))
         for group, key in (("model", "model"), ("gpu", "gpu"), ("workload/lengths", "lengths"))
         for name in dict.fromkeys(getattr(point, key) for point in points)
     ]
-    key = digest([point._asdict() for point in points], asdict(settings), uncertainty, choices,
-                 _COLUMNS, simulator_digest())  # fmt: skip
+    key = digest(
+        [point._asdict() for point in points],
+        asdict(config),
+        uncertainty,
+        choices,
+        _COLUMNS,
+        simulator_digest(),
+    )
     file = cache_dir() / "figures" / f"{key}.npy"
-    shape = (len(points), settings.seeds, len(_COLUMNS))
-    kept = _read(file)
-    if kept is not None and kept.shape == shape:
-        return kept
-    values = _run(points, settings, uncertainty)
+    shape = (len(points), config.seeds, len(_COLUMNS))
+    cached = _read(file)
+    if cached is not None and cached.shape == shape:
+        return cached
+    values = _run(points, config, uncertainty)
     buffer = io.BytesIO()
     np.save(buffer, values, allow_pickle=False)
     atomic_write_bytes(file, buffer.getvalue())
@@ -204,7 +226,7 @@ def _cached(points: list[Point], settings: SteadyConfig, uncertainty: bool) -> F
 
 
 def _read(file: Path) -> FloatArray | None:
-    """Reads a cached array; ``None`` where there is none, or a damaged one."""
+    """Reads a cached array; ``None`` where there is none or it is damaged."""
     try:
         values: FloatArray = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError):
@@ -212,8 +234,8 @@ def _read(file: Path) -> FloatArray | None:
     return values
 
 
-def _run(points: list[Point], settings: SteadyConfig, uncertainty: bool) -> FloatArray:
-    seeds = range(settings.seeds)
+def _run(points: list[OperatingPoint], config: SteadyConfig, uncertainty: bool) -> FloatArray:
+    seeds = range(config.seeds)
     fleet = Fleet(
         [server_spec_of(point) for point in points for _ in seeds],
         randomize=uncertainty,
@@ -223,11 +245,11 @@ def _run(points: list[Point], settings: SteadyConfig, uncertainty: bool) -> Floa
         fleet.reset(index, seed)
     fleet.apply(
         Knobs(
-            np.repeat([point.cap_w for point in points], settings.seeds),
-            np.repeat([point.batch for point in points], settings.seeds),
+            np.repeat([point.cap_w for point in points], config.seeds),
+            np.repeat([point.batch for point in points], config.seeds),
         )
     )
-    fleet.advance(settings.settle_s)
-    rows = fleet.advance(settings.measure_s)
+    fleet.advance(config.settle_s)
+    rows = fleet.advance(config.measure_s)
     columns = [NUMERIC_FIELDS.index(name) for name in _COLUMNS]
-    return np.asarray(rows[:, columns].reshape(len(points), settings.seeds, -1).copy())
+    return np.asarray(rows[:, columns].reshape(len(points), config.seeds, -1).copy())

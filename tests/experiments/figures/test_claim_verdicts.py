@@ -1,4 +1,4 @@
-"""The rule that evaluates claims, and the files they are written to."""
+"""The rule that evaluates claims, and the files that hold them."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ from experiments.evaluation.statistics import Interval
 from experiments.figures.claims import (
     DIRECTION,
     NOT_REPRODUCED,
-    RECORD,
     REPRODUCED,
     Claim,
-    Reading,
-    claim_cells,
+    SensitivityCase,
+    case_of_draws,
     evaluate,
     interval_of,
     mean_interval,
-    spread_of,
-    write_claims,
 )
+from experiments.figures.export import RECORD, write_claims
+from experiments.figures.wording import claim_cells
 
 NARROW = 0.001
 
@@ -63,14 +62,17 @@ def claim(**changes) -> Claim:
 
 
 def test_claims_are_a_list_with_the_agreed_keys(tmp_path):
-    readings = (Reading("other lengths", 1.5), Reading("half the load", 0.9, 0.8, 1.0))
-    write_claims([claim(readings=readings, unsaid="the load"), claim(id="b")], tmp_path)
+    cases = (
+        SensitivityCase("other lengths", 1.5),
+        SensitivityCase("half the load", 0.9, 0.8, 1.0),
+    )
+    write_claims([claim(sensitivity=cases, unsaid="the load"), claim(id="b")], tmp_path)
     first, second = json.loads((tmp_path / "claims.json").read_text())
     assert list(first) == list(RECORD) == list(second)
     assert "0.9 (half the load) to 1.5 (other lengths)" in first["reason"]
     assert "the load" in first["reason"]
     assert second["reason"] == "So it is."
-    table = pd.read_csv(tmp_path / "readings.csv")
+    table = pd.read_csv(tmp_path / "sensitivity.csv")
     assert table["value"].tolist() == [1.5, 0.9]
     assert table["low"].isna().tolist() == [True, False]
 
@@ -88,5 +90,5 @@ def test_intervals_hold_their_value_and_narrow_with_agreement():
     assert same == (2.0, 2.0, 2.0)
     scores = np.array([[1.0, 10.0], [3.0, 10.0]])
     assert mean_interval(scores).value == 6.0
-    spread = spread_of("draws", np.arange(101))
+    spread = case_of_draws("draws", np.arange(101))
     assert (spread.low, spread.value, spread.high) == (5.0, 50.0, 95.0)

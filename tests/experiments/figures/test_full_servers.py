@@ -7,15 +7,21 @@ import pytest
 
 from envs.cache import cache_dir
 from envs.errors import ConfigurationError
-from experiments.figures import saturation as steady
+from experiments.figures import saturation
 from experiments.figures.grid import best, frontier, knob_grid
-from experiments.figures.saturation import Point, SteadyConfig, is_possible, measure, server_spec_of
+from experiments.figures.saturation import (
+    OperatingPoint,
+    SteadyConfig,
+    is_possible,
+    measure,
+    server_spec_of,
+)
 
 SHORT = SteadyConfig(seeds=2, settle_s=5.0, measure_s=20.0)
-FULL = Point("olmoe_1b_7b", 400.0, 64)
+FULL = OperatingPoint("olmoe_1b_7b", 400.0, 64)
 
 
-def test_a_full_server_delivers_what_its_plant_is_rated_at():
+def test_a_full_server_delivers_its_rated_throughput():
     found = measure([FULL], SteadyConfig(seeds=2, settle_s=30.0, measure_s=120.0))[FULL]
     rated = server_spec_of(FULL).saturated
     assert found.tokens_per_s("output") == pytest.approx(rated.output_tok_s, rel=0.03)
@@ -36,7 +42,7 @@ def test_a_cap_above_the_natural_draw_changes_nothing():
     np.testing.assert_array_equal(first.per_joule(), second.per_joule())
 
 
-def test_settings_are_paired_by_seed_even_in_doubt():
+def test_points_are_paired_by_seed_with_drawn_coefficients_too():
     points = [FULL._replace(batch=batch) for batch in (32, 64)]
     found = measure(points, SteadyConfig(seeds=6, settle_s=5.0, measure_s=20.0), uncertainty=True)
     small, large = (found[point].per_joule() for point in points)
@@ -44,10 +50,10 @@ def test_settings_are_paired_by_seed_even_in_doubt():
     assert (large / small).std() / (large / small).mean() < large.std() / large.mean()
 
 
-def test_what_was_measured_is_kept(empty_cache, monkeypatch):
+def test_measurements_are_cached(empty_cache, monkeypatch):
     first = measure([FULL], SHORT)[FULL].per_joule()
     with monkeypatch.context() as patch:
-        patch.setattr(steady, "_run", lambda *given: pytest.fail("measured again"))
+        patch.setattr(saturation, "_run", lambda *given: pytest.fail("measured again"))
         np.testing.assert_array_equal(measure([FULL], SHORT)[FULL].per_joule(), first)
     (file,) = (cache_dir() / "figures").glob("*.npy")
     file.write_bytes(b"damaged")
@@ -55,12 +61,12 @@ def test_what_was_measured_is_kept(empty_cache, monkeypatch):
 
 
 def test_a_model_that_does_not_fit_is_left_out():
-    alone = Point("mixtral_8x7b", 400.0, 64, tensor=1)
+    alone = OperatingPoint("mixtral_8x7b", 400.0, 64, tensor=1)
     assert not is_possible(alone)
     assert list(measure([alone, FULL], SHORT)) == [FULL]
 
 
-def test_settings_are_checked():
+def test_the_steady_configuration_is_checked():
     with pytest.raises(ConfigurationError, match=r"figure\.steady\.seeds"):
         SteadyConfig(seeds=0)
 

@@ -11,8 +11,9 @@ import pytest
 
 from envs import catalog
 from experiments.figures.__main__ import main
-from experiments.figures.claims import RECORD, VERDICTS
-from experiments.figures.context import agents_at_hand
+from experiments.figures.claims import VERDICTS
+from experiments.figures.context import available_agents
+from experiments.figures.export import RECORD
 from experiments.records.hashing import simulator_digest
 from experiments.reporting.html import write_report
 
@@ -76,8 +77,8 @@ def test_figure_1_says_what_its_data_say(make):
     expected = own[own["batch"] == 64]["relative_to_first"].mean()
     (claim,) = (c for c in claims if c["id"] == "fig01.batch_gain")
     assert claim["ours"] == pytest.approx(expected, rel=1e-4)
-    readings = pd.read_csv(out / "readings.csv")
-    assert {"fig01.batch_gain", "fig01.peak_mixtral_8x7b"} <= set(readings["claim"])
+    cases = pd.read_csv(out / "sensitivity.csv")
+    assert {"fig01.batch_gain", "fig01.peak_mixtral_8x7b"} <= set(cases["claim"])
 
 
 TINY_STRATEGIES = ("figure=fig07", OLMOE, "figure.seeds=2", "figure.duration_s=60",
@@ -108,7 +109,7 @@ def test_figure_7_evaluates_its_claims(make):
 
 
 @pytest.mark.long
-def test_figure_9_and_its_latency_fraction_their_runs(make):
+def test_figure_9_and_its_latency_view_share_their_runs(make):
     tiny = ("figure.controllers=[static,pals]", "figure.agents=[]", "figure.seeds=2",
             "figure.variant_seeds=1", "figure.duration_s=60",
             "figure.try_variants=[always full]",
@@ -169,8 +170,8 @@ def test_all_has_every_figure():
     assert wanted <= set(listed)
 
 
-def test_an_agent_that_is_not_there_is_named():
-    there, missing = agents_at_hand(["no_such_agent"])
+def test_a_missing_agent_is_named():
+    there, missing = available_agents(["no_such_agent"])
     assert there == []
     assert "`no_such_agent`" in missing[0]
 

@@ -1,0 +1,1 @@
+"""Figure 2: time spent computing and time spent communicating."""

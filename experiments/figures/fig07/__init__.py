@@ -1,0 +1,1 @@
+"""Figure 7: efficiency of the strategies, normalised to Baseline."""

@@ -1,0 +1,1 @@
+"""Figure 8: the efficiency that a fixed tensor-parallel size leaves, against the cap."""

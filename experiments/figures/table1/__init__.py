@@ -1,0 +1,1 @@
+"""Table 1: the knobs, and the offline model fitted over them."""
