@@ -11,19 +11,19 @@ import hashlib
 import io
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from omegaconf import OmegaConf
 
 from agents.compatibility import check_choice, observation_space
 from agents.recipe import Recipe
 from envs import catalog
 from envs.cache import atomic_write_bytes, atomic_write_text
 from envs.errors import ConfigurationError
+from envs.simulator.calibration import calibration_hash
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -187,21 +187,15 @@ def policy_facts(recipe: Recipe, model: BaseAlgorithm) -> dict[str, Any]:
     }
 
 
-def calibration_hash(name: str) -> str:
-    """Returns a hash of the coefficients that a calibration of the catalogue holds."""
-    values = OmegaConf.to_container(catalog.load("calibration", name), resolve=True)
-    text = json.dumps(values, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def calibration_hashes(names: Iterable[str]) -> dict[str, str]:
+    """Returns the hash of each of the catalogue's calibrations, by name."""
+    return {name: calibration_hash(catalog.build("calibration", name)) for name in names}
 
 
 def stale_calibrations(calibrations: Mapping[str, str]) -> list[str]:
     """Returns the calibrations that have changed since, or are gone."""
-    known = set(catalog.names("calibration"))
-    return sorted(
-        name
-        for name, value in calibrations.items()
-        if name not in known or calibration_hash(name) != value
-    )
+    now = calibration_hashes(calibrations.keys() & set(catalog.names("calibration")))
+    return sorted(name for name, value in calibrations.items() if now.get(name) != value)
 
 
 def plain_numbers(value: Any) -> Any:

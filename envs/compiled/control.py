@@ -9,6 +9,7 @@ from __future__ import annotations
 from envs.compiled.encoding import encode
 from envs.compiled.jit import entry_point, inlined, kernel
 from envs.compiled.pointers import Floats, Ints, float_table_at, floats_at, ints_at, singles_at
+from envs.compiled.window import mean_rate, slide
 from envs.objectives import qos
 from envs.objectives.conditions import Conditions
 from envs.observations import Observation
@@ -65,10 +66,9 @@ def _rate(loop: int, window: int, amount: float) -> float:
     """Adds an interval's amount to a window; returns its mean rate per second."""
     numbers, counts = numbers_of(loop), counts_of(loop)
     ring = float_table_at(counts[RINGS_AT], 3, counts[WINDOW])
-    place = counts[RING_NEXT]
-    numbers[SUMS + window] += amount - ring[window, place]
-    ring[window, place] = amount
-    return float(numbers[SUMS + window] / (counts[SEEN] * numbers[INTERVAL_S]))
+    total = slide(ring, window, counts[RING_NEXT], numbers[SUMS + window], amount)
+    numbers[SUMS + window] = total
+    return mean_rate(total, counts[SEEN], numbers[INTERVAL_S])
 
 
 @kernel

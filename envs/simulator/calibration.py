@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -157,6 +159,20 @@ class Calibration:
 def coefficient_names() -> list[str]:
     """Returns the names of all coefficients, in order."""
     return [item.name for item in fields(Calibration) if item.type in (float, "float")]
+
+
+def calibration_hash(calibration: Calibration) -> str:
+    """Returns a short hash of everything in a calibration that a simulation depends on.
+
+    These are its coefficients, their uncertainty and their ranges. Its name, what it was fitted
+    to and how it is written down do not matter.
+    """
+    content = {
+        "coefficients": {key: float(getattr(calibration, key)) for key in coefficient_names()},
+        "uncertainty": {key: float(value) for key, value in calibration.uncertainty.items()},
+        "ranges": {key: [float(end) for end in ends] for key, ends in calibration.ranges.items()},
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def randomize(calibration: Calibration, rng: np.random.Generator) -> Calibration:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.objectives.qos import QoSConfig, WindowedRate, violation_reference
+from envs.compiled.window import windowed_rates
+from envs.objectives.qos import QoSConfig, violation_reference
 from experiments.records.interval_table import IntervalTable
 
 FloatArray = NDArray[np.float64]
@@ -39,10 +40,7 @@ def add_reference(
     """
     if len(reference_tokens) < len(table):
         raise ValueError("the reference is shorter than the episode")
-    window = WindowedRate(qos.window_s, interval_s)
-    reference = np.array(
-        [window.push(tokens)[0] for tokens in reference_tokens[: len(table)].tolist()]
-    )
+    reference = windowed_rates(reference_tokens[: len(table)], qos.window_s, interval_s)
     violated = violation_reference(
         table["throughput_tok_s"], table["target_tok_s"], reference, qos.tolerance
     )

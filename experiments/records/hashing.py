@@ -23,10 +23,13 @@ def plain(node: Any) -> Any:
 
 
 def digest(*parts: Any) -> str:
-    """Returns a short hash of configurations and plain values.
+    """Returns a short hash of configurations and plain values: the key of a result or cache.
 
-    A value under a key ``path``, ``*_path`` or ``path`` of a list stands for the content of
+    A string under a key ``path`` or ``*_path``, alone or in a list, stands for the content of
     the file it names, so that a changed file gives another hash.
+
+    Args:
+        *parts: Configurations, and nested mappings, lists and plain values.
     """
     text = json.dumps([_with_files(plain(part)) for part in parts], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:_HASH_LENGTH]
@@ -40,11 +43,11 @@ def _with_files(value: Any, key: str = "") -> Any:
     if isinstance(value, str) and (key == "path" or key.endswith("_path")):
         file = Path(value).expanduser()
         if file.is_file():
-            return {"file": value, "sha256": file_digest(file)}
+            return {"file": value, "sha256": _file_digest(file)}
     return value
 
 
-def file_digest(file: Path) -> str:
+def _file_digest(file: Path) -> str:
     """Returns a short hash of a file's content."""
     with file.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()[:_HASH_LENGTH]
@@ -54,9 +57,9 @@ def file_digest(file: Path) -> str:
 def simulator_digest() -> str:
     """Returns a hash of the source code that decides what a simulated run yields.
 
-    It covers the package ``envs`` (but for the live servers) and the calibrations, which
-    configurations mention by name only: a cached result of older code is never taken for one
-    of the code at hand.
+    It covers the package ``envs`` without the live servers, and the calibrations, which
+    configurations mention by name only. Cached results have it in their key, so that results of
+    older code are never taken for results of the code at hand.
     """
     root = Path(envs.__file__).parent
     code = [file for file in root.rglob("*.py") if file.relative_to(root).parts[0] != "live"]

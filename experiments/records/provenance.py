@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from agents.bundle import find_bundle, read_bundle
 from envs import catalog
+from envs.simulator.calibration import calibration_hash
 from experiments.records.hashing import digest, simulator_digest, without
 
 DISTRIBUTION = "pals-gym"
@@ -36,17 +37,17 @@ def provenance(config: DictConfig) -> dict[str, Any]:
         "version": version(),
         "git_commit": git_commit(),
         "configuration_hash": configuration_hash(config),
-        "calibration_hash": calibration_hash(config),
+        "calibration_hash": gpu_calibration_hash(config),
         "code_hash": simulator_digest(),
         "agent_hash": agent_hash(config),
         "platform": platform_facts(),
     }
 
 
-def calibration_hash(config: DictConfig) -> str | None:
+def gpu_calibration_hash(config: DictConfig) -> str | None:
     """Returns the hash of the GPU's calibration; ``None`` where the GPU has none."""
     choice = config.gpu.get("calibration")
-    return None if choice is None else digest(catalog.load("calibration", choice))
+    return None if choice is None else calibration_hash(catalog.build("calibration", choice))
 
 
 def agent_hash(config: DictConfig) -> str | None:

@@ -12,7 +12,7 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents.bundle import Bundle, calibration_hash, plain_numbers, policy_facts, save_bundle
+from agents.bundle import Bundle, calibration_hashes, plain_numbers, policy_facts, save_bundle
 from agents.callbacks import Every
 from agents.checkpoint import load_checkpoint, save_checkpoint
 from agents.compatibility import describe_grid, describe_observation
@@ -228,7 +228,7 @@ class Training:
                 observation=describe_observation(context.layout),
                 action=plain(catalog.load("action", self.recipe.action)),
                 grid=describe_grid(context.grid),
-                calibrations={name: calibration_hash(name) for name in names},
+                calibrations=calibration_hashes(names),
                 configuration=self._kept(),
                 evaluation=self.evaluations[-1],
                 provenance={

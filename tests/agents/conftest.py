@@ -9,7 +9,7 @@ import pytest
 import torch
 from stable_baselines3 import PPO
 
-from agents.bundle import Bundle, calibration_hash, policy_facts, save_bundle
+from agents.bundle import Bundle, calibration_hashes, policy_facts, save_bundle
 from agents.compatibility import describe_grid, describe_observation
 from agents.recipe import Recipe
 from agents.vec_env import ServingVecEnv, make_vec_env
@@ -65,7 +65,7 @@ def bundle(model: PPO, server: ServingEnv, tmp_path: Path) -> Path:
         observation=describe_observation(context.layout),
         action={"_target_": "envs.actions.grid.Grid"},
         grid=describe_grid(context.grid),
-        calibrations={"a100_sxm4": calibration_hash("a100_sxm4")},
+        calibrations=calibration_hashes(["a100_sxm4"]),
         configuration={"seed": 1},
         evaluation={"steps": 0},
         provenance={"version": "0"},

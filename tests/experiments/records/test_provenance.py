@@ -30,6 +30,8 @@ def test_the_calibration_hash_follows_the_calibration(compose):
         for overrides in (["gpu=a100_sxm4_80gb"], ["seed=3"], ["gpu=h100_sxm"])
     )
     assert a100 == again != h100
+    trained_on = read_bundle(find_bundle("ppo")).calibrations
+    assert trained_on == {"a100_sxm4": a100, "h100_sxm": h100}  # one hash for one calibration
 
 
 def test_provenance_names_version_commit_and_platform(compose):
