@@ -42,17 +42,17 @@ Blocks = dict[str, list[str]]
 def main(config: DictConfig, directory: Path) -> None:
     """Writes every table and plot into the folder and, with ``page``, into the docs."""
     folder = data_folder(config.data)
-    found = validate(
+    validation = validate(
         folder,
         held_out=True,
         processes=config.processes,
         ablations=config.ablations,
         on_stage=print_stage,
     )
-    errors = write_validation(found, directory)
-    plots = draw_all(found.evaluated, directory)
+    errors = write_validation(validation, directory)
+    plots = draw_all(validation.evaluated, directory)
     plots.append(draw_behaviour(directory / "behaviour.png"))
-    blocks = validation_blocks(found, error_table(errors))
+    blocks = validation_blocks(validation, error_table(errors))
     blocks["training"] = training_table(study_training(folder / "zeus-nsdi23"))
     blocks["behaviour"] = behaviour_table()
     blocks["forests"] = forest_table(_forests(config.forest_models))
@@ -66,23 +66,23 @@ def main(config: DictConfig, directory: Path) -> None:
         Console().print(f"Wrote {file}", soft_wrap=True)
 
 
-def validation_blocks(found: Validation, errors: list[str]) -> Blocks:
+def validation_blocks(validation: Validation, errors: list[str]) -> Blocks:
     """Returns the tables of a validation by block name."""
     caps = {
-        "clock": clock_records(found.evaluated),
-        "tok_s_held_out": interior(found.evaluated),
-        "loss_from_best_to_lowest_cap": cap_losses(found.evaluated),
+        "clock": clock_records(validation.evaluated),
+        "tok_s_held_out": interior(validation.evaluated),
+        "loss_from_best_to_lowest_cap": cap_losses(validation.evaluated),
     }
     blocks = {
         "coefficients": coefficient_table(CALIBRATIONS),
-        "targets": target_table(accuracy_targets(found.evaluated)),
+        "targets": target_table(accuracy_targets(validation.evaluated)),
         "errors": errors,
         "caps": cap_table(caps),
-        "host": host_table(host_records(found.evaluated)),
-        "skipped": skip_table(found.skipped),
+        "host": host_table(host_records(validation.evaluated)),
+        "skipped": skip_table(validation.skipped),
     }
-    if found.ablations:
-        blocks["ablations"] = ablation_table(found.ablations)
+    if validation.ablations:
+        blocks["ablations"] = ablation_table(validation.ablations)
     return blocks
 
 

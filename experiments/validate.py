@@ -17,16 +17,16 @@ from experiments.calibration.validation.validate import validate
 @application("validate")
 def main(config: DictConfig, directory: Path) -> None:
     """Writes ``validation.json``, tables and plots into the folder."""
-    found = validate(
+    validation = validate(
         data_folder(config.data),
         held_out=config.held_out,
         processes=config.processes,
         ablations=config.ablations,
         on_stage=print_stage,
     )
-    errors = write_validation(found, directory)
-    plots = draw_all(found.evaluated, directory)
-    print_validation(errors, found.skipped, [directory / "validation.json", *plots])
+    errors = write_validation(validation, directory)
+    plots = draw_all(validation.evaluated, directory)
+    print_validation(errors, validation.skipped, [directory / "validation.json", *plots])
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ class Claim:
         ours: Our value; ``None`` where there is none.
         low: Lower end of its interval.
         high: Upper end of its interval.
-        setting: What was run.
+        scenario: What was run.
         verdict: One of :data:`VERDICTS`.
         reason: Explanation of the verdict.
         unsaid: What the paper would have to give to settle it.
@@ -70,7 +70,7 @@ class Claim:
     ours: float | None
     low: float | None
     high: float | None
-    setting: str
+    scenario: str
     verdict: str
     reason: str
     unsaid: str = ""

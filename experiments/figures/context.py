@@ -14,7 +14,8 @@ from agents.bundle import find_bundle
 from envs import catalog
 from envs.errors import ConfigurationError
 from experiments.app.executors import Executor
-from experiments.figures.saturation import OperatingPoint, SteadyConfig, SteadyState, measure
+from experiments.figures.operating_point import OperatingPoint
+from experiments.figures.saturation import SteadyConfig, SteadyState, measure
 from experiments.records.hashing import plain
 
 FIRST_SEED = 2_000_000

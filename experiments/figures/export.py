@@ -64,8 +64,8 @@ def record(claim: Claim) -> dict[str, Any]:
         reason += " " + sensitivity_range(claim)
     if claim.unsaid:
         reason += f" What would settle it: {claim.unsaid}."
-    values = asdict(claim)
-    return {**{key: values[key] for key in RECORD}, "reason": reason}
+    values = {**asdict(claim), "setting": claim.scenario, "reason": reason}
+    return {key: values[key] for key in RECORD}
 
 
 def write_provenance(directory: Path) -> None:

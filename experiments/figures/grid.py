@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from experiments.evaluation.statistics import FloatArray
-from experiments.figures.saturation import OperatingPoint, SteadyState
+from experiments.figures.operating_point import OperatingPoint
+from experiments.figures.saturation import SteadyState
 
 SteadyStates = dict[OperatingPoint, SteadyState]
 

@@ -93,7 +93,7 @@ def _claim(claim: Claim) -> list[str]:
         f"**{claim.claim}.** Paper: {paper}; ours: {ours}. **{claim.verdict.capitalize()}.** "
         f"{claim.reason}{unsaid}",
         "",
-        f"Scenario: {claim.setting}.",
+        f"Scenario: {claim.scenario}.",
     ]
     if claim.sensitivity:
         lines += ["", sensitivity_range(claim), *_cases(claim)]

@@ -29,7 +29,7 @@ class ClaimText:
     Attributes:
         claim: What the paper says.
         paper: Its value, its range, its words, or one of these per model.
-        setting: What was run.
+        scenario: What was run.
         reason: Explanation of the verdict.
         unsaid: What the paper would have to give to settle it.
         unit: Unit of the values; empty for ratios.
@@ -37,7 +37,7 @@ class ClaimText:
 
     claim: str
     paper: Any
-    setting: str
+    scenario: str
     reason: str
     unsaid: str = ""
     unit: str = ""
@@ -130,7 +130,7 @@ class FigureText:
             value,
             low,
             high,
-            filled("setting", text.setting),
+            filled("scenario", text.scenario),
             verdict,
             filled("reason", text.reason),
             filled("unsaid", text.unsaid),

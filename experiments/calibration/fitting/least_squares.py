@@ -97,8 +97,8 @@ def fit(
     targets = Targets(measurements, options)
 
     def residuals(x: Floats) -> Floats:
-        found = simulation.run(_with(start, names, runs, x))
-        return np.concatenate([targets.residuals(found), (x - centre) / deviation])
+        simulated = simulation.run(_with(start, names, runs, x))
+        return np.concatenate([targets.residuals(simulated), (x - centre) / deviation])
 
     begin = centre if logs is None else logs
     solution = least_squares(residuals, begin, x_scale=deviation, ftol=1e-7, xtol=1e-7)
@@ -114,11 +114,11 @@ def fit(
 def _with(
     start: Calibration, names: Sequence[str], runs: Sequence[str], logs: Floats
 ) -> Calibration:
-    found = np.exp(logs)
+    factors = np.exp(logs)
     values: dict[str, Any] = {}
-    for name, value in zip(names, found, strict=False):
+    for name, value in zip(names, factors, strict=False):
         values[name] = min(float(value), 1.0) if name in SHARES else float(value)
-    levels = found[len(names) :].reshape(-1, 2)
+    levels = factors[len(names) :].reshape(-1, 2)
     if runs:
         values["run_levels"] = {
             run: [float(time), float(power)]
@@ -142,27 +142,29 @@ class Targets:
         with np.errstate(invalid="ignore"):
             self._at_cap = measured(measurements, "power") > AT_CAP * self._cap_w
 
-    def residuals(self, found: Simulated) -> Floats:
+    def residuals(self, simulated: Simulated) -> Floats:
         """Returns one number per row and quantity, already made robust and weighed."""
         parts = []
         for name, value in self._measured.items():
-            error = np.log(self._simulated(found, name) / value)
+            error = np.log(self._simulated(simulated, name) / value)
             robust = self._robust(error[np.isfinite(error)])
             parts.append(robust / self._options.deviations[name])
         return np.concatenate(parts)
 
-    def _simulated(self, found: Simulated, name: str) -> Floats:
+    def _simulated(self, simulated: Simulated, name: str) -> Floats:
         """Returns what is compared with the measured values.
 
         For power that is the natural draw, except where the measured power is the cap:
         clipping at the cap would hide how far off the natural draw is.
         """
         if name == "clock":
-            return found.clock_fraction
+            return simulated.clock_fraction
         if name == "power":
-            uncapped = found.power_w + found.binding * (found.natural_w - found.power_w)
-            return np.where(self._at_cap, np.minimum(found.natural_w, self._cap_w), uncapped)
-        return found.quantity(name)
+            uncapped = simulated.power_w + simulated.binding * (
+                simulated.natural_w - simulated.power_w
+            )
+            return np.where(self._at_cap, np.minimum(simulated.natural_w, self._cap_w), uncapped)
+        return simulated.quantity(name)
 
     def _robust(self, error: Floats) -> Floats:
         """Square root of twice the pseudo-Huber loss, with the error's sign."""

@@ -98,9 +98,9 @@ class Simulation:
         vectors[:, BUSY_W : CHOICE_J + 1] *= level[:, 1:]
         warmer_k = np.array([(m.temperature_c or CHIP_C) - CHIP_C for m in self._setups])
         vectors[:, _POWERS] *= 1.0 + calibration.leakage_per_k * warmer_k[:, None]
-        found = _simulate(vectors, self._setup, self._steps, self._cap_w)
-        natural_w = found[2].copy()
-        bound = np.flatnonzero(found[4])
+        sums = _simulate(vectors, self._setup, self._steps, self._cap_w)
+        natural_w = sums[2].copy()
+        bound = np.flatnonzero(sums[4])
         if bound.size:
             vectors[:, CAP_MAX_W] = np.inf
             no_cap = np.full(bound.size, np.inf)
@@ -108,13 +108,13 @@ class Simulation:
             natural_w[bound] = uncapped[2]
         time = level[self._setup, 0]
         return Simulated(
-            itl_s=found[0] * time,
-            tpot_s=found[1] * time,
-            throughput_tok_s=self._batch * self._counted / (found[1] * time),
-            power_w=found[2] * self._gpus,
+            itl_s=sums[0] * time,
+            tpot_s=sums[1] * time,
+            throughput_tok_s=self._batch * self._counted / (sums[1] * time),
+            power_w=sums[2] * self._gpus,
             natural_w=natural_w * self._gpus,
-            clock_fraction=found[3],
-            binding=found[4],
+            clock_fraction=sums[3],
+            binding=sums[4],
         )
 
 
@@ -139,7 +139,7 @@ def _or_nan(value: float | None) -> float:
 @entry_point()
 def _simulate(vectors: Any, setup: Any, steps: Any, cap_w: Any) -> Any:
     rows = steps.shape[0]
-    found = np.zeros((5, rows))
+    sums = np.zeros((5, rows))
     for row in range(rows):
         c = vectors[setup[row]]
         for kind in range(steps.shape[1]):
@@ -150,11 +150,11 @@ def _simulate(vectors: Any, setup: Any, steps: Any, cap_w: Any) -> Any:
                 c, step[0], step[1], step[2], step[3], cap_w[row], 1.0
             )
             spent = step[4] * time
-            found[0, row] += step[5] * time
-            found[1, row] += spent
-            found[2, row] += spent * power
-            found[3, row] += spent * clock
-            found[4, row] += spent * binding
+            sums[0, row] += step[5] * time
+            sums[1, row] += spent
+            sums[2, row] += spent * power
+            sums[3, row] += spent * clock
+            sums[4, row] += spent * binding
         for index in range(2, 5):
-            found[index, row] /= found[1, row]
-    return found
+            sums[index, row] /= sums[1, row]
+    return sums

@@ -48,10 +48,10 @@ def finished(
 
 def errors(rows: Sequence[Measurement], calibration: Calibration) -> dict[str, float]:
     """Returns the median absolute percentage error of each measured quantity."""
-    found = Simulation(rows).run(calibration)
+    simulated = Simulation(rows).run(calibration)
     result = {}
     for name in QUANTITIES:
-        error = np.abs(found.quantity(name) / measured(rows, name) - 1.0)
+        error = np.abs(simulated.quantity(name) / measured(rows, name) - 1.0)
         if np.isfinite(error).any():
             result[name] = round(100.0 * float(np.nanmedian(error)), 2)
     return result

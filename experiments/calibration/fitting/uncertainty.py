@@ -34,13 +34,13 @@ def ranges(gpu: GPUSpec, *, caps_measured: bool) -> dict[str, list[float]]:
         gpu: GPU type.
         caps_measured: Whether its response to caps was fitted.
     """
-    found = {name: list(bounds) for name, bounds in _ANYWAY.items()}
+    result = {name: list(bounds) for name, bounds in _ANYWAY.items()}
     if not caps_measured:
         floor = [round(fraction * gpu.power_cap_max_w, 1) for fraction in FLOOR_FRACTION]
-        found["clock_power_floor_w"] = floor
-        found |= {name: list(bounds) for name, bounds in _CLOCK.items()}
-    found["sensor_window_s"] = [0.1, 1.0]
+        result["clock_power_floor_w"] = floor
+        result |= {name: list(bounds) for name, bounds in _CLOCK.items()}
+    result["sensor_window_s"] = [0.1, 1.0]
     if gpu.calibration == "a100_sxm4":
-        found["sensor_window_s"] = [0.025, 1.0]
-        found["link_efficiency"] = [0.08, 0.70]  # vLLM of 2024 and TensorRT-LLM
-    return found
+        result["sensor_window_s"] = [0.025, 1.0]
+        result["link_efficiency"] = [0.08, 0.70]  # vLLM of 2024 and TensorRT-LLM
+    return result

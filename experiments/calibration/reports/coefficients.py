@@ -26,8 +26,8 @@ def coefficient_table(names: tuple[str, ...]) -> list[str]:
 def meanings() -> dict[str, str]:
     """Returns what each coefficient means: the first sentences of its documentation."""
     text = inspect.cleandoc(Calibration.__doc__ or "").partition("Attributes:\n")[2]
-    found = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", text, flags=re.MULTILINE)
-    return {name: _plain(meaning) for name, meaning in found}
+    pairs = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", text, flags=re.MULTILINE)
+    return {name: _plain(meaning) for name, meaning in pairs}
 
 
 def _plain(text: str) -> str:

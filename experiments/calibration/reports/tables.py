@@ -21,23 +21,25 @@ from experiments.calibration.validation.validate import Validation, records
 Record = dict[str, Any]
 
 
-def write_validation(found: Validation, directory: Path) -> list[Record]:
+def write_validation(validation: Validation, directory: Path) -> list[Record]:
     """Writes the files of a validation into a folder and returns the error records."""
-    errors = records(found.evaluated)
+    errors = records(validation.evaluated)
     caps = {
-        "clock": clock_records(found.evaluated),
-        "tok_s_held_out": interior(found.evaluated),
-        "loss_from_best_to_lowest_cap": cap_losses(found.evaluated),
+        "clock": clock_records(validation.evaluated),
+        "tok_s_held_out": interior(validation.evaluated),
+        "loss_from_best_to_lowest_cap": cap_losses(validation.evaluated),
     }
-    host = host_records(found.evaluated)
+    host = host_records(validation.evaluated)
     _write_json(directory / "validation.json", errors)
     _write_json(directory / "host_bound.json", host)
     _write_json(directory / "caps.json", caps)
-    if found.ablations:
-        _write_json(directory / "ablations.json", found.ablations)
-    atomic_write_text(directory / "rows.csv", rows_table(found.evaluated).to_csv(index=False))
-    atomic_write_text(directory / "skipped.csv", skipped_table(found.skipped).to_csv(index=False))
-    text = as_markdown(errors, caps, host, found)
+    if validation.ablations:
+        _write_json(directory / "ablations.json", validation.ablations)
+    atomic_write_text(directory / "rows.csv", rows_table(validation.evaluated).to_csv(index=False))
+    atomic_write_text(
+        directory / "skipped.csv", skipped_table(validation.skipped).to_csv(index=False)
+    )
+    text = as_markdown(errors, caps, host, validation)
     atomic_write_text(directory / "validation.md", text)
     return errors
 
@@ -77,7 +79,7 @@ def skipped_table(skipped: Sequence[Skipped]) -> pd.DataFrame:
 
 
 def as_markdown(
-    errors: Sequence[Record], caps: Record, host: Sequence[Record], found: Validation
+    errors: Sequence[Record], caps: Record, host: Sequence[Record], validation: Validation
 ) -> str:
     """Returns the error tables as Markdown."""
     lines = ["# Simulated against measured", ""]
@@ -87,9 +89,9 @@ def as_markdown(
         lines += ["## Power caps", "", *cap_table(caps), ""]
     if host:
         lines += ["## Host-bound servers", "", *host_table(host), ""]
-    if found.ablations:
-        lines += ["## Ablations", "", *ablation_table(found.ablations), ""]
-    lines += ["## Rows that could not be compared", "", *skip_table(found.skipped), ""]
+    if validation.ablations:
+        lines += ["## Ablations", "", *ablation_table(validation.ablations), ""]
+    lines += ["## Rows that could not be compared", "", *skip_table(validation.skipped), ""]
     return "\n".join(lines)
 
 

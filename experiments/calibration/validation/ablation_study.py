@@ -34,13 +34,13 @@ def study(gpu: GPUSpec, rows: Sequence[Measurement], processes: int) -> list[dic
     """
     if len({m.model.name for m in rows if m.model.experts}) < 2:
         return []
-    found = []
+    results = []
     for part in ABLATIONS:
         fitted = evaluate(rows, fit_gpu(gpu, rows, without=part).calibration, FITTED, part)
         unseen = leave_out(gpu, rows, by_family, FAMILY_OUT, None, processes, part)
         if unseen:
             seen, new = _moe(fitted), _moe(unseen)
-            found.append(
+            results.append(
                 {
                     "gpu": gpu.name,
                     "without": part.name,
@@ -52,7 +52,7 @@ def study(gpu: GPUSpec, rows: Sequence[Measurement], processes: int) -> list[dic
                     "growth_bias_family_out": _bias(growth_errors(new)),
                 }
             )
-    return found
+    return results
 
 
 def growth_errors(evaluated: Sequence[Evaluated]) -> np.ndarray:
@@ -61,14 +61,14 @@ def growth_errors(evaluated: Sequence[Evaluated]) -> np.ndarray:
     for j in evaluated:
         if j.measurement.tpot_s is not None:
             runs[j.measurement.run].append(j)
-    found = []
+    results = []
     for rows in runs.values():
         first = min(rows, key=lambda j: j.measurement.batch)
         last = max(rows, key=lambda j: j.measurement.batch)
         if last.measurement.batch >= 2.0 * first.measurement.batch:
             real = (last.measurement.tpot_s or 0.0) / (first.measurement.tpot_s or 1.0)
-            found.append(last.simulated["tpot"] / first.simulated["tpot"] / real - 1.0)
-    return np.array(found)
+            results.append(last.simulated["tpot"] / first.simulated["tpot"] / real - 1.0)
+    return np.array(results)
 
 
 def ablation_table(records: Sequence[dict[str, Any]]) -> list[str]:

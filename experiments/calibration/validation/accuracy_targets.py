@@ -50,7 +50,7 @@ _LATENCIES = ("itl", "tpot", "throughput")
 def accuracy_targets(evaluated: Sequence[Evaluated]) -> list[AccuracyTarget]:
     """Returns every target for which there are rows."""
     evaluated = [*evaluated, *with_apart(evaluated)]
-    found: list[AccuracyTarget] = []
+    targets: list[AccuracyTarget] = []
 
     def add(
         name: str, limit: float | None, gpu: str, split: str, quantities: Sequence[str], *,
@@ -66,7 +66,7 @@ def accuracy_targets(evaluated: Sequence[Evaluated]) -> list[AccuracyTarget]:
             errors = np.abs(errors[np.isfinite(errors)])
             if errors.size:
                 error = 100.0 * float(np.median(errors))
-                found.append(
+                targets.append(
                     AccuracyTarget(f"{name}: {QUANTITY_NAMES[quantity]}", limit, error, errors.size)
                 )
 
@@ -80,18 +80,18 @@ def accuracy_targets(evaluated: Sequence[Evaluated]) -> list[AccuracyTarget]:
     add("B200, all rows, model left out", None, "b200", ALL_ROWS, quantities)
     names = ("tpot", "throughput", "power")
     add("A100, batch 1-64, model left out", 8.0, "a100_sxm4_40gb", HELD_OUT, names)
-    found += _cap_targets(evaluated)
-    return found
+    targets += _cap_targets(evaluated)
+    return targets
 
 
 def _cap_targets(evaluated: Sequence[Evaluated]) -> list[AccuracyTarget]:
-    found = []
+    targets = []
     errors = interior(evaluated)
     for part, limit in (("interior caps", 1.0), ("lowest cap", 5.0)):
         if part in errors:
             error = errors[part]
             name = f"RTX PRO 6000, unseen {part}: tok/s"
-            found.append(AccuracyTarget(name, limit, error["median_ape"], int(error["n"])))
+            targets.append(AccuracyTarget(name, limit, error["median_ape"], int(error["n"])))
     swept = [j for j in evaluated if j.measurement.has_level and j.split == HELD_OUT]
     if swept:
         ends = {min(j.measurement.cap_w for j in swept), max(j.measurement.cap_w for j in swept)}
@@ -101,19 +101,19 @@ def _cap_targets(evaluated: Sequence[Evaluated]) -> list[AccuracyTarget]:
         if inner:
             error_w = 100.0 * float(np.median(np.abs(relative_errors(inner, "power"))))
             name = "RTX PRO 6000, unseen interior caps that do not bind: power"
-            found.append(AccuracyTarget(name, 1.0, error_w, len(inner)))
+            targets.append(AccuracyTarget(name, 1.0, error_w, len(inner)))
     for loss in cap_losses(evaluated):
         split = "fitted" if loss["split"] == "fitted" else "lowest cap unseen"
         off = abs(loss["simulated_loss_percent"] - loss["measured_loss_percent"])
         name = f"loss at 300 W, {loss['run']}, {split} (points)"
-        found.append(AccuracyTarget(name, 3.0, off, 1))
-    return found
+        targets.append(AccuracyTarget(name, 3.0, off, 1))
+    return targets
 
 
-def target_table(found: Sequence[AccuracyTarget]) -> list[str]:
+def target_table(targets: Sequence[AccuracyTarget]) -> list[str]:
     """Returns the targets as a Markdown table."""
     lines = ["| held out | rows | target | reached | |", "|---|---|---|---|---|"]
-    for target in found:
+    for target in targets:
         verdict = (
             "" if target.limit is None else "yes" if target.reached <= target.limit else "**no**"
         )

@@ -17,14 +17,14 @@ from experiments.calibration.validation.cross_validation import (
 
 def clock_records(evaluated: Sequence[Evaluated]) -> list[dict[str, Any]]:
     """Returns the error of the simulated clock by split, for rows whose clock was measured."""
-    found = []
+    records = []
     for split in (FITTED, HELD_OUT):
         part = [
             j for j in evaluated if j.split == split and j.measurement.clock_fraction is not None
         ]
         if part:
             errors = 100.0 * np.abs(relative_errors(part, "clock"))
-            found.append(
+            records.append(
                 {
                     "split": split,
                     "n": len(part),
@@ -32,7 +32,7 @@ def clock_records(evaluated: Sequence[Evaluated]) -> list[dict[str, Any]]:
                     "mean_ape": round(float(np.mean(errors)), 2),
                 }
             )
-    return found
+    return records
 
 
 def cap_losses(evaluated: Sequence[Evaluated]) -> list[dict[str, Any]]:
@@ -41,7 +41,7 @@ def cap_losses(evaluated: Sequence[Evaluated]) -> list[dict[str, Any]]:
     The simulated loss is that of the lowest cap against the same best row's cap, each
     simulated with coefficients not fitted to it.
     """
-    found = []
+    records = []
     swept = [j for j in evaluated if j.measurement.has_level]
     for split in (FITTED, HELD_OUT):
         for run in sorted({j.measurement.run for j in swept}):
@@ -52,7 +52,7 @@ def cap_losses(evaluated: Sequence[Evaluated]) -> list[dict[str, Any]]:
             best = max(rows, key=lambda j: j.measurement.throughput_tok_s or 0.0)
             real = 1.0 - _measured(lowest) / _measured(best)
             simulated = 1.0 - lowest.simulated["throughput"] / best.simulated["throughput"]
-            found.append(
+            records.append(
                 {
                     "run": run,
                     "split": split,
@@ -62,7 +62,7 @@ def cap_losses(evaluated: Sequence[Evaluated]) -> list[dict[str, Any]]:
                     "simulated_loss_percent": round(100.0 * simulated, 2),
                 }
             )
-    return found
+    return records
 
 
 def interior(evaluated: Sequence[Evaluated]) -> dict[str, dict[str, float]]:

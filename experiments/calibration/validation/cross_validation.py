@@ -27,7 +27,7 @@ class Evaluated:
 
     Attributes:
         measurement: The row.
-        split: How its coefficients were found; see :data:`SPLITS`.
+        split: How its coefficients were simulated; see :data:`SPLITS`.
         simulated: Simulated quantities by name, with ``clock``.
     """
 
@@ -69,19 +69,19 @@ def evaluate(
     """Simulates rows with one calibration."""
     if not rows:
         return []
-    found = Simulation(rows, without).run(calibration)
-    return [Evaluated(m, split, _values(found, index)) for index, m in enumerate(rows)]
+    simulated = Simulation(rows, without).run(calibration)
+    return [Evaluated(m, split, _values(simulated, index)) for index, m in enumerate(rows)]
 
 
-def _values(found: Simulated, index: int) -> dict[str, float]:
+def _values(simulated: Simulated, index: int) -> dict[str, float]:
     return {
-        "itl": float(found.itl_s[index]),
-        "tpot": float(found.tpot_s[index]),
-        "throughput": float(found.throughput_tok_s[index]),
-        "power": float(found.power_w[index]),
-        "joules_per_token": float(found.power_w[index] / found.throughput_tok_s[index]),
-        "clock": float(found.clock_fraction[index]),
-        "binding": float(found.binding[index]),
+        "itl": float(simulated.itl_s[index]),
+        "tpot": float(simulated.tpot_s[index]),
+        "throughput": float(simulated.throughput_tok_s[index]),
+        "power": float(simulated.power_w[index]),
+        "joules_per_token": float(simulated.power_w[index] / simulated.throughput_tok_s[index]),
+        "clock": float(simulated.clock_fraction[index]),
+        "binding": float(simulated.binding[index]),
     }
 
 
@@ -132,8 +132,8 @@ def _fold(
 
 def installed(gpu: GPUSpec) -> Calibration:
     """Returns the calibration that is installed for a GPU type."""
-    found: Calibration = catalog.build("calibration", gpu.calibration)
-    return found
+    simulated: Calibration = catalog.build("calibration", gpu.calibration)
+    return simulated
 
 
 def relative_errors(evaluated: Sequence[Evaluated], quantity: str) -> np.ndarray:

@@ -28,7 +28,7 @@ def host_records(evaluated: Sequence[Evaluated]) -> list[dict[str, Any]]:
     that of leaving one model out.
     """
     rows = [j for j in evaluated if j.split == APART and j.measurement.apart == HOST_BOUND]
-    found = []
+    records = []
     for gpu in sorted({j.measurement.gpu.name for j in rows}):
         part = [j for j in rows if j.measurement.gpu.name == gpu]
         batch = np.array([j.measurement.batch for j in part])
@@ -44,7 +44,7 @@ def host_records(evaluated: Sequence[Evaluated]) -> list[dict[str, Any]]:
                 out = ~kept
                 errors[out] = np.abs((simulated[out] + a + b * batch[out]) / real[out] - 1.0)
         physics = np.abs(relative_errors(part, "tpot"))
-        found.append(
+        records.append(
             {
                 "gpu": gpu,
                 "rows": len(part),
@@ -54,13 +54,13 @@ def host_records(evaluated: Sequence[Evaluated]) -> list[dict[str, Any]]:
                 "tpot_median_ape_with_host": round(100.0 * float(np.median(errors)), 1),
             }
         )
-    return found
+    return records
 
 
 def _fit(simulated: Floats, batch: Floats, real: Floats) -> tuple[float, float]:
     def error(x: Floats) -> Floats:
-        found: Floats = np.log((simulated + np.exp(x[0]) + np.exp(x[1]) * batch) / real)
-        return found
+        errors: Floats = np.log((simulated + np.exp(x[0]) + np.exp(x[1]) * batch) / real)
+        return errors
 
     solution = least_squares(error, np.log([5e-3, 2e-4]), loss="soft_l1", f_scale=0.1)
     return float(np.exp(solution.x[0])), float(np.exp(solution.x[1]))

@@ -65,22 +65,22 @@ class _Run:
 
 def study_training(folder: Path) -> list[TrainingCaps]:
     """Fits every file of the folder; an empty list where the folder is not there."""
-    found = []
+    responses = []
     for key, name in GPUS.items():
         file = folder / f"summary_power_{key}.csv"
         if file.is_file():
-            found.append(_fit(name, _runs(file)))
-    return found
+            responses.append(_fit(name, _runs(file)))
+    return responses
 
 
-def training_table(found: Sequence[TrainingCaps]) -> list[str]:
+def training_table(responses: Sequence[TrainingCaps]) -> list[str]:
     """Returns the study as a Markdown table."""
     lines = [
         "| GPU (training) | runs | floor / highest cap | linear fraction s | exponent m "
         "| error of time | of power |",
         "|---|---|---|---|---|---|---|",
     ]
-    for f in found:
+    for f in responses:
         lines.append(
             f"| {f.gpu} | {f.runs} | {f.floor_fraction:.2f} | {f.linear_fraction:.2f} | "
             f"{f.exponent:.1f} | {f.time_error:.1f} % | {f.power_error:.1f} % |"
@@ -103,13 +103,11 @@ def _runs(file: Path) -> list[_Run]:
         network = (str(row["dataset"]), str(row["network"]))
         shape = f"{row['batch_size']} {row['optimizer']}"
         cells.setdefault(network, {}).setdefault(shape, []).append(point)
-    found = []
+    runs = []
     for shapes in cells.values():
         most = sorted(shapes.values(), key=len)[-_RUNS_PER_NETWORK:]
-        found += [
-            _Run(*np.array(sorted(points)).T) for points in most if len(points) >= _LEAST_CAPS
-        ]
-    return found
+        runs += [_Run(*np.array(sorted(points)).T) for points in most if len(points) >= _LEAST_CAPS]
+    return runs
 
 
 def _fit(name: str, runs: Sequence[_Run]) -> TrainingCaps:

@@ -91,10 +91,10 @@ def validate(
 
 def _gpu_types(measurements: Sequence[Measurement]) -> list[GPUSpec]:
     """Returns one GPU type per calibration."""
-    found: dict[str, GPUSpec] = {}
+    gpus: dict[str, GPUSpec] = {}
     for m in measurements:
-        found.setdefault(m.gpu.calibration, m.gpu)
-    return list(found.values())
+        gpus.setdefault(m.gpu.calibration, m.gpu)
+    return list(gpus.values())
 
 
 def _evaluate_gpu(
@@ -138,7 +138,7 @@ def records(evaluated: Sequence[Evaluated]) -> list[dict[str, Any]]:
     Rows are grouped by data set (and all together), GPU type and split. Under a binding cap
     the power is the cap: such rows are not counted for power and J/token.
     """
-    found = []
+    table = []
     everything = [*evaluated, *with_apart(evaluated)]
     for key in sorted({(d, j.measurement.gpu.name, j.split) for j in everything for d in _sets(j)}):
         dataset, gpu, split = key
@@ -150,8 +150,8 @@ def records(evaluated: Sequence[Evaluated]) -> list[dict[str, Any]]:
         for quantity in QUANTITIES:
             record = _record(part, quantity)
             if record is not None:
-                found.append({"dataset": dataset, "gpu": gpu, "split": split, **record})
-    return found
+                table.append({"dataset": dataset, "gpu": gpu, "split": split, **record})
+    return table
 
 
 def with_apart(evaluated: Sequence[Evaluated]) -> list[Evaluated]:

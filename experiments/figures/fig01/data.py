@@ -12,7 +12,8 @@ from experiments.evaluation.statistics import FloatArray
 from experiments.figures.base import Row
 from experiments.figures.claims import interval_of
 from experiments.figures.grid import SteadyStates
-from experiments.figures.saturation import COUNTS, SCOPES, OperatingPoint
+from experiments.figures.operating_point import OperatingPoint
+from experiments.figures.saturation import COUNTS, SCOPES
 
 CAPS, BATCHES = "a", "b"
 """The two panels: over the cap, and over the batch limit."""

@@ -12,7 +12,7 @@ from envs.simulator.server_spec import ServerSpec
 from envs.simulator.step_model import compile_step_model, resolve_step
 from experiments.evaluation.statistics import FloatArray
 from experiments.figures.base import Row
-from experiments.figures.saturation import OperatingPoint, server_spec_of
+from experiments.figures.operating_point import OperatingPoint, server_spec_of
 
 
 class StepTimes(NamedTuple):

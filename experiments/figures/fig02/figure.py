@@ -10,7 +10,7 @@ from experiments.figures.context import FigureContext
 from experiments.figures.fig02.data import StepTimes, row, step_times
 from experiments.figures.fig02.plot import draw
 from experiments.figures.fig02.verdicts import bound_claims
-from experiments.figures.saturation import OperatingPoint, is_possible
+from experiments.figures.operating_point import OperatingPoint, is_possible
 from experiments.figures.text import figure_text
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.figures.fig02.data import StepTimes, middle_90_percent
+from experiments.figures.operating_point import OperatingPoint
 from experiments.figures.plot_marks import FORMATS, model_label, stem
-from experiments.figures.saturation import OperatingPoint
 from experiments.reporting.plot_style import BLACK, BLUE, ORANGE, saved_plot
 
 

@@ -13,7 +13,7 @@ from experiments.figures.claims import (
     case_of_draws,
 )
 from experiments.figures.fig02.data import StepTimes, middle_90_percent
-from experiments.figures.saturation import OperatingPoint
+from experiments.figures.operating_point import OperatingPoint
 from experiments.figures.text import FigureText
 
 CLEARLY_MORE = 1.5

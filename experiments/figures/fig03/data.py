@@ -11,7 +11,7 @@ from experiments.evaluation.statistics import FloatArray
 from experiments.figures.base import Row
 from experiments.figures.claims import interval_of
 from experiments.figures.grid import SteadyStates, best
-from experiments.figures.saturation import OperatingPoint
+from experiments.figures.operating_point import OperatingPoint
 
 SOFTWARE, HARDWARE = "SW only (batch, TP)", "HW only (cap)"
 CAP_AND_BATCH, ALL_KNOBS = "cap, batch", "cap, batch, TP"

@@ -11,7 +11,7 @@ from experiments.evaluation.statistics import FloatArray
 from experiments.figures.base import Row
 from experiments.figures.claims import interval_of
 from experiments.figures.grid import SteadyStates
-from experiments.figures.saturation import OperatingPoint
+from experiments.figures.operating_point import OperatingPoint
 
 LAYOUTS = {
     "spread": "experts over all nodes, a full batch per node",

@@ -13,7 +13,7 @@ from experiments.evaluation.statistics import FloatArray
 from experiments.figures.base import Row
 from experiments.figures.claims import interval_of
 from experiments.figures.episodes import FinishedRun
-from experiments.figures.saturation import OperatingPoint, server_spec_of
+from experiments.figures.operating_point import OperatingPoint, server_spec_of
 
 BASE = "static_dynamic_cap"
 """The rival: a static batch of 64 whose cap follows the power target."""

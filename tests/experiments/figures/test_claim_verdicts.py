@@ -56,7 +56,7 @@ def test_a_claim_is_evaluated_by_its_effect(paper, ours, neutral, verdict):
 def claim(**changes) -> Claim:
     values = {
         "id": "a", "figure": "fig07", "claim": "more", "paper": 1.2, "ours": 1.1, "low": 1.0,
-        "high": 1.2, "setting": "here", "verdict": DIRECTION, "reason": "So it is.",
+        "high": 1.2, "scenario": "here", "verdict": DIRECTION, "reason": "So it is.",
     }  # fmt: skip
     return Claim(**{**values, **changes})
 

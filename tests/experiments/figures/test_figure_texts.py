@@ -32,7 +32,7 @@ def test_the_reproduction_page_has_the_words_of_the_texts(file):
     text = text_of(file)
     templates = {"title": text.title, "caption": text.caption}
     for name, claim in text.claims.items():
-        parts = {"claim": claim.claim, "setting": claim.setting, "reason": claim.reason}
+        parts = {"claim": claim.claim, "scenario": claim.scenario, "reason": claim.reason}
         templates |= {f"{name}.{part}": words for part, words in parts.items()}
         templates[f"{name}.unsaid"] = claim.unsaid
     absent = {
@@ -56,7 +56,7 @@ def test_a_claim_is_filled_in_and_named_by_its_model():
 
 def test_a_template_without_its_value_names_file_key_and_value():
     text = figure_text("fig04", "fig04")
-    with pytest.raises(ConfigurationError, match=r"fig04.*claims\.loss\.setting.*'nodes'"):
+    with pytest.raises(ConfigurationError, match=r"fig04.*claims\.loss\.scenario.*'nodes'"):
         text.evaluated("loss", 0.0, REPRODUCED, model="mixtral_8x7b")
     with pytest.raises(ConfigurationError, match=r"claims\.gain is missing"):
         text.evaluated("gain", 0.0, REPRODUCED)

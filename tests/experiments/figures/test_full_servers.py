@@ -9,13 +9,8 @@ from envs.cache import cache_dir
 from envs.errors import ConfigurationError
 from experiments.figures import saturation
 from experiments.figures.grid import best, frontier, knob_grid
-from experiments.figures.saturation import (
-    OperatingPoint,
-    SteadyConfig,
-    is_possible,
-    measure,
-    server_spec_of,
-)
+from experiments.figures.operating_point import OperatingPoint, is_possible, server_spec_of
+from experiments.figures.saturation import SteadyConfig, measure
 
 SHORT = SteadyConfig(seeds=2, settle_s=5.0, measure_s=20.0)
 FULL = OperatingPoint("olmoe_1b_7b", 400.0, 64)
