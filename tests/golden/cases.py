@@ -1,11 +1,11 @@
-"""Short runs whose every figure is kept, and how two records of them are compared.
+"""Short runs whose every metric is kept, and how two records of them are compared.
 
-A run depends on no clock and on no random choice that its seed does not fix, so that figures are
+A run depends on no clock and on no random choice that its seed does not fix, so that metrics are
 asked to be equal bit for bit. NumPy alone stands in the way: it picks its loops by the instruction
 sets of the CPU, and the last bit of a logarithm or a power differs between them. ``golden.json``
 says which sets it was made with; where others are found, numbers are compared with a tolerance.
 Without AVX and FMA in numba, libm and torch the same bits came out: controllers choose from a
-lattice, and the network's and the forests' last bits do not reach the server.
+grid, and the network's and the forests' last bits do not reach the server.
 """
 
 from __future__ import annotations
@@ -13,26 +13,25 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import gymnasium
-import hydra
 import numpy as np
 from pyarrow import parquet
 
-from envs import catalog
-from experiments import schemas
-from experiments.execution import execute
+from experiments.run import main
 
 GOLDEN_FILE = Path(__file__).with_name("golden.json")
 RENEW = "python -m tests.golden.renew"
 TOLERANCE = 1e-9
 """How far numbers may be off, relatively, on a CPU of another kind."""
 
-Figures = dict[str, Any]
-"""Figures of one case by name: numbers, texts, and hashes of columns."""
+Metrics = dict[str, Any]
+"""Metrics of one case by name: numbers, texts, and hashes of columns."""
 
 SHORT = ("duration=60", "profile.settle_s=2", "profile.measure_s=5", "profile.tensor_parallel=[]")
 RUNS: dict[str, tuple[str, ...]] = {
@@ -61,8 +60,8 @@ _SERVERS, _STEPS, _EPISODE_STEPS, _SEED = 4, 90, 60, 7
 _DIGITS, _HASH = 16, "hash of "
 
 
-def play(case: str, folder: Path) -> Figures:
-    """Plays a case and returns its figures.
+def run_case(case: str, folder: Path) -> Metrics:
+    """Runs a case and returns its metrics.
 
     Args:
         case: One of :data:`CASES`.
@@ -77,31 +76,31 @@ def simd_found() -> list[str]:
     return list(config["SIMD Extensions"].get("found", []))
 
 
-def read_golden() -> tuple[dict[str, Figures], bool]:
-    """Returns the figures that are kept, by case, and whether this CPU gives the same bits."""
+def read_golden() -> tuple[dict[str, Metrics], bool]:
+    """Returns the metrics that are kept, by case, and whether this CPU gives the same bits."""
     golden = json.loads(GOLDEN_FILE.read_text(encoding="utf-8"))
     return golden["cases"], golden["simd"] == simd_found()
 
 
-def write_golden(cases: Mapping[str, Figures]) -> None:
-    """Keeps the figures of all cases, and on which kind of CPU they were found."""
+def write_golden(cases: Mapping[str, Metrics]) -> None:
+    """Keeps the metrics of all cases, and on which kind of CPU they were found."""
     text = json.dumps({"simd": simd_found(), "cases": cases}, indent=1, allow_nan=False)
     GOLDEN_FILE.write_text(f"{text}\n", encoding="utf-8")
 
 
-def changes(case: str, kept: Figures, found: Figures, *, exact: bool) -> list[str]:
-    """Returns a line for every figure that is not what was kept.
+def changes(case: str, kept: Metrics, found: Metrics, *, exact: bool) -> list[str]:
+    """Returns a line for every metric that is not what was kept.
 
     Args:
         case: Name of the case.
-        kept: Its figures in ``golden.json``.
-        found: Its figures now.
+        kept: Its metrics in ``golden.json``.
+        found: Its metrics now.
         exact: Whether every bit counts. If not, numbers may differ by :data:`TOLERANCE`, and
             hashes are not looked at: the sums beside them are.
     """
     lines = []
     for name in dict.fromkeys([*kept, *found]):
-        old, new = kept.get(name, "no such figure"), found.get(name, "no such figure")
+        old, new = kept.get(name, "no such metric"), found.get(name, "no such metric")
         if not exact and name.startswith(_HASH):
             continue
         if not (_same(old, new) if exact else _close(old, new)):
@@ -119,23 +118,21 @@ def _close(old: Any, new: Any) -> bool:
     return _same(old, new)
 
 
-def _run(overrides: tuple[str, ...], folder: Path) -> Figures:
+def _run(overrides: tuple[str, ...], folder: Path) -> Metrics:
     """Runs one controller as ``python -m experiments.run`` does; where it is from is left out."""
-    schemas.register()
-    with hydra.initialize_config_dir(str(catalog.CONF_DIR), version_base="1.3"):
-        config = hydra.compose("config", [*SHORT, *overrides])
-    execute(config, folder, "golden")
+    with patch.object(sys, "argv", ["run", *SHORT, *overrides, f"hydra.run.dir={folder}"]):
+        main()
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    del summary["provenance"]
+    del summary["provenance"], summary["controller"]
     table = parquet.read_table(folder / "intervals.parquet")
-    figures = dict(_flat(summary))
+    metrics = dict(_flat(summary))
     for name in table.column_names:
-        figures |= _column(name, table[name].to_pylist())
-    return figures
+        metrics |= _column(name, table[name].to_pylist())
+    return metrics
 
 
-def _vector() -> Figures:
-    """Plays different servers at once, over the end of an episode, with random actions."""
+def _vector() -> Metrics:
+    """Steps different servers at once, over the end of an episode, with random actions."""
     vector = gymnasium.make_vec(
         "pals/Simulated-v0",
         num_envs=_SERVERS,
@@ -154,13 +151,13 @@ def _vector() -> Figures:
         for name, value in step.items():
             seen.setdefault(name, []).append(np.asarray(value))
     vector.close()
-    figures: Figures = {}
+    metrics: Metrics = {}
     for name, rows in seen.items():
-        figures |= _column(name, np.stack(rows).ravel().tolist())
-    return figures
+        metrics |= _column(name, np.stack(rows).ravel().tolist())
+    return metrics
 
 
-def _column(name: str, values: list[Any]) -> Figures:
+def _column(name: str, values: list[Any]) -> Metrics:
     """Returns the hash of a column, and the sum of its finite numbers."""
     numbers = [v for v in values if isinstance(v, int | float) and math.isfinite(v)]
     digest = hashlib.sha256(json.dumps(values).encode()).hexdigest()[:_DIGITS]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.caches import own_cache
 
-from .cases import CASES, RENEW, changes, play, read_golden
+from .cases import CASES, RENEW, changes, read_golden, run_case
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -23,18 +23,18 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.mark.parametrize("case", CASES)
 def test_the_numbers_are_those_that_are_kept(case: str, tmp_path: Path) -> None:
     kept, exact = read_golden()
-    lines = changes(case, kept.get(case, {}), play(case, tmp_path), exact=exact)
+    lines = changes(case, kept.get(case, {}), run_case(case, tmp_path), exact=exact)
     if lines:
         listed = "\n".join(lines)
-        pytest.fail(f"{len(lines)} figures changed; if that is meant: {RENEW}\n{listed}", False)
+        pytest.fail(f"{len(lines)} metrics changed; if that is meant: {RENEW}\n{listed}", False)
 
 
-def test_no_case_is_kept_that_is_not_played() -> None:
+def test_no_case_is_kept_that_is_not_run() -> None:
     assert set(read_golden()[0]) == set(CASES)
 
 
 @pytest.mark.parametrize(("exact", "off"), [(True, 2**-52), (False, 1e-8)])
-def test_a_change_is_named_with_its_case_and_figure(exact: bool, off: float) -> None:
+def test_a_change_is_named_with_its_case_and_metric(exact: bool, off: float) -> None:
     kept = read_golden()[0]["pals"]
     value = kept["tokens_per_joule"]
     found = {**kept, "tokens_per_joule": value * (1 + off)}
