@@ -11,62 +11,29 @@ import hashlib
 import io
 import json
 import pickle
+import zipfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agents.compatibility import check_choice, observation_space
+from agents.bundle_facts import Bundle, facts_sha256, parse_facts
+from agents.compatibility import observation_space
 from agents.recipe import Recipe
 from envs import catalog
 from envs.cache import atomic_write_bytes, atomic_write_text
 from envs.errors import ConfigurationError
+from envs.safe_files import read_regular
 from envs.simulator.calibration import calibration_hash
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
     from stable_baselines3.common.policies import BasePolicy
 
-FORMAT = 1
 SHIPPED = Path(__file__).resolve().parent / "bundles"
 _WEIGHTS, _FACTS = "policy.pt", "bundle.json"
-
-
-@dataclass(kw_only=True)
-class Bundle:
-    """A trained agent's facts; :func:`load_policy` gives the policy itself.
-
-    Attributes:
-        algorithm: Import path of the algorithm's class.
-        policy: Name of the policy among the algorithm's, such as ``MlpPolicy``.
-        policy_arguments: Further arguments of the policy's class.
-        observation: What each entry of an observation means.
-        action: Configuration of the action encoding.
-        grid: What of the knob grid the policy depends on.
-        shield: Whether its caps are held within the power budget (:mod:`agents.shield`).
-        calibrations: Hash of each calibration it was trained on, by name.
-        configuration: The training's configuration.
-        evaluation: How it did on held-out settings.
-        provenance: Version, commit and platform.
-        weights_sha256: Hash of the weights' file.
-        format: Version of this format.
-    """
-
-    algorithm: str
-    policy: str
-    policy_arguments: dict[str, Any]
-    observation: list[dict[str, Any]]
-    action: dict[str, Any]
-    grid: dict[str, Any]
-    shield: bool
-    calibrations: dict[str, str]
-    configuration: dict[str, Any]
-    evaluation: dict[str, Any]
-    provenance: dict[str, Any]
-    weights_sha256: str = ""
-    format: int = field(default=FORMAT)
+_MOST_FACTS_BYTES, _MOST_WEIGHTS_BYTES = 16 << 20, 256 << 20
 
 
 def save_bundle(directory: Path, bundle: Bundle, policy: BasePolicy) -> None:
@@ -77,6 +44,7 @@ def save_bundle(directory: Path, bundle: Bundle, policy: BasePolicy) -> None:
     torch.save({name: value.cpu() for name, value in policy.state_dict().items()}, buffer)
     weights = buffer.getvalue()
     facts = {**vars(bundle), "weights_sha256": hashlib.sha256(weights).hexdigest()}
+    facts["sha256"] = facts_sha256(facts)
     (directory / _FACTS).unlink(missing_ok=True)
     atomic_write_bytes(directory / _WEIGHTS, weights)
     atomic_write_text(directory / _FACTS, json.dumps(facts, indent=1, allow_nan=False) + "\n")
@@ -103,24 +71,15 @@ def read_bundle(directory: Path) -> Bundle:
     """Reads a bundle's facts.
 
     Raises:
-        ConfigurationError: The file is damaged or of another format.
+        ConfigurationError: The file is damaged, of another format, or says something that no
+            bundle may say; the message names file and key.
     """
     file = directory / _FACTS
+    content = read_regular(file, _MOST_FACTS_BYTES)
     try:
-        facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        known = facts["format"] == FORMAT
-        bundle = Bundle(**facts) if known else None
-    except OSError as error:
-        raise ConfigurationError(f"{file}: cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigurationError(f"{file}: damaged ({type(error).__name__}: {error})") from error
-    if bundle is None:
-        raise ConfigurationError(
-            f"{file}: format {facts['format']}, and this version reads format {FORMAT}; "
-            "train the agent again, or use the version it was trained with"
-        )
-    check_choice(bundle.action)
-    return bundle
+        return parse_facts(content)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{file}: {error}") from error
 
 
 def load_policy(directory: Path, bundle: Bundle, action_space: Any, device: str) -> BasePolicy:
@@ -135,32 +94,56 @@ def load_policy(directory: Path, bundle: Bundle, action_space: Any, device: str)
     Raises:
         ConfigurationError: The weights are damaged or do not fit the policy.
     """
-    import torch
     from stable_baselines3.common.utils import ConstantSchedule
 
     file = directory / _WEIGHTS
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"{file}: cannot be read ({error.strerror})") from error
+    content = read_regular(file, _MOST_WEIGHTS_BYTES)
     if hashlib.sha256(content).hexdigest() != bundle.weights_sha256:
         raise ConfigurationError(
             f"{file}: not the weights that {_FACTS} was written with (another SHA-256)"
         )
-    policy: BasePolicy = _policy_class(bundle)(
-        observation_space(bundle.observation),
-        action_space,
-        ConstantSchedule(0.0),
-        **bundle.policy_arguments,
-    )
     try:
-        weights = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
-        policy.load_state_dict(weights)
-    except (RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
+        policy: BasePolicy = _policy_class(bundle)(
+            observation_space(bundle.observation),
+            action_space,
+            ConstantSchedule(0.0),
+            **bundle.policy_arguments,
+        )
+    except (TypeError, ValueError, AssertionError) as error:
+        raise ConfigurationError(
+            f"{directory / _FACTS}: policy_arguments: {bundle.policy} does not take them: {error}"
+        ) from error
+    try:
+        policy.load_state_dict(_weights(content, device))
+    except (RuntimeError, ValueError, TypeError, KeyError, EOFError) as error:
         raise ConfigurationError(f"{file}: not the weights of this policy: {error}") from error
     policy.to(device)
     policy.set_training_mode(False)
     return policy
+
+
+def _weights(content: bytes, device: str) -> dict[str, Any]:
+    """Reads tensors from an archive; torch would take plain pickles, too, and any size.
+
+    Raises:
+        ValueError: It is no archive of finite tensors.
+    """
+    import torch
+
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+        if unpacked > _MOST_WEIGHTS_BYTES:
+            raise ValueError(f"they unpack to {unpacked:,} bytes")
+        weights = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+    except (zipfile.BadZipFile, pickle.UnpicklingError) as error:
+        raise ValueError(str(error)) from error
+    if not isinstance(weights, dict) or not all(
+        isinstance(value, torch.Tensor) and bool(torch.isfinite(value).all())
+        for value in weights.values()
+    ):
+        raise ValueError("it holds something else than finite tensors")
+    return weights
 
 
 def _policy_class(bundle: Bundle) -> Any:

@@ -9,7 +9,6 @@ import numpy as np
 
 from envs import catalog
 from envs.actions.base import ActionEncoding, KnobGrid
-from envs.errors import ConfigurationError
 from envs.knobs import KnobLimits
 from envs.observations import ObservationLayout
 
@@ -98,13 +97,3 @@ def grid_mismatch(described: dict[str, Any], grid: KnobGrid) -> list[str]:
             f"{now['sm_clocks']}; set action.sm_clock and action.sm_clock_levels"
         )
     return found
-
-
-def check_choice(action: dict[str, Any]) -> None:
-    """Checks that an action configuration names its class.
-
-    Raises:
-        ConfigurationError: It does not.
-    """
-    if "_target_" not in action:
-        raise ConfigurationError("bundle.action._target_: missing; it names the encoding")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from envs import catalog
 from envs.errors import ConfigurationError
+from envs.fields import Part
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -29,7 +30,7 @@ class Recipe:
     """
 
     algorithm: str = "stable_baselines3.PPO"
-    arguments: dict[str, Any] = field(default_factory=dict)
+    arguments: Annotated[dict[str, Any], Part("algorithm argument")] = field(default_factory=dict)
     action: Any = "grid"
     servers: int = 256
     steps: int = 3_000_000
@@ -55,7 +56,7 @@ class Recipe:
         """
         from stable_baselines3.common.base_class import BaseAlgorithm
 
-        cls = catalog.locate(self.algorithm)
+        cls = catalog.buildable("algorithm", self.algorithm)
         if not (isinstance(cls, type) and issubclass(cls, BaseAlgorithm)):
             raise ConfigurationError(f"agent.algorithm: {self.algorithm} is no algorithm")
         return cls

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
 from envs.errors import ConfigurationError
+from envs.fields import Part
 from envs.knobs import KnobLimits, Knobs
 from envs.objectives.conditions import Conditions
 from envs.telemetry import Telemetry
@@ -160,7 +161,7 @@ class Reward:
             ``plain``, or ``reference`` (below Baseline on the same arrivals; simulation only).
     """
 
-    terms: dict[str, Any] = field(default_factory=dict)
+    terms: Annotated[dict[str, Any], Part("reward term")] = field(default_factory=dict)
     qos_definition: str = "backlog"
 
     def __post_init__(self) -> None:

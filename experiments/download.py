@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.error import HTTPError, URLError
 
-from envs.catalog import load, locate, names
+from envs.catalog import buildable, load, names
 from envs.errors import ConfigurationError, PalsError, WorkloadError
 from envs.workloads.public_file import PublicFile
 from envs.workloads.recording import head_sha256
@@ -30,7 +30,10 @@ _TIMEOUT_S = 30.0
 
 def public_traces() -> dict[str, type[Trace]]:
     """Returns the workloads that replay a public file, by name."""
-    targets = {name: locate(str(load("workload", name)["_target_"])) for name in names("workload")}
+    targets = {
+        name: buildable("workload", str(load("workload", name)["_target_"]))
+        for name in names("workload")
+    }
     return {
         name: cls
         for name, cls in targets.items()

@@ -17,6 +17,12 @@ settings.register_profile(
 settings.load_profile("repeatable")
 
 
+@pytest.fixture(autouse=True)
+def _no_package_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one test's command line allows is not left to the next."""
+    monkeypatch.setenv("PALS_ALLOW_PACKAGES", "")
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder of measured data; skips where there is none."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from envs.cluster.allocators import Allocation, Allocator, Demands
 from envs.cluster.node import Node
 from envs.errors import ConfigurationError, PalsError
-from envs.objectives.signals import Signal
+from envs.fields import Part
+from envs.objectives.signals import Signal, as_signal
 
 
 class ClusterState(NamedTuple):
@@ -51,7 +52,7 @@ class ClusterBudget:
             ``None`` passes on every change at once. Drops are never delayed.
     """
 
-    signal: Any
+    signal: Annotated[Any, Part("signal")]
     unit: str = "w"
     notice_s: float = 0.0
     ramp_w_per_s: float | None = None
@@ -62,6 +63,7 @@ class ClusterBudget:
         Raises:
             ConfigurationError: A value is out of range.
         """
+        self.signal = as_signal(self.signal)
         if self.unit not in ("w", "fraction"):
             raise ConfigurationError(f"env.budget.unit: must be w or share, got {self.unit!r}")
         if self.notice_s < 0:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any
 
 from envs.cluster.cluster import ClusterBudget
 from envs.errors import ConfigurationError
+from envs.fields import Part
 from envs.scenario import Scenario, described
 
 
@@ -105,8 +106,8 @@ class ServerCluster:
     """
 
     nodes: dict[str, ClusterNode | None] = field(default_factory=dict)
-    budget: Any = None
-    allocator: Any = None
+    budget: Annotated[Any, Part("budget")] = None
+    allocator: Annotated[Any, Part("allocator")] = None
     power_scope: str = "system"
     retry_s: float = 5.0
     concurrent: bool | None = None

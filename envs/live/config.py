@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from envs.errors import ConfigurationError
+from envs.fields import Part
 from envs.live.process import Launch
 
 ON_FAILURE = ("fail", "restart")
@@ -69,7 +70,7 @@ class VllmServerConfig:
     model: str | None = None
     api_key_env: str | None = "VLLM_API_KEY"
     server_pid: int | None = None
-    device: Any = None
+    device: Annotated[Any, Part("device")] = None
     dry_run: bool = False
     batch_limit: str = "drain"
     max_num_seqs: int = 64

@@ -161,8 +161,7 @@ def open_device(spec: dict[str, Any]) -> Any:
     """Builds and opens the device that a plan describes."""
     from envs import catalog
 
-    catalog.allow_package(spec["class"].partition(".")[0])
-    device = catalog.locate(spec["class"])(**spec["config"])
+    device = catalog.buildable("device", spec["class"])(**spec["config"])
     if device.opens_to_restore:
         device.open(None)
     return device

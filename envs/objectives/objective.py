@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from envs.errors import ConfigurationError
+from envs.fields import Part
 from envs.objectives.conditions import Conditions
 from envs.objectives.qos import QoSConfig
-from envs.objectives.signals import Signal
+from envs.objectives.signals import Signal, as_signal
 from envs.system import RatedServer
 
 TARGET_UNITS = ("offered", "capacity", "tok_s")
@@ -21,7 +22,7 @@ POWER_SCOPES = ("gpu", "system")
 
 @dataclass(kw_only=True)
 class Objective:
-    """Targets, budgets and latency SLOs, fixed or moving.
+    """Targets, budgets and latency SLOs, fixed or moving; a number stands for a signal.
 
     Attributes:
         target: Throughput target over time (output tokens); ``None`` for no target.
@@ -40,15 +41,15 @@ class Objective:
         qos: How throughput is evaluated against the target.
     """
 
-    target: Any = None
+    target: Annotated[Any, Part("signal")] = None
     target_unit: str = "offered"
-    power_budget: Any = None
+    power_budget: Annotated[Any, Part("signal")] = None
     power_budget_unit: str = "fraction"
     power_scope: str = "gpu"
     ttft_slo_s: float | None = None
     tpot_slo_s: float | None = None
-    carbon_g_kwh: Any = None
-    price_per_kwh: Any = None
+    carbon_g_kwh: Annotated[Any, Part("signal")] = None
+    price_per_kwh: Annotated[Any, Part("signal")] = None
     qos: QoSConfig = field(default_factory=QoSConfig)
 
     def __post_init__(self) -> None:
@@ -67,6 +68,8 @@ class Objective:
                     f"objective.{key}: must be one of {', '.join(allowed)}, "
                     f"got {getattr(self, key)!r}"
                 )
+        for key in ("target", "power_budget", "carbon_g_kwh", "price_per_kwh"):
+            setattr(self, key, as_signal(getattr(self, key)))
         for key in ("ttft_slo_s", "tpot_slo_s"):
             value = getattr(self, key)
             if value is not None and not value > 0:

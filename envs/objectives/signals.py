@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from envs.errors import ConfigurationError
+from envs.fields import Part
 from envs.objectives.csv_series import read_series
 
 FloatArray = NDArray[np.float64]
@@ -241,7 +242,7 @@ class Band(Signal):
     at ``high``; in between it is linear, outside it is clipped.
 
     Attributes:
-        signal: The other signal.
+        signal: The other signal, or a number.
         low: Lower end of the band.
         high: Upper end of the band.
         from_low: Value that stands for ``low``; ``None`` takes the lowest of the episode.
@@ -249,7 +250,7 @@ class Band(Signal):
         invert: Turns the band round: the dirtier or dearer, the less.
     """
 
-    signal: Any
+    signal: Annotated[Any, Part("signal")]
     low: float = 0.5
     high: float = 1.0
     from_low: float | None = None
@@ -262,6 +263,7 @@ class Band(Signal):
         Raises:
             ConfigurationError: The bounds are not in order.
         """
+        self.signal = as_signal(self.signal)
         _require(self.low <= self.high, "low", f"must be <= high ({self.high})", self.low)
         if self.from_low is not None and self.from_high is not None:
             rule = f"must be < from_high ({self.from_high})"
@@ -276,6 +278,12 @@ class Band(Signal):
         if self.invert:
             fraction = 1.0 - fraction
         return np.asarray(self.low + (self.high - self.low) * fraction)
+
+
+def as_signal(value: Any) -> Any:
+    """Returns a constant signal for a plain number, and anything else as it is."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return Constant(value=float(value)) if number else value
 
 
 def _require(holds: bool, key: str, rule: str, value: object) -> None:

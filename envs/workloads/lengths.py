@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from omegaconf import MISSING
 
 from envs.errors import ConfigurationError
+from envs.fields import Part
 
 TABLE_BITS = 12
 TABLE_SIZE = 1 << TABLE_BITS
@@ -156,8 +157,8 @@ class Lengths:
         output: The same for outputs.
     """
 
-    prompt: Any = MISSING
-    output: Any = MISSING
+    prompt: Annotated[Any, Part("length")] = MISSING
+    output: Annotated[Any, Part("length")] = MISSING
 
     def __post_init__(self) -> None:
         """Checks the parts.

@@ -5,13 +5,14 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from envs.catalog import build
 from envs.errors import ConfigurationError
+from envs.fields import Part
 from envs.workloads.base import RequestChunk, Workload
 from envs.workloads.lengths import TABLE_BITS, TABLE_SIZE, Lengths
 
@@ -118,7 +119,7 @@ class SyntheticWorkload(Workload):
             ``conf/workload/lengths``.
     """
 
-    lengths: Any = "gsm8k"
+    lengths: Annotated[Any, Part("workload/lengths")] = "gsm8k"
 
     def __post_init__(self) -> None:
         """Checks the values and builds the lengths.

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -21,6 +20,12 @@ from envs import catalog
 from envs.errors import PalsError
 from envs.extras import missing_extra
 from experiments.app import schemas
+from experiments.app.replacement import with_replacements
+from experiments.app.trust import (
+    allow_named_packages,
+    foreign_hydra_refused,
+    refuse_other_packages,
+)
 
 Job = Callable[[DictConfig, Path], None]
 _FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -62,9 +67,9 @@ def application(config_name: str) -> Callable[[Job], Callable[[], None]]:
 
         def task(config: DictConfig) -> None:
             directory = Path(HydraConfig.get().runtime.output_dir)
-            for package in config.allow_packages:
-                catalog.allow_package(package)
             try:
+                allow_named_packages(HydraConfig.get().overrides.task)
+                refuse_other_packages(config)
                 job(config, directory)
             except Exception as error:
                 if config.debug.traceback:
@@ -77,13 +82,13 @@ def application(config_name: str) -> Callable[[Job], Callable[[], None]]:
         def main() -> None:
             failed.clear()
             schemas.register()
-            sys.argv[1:] = _with_model_files(sys.argv[1:])
-            _allow_named_packages(sys.argv[1:])
+            sys.argv[1:] = with_replacements(_with_model_files(sys.argv[1:]))
             start = hydra.main(
                 version_base="1.3", config_path=str(catalog.CONF_DIR), config_name=config_name
             )
             try:
-                with _errors_handed_on():
+                allow_named_packages(sys.argv[1:])
+                with _errors_handed_on(), foreign_hydra_refused(sys.argv[1:]):
                     start(task)()
             except KeyboardInterrupt:
                 print_error("interrupted")
@@ -113,18 +118,6 @@ def _errors_handed_on() -> Iterator[None]:
             del os.environ[_FULL_ERROR]
         else:
             os.environ[_FULL_ERROR] = before
-
-
-def _allow_named_packages(arguments: list[str]) -> None:
-    """Allows the packages of ``allow_packages=[...]`` before Hydra composes.
-
-    A user's files may inherit the schema of a class of theirs, which is imported then.
-    """
-    for text in arguments:
-        if text.startswith("allow_packages="):
-            packages = OverridesParser.create().parse_override(text).value()
-            for package in packages if isinstance(packages, list) else [packages]:
-                catalog.allow_package(str(package))
 
 
 def _with_model_files(arguments: list[str]) -> list[str]:

@@ -59,7 +59,7 @@ def runner_of(config: DictConfig) -> str | None:
     It is named by ``runner`` of the class in the ``env`` group, and is called with what
     :func:`experiments.runs.runner.execute` is called with.
     """
-    return getattr(catalog.locate(str(config.env["_target_"])), "runner", None)
+    return getattr(catalog.buildable("env", str(config.env["_target_"])), "runner", None)
 
 
 def make_env(config: DictConfig, **replaced: Any) -> ServingEnv:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from envs.errors import ConfigurationError
 
 
+@runtime_checkable
 class Executor(Protocol):
     """Calls a function on many items; chosen in ``conf/executor``."""
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from envs import catalog
 from envs.errors import ConfigurationError
 
 
@@ -75,7 +76,7 @@ class RayJobs:
             return False
         try:
             if self.address is not None:
-                ray.init(address=self.address, log_to_driver=False)
+                ray.init(address=self.address, log_to_driver=False, runtime_env=_environment())
             else:
                 ray.init(
                     include_dashboard=False,
@@ -92,3 +93,8 @@ class RayJobs:
 
         resources: Any = ray.cluster_resources  # untyped in Ray
         return max(1, int(resources().get("CPU", 1)))
+
+
+def _environment() -> dict[str, dict[str, str]]:
+    """Returns what processes on other machines do not inherit: the packages that are allowed."""
+    return {"env_vars": {catalog.PACKAGES_VARIABLE: ",".join(sorted(catalog.allowed_packages()))}}

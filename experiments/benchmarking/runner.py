@@ -113,8 +113,6 @@ def run_all(
 
 
 def _run_scenario(task: _Task) -> tuple[str, dict[str, list[MetricRow]], str | None]:
-    for package in task.config.allow_packages:
-        catalog.allow_package(package)
     runs: dict[str, list[MetricRow]] = {}
     try:
         suite: Suite = catalog.build("suite", task.config.suite)

@@ -154,7 +154,7 @@ class ScenarioRuns:
         ]
         parts.append(_FORMAT)
         if "bundle" in node:
-            parts.append(read_bundle(find_bundle(node["bundle"])).weights_sha256)
+            parts.append(read_bundle(find_bundle(node["bundle"])).sha256)
         return digest(*parts)
 
     def _assignments(self, choice: Any) -> list[Assignment]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -13,6 +13,7 @@ from envs.cluster.cluster import Cluster, ClusterBudget
 from envs.cluster.env import ClusterEnv
 from envs.cluster.node import Node
 from envs.errors import ConfigurationError
+from envs.fields import Part
 from experiments.app.environment import is_simulated, make_env
 from experiments.records.hashing import plain
 
@@ -70,8 +71,8 @@ class ServerCluster:
     runner: ClassVar[str] = "experiments.cluster.runner.execute_cluster"
 
     nodes: dict[str, ClusterNode | None] = field(default_factory=dict)
-    budget: Any = None
-    allocator: Any = None
+    budget: Annotated[Any, Part("budget")] = None
+    allocator: Annotated[Any, Part("allocator")] = None
     power_scope: str = "system"
     retry_s: float = 5.0
     concurrent: bool | None = None

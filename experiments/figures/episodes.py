@@ -10,7 +10,6 @@ from typing import Any
 import pandas
 from omegaconf import DictConfig
 
-from envs import catalog
 from envs.errors import PalsError
 from experiments.app.application import describe
 from experiments.benchmarking.metrics import MetricRow
@@ -82,8 +81,6 @@ def run_scenarios(
 def _run(task: _Task) -> tuple[str, dict[str, list[MetricRow]], str | None]:
     runs: dict[str, list[MetricRow]] = {}
     try:
-        for package in task.config.allow_packages:
-            catalog.allow_package(package)
         scenario = ScenarioRuns(task.config, task.name, task.scenario, task.seeds, task.directory)
         for name, choice in task.controllers.items():
             runs[name] = scenario.run(name, choice)

@@ -54,7 +54,7 @@ def agent_hash(config: DictConfig) -> str | None:
     """Returns the hash of the trained agent's weights; ``None`` for other controllers."""
     controller = config.get("controller") or {}
     name = controller.get("bundle")
-    return None if name is None else read_bundle(find_bundle(str(name))).weights_sha256
+    return None if name is None else read_bundle(find_bundle(str(name))).sha256
 
 
 @cache

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from envs.errors import ConfigurationError
 from experiments.records.interval_table import Row
@@ -39,6 +39,7 @@ class TrackedRun(Protocol):
         """Takes the summary and the plot of a run that has finished."""
 
 
+@runtime_checkable
 class Tracker(Protocol):
     """Follows runs; chosen in ``conf/tracker``."""
 

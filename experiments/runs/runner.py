@@ -61,8 +61,6 @@ def execute(
         PalsError: The configuration is wrong, or the world failed.
     """
     tell = on_progress or (lambda what, done, total: None)
-    for package in config.allow_packages:
-        catalog.allow_package(package)
     check_times(config)
     runner = runner_of(config)
     if runner is not None:

@@ -12,7 +12,8 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents.bundle import Bundle, calibration_hashes, plain_numbers, policy_facts, save_bundle
+from agents.bundle import calibration_hashes, plain_numbers, policy_facts, save_bundle
+from agents.bundle_facts import Bundle
 from agents.callbacks import Every
 from agents.checkpoint import load_checkpoint, save_checkpoint
 from agents.compatibility import describe_grid, describe_observation

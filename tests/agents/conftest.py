@@ -9,7 +9,8 @@ import pytest
 import torch
 from stable_baselines3 import PPO
 
-from agents.bundle import Bundle, calibration_hashes, policy_facts, save_bundle
+from agents.bundle import calibration_hashes, policy_facts, save_bundle
+from agents.bundle_facts import Bundle
 from agents.compatibility import describe_grid, describe_observation
 from agents.recipe import Recipe
 from agents.vec_env import ServingVecEnv, make_vec_env

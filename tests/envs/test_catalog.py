@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from omegaconf import OmegaConf
 
 from envs import catalog
 from envs.actions.grid import Grid
+from envs.catalog import files
 from envs.errors import ConfigurationError
+from envs.fields import Part
 from envs.objectives.objective import Objective
 from envs.objectives.qos import QoSConfig
-from envs.objectives.signals import Constant, Steps
+from envs.objectives.signals import Constant, Signal, Steps
 from envs.rewards import Efficiency, Reward
+from envs.workloads.lengths import Fixed, Lengths
 
 
 @pytest.mark.parametrize("group", ["action", "reward", "controller", "objective"])
@@ -87,7 +90,7 @@ def test_a_file_can_build_on_another(tmp_path: Path, monkeypatch: pytest.MonkeyP
     )
     (folder / "own.yaml").write_text("defaults: [base, _self_]\nsm_clock_levels: 3\n")
     (folder / "first.yaml").write_text("defaults: [_self_, base]\nsm_clock: false\n")
-    monkeypatch.setattr(catalog, "CONF_DIR", tmp_path)
+    monkeypatch.setattr(files, "CONF_DIR", tmp_path)
     assert catalog.build("action", "own") == Grid(sm_clock=True, sm_clock_levels=3)
     assert catalog.build("action", "first").sm_clock is True
     assert catalog.names("action") == ["base", "first", "own"]
@@ -122,7 +125,7 @@ def test_mistakes_name_the_key(group: str, choice: Any, parts: list[str]) -> Non
         ("os.system", "outside the allowed packages"),
         ("envs.nowhere.Thing", "cannot import 'envs.nowhere.Thing'"),
         ("envs.actions.grid.Thing", "cannot import 'envs.actions.grid.Thing'"),
-        ("envs", "cannot import"),
+        ("envs", "not the import path of a public class"),
     ],
 )
 def test_only_classes_of_allowed_packages_are_built(target: str, message: str) -> None:
@@ -137,26 +140,29 @@ def test_a_nested_target_cannot_leave_the_allowed_packages() -> None:
 
 
 @dataclass(kw_only=True)
-class Foreign:
+class Foreign(Signal):
     """Stands for a class of a user's own package."""
 
-    signal: Any = field(default=None)
+    signal: Annotated[Any, Part("signal")] = None
     needed: float
+
+    def values(self, times_s: Any, rng: Any) -> Any:
+        return times_s
 
 
 def test_a_users_package_can_be_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalog, "_ALLOWED_PACKAGES", set(catalog._ALLOWED_PACKAGES))
+    monkeypatch.setenv(catalog.PACKAGES_VARIABLE, "")
     target = {"_target_": f"{__name__}.Foreign", "needed": 2}
     with pytest.raises(ConfigurationError, match="allow_package"):
-        catalog.build("controller", target)
+        catalog.build("signal", target)
     catalog.allow_package(__name__.partition(".")[0])
     built = catalog.build(
-        "controller",
+        "signal",
         {**target, "signal": {"_target_": "envs.objectives.signals.Constant", "value": 3}},
     )
     assert built.signal == Constant(value=3.0)
-    with pytest.raises(ConfigurationError, match=r"controller\.needed: no value given"):
-        catalog.build("controller", {"_target_": f"{__name__}.Foreign"})
+    with pytest.raises(ConfigurationError, match=r"signal\.needed: no value given"):
+        catalog.build("signal", {"_target_": f"{__name__}.Foreign"})
 
 
 def test_schema_paths_finds_what_the_files_inherit() -> None:
@@ -165,3 +171,36 @@ def test_schema_paths_finds_what_the_files_inherit() -> None:
     assert {"envs/actions/grid/Grid", "envs/rewards/Efficiency"} <= set(paths)
     for path in paths:
         assert catalog.schema(path)["_target_"] == path.replace("/", ".")
+
+
+FIXED = "envs.workloads.lengths.Fixed"
+
+
+@pytest.mark.parametrize("base", ["closed_loop", "poisson_gsm8k"])
+def test_a_nested_choice_can_be_replaced(base: str) -> None:
+    lengths = {"prompt": {"_target_": FIXED, "tokens": 128}, "output": 32}
+    built = catalog.build("workload", {"base": base, "lengths": lengths})
+    assert built.lengths == Lengths(prompt=Fixed(tokens=128), output=Fixed(tokens=32))
+    assert (built.mean_prompt_tokens, built.mean_output_tokens) == (128.0, 32.0)
+
+
+def test_a_nested_choice_of_the_same_class_is_changed() -> None:
+    prompt = {"_target_": "envs.workloads.lengths.LogNormal", "mean_tokens": 61.0}
+    built = catalog.build("workload", {"base": "closed_loop", "lengths": {"prompt": prompt}})
+    assert built.lengths.prompt.mean_tokens == 61.0
+    assert built.lengths.prompt.shared_tokens == 432
+
+
+def test_a_number_replaces_a_signal() -> None:
+    built = catalog.build("objective", {"base": "budget_steps", "target": 0.8, "power_budget": 1})
+    assert (built.target, built.power_budget) == (Constant(value=0.8), Constant(value=1.0))
+    assert catalog.build("objective", {"base": "moving_target", "target": None}).target is None
+    band = catalog.build("budget", {"base": "carbon", "signal": {"signal": 300}})
+    assert band.signal.signal == Constant(value=300.0)
+    assert catalog.build("budget", {"base": "steps", "signal": 4000}).signal.value == 4000.0
+
+
+def test_a_replaced_choice_is_checked_with_its_full_key() -> None:
+    wrong = {"_target_": FIXED, "tokns": 1}
+    with pytest.raises(ConfigurationError, match=r"workload\.lengths\.prompt.*tokns"):
+        catalog.build("workload", {"base": "closed_loop", "lengths": {"prompt": wrong}})

@@ -261,7 +261,7 @@ def test_users_bring_controllers_of_their_own(command, tmp_path, users_files):
 
 
 def test_users_packages_must_be_allowed(command, users_files, monkeypatch):
-    monkeypatch.setattr("envs.catalog._ALLOWED_PACKAGES", {"envs", "baselines", "experiments"})
+    monkeypatch.setenv("PALS_ALLOW_PACKAGES", "")
     done = command(main, users_files, "duration=10", "controller=thrifty")
     assert done.code != 0
     assert "allow_packages=[thrifty_package]" in done.err

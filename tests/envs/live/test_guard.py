@@ -204,11 +204,15 @@ def test_a_guard_that_gives_no_answer_is_ended_and_holds_no_lock(
 ) -> None:
     (tmp_path / "hung_device.py").write_text(
         "import time\n"
-        "class Hung:\n"
-        "    opens_to_restore = True\n"
+        "from dataclasses import dataclass\n"
+        "from envs.live.devices.base import PowerDevice\n"
+        "@dataclass\n"
+        "class Hung(PowerDevice):\n"
         "    def open(self, server):\n"
         "        time.sleep(60)\n"
+        "Hung.__abstractmethods__ = frozenset()\n"
     )
+    monkeypatch.setenv("PALS_ALLOW_PACKAGES", "hung_device")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setattr(guard_module, "START_TIMEOUT_S", 3.0)
     held = Locks(["hung"])

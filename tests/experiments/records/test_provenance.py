@@ -42,14 +42,14 @@ def test_provenance_names_version_commit_and_platform(compose):
     assert where["code_hash"] == simulator_digest()
 
 
-def test_the_agent_hash_follows_the_weights(compose, monkeypatch):
+def test_the_agent_hash_is_the_bundles(compose, monkeypatch):
     assert provenance(compose("controller=pals"))["agent_hash"] is None
     config = compose("controller=ppo")
     own = provenance(config)["agent_hash"]
-    assert own == read_bundle(find_bundle(config.controller.bundle)).weights_sha256
+    assert own == read_bundle(find_bundle(config.controller.bundle)).sha256
     other = read_bundle(find_bundle(config.controller.bundle))
     monkeypatch.setattr(
         "experiments.records.provenance.read_bundle",
-        lambda folder: replace(other, weights_sha256="0"),
+        lambda folder: replace(other, sha256="0"),
     )
     assert provenance(config)["agent_hash"] == "0"

@@ -1,0 +1,86 @@
+"""Builds the objects that configurations describe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from functools import cache
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from envs.catalog.choices import checked, load, named_class
+from envs.catalog.files import first_line, leaves_open
+from envs.errors import ConfigurationError
+from envs.fields import Part
+
+
+def build(key: str, choice: Any, **runtime: Any) -> Any:
+    """Builds the object that a name, mapping or composed configuration describes.
+
+    Args:
+        key: Configuration group, used to look names up and in error messages; a nested key
+            begins with it.
+        choice: A name, a mapping or a composed configuration; any other object (one that
+            is built already) is returned as it is.
+        **runtime: Further keyword arguments for the class.
+
+    Raises:
+        ConfigurationError: See :func:`envs.catalog.choices.load`; also when a value is out of
+            range.
+    """
+    if not isinstance(choice, str | Mapping | DictConfig):
+        return choice
+    node = checked(key, choice) if isinstance(choice, DictConfig) else load(key, choice)
+    return _construct(key, node, runtime, named_class(key, key.partition(".")[0], node["_target_"]))
+
+
+def _construct(key: str, node: DictConfig, runtime: Mapping[str, Any], cls: type[Any]) -> Any:
+    missing = OmegaConf.missing_keys(node)
+    if missing and not leaves_open(cls):
+        raise ConfigurationError(f"{key}.{min(missing)}: no value given")
+    parts = _parts(cls) if is_dataclass(cls) else {}
+    values = {}
+    for item in node:
+        name = str(item)
+        if name == "_target_" or name in missing:
+            continue
+        try:
+            value = node[name]
+        except OmegaConfBaseException as error:  # an interpolation that leads nowhere
+            raise ConfigurationError(f"{key}: {first_line(error)}") from error
+        values[name] = _convert(f"{key}.{name}", value, parts.get(name))
+    try:
+        return cls(**{**values, **runtime})
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"{key}: {error}") from error
+
+
+def _convert(key: str, value: Any, kind: str | None) -> Any:
+    """Returns plain values for a node, with what its field may hold built."""
+    if isinstance(value, DictConfig):
+        cls = OmegaConf.get_type(value)
+        if kind is not None and "_target_" in value:
+            node = checked(key, value, kind)
+            return _construct(key, node, {}, named_class(key, kind, node["_target_"]))
+        if is_dataclass(cls) and "_target_" not in value:
+            return _construct(key, value, {}, cls)
+        return {str(name): _convert(f"{key}.{name!s}", item, kind) for name, item in value.items()}
+    if OmegaConf.is_list(value):
+        return [_convert(f"{key}[{index}]", item, kind) for index, item in enumerate(value)]
+    return value
+
+
+@cache
+def _parts(cls: type[Any]) -> dict[str, str]:
+    """Returns the kind of the objects that each field holds, by the field's name."""
+    hints = get_type_hints(cls, include_extras=True)
+    kinds = {}
+    for field in fields(cls):
+        hint = hints[field.name]
+        if get_origin(hint) is Annotated:
+            for note in get_args(hint)[1:]:
+                if isinstance(note, Part):
+                    kinds[field.name] = note.kind
+    return kinds

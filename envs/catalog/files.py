@@ -1,0 +1,145 @@
+"""Finds named choices (``conf/<group>/<name>.yaml``) and composes their files.
+
+A file inherits the schema of the class it configures through its defaults list::
+
+    defaults:
+      - /schema/envs/workloads/poisson/Poisson@_here_
+      - _self_
+    load: 0.7
+
+The schema's path is the import path of a dataclass, ``envs.workloads.poisson.Poisson``;
+its fields are the keys the file may set, and ``_target_`` follows from it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import MISSING as NO_DEFAULT
+from dataclasses import fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from envs.catalog.targets import configuration_class
+from envs.errors import ConfigurationError
+
+CONF_DIR = Path(__file__).resolve().parents[2] / "conf"
+SCHEMA_PREFIX = "/schema/"
+_NAME = re.compile(r"\w[\w-]*(/\w[\w-]*)*", re.ASCII)
+
+
+def names(group: str) -> list[str]:
+    """Returns the names of all choices of a group, sorted."""
+    return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+
+
+@cache
+def schema(path: str) -> DictConfig:
+    """Returns the typed default configuration of the dataclass at ``path``.
+
+    Args:
+        path: Import path with slashes, as in a defaults list after ``/schema/``.
+
+    Raises:
+        ConfigurationError: There is no such dataclass, or its package is not allowed.
+    """
+    target = path.replace("/", ".")
+    cls = configuration_class(target)
+    node: DictConfig = OmegaConf.structured(cls)
+    if leaves_open(cls):
+        for field in fields(cls):
+            if field.default is not NO_DEFAULT or field.default_factory is not NO_DEFAULT:
+                node[field.name] = MISSING
+    OmegaConf.update(node, "_target_", target, force_add=True)
+    return node
+
+
+def leaves_open(cls: type[Any]) -> bool:
+    """Returns whether a class finds values that a configuration does not give elsewhere.
+
+    Such a class sets ``leaves_open = True``; it gets the keys that are given, and no defaults.
+    """
+    return bool(getattr(cls, "leaves_open", False))
+
+
+def schema_paths(directory: Path = CONF_DIR) -> Iterator[str]:
+    """Yields the path of every schema that a file below ``directory`` inherits."""
+    seen = set()
+    for file in sorted(directory.rglob("*.yaml")):
+        for entry in _defaults(OmegaConf.load(file)):
+            if entry.startswith(SCHEMA_PREFIX):
+                path = entry.removeprefix(SCHEMA_PREFIX).partition("@")[0]
+                if path not in seen:
+                    seen.add(path)
+                    yield path
+
+
+def _defaults(node: Any) -> list[str]:
+    entries = node.get("defaults", []) if isinstance(node, DictConfig) else []
+    return [entry for entry in entries if isinstance(entry, str)]
+
+
+def compose(group: str, name: str) -> DictConfig:
+    """Composes the file of a choice as Hydra does, without Hydra.
+
+    Args:
+        group: Configuration group, such as ``"model"``.
+        name: Name of the choice, as in ``model=NAME``.
+
+    Raises:
+        ConfigurationError: There is no such choice, or its file contradicts its schema.
+    """
+    file = CONF_DIR / group / f"{name}.yaml"
+    if not (_NAME.fullmatch(name) and file.is_file()):
+        raise ConfigurationError(
+            f"{group}: no choice named {name!r}; there are {', '.join(names(group))}"
+        )
+    try:
+        return _compose_file(group, file)
+    except OmegaConfBaseException as error:
+        raise ConfigurationError(f"{group}={name}: {first_line(error)}") from error
+
+
+def _compose_file(group: str, file: Path) -> DictConfig:
+    node = OmegaConf.load(file)
+    if not isinstance(node, DictConfig):
+        raise ConfigurationError(f"{file}: must hold keys and values, not a list")
+    own = OmegaConf.masked_copy(node, [str(key) for key in node if key != "defaults"])
+    layers: list[Any] = []
+    self_placed = False
+    for entry in node.get("defaults", []):
+        if entry == "_self_":
+            layers.append(own)
+            self_placed = True
+        elif isinstance(entry, str) and entry.startswith(SCHEMA_PREFIX):
+            path, _, package = entry.removeprefix(SCHEMA_PREFIX).partition("@")
+            layers.append(_placed(package, schema(path)))
+        elif isinstance(entry, str):
+            layers.append(_compose_file(group, file.parent / f"{entry}.yaml"))
+        else:
+            for package, choice in entry.items():
+                sub_group, _, place = str(package).lstrip("/").partition("@")
+                layers.append({place or sub_group.split("/")[-1]: compose(sub_group, choice)})
+    if not self_placed:
+        layers.append(own)
+    return DictConfig(OmegaConf.merge(*layers))
+
+
+def _placed(package: str, node: DictConfig) -> DictConfig:
+    """Puts a node at a dotted package below the file's own (Hydra's ``@package`` syntax)."""
+    if package in ("", "_here_"):
+        return node
+    outer = OmegaConf.create({})
+    OmegaConf.update(outer, package, node, force_add=True)
+    return outer
+
+
+def first_line(error: Exception) -> str:
+    """Returns what OmegaConf complains about, with the key, in one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    key = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("full_key")), "")
+    return f"{key}: {lines[0]}" if key else lines[0]
