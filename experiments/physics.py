@@ -35,7 +35,7 @@ from experiments.calibration.validation.validate import Validation, validate
 from experiments.profiling.store import find_profile
 
 CALIBRATIONS = ("h100_sxm", "b200", "a100_sxm4", "rtx_pro_6000")
-Blocks = dict[str, list[str]]
+Blocks = dict[str, str]
 
 
 @application("physics")
@@ -66,7 +66,7 @@ def main(config: DictConfig, directory: Path) -> None:
         Console().print(f"Wrote {file}", soft_wrap=True)
 
 
-def validation_blocks(validation: Validation, errors: list[str]) -> Blocks:
+def validation_blocks(validation: Validation, errors: str) -> Blocks:
     """Returns the tables of a validation by block name."""
     caps = {
         "clock": clock_records(validation.evaluated),
@@ -86,9 +86,9 @@ def validation_blocks(validation: Validation, errors: list[str]) -> Blocks:
     return blocks
 
 
-def as_page(blocks: Mapping[str, Sequence[str]]) -> str:
+def as_page(blocks: Mapping[str, str]) -> str:
     """Returns all tables as one Markdown page."""
-    return "\n".join(f"## {name}\n\n" + "\n".join(lines) + "\n" for name, lines in blocks.items())
+    return "\n".join(f"## {name}\n\n{body}\n" for name, body in blocks.items())
 
 
 def _forests(models: Sequence[str]) -> dict[str, FitReport]:

@@ -13,6 +13,7 @@ from experiments.figures.claims import NO_EFFECT, TOLERANCE, VERDICTS, Claim
 from experiments.figures.wording import claim_cells, sensitivity_range, with_unit
 from experiments.records.hashing import simulator_digest
 from experiments.records.provenance import version
+from experiments.reporting.markdown import markdown_table
 
 _MOST_CASES = 40
 """Most sensitivity cases that the page lists; more are in ``sensitivity.csv`` alone."""
@@ -46,7 +47,7 @@ def write_page(page: Path, results: Mapping[str, Result], directory: Path) -> No
         directory: Folder with their plots.
     """
     claims = [claim for result in results.values() for claim in result.claims]
-    lines = [_HEAD, "## Claims", "", _count(claims), "", *_table(claims), ""]
+    lines = [_HEAD, "## Claims", "", _count(claims), "", _table(claims), ""]
     images = page.parent / "images" / "reproduction"
     for name, result in results.items():
         lines += [f"## {name}: {result.title}", ""]
@@ -56,7 +57,7 @@ def write_page(page: Path, results: Mapping[str, Result], directory: Path) -> No
             lines += [f"![{result.title}](images/reproduction/{name}.png)", ""]
         lines += [result.caption, ""]
         if result.draw is None:
-            lines += [*_rows(result), ""]
+            lines += [_rows(result), ""]
         lines += [*(f"*{note}*" for note in result.notes), *([""] if result.notes else [])]
         configuration = f"[`conf/figure/{name}.yaml`](../conf/figure/{name}.yaml)"
         command = f"`python -m experiments.figures figure={name}`"
@@ -75,15 +76,9 @@ def _count(claims: list[Claim]) -> str:
     return f"{len(claims)} claims: " + ", ".join(f"{counted[v]} {v}" for v in VERDICTS) + "."
 
 
-def _table(claims: list[Claim]) -> list[str]:
-    lines = [
-        "| figure | the paper says | paper | ours (interval) | verdict |",
-        "|---|---|---|---|---|",
-    ]
-    for claim in claims:
-        paper, ours = claim_cells(claim)
-        lines.append(f"| {claim.figure} | {claim.claim} | {paper} | {ours} | {claim.verdict} |")
-    return lines
+def _table(claims: list[Claim]) -> str:
+    rows = [[c.figure, c.claim, *claim_cells(c), c.verdict] for c in claims]
+    return markdown_table(["figure", "the paper says", "paper", "ours (interval)", "verdict"], rows)
 
 
 def _claim(claim: Claim) -> list[str]:
@@ -106,23 +101,17 @@ def _cases(claim: Claim) -> list[str]:
         return []
     if len(claim.sensitivity) > _MOST_CASES:
         return ["All of them are in `sensitivity.csv`."]
-    lines = ["", "<details><summary>All of them</summary>", ""]
-    lines += ["| choice | value | interval |", "|---|---|---|"]
+    rows = []
     for case in claim.sensitivity:
         ends = "–"
         if case.low is not None and case.high is not None:
             ends = f"{with_unit(claim, case.low)} to {with_unit(claim, case.high)}"
-        lines.append(f"| {case.choice} | {with_unit(claim, case.value)} | {ends} |")
-    return [*lines, "", "</details>"]
+        rows.append([case.choice, with_unit(claim, case.value), ends])
+    table = markdown_table(["choice", "value", "interval"], rows)
+    return ["", "<details><summary>All of them</summary>", "", table, "", "</details>"]
 
 
-def _rows(result: Result) -> list[str]:
+def _rows(result: Result) -> str:
     keys = list(result.rows[0])
-    lines = [
-        "| " + " | ".join(key.replace("_", " ") for key in keys) + " |",
-        "|---" * len(keys) + "|",
-    ]
-    for row in result.rows:
-        cells = ["–" if row[key] is None else str(row[key]) for key in keys]
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
+    rows = [["–" if row[key] is None else str(row[key]) for key in keys] for row in result.rows]
+    return markdown_table([key.replace("_", " ") for key in keys], rows)

@@ -57,7 +57,7 @@ class SteadyConfig:
     measure_s: float = 60.0
 
     def __post_init__(self) -> None:
-        """Checks the values.
+        """Checks that all values are positive.
 
         Raises:
             ConfigurationError: A value is out of range.

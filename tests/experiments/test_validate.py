@@ -199,7 +199,7 @@ def test_the_data_folder_has_to_be_given(monkeypatch: pytest.MonkeyPatch, tmp_pa
 def test_a_page_is_filled_block_by_block(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("a\n<!-- begin one -->\nold\n<!-- end one -->\nb\n")
-    fill(page, {"one": ["x \\1", "y"]})
+    fill(page, {"one": "x \\1\ny"})
     assert page.read_text() == "a\n<!-- begin one -->\nx \\1\ny\n<!-- end one -->\nb\n"
     with pytest.raises(ConfigurationError, match="block 'two'"):
-        fill(page, {"two": []})
+        fill(page, {"two": ""})

@@ -7,20 +7,18 @@ import re
 
 from envs import catalog
 from envs.simulator.calibration import Calibration, coefficient_names
+from experiments.reporting.markdown import markdown_table
 
 
-def coefficient_table(names: tuple[str, ...]) -> list[str]:
+def coefficient_table(names: tuple[str, ...]) -> str:
     """Returns the coefficients of the named calibrations as a Markdown table."""
     calibrations = [catalog.build("calibration", name) for name in names]
     meaning = meanings()
-    lines = [
-        "| coefficient | " + " | ".join(names) + " | meaning |",
-        "|---" * (len(names) + 2) + "|",
+    rows = [
+        [f"`{key}`", *(_cell(calibration, key) for calibration in calibrations), meaning[key]]
+        for key in coefficient_names()
     ]
-    for key in coefficient_names():
-        cells = [_cell(calibration, key) for calibration in calibrations]
-        lines.append(f"| `{key}` | " + " | ".join(cells) + f" | {meaning[key]} |")
-    return lines
+    return markdown_table(["coefficient", *names, "meaning"], rows)
 
 
 def meanings() -> dict[str, str]:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from envs.cache import atomic_write_text
 from envs.errors import ConfigurationError
 
 
-def fill(page: Path, blocks: Mapping[str, Sequence[str]]) -> None:
+def fill(page: Path, blocks: Mapping[str, str]) -> None:
     """Replaces what stands between ``<!-- begin NAME -->`` and ``<!-- end NAME -->``.
 
     Args:
         page: The file.
-        blocks: Lines by block name.
+        blocks: Markdown by block name.
 
     Raises:
         ConfigurationError: The file is not there or lacks a block.
@@ -25,11 +25,10 @@ def fill(page: Path, blocks: Mapping[str, Sequence[str]]) -> None:
         text = page.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigurationError(f"page: cannot read {page} ({error.strerror})") from error
-    for name, lines in blocks.items():
+    for name, body in blocks.items():
         parts = re.split(f"<!-- (?:begin|end) {name} -->", text)
         if len(parts) != 3:
             raise ConfigurationError(f"page: {page} has not exactly one block {name!r}")
-        body = "\n".join(lines)
         text = f"{parts[0]}<!-- begin {name} -->\n{body}\n<!-- end {name} -->{parts[2]}"
     atomic_write_text(page, text)
 

@@ -5,23 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from baselines.pals.predictor import INPUTS, FitReport
+from experiments.reporting.markdown import markdown_table
 
 PAPER = "arXiv:2605.21427 §3.2, on hardware"
 
 
-def forest_table(reports: Mapping[str, FitReport]) -> list[str]:
+def forest_table(reports: Mapping[str, FitReport]) -> str:
     """Returns held-out errors and importances for tokens per joule as a Markdown table."""
-    lines = [
-        "| profile of | rows | MAPE throughput | MAPE power | importance for tokens/J |",
-        "|---|---|---|---|---|",
-        f"| {PAPER} | | 6.8 % | 4.5 % | batch size, power cap, TP |",
-    ]
+    head = ["profile of", "rows", "MAPE throughput", "MAPE power", "importance for tokens/J"]
+    rows = [[PAPER, "", "6.8 %", "4.5 %", "batch size, power cap, TP"]]
     for name, report in reports.items():
-        lines.append(
-            f"| {name} | {report.rows} | {100 * report.mape['throughput_tok_s']:.1f} % | "
-            f"{100 * report.mape['power_w']:.1f} % | {_order(report)} |"
-        )
-    return lines
+        errors = (report.mape["throughput_tok_s"], report.mape["power_w"])
+        percents = [f"{100 * error:.1f} %" for error in errors]
+        rows.append([name, str(report.rows), *percents, _order(report)])
+    return markdown_table(head, rows)
 
 
 def _order(report: FitReport) -> str:

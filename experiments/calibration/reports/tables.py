@@ -17,8 +17,12 @@ from experiments.calibration.validation.cap_response import cap_losses, clock_re
 from experiments.calibration.validation.cross_validation import SPLITS, Evaluated, relative_errors
 from experiments.calibration.validation.host_time import host_records
 from experiments.calibration.validation.validate import Validation, records
+from experiments.reporting.markdown import markdown_table
 
 Record = dict[str, Any]
+ERROR_COLUMNS = ("data set", "GPU", "split", "rows", *QUANTITIES)
+MOST_MODELS = 12
+"""Most models that a row of skipped rows names."""
 
 
 def write_validation(validation: Validation, directory: Path) -> list[Record]:
@@ -84,30 +88,32 @@ def as_markdown(
     """Returns the error tables as Markdown."""
     lines = ["# Simulated against measured", ""]
     lines += [f"- `{name}`: {meaning}" for name, meaning in SPLITS.items()]
-    lines += ["", *error_table(errors), ""]
+    lines += ["", error_table(errors), ""]
     if caps["loss_from_best_to_lowest_cap"]:
-        lines += ["## Power caps", "", *cap_table(caps), ""]
+        lines += ["## Power caps", "", cap_table(caps), ""]
     if host:
-        lines += ["## Host-bound servers", "", *host_table(host), ""]
+        lines += ["## Host-bound servers", "", host_table(host), ""]
     if validation.ablations:
-        lines += ["## Ablations", "", *ablation_table(validation.ablations), ""]
-    lines += ["## Rows that could not be compared", "", *skip_table(validation.skipped), ""]
+        lines += ["## Ablations", "", ablation_table(validation.ablations), ""]
+    lines += ["## Rows that could not be compared", "", skip_table(validation.skipped), ""]
     return "\n".join(lines)
 
 
-def error_table(errors: Sequence[Record]) -> list[str]:
+def error_table(errors: Sequence[Record]) -> str:
     """Returns the median / mean errors in percent by data set, GPU and split."""
-    lines = [
-        "| data set | GPU | split | rows | " + " | ".join(QUANTITIES) + " |",
-        "|---" * (4 + len(QUANTITIES)) + "|",
-    ]
+    return markdown_table(ERROR_COLUMNS, error_rows(errors))
+
+
+def error_rows(errors: Sequence[Record]) -> list[list[str]]:
+    """Returns the cells of :func:`error_table`."""
+    rows = []
     keys = list(dict.fromkeys((e["dataset"], e["gpu"], e["split"]) for e in errors))
     for key in keys:
         cells = {e["quantity"]: e for e in errors if (e["dataset"], e["gpu"], e["split"]) == key}
         texts = [_cell(cells.get(name)) for name in QUANTITIES]
-        rows = max(e["n"] for e in cells.values())
-        lines.append("| " + " | ".join([*key, str(rows), *texts]) + " |")
-    return lines
+        count = max(e["n"] for e in cells.values())
+        rows.append([*key, str(count), *texts])
+    return rows
 
 
 def _cell(record: Record | None) -> str:
@@ -116,16 +122,19 @@ def _cell(record: Record | None) -> str:
     return f"{record['median_ape']:.1f} / {record['mean_ape']:.1f}"
 
 
-def cap_table(caps: Record) -> list[str]:
-    """Returns the tables on the response to caps."""
-    lines = [
-        "| run | split | loss from best cap to lowest, measured | simulated |",
-        "|---|---|---|---|",
+def cap_table(caps: Record) -> str:
+    """Returns the table of losses under caps, and a list of the errors of clock and speed."""
+    rows = [
+        [
+            loss["run"],
+            loss["split"],
+            f"{loss['measured_loss_percent']:.1f} %",
+            f"{loss['simulated_loss_percent']:.1f} %",
+        ]
+        for loss in caps["loss_from_best_to_lowest_cap"]
     ]
-    for loss in caps["loss_from_best_to_lowest_cap"]:
-        real, simulated = loss["measured_loss_percent"], loss["simulated_loss_percent"]
-        lines.append(f"| {loss['run']} | {loss['split']} | {real:.1f} % | {simulated:.1f} % |")
-    lines += [""]
+    head = ["run", "split", "loss from best cap to lowest, measured", "simulated"]
+    lines = [markdown_table(head, rows), ""]
     for name, error in caps["tok_s_held_out"].items():
         lines.append(
             f"- tok/s, held out, {name}: median {error['median_ape']:.2f} %, "
@@ -136,31 +145,41 @@ def cap_table(caps: Record) -> list[str]:
             f"- SM clock, {record['split']}: median {record['median_ape']:.1f} %, "
             f"mean {record['mean_ape']:.1f} % ({record['n']} rows)"
         )
-    return lines
+    return "\n".join(lines)
 
 
-def host_table(host: Sequence[Record]) -> list[str]:
+def host_table(host: Sequence[Record]) -> str:
     """Returns the errors of the host-bound rows with and without host time."""
-    lines = [
-        "| GPU | rows | host time per step | per sequence | TPOT, physics alone | with host time |",
-        "|---|---|---|---|---|---|",
+    head = [
+        "GPU",
+        "rows",
+        "host time per step",
+        "per sequence",
+        "TPOT, physics alone",
+        "with host time",
     ]
-    for h in host:
-        lines.append(
-            f"| {h['gpu']} | {h['rows']} | {h['step_ms']:.1f} ms | {h['sequence_ms']:.2f} ms | "
-            f"{h['tpot_median_ape_physics']:.1f} % | {h['tpot_median_ape_with_host']:.1f} % |"
-        )
-    return lines
+    rows = [
+        [
+            h["gpu"],
+            str(h["rows"]),
+            f"{h['step_ms']:.1f} ms",
+            f"{h['sequence_ms']:.2f} ms",
+            f"{h['tpot_median_ape_physics']:.1f} %",
+            f"{h['tpot_median_ape_with_host']:.1f} %",
+        ]
+        for h in host
+    ]
+    return markdown_table(head, rows)
 
 
-def skip_table(skipped: Sequence[Skipped]) -> list[str]:
+def skip_table(skipped: Sequence[Skipped]) -> str:
     """Returns the number of skipped rows by data set and reason, with their models."""
-    lines = ["| data set | rows | reason | models |", "|---|---|---|---|"]
     groups: dict[tuple[str, str], list[str]] = {}
     for item in skipped:
         groups.setdefault((item.dataset, item.reason), []).append(item.model)
+    rows = []
     for (dataset, reason), models in sorted(groups.items(), key=lambda g: -len(g[1])):
         names = sorted(set(models))
-        shown = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
-        lines.append(f"| {dataset} | {len(models)} | {reason} | {shown} |")
-    return lines
+        more = f" and {len(names) - MOST_MODELS} more" if len(names) > MOST_MODELS else ""
+        rows.append([dataset, str(len(models)), reason, ", ".join(names[:MOST_MODELS]) + more])
+    return markdown_table(["data set", "rows", "reason", "models"], rows)

@@ -12,8 +12,7 @@ from rich.table import Table
 from envs.simulator.calibration import Calibration
 from experiments.calibration.data.measurement import Measurement, Skipped
 from experiments.calibration.fitting.pipeline import reasons
-from experiments.calibration.fitting.simulate import QUANTITIES
-from experiments.calibration.reports.tables import error_table
+from experiments.calibration.reports.tables import ERROR_COLUMNS, error_rows
 
 
 def print_calibration(
@@ -51,11 +50,9 @@ def print_validation(
 ) -> None:
     """Prints the errors of a validation and the skipped rows."""
     console = Console(width=max(120, Console().width))
-    table = Table(
-        "data set", "GPU", "split", "rows", *QUANTITIES, title="median / mean absolute error, %"
-    )
-    for line in error_table(errors)[2:]:
-        table.add_row(*[cell.strip() for cell in line.strip("|").split("|")])
+    table = Table(*ERROR_COLUMNS, title="median / mean absolute error, %")
+    for cells in error_rows(errors):
+        table.add_row(*cells)
     console.print(table)
     print_skipped(console, skipped)
     for file in written:

@@ -21,6 +21,7 @@ from experiments.calibration.validation.cross_validation import (
     leave_out,
     relative_errors,
 )
+from experiments.reporting.markdown import markdown_table
 
 
 def study(gpu: GPUSpec, rows: Sequence[Measurement], processes: int) -> list[dict[str, Any]]:
@@ -71,20 +72,28 @@ def growth_errors(evaluated: Sequence[Evaluated]) -> np.ndarray:
     return np.array(results)
 
 
-def ablation_table(records: Sequence[dict[str, Any]]) -> list[str]:
+def ablation_table(records: Sequence[dict[str, Any]]) -> str:
     """Returns the study as a Markdown table."""
-    lines = [
-        "| GPU | without | TPOT, fitted | TPOT, family left out | power, family left out "
-        "| growth of TPOT with the batch: error | its bias |",
-        "|---|---|---|---|---|---|---|",
+    head = [
+        "GPU",
+        "without",
+        "TPOT, fitted",
+        "TPOT, family left out",
+        "power, family left out",
+        "growth of TPOT with the batch: error",
+        "its bias",
     ]
-    for r in records:
-        lines.append(
-            f"| {r['gpu']} | {r['without']} | {r['tpot_fitted']:.1f} % | "
-            f"{r['tpot_family_out']:.1f} % | {r['power_family_out']:.1f} % | "
-            f"{r['growth_family_out']:.1f} % | {r['growth_bias_family_out']:+.1f} % |"
-        )
-    return lines
+    errors = ("tpot_fitted", "tpot_family_out", "power_family_out", "growth_family_out")
+    rows = [
+        [
+            r["gpu"],
+            r["without"],
+            *(f"{r[key]:.1f} %" for key in errors),
+            f"{r['growth_bias_family_out']:+.1f} %",
+        ]
+        for r in records
+    ]
+    return markdown_table(head, rows)
 
 
 def _moe(evaluated: Sequence[Evaluated]) -> list[Evaluated]:

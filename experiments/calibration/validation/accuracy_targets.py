@@ -16,6 +16,7 @@ from experiments.calibration.validation.cross_validation import (
     relative_errors,
 )
 from experiments.calibration.validation.validate import cap_binds, with_apart
+from experiments.reporting.markdown import markdown_table
 
 Condition = Callable[[Evaluated], bool]
 QUANTITY_NAMES = {
@@ -110,18 +111,14 @@ def _cap_targets(evaluated: Sequence[Evaluated]) -> list[AccuracyTarget]:
     return targets
 
 
-def target_table(targets: Sequence[AccuracyTarget]) -> list[str]:
+def target_table(targets: Sequence[AccuracyTarget]) -> str:
     """Returns the targets as a Markdown table."""
-    lines = ["| held out | rows | target | reached | |", "|---|---|---|---|---|"]
-    for target in targets:
-        verdict = (
-            "" if target.limit is None else "yes" if target.reached <= target.limit else "**no**"
-        )
-        limit = "–" if target.limit is None else f"≤ {target.limit:g} %"
-        lines.append(
-            f"| {target.what} | {target.rows} | {limit} | {target.reached:.1f} % | {verdict} |"
-        )
-    return lines
+    rows = []
+    for what, limit, reached, count in targets:
+        verdict = "" if limit is None else "yes" if reached <= limit else "**no**"
+        highest = "–" if limit is None else f"≤ {limit:g} %"
+        rows.append([what, str(count), highest, f"{reached:.1f} %", verdict])
+    return markdown_table(["held out", "rows", "target", "reached", ""], rows)
 
 
 def _of(dataset: str) -> Condition:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from envs import catalog
 from envs.simulator.parallelism import Parallelism
 from envs.simulator.step_model import compile_step_model, resolve_step
+from experiments.reporting.markdown import markdown_table
 from experiments.reporting.plot_style import (
     BLUE,
     GREEN,
@@ -76,47 +77,48 @@ def knee_w(c: NDArray[np.float64], batch: int, lost: float = 0.03) -> float:
     return float(next(w for w in caps if decode(c, batch, w).time_s < free / (1.0 - lost)))
 
 
-def behaviour_table() -> list[str]:
+def behaviour_table() -> str:
     """Returns the key values as a Markdown table."""
-    lines = ["| behaviour | value |", "|---|---|"]
+    rows: list[tuple[str, str]] = []
     for gpu in ("a100_sxm4_80gb", "h100_sxm"):
         for model, gpus in (("llama31_8b", 1), ("mistral_7b", 1), ("mixtral_8x7b", 4)):
             c = vector(gpu, model, gpus)
             ratio = joules_per_token(decode(c, 1), 1) / joules_per_token(decode(c, 32), 32)
-            lines.append(
-                f"| J/token at batch 1 over batch 32, {model}, {gpus}×{gpu} | {ratio:.1f} |"
-            )
+            what = f"J/token at batch 1 over batch 32, {model}, {gpus}×{gpu}"
+            rows.append((what, f"{ratio:.1f}"))
     for model in ("llama2_7b", "olmoe_1b_7b"):
         c = vector("a100_sxm4_80gb", model)
         knees = ", ".join(f"{knee_w(c, b):.0f} W at {b}" for b in (1, 16, 64))
-        lines.append(
-            f"| lowest cap that costs under 3 % of decode speed, {model}, A100 | {knees} |"
-        )
+        rows.append((f"lowest cap that costs under 3 % of decode speed, {model}, A100", knees))
     c = vector("a100_sxm4_80gb", "mistral_7b")
     slow_decode = decode(c, 1, 200.0).time_s / decode(c, 1).time_s - 1.0
     slow_prefill = prefill(c, 200.0).time_s / prefill(c).time_s - 1.0
-    lines.append(
-        f"| 200 W cap on an A100, mistral_7b: decode of one / prefill of 2,048 tokens "
-        f"| +{100 * slow_decode:.1f} % / +{100 * slow_prefill:.0f} % time |"
+    rows.append(
+        (
+            "200 W cap on an A100, mistral_7b: decode of one / prefill of 2,048 tokens",
+            f"+{100 * slow_decode:.1f} % / +{100 * slow_prefill:.0f} % time",
+        )
     )
     clocks = np.linspace(0.15, 1.0, 86)
     for batch in (1, 16):
         energy = [joules_per_token(decode(c, batch, clock=x), batch) for x in clocks]
         best = int(np.argmin(energy))
-        lines.append(
-            f"| A100, mistral_7b, batch {batch}: clock of least energy | {clocks[best]:.2f} of the "
-            f"highest, {100 * (1 - energy[best] / energy[-1]):.0f} % saved |"
-        )
+        saved = 100 * (1 - energy[best] / energy[-1])
+        what = f"A100, mistral_7b, batch {batch}: clock of least energy"
+        rows.append((what, f"{clocks[best]:.2f} of the highest, {saved:.0f} % saved"))
     c = vector("h200_sxm", "llama31_8b")
     free = decode(c, 8)
     lock = min(joules_per_token(decode(c, 8, clock=x), 8) for x in np.linspace(0.2, 1.0, 81))
     same = decode(c, 8, cap_w=free.power_w + 1.0)
-    lines.append(
-        f"| H200, llama31_8b, batch 8: draw without a cap; time under a cap just above it; best "
-        f"clock lock saves | {free.power_w:.0f} W; {100 * (same.time_s / free.time_s - 1):+.2f} %; "
-        f"{100 * (1 - lock / joules_per_token(free, 8)):.0f} % |"
+    rows.append(
+        (
+            "H200, llama31_8b, batch 8: draw without a cap; time under a cap just above it; best "
+            "clock lock saves",
+            f"{free.power_w:.0f} W; {100 * (same.time_s / free.time_s - 1):+.2f} %; "
+            f"{100 * (1 - lock / joules_per_token(free, 8)):.0f} %",
+        )
     )
-    return lines
+    return markdown_table(["behaviour", "value"], rows)
 
 
 def draw_behaviour(file: Path) -> Path:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from experiments.calibration.data.csv_table import RowError, number, read_rows
+from experiments.reporting.markdown import markdown_table
 
 Floats = NDArray[np.float64]
 GPUS = {"v100": "V100", "p100": "P100", "a40": "A40", "rtx6000": "Quadro RTX 6000"}
@@ -73,19 +74,30 @@ def study_training(folder: Path) -> list[TrainingCaps]:
     return responses
 
 
-def training_table(responses: Sequence[TrainingCaps]) -> list[str]:
+def training_table(responses: Sequence[TrainingCaps]) -> str:
     """Returns the study as a Markdown table."""
-    lines = [
-        "| GPU (training) | runs | floor / highest cap | linear fraction s | exponent m "
-        "| error of time | of power |",
-        "|---|---|---|---|---|---|---|",
+    head = [
+        "GPU (training)",
+        "runs",
+        "floor / highest cap",
+        "linear fraction s",
+        "exponent m",
+        "error of time",
+        "of power",
     ]
-    for f in responses:
-        lines.append(
-            f"| {f.gpu} | {f.runs} | {f.floor_fraction:.2f} | {f.linear_fraction:.2f} | "
-            f"{f.exponent:.1f} | {f.time_error:.1f} % | {f.power_error:.1f} % |"
-        )
-    return lines
+    rows = [
+        [
+            response.gpu,
+            str(response.runs),
+            f"{response.floor_fraction:.2f}",
+            f"{response.linear_fraction:.2f}",
+            f"{response.exponent:.1f}",
+            f"{response.time_error:.1f} %",
+            f"{response.power_error:.1f} %",
+        ]
+        for response in responses
+    ]
+    return markdown_table(head, rows)
 
 
 def _runs(file: Path) -> list[_Run]:
