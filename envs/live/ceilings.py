@@ -21,7 +21,7 @@ def knob_limits(
     Args:
         config: The server; ``cap_ceiling_w`` and ``max_num_seqs_ceiling`` raise the ceilings.
         device: The power device, open, not yet in our control.
-        found: The limits in force as the plug-in tells them; ``None`` where they are left alone.
+        found: The limits in force as the plug-in tells them; ``None`` if nobody tells.
 
     Raises:
         ConfigurationError: Floor and ceiling contradict each other or the device.
@@ -58,6 +58,8 @@ def _caps(config: VllmServerConfig, device: PowerDevice) -> tuple[float, float]:
 
 
 def _batch(config: VllmServerConfig, found: dict[str, Any]) -> int:
+    if config.batch_limit == "off":
+        return int(found["max_num_seqs"])
     started_with = int(found["ceiling_num_seqs"])
     for key in ("max_num_seqs", "max_num_seqs_ceiling"):
         asked = getattr(config, key)

@@ -25,7 +25,10 @@ class VllmServerConfig:
             recorded.
         server_pid: Process of a running server's API server, for ``device=throttled_cpu``.
         device: What sets caps and reads power.
-        dry_run: Decide and log, but set nothing.
+        control: Whether knobs are set; otherwise decisions are made and logged only. ``None``:
+            those of a server that we launch, and nobody else's.
+        send_load: Whether the workload is sent; otherwise the server's own users are watched.
+            ``None``: to a server that we launch, and to nobody else's.
         batch_limit: How a lowered batch limit takes hold: ``drain`` lets running requests
             finish, ``preempt`` sends the newest back to the queue, ``off`` leaves the limit
             alone (a server without the plug-in).
@@ -71,7 +74,8 @@ class VllmServerConfig:
     api_key_env: str | None = "VLLM_API_KEY"
     server_pid: int | None = None
     device: Annotated[Any, Part("device")] = None
-    dry_run: bool = False
+    control: bool | None = None
+    send_load: bool | None = None
     batch_limit: str = "drain"
     max_num_seqs: int = 64
     tensor_parallel: int = 1
@@ -131,6 +135,30 @@ class VllmServerConfig:
             raise ConfigurationError("server.first_token_id: must be 0 to server.last_token_id")
         if self.power_caps_w is not None and not self.power_caps_w:
             raise ConfigurationError("server.power_caps_w: name at least one cap, or null")
+
+    @property
+    def sets_knobs(self) -> bool:
+        """Whether knobs are set."""
+        return bool(self.launch.model) if self.control is None else self.control
+
+    @property
+    def sends_load(self) -> bool:
+        """Whether the workload is sent."""
+        return bool(self.launch.model) if self.send_load is None else self.send_load
+
+    @property
+    def intent(self) -> str:
+        """What is going to be done to the server, and which key changes it, in one line."""
+        load = (
+            "sends it the workload" if self.sends_load
+            else "sends it nothing and watches its users (server.send_load=true sends the workload)"
+        )  # fmt: skip
+        knobs = (
+            "sets its power cap and batch limit" if self.sets_knobs and self.batch_limit != "off"
+            else "sets its power cap" if self.sets_knobs
+            else "sets nothing (server.control=true sets power cap and batch limit)"
+        )  # fmt: skip
+        return f"{self.url or 'launched server'}: this run {load}, and {knobs}"
 
     @property
     def vllm_arguments(self) -> list[str]:

@@ -69,6 +69,10 @@ class DeviceLostError(DeviceError):
     """The device fell off the bus or its process ended."""
 
 
+class DeviceStalledError(DeviceError):
+    """The device does not answer, which says nothing about the server."""
+
+
 class DeviceRangeError(DeviceError):
     """The device refuses the value: it lies outside its limits."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,9 @@ def live_env(scenario: Scenario) -> ServingEnv:
     }
     config: VllmServerConfig = catalog.build("server", scenario.server)
     system = LiveServer(config, catalog.build("workload", scenario.workload))
+    if config.batch_limit == "off":  # one level: the one that holds
+        only = [system.knob_limits.max_num_seqs]
+        parts["encoding"] = replace(parts["encoding"], max_num_seqs=only)
     try:
         return LiveServingEnv(
             system,

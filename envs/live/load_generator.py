@@ -20,9 +20,12 @@ import numpy as np
 from envs.errors import ServerError
 from envs.live.accounting import Event
 from envs.live.completion import TooLongError, complete, completion_body
+from envs.live.errors import RequestsRefusedError
 from envs.workloads.base import RequestStream
 
 _CHUNK = 64
+_KEEP_ALIVE_S = 3.0
+_LONGEST_PIECE_BYTES = 2**22
 
 
 @dataclass(frozen=True)
@@ -153,7 +156,9 @@ class LoadGenerator:
 
         return aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.target.connect_timeout_s),
-            connector=aiohttp.TCPConnector(limit=0),
+            # vLLM drops a connection that was idle for 5 s; one of ours must not be used then.
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S),
+            read_bufsize=_LONGEST_PIECE_BYTES,
             headers=self.target.headers,
         )
 
@@ -237,3 +242,7 @@ class LoadGenerator:
         except asyncio.CancelledError:
             self._events.append(Event("lost", number, self.now_s))
             raise
+        except Exception as error:  # a request that ends unheard would be open for ever
+            self._events.append(Event("lost", number, self.now_s))
+            self._failures.append(RequestsRefusedError(f"a request failed: {error!r}"))
+            await asyncio.sleep(0.1)

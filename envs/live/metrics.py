@@ -6,10 +6,11 @@ Names are those of vLLM 0.32; older ones follow after them.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from envs.live.errors import MetricsError
+from envs.live.histogram import Histogram
 from envs.live.http_client import HttpClient
 
 GAUGES = {
@@ -35,61 +36,8 @@ HISTOGRAMS = {
 REQUIRED = ("running", "waiting", "output_tokens")
 CACHE = "vllm:cache_config_info"
 START = "process_start_time_seconds"
-
-
-class Histogram(NamedTuple):
-    """A histogram's state, or what was added to it over an interval.
-
-    Attributes:
-        bounds: Upper bounds of the buckets, ascending, the last infinite.
-        counts: Samples up to each bound.
-        total: Sum of all samples.
-    """
-
-    bounds: tuple[float, ...] = ()
-    counts: tuple[float, ...] = ()
-    total: float = 0.0
-
-    @property
-    def samples(self) -> float:
-        """Number of samples."""
-        return self.counts[-1] if self.counts else 0.0
-
-    @property
-    def mean(self) -> float:
-        """Mean of the samples; 0 when there are none."""
-        return self.total / self.samples if self.samples else 0.0
-
-    def minus(self, earlier: Histogram) -> Histogram:
-        """Returns what was added since ``earlier``."""
-        if earlier.bounds != self.bounds:
-            return self
-        counts = tuple(now - then for now, then in zip(self.counts, earlier.counts, strict=True))
-        return Histogram(self.bounds, counts, self.total - earlier.total)
-
-    def percentile(self, q: float) -> float:
-        """Returns the ``q``-th percentile (0 to 100), linear within its bucket; 0 if empty."""
-        rank = self.samples * q / 100.0
-        below, lower = 0.0, 0.0
-        for bound, count in zip(self.bounds, self.counts, strict=True):
-            if count >= rank and count > below:
-                if math.isinf(bound):
-                    return lower
-                return lower + (bound - lower) * (rank - below) / (count - below)
-            below, lower = count, bound
-        return 0.0
-
-    def above(self, limit: float) -> float:
-        """Returns how many samples exceed ``limit``, linear within its bucket."""
-        below, lower = 0.0, 0.0
-        for bound, count in zip(self.bounds, self.counts, strict=True):
-            if bound >= limit:
-                if math.isinf(bound):
-                    return self.samples - below if limit <= lower else 0.0
-                fraction = (limit - lower) / (bound - lower)
-                return self.samples - below - fraction * (count - below)
-            below, lower = count, bound
-        return 0.0
+ENGINE = "engine"
+"""Label that tells the engines of one server apart."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +50,8 @@ class Snapshot:
         histograms: By the keys of :data:`HISTOGRAMS`.
         start_time_s: When the server process started, if it tells.
         kv_cache_tokens: Tokens the KV cache holds; 0 if the server does not tell.
+        engines: Counters and histograms of each engine by its label, where there are several:
+            each of them may start again by itself.
     """
 
     gauges: dict[str, float] = field(default_factory=dict)
@@ -109,22 +59,47 @@ class Snapshot:
     histograms: dict[str, Histogram] = field(default_factory=dict)
     start_time_s: float | None = None
     kv_cache_tokens: float = 0.0
+    engines: dict[str, Snapshot] = field(default_factory=dict)
 
     def restarted_since(self, earlier: Snapshot) -> bool:
-        """Whether the server started again: another start time, or a counter that fell."""
+        """Whether server or engine started again: another start time, or a counter that fell."""
         if None not in (self.start_time_s, earlier.start_time_s):
-            return self.start_time_s != earlier.start_time_s
+            if self.start_time_s != earlier.start_time_s:
+                return True
+        elif self._fell_since(earlier):
+            return True
+        return any(
+            engine._fell_since(earlier.engines.get(label, Snapshot()))
+            for label, engine in self.engines.items()
+        )
+
+    def _fell_since(self, earlier: Snapshot) -> bool:
         return any(value < earlier.counters.get(key, 0.0) for key, value in self.counters.items())
 
     def since(self, earlier: Snapshot) -> Snapshot:
         """Returns gauges as they are, and counters and histograms as what was added.
 
-        After a restart everything since the restart counts.
+        After a restart everything since the restart counts, of an engine that started again
+        everything of that engine.
         """
-        if self.restarted_since(earlier):
+        another = None not in (self.start_time_s, earlier.start_time_s) and (
+            self.start_time_s != earlier.start_time_s
+        )
+        if another:
             return self
-        return Snapshot(
-            gauges=self.gauges,
+        if self.engines and earlier.engines:
+            added = [
+                engine._minus(earlier.engines.get(label, Snapshot()))
+                for label, engine in self.engines.items()
+            ]
+            return replace(self, **_added_up(added))
+        return self._minus(earlier)
+
+    def _minus(self, earlier: Snapshot) -> Snapshot:
+        if self._fell_since(earlier):
+            return self
+        return replace(
+            self,
             counters={
                 key: value - earlier.counters.get(key, 0.0) for key, value in self.counters.items()
             },
@@ -132,9 +107,19 @@ class Snapshot:
                 key: value.minus(earlier.histograms.get(key, Histogram()))
                 for key, value in self.histograms.items()
             },
-            start_time_s=self.start_time_s,
-            kv_cache_tokens=self.kv_cache_tokens,
         )
+
+
+def _added_up(parts: list[Snapshot]) -> dict[str, Any]:
+    """Returns counters and histograms of several engines together."""
+    counters: dict[str, float] = {}
+    histograms: dict[str, Histogram] = {}
+    for part in parts:
+        for key, value in part.counters.items():
+            counters[key] = counters.get(key, 0.0) + value
+        for key, histogram in part.histograms.items():
+            histograms[key] = histograms.get(key, Histogram()).plus(histogram)
+    return {"counters": counters, "histograms": histograms}
 
 
 def fetch(client: HttpClient) -> Snapshot:
@@ -183,7 +168,31 @@ def parse(text: str) -> Snapshot:
         histograms={key: _histogram(samples, names) for key, names in HISTOGRAMS.items()},
         start_time_s=start[0][1] if start else None,
         kv_cache_tokens=sum(_cache_tokens(labels) for labels, _ in cache),
+        engines=_engines(samples),
     )
+
+
+def _engines(samples: Samples) -> dict[str, Snapshot]:
+    """Returns counters and histograms by engine; nothing where there is only one."""
+    by_engine: dict[str, Samples] = {}
+    for name, values in samples.items():
+        for labels, value in values:
+            if ENGINE in labels:
+                of_engine = by_engine.setdefault(labels[ENGINE], {})
+                of_engine.setdefault(name, []).append((labels, value))
+    if len(by_engine) < 2:
+        return {}
+    return {
+        engine: Snapshot(
+            counters={
+                key: total
+                for key, names in COUNTERS.items()
+                if (total := _sum(found, names)) is not None
+            },
+            histograms={key: _histogram(found, names) for key, names in HISTOGRAMS.items()},
+        )
+        for engine, found in by_engine.items()
+    }
 
 
 Samples = dict[str, list[tuple[dict[str, str], float]]]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from typing import NamedTuple
 
 from envs.errors import DeviceError
 from envs.live.devices.base import PowerDevice, Reading
-from envs.live.errors import DeviceLostError
+from envs.live.errors import DeviceStalledError
 
+_LOG = logging.getLogger(__name__)
 TOLERANCE = 0.05
 """A cap has taken effect once power exceeds it by no more than this share."""
 
@@ -23,6 +25,8 @@ class IntervalPower(NamedTuple):
         sm_clock_mhz: Mean SM clock.
         cap_binding: Fraction of the interval in which the cap held the clock down.
         cap_w: Cap in force per GPU at the end, the lowest of all GPUs.
+        stalled: Whether the device did not answer: all values are those of the interval before,
+            energy is power times time, and is made up for when the device answers again.
     """
 
     power_w: tuple[float, ...]
@@ -30,6 +34,7 @@ class IntervalPower(NamedTuple):
     sm_clock_mhz: float
     cap_binding: float
     cap_w: float
+    stalled: bool = False
 
 
 class PowerSampler:
@@ -42,12 +47,20 @@ class PowerSampler:
         device: An open device.
         period_s: Time between two readings.
         timeout_s: Longest time for a reading.
+        patience: Intervals in a row without a reading after which the device counts as failed.
     """
 
-    def __init__(self, device: PowerDevice, period_s: float, timeout_s: float = 5.0) -> None:
+    def __init__(
+        self, device: PowerDevice, period_s: float, timeout_s: float = 5.0, patience: int = 3
+    ) -> None:
         self._device = device
         self._period_s = period_s
         self._timeout_s = timeout_s
+        self._patience = patience
+        self._stalls = 0
+        self._last: IntervalPower | None = None
+        self._told_s = time.monotonic()
+        self._advance_j = 0.0
         self._readings: list[Reading] = []
         self._error: DeviceError | None = None
         self._awaited: tuple[float, float] | None = None
@@ -64,22 +77,44 @@ class PowerSampler:
         """Returns what happened since the last call.
 
         Raises:
-            DeviceLostError: A reading took too long.
+            DeviceStalledError: There was no reading for several intervals.
             DeviceError: A reading failed.
         """
         with self._change:
             seen = self._count
             self._hurry = True
             self._change.notify_all()
+            # A stalled device has had its time; the intervals that follow do not wait for it.
+            limit = self._timeout_s if self._stalls == 0 else self._period_s
             fresh = self._change.wait_for(
-                lambda: self._error is not None or self._count > seen, self._timeout_s
+                lambda: self._error is not None or self._count > seen, limit
             )
             if self._error is not None:
                 raise self._error
-            if not fresh:
-                raise DeviceLostError(f"the device did not answer within {self._timeout_s:g} s")
-            readings, self._readings = self._readings, self._readings[-1:]
-        return summarise(readings)
+            if fresh:
+                readings, self._readings = self._readings, self._readings[-1:]
+        return self._told(readings) if fresh else self._stalled()
+
+    def _told(self, readings: list[Reading]) -> IntervalPower:
+        power = summarise(readings)
+        # What was told ahead while the device stalled is part of what it counts now.
+        energy = max(0.0, power.energy_j - self._advance_j)
+        self._stalls, self._advance_j = 0, 0.0
+        self._last, self._told_s = power, time.monotonic()
+        return power._replace(energy_j=energy)
+
+    def _stalled(self) -> IntervalPower:
+        self._stalls += 1
+        if self._last is None or self._stalls > self._patience:
+            raise DeviceStalledError(
+                f"the device did not answer within {self._timeout_s:g} s, and in "
+                f"{self._stalls} intervals; the driver may hang (nvidia-smi tells)"
+            )
+        _LOG.warning("the device does not answer; its last readings are used for this interval")
+        now = time.monotonic()
+        energy = sum(self._last.power_w) * (now - self._told_s)
+        self._advance_j, self._told_s = self._advance_j + energy, now
+        return self._last._replace(energy_j=energy, stalled=True)
 
     def expect(self, cap_w: float) -> None:
         """Starts to watch for the moment when power keeps to a new cap."""

@@ -20,8 +20,10 @@ from envs.live.config import VllmServerConfig
 from envs.live.errors import ActuationError, ClientBehindError, ServerHangsError
 from envs.live.health import Health
 from envs.live.metrics import Snapshot
+from envs.live.onlooker import Onlooker
 from envs.live.session import Session
-from envs.live.telemetry_fields import Onlooker, client_fields, power_fields, server_fields
+from envs.live.telemetry_fields import client_fields, power_fields, server_fields
+from envs.live.watching import learnt_capacity, watched
 from envs.system import ServingSystem
 from envs.telemetry import Telemetry
 from envs.workloads.base import Workload
@@ -41,8 +43,8 @@ class LiveServer(ServingSystem):
             ``<knob>_actuation_s`` (from asking for a knob to its being set),
             ``<knob>_effect_s`` (from its being set to its being felt), ``client_lag_s``,
             ``client_output_tokens``, ``requests_lost``, ``clock_resynchronised``,
-            ``counters_reset``, ``metrics_failures``, ``recoveries``, ``downtime_s`` and
-            ``guard_restarts``. Times of what did not happen are left out.
+            ``counters_reset``, ``metrics_failures``, ``recoveries``, ``downtime_s``,
+            ``guard_restarts`` and ``power_stalled``. Times of what did not happen are left out.
         facts: What is known of server and device, for the record of a run.
         events: Failures that were recovered from: ``time_s``, ``error``, ``message``,
             ``downtime_s``.
@@ -58,7 +60,8 @@ class LiveServer(ServingSystem):
 
     def __init__(self, config: VllmServerConfig, workload: Workload) -> None:
         self.config = config
-        self.workload = workload
+        _LOG.info("%s", config.intent)
+        self.workload = workload if config.sends_load else watched(workload)
         self.extras: dict[str, float] = {}
         self.events: list[dict[str, Any]] = []
         self._session = Session(config)
@@ -75,14 +78,18 @@ class LiveServer(ServingSystem):
         self.knob_limits = session.limits
         self.num_gpus = session.device.num_gpus
         self.system_power = (config.system_alpha, config.system_beta_w)
+        self._health = Health(config, session.host)
         self.capacity_tok_s, self.rated_power_w = rating(config, session.limits, self.num_gpus)
+        if math.isnan(self.capacity_tok_s) and not config.sets_knobs and not config.sends_load:
+            self.capacity_tok_s = learnt_capacity(
+                config, session.max_num_seqs, self._health.read_metrics
+            )
         self._rate_per_s = self._arrival_rate()
         self.offered_tok_s = self.capacity_tok_s
         if self.workload.concurrency is None:
             self.offered_tok_s = self._rate_per_s * self.workload.mean_output_tokens
         self._accounts = Accounts()
         self._onlooker = Onlooker()
-        self._health = Health(config, session.host)
         self._clock = ElasticClock()
         self._snapshot = self._health.read_metrics()
         self.kv_cache_tokens = self._snapshot.kv_cache_tokens
@@ -122,14 +129,14 @@ class LiveServer(ServingSystem):
         session = self._session
         session.generator.pause()
         self._requested = self.knob_limits.highest
-        if not self.config.dry_run:
+        if self.config.sets_knobs:
             session.actuator.ask(self._requested)
             if not session.actuator.wait(_ACTUATION_TIMEOUT_S):
                 raise ActuationError("reset: the highest knobs could not be set in time")
             session.actuator.take_latency_s()
         self._drain()
         self._accounts.clear()
-        self._onlooker = Onlooker()
+        self._onlooker = Onlooker(self._accounts.warmup_s)
         self._health.restart()
         self.extras = {}
         arrivals, prompts, _ = np.random.default_rng(seed).spawn(3)
@@ -163,8 +170,10 @@ class LiveServer(ServingSystem):
         """See :meth:`ServingSystem.apply`. Returns at once; a thread sets the knobs."""
         self._decision_s = time.monotonic() - self._returned_s
         self._requested = self.knob_limits.clip(knobs)
-        if self.config.dry_run:
-            _LOG.info("dry run: would set %s", self._requested)
+        if self.config.batch_limit == "off":  # what is not set must not be recorded as set
+            self._requested = self._requested._replace(max_num_seqs=self._session.max_num_seqs)
+        if not self.config.sets_knobs:
+            _LOG.debug("would set %s", self._requested)
         else:
             self._session.actuator.ask(self._requested)
 
@@ -175,10 +184,12 @@ class LiveServer(ServingSystem):
 
     def set_warmup(self, seconds: float) -> None:
         """See :meth:`ServingSystem.set_warmup`."""
-        self._accounts.warmup_s = seconds
+        self._accounts.warmup_s = self._onlooker.warmup_s = seconds
 
     def latency(self) -> LatencyRecord:
-        """See :meth:`ServingSystem.latency`; empty for somebody else's requests."""
+        """See :meth:`ServingSystem.latency`; of somebody else's requests by the buckets."""
+        if not self._sends:
+            return self._onlooker.latency()
         return self._accounts.latency(self._session.generator.now_s)
 
     def advance(self, seconds: float) -> Telemetry:
@@ -219,7 +230,7 @@ class LiveServer(ServingSystem):
             added = _from_client(account)
             power, now = session.power(), time.monotonic()
             latency_s, effects_s, reset = {}, {}, False
-        if reset and not self.config.dry_run:  # somebody restarted it: it forgot our limit
+        if reset and self.config.sets_knobs:  # somebody restarted it: it forgot our limit
             session.actuator.forget()
             session.actuator.ask(self._requested)
         duration_s = now - self._last_s
@@ -237,6 +248,7 @@ class LiveServer(ServingSystem):
             "recoveries": float(len(self.events) - events),
             "downtime_s": downtime_s,
             "guard_restarts": float(session.guard_restarts),
+            "power_stalled": float(power.stalled),
         }
         session.renew()
         self.extras |= {f"{name}_actuation_s": value for name, value in latency_s.items()}

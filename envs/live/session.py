@@ -19,7 +19,13 @@ from envs.live.ceilings import knob_limits
 from envs.live.config import VllmServerConfig
 from envs.live.custody import Custody
 from envs.live.devices.base import PowerDevice
-from envs.live.errors import DeviceLostError, LimitHeldError, ServerDiedError, ServerReplacedError
+from envs.live.errors import (
+    BatchLimitError,
+    DeviceLostError,
+    LimitHeldError,
+    ServerDiedError,
+    ServerReplacedError,
+)
 from envs.live.host import Host
 from envs.live.load_generator import LoadGenerator, Target
 from envs.live.metrics import Snapshot
@@ -80,17 +86,17 @@ class Session:
         if not self.device.follows_process:
             self.device.open(None)  # a device that is not there is told before a server starts
         if self.host.launched:
-            if not config.dry_run:
+            if config.sets_knobs:
                 self._custody.lock()
             self.host.start()
             self._custody.watch_process()
         self.host.connect()
         if self.device.follows_process:
             self.device.open(self.host.pid)
-        found = None if self._limit is None else self._limit.read()
+        found = self._limit.read() if self._limit is not None else self._limit_in_force()
         self.limits = knob_limits(config, self.device, found)
         self.max_num_seqs = config.max_num_seqs if found is None else int(found["max_num_seqs"])
-        if not config.dry_run:
+        if config.sets_knobs:
             self._take_control()
         self._sampler = PowerSampler(self.device, config.sample_period_s)
         self._actuator = Actuator(self._set_cap, self.device.lock_clock, self._set_batch)
@@ -107,10 +113,22 @@ class Session:
         self.facts: dict[str, Any] = self.host.describe() | {
             "power_source": self.device.power_source,
             "device": self.device.keys,
-            "dry_run": config.dry_run,
+            "control": config.sets_knobs,
+            "send_load": config.sends_load,
             "batch_limit": config.batch_limit,
             "scheduler": None if found is None else found["scheduler"],
         }
+
+    def _limit_in_force(self) -> dict[str, Any] | None:
+        """Reads the limit of a server whose limit is left alone; ``None`` if it cannot tell."""
+        try:
+            return BatchLimit(self.host.client).read()
+        except BatchLimitError:
+            _LOG.warning(
+                "%s: the server does not tell its batch limit; server.max_num_seqs (%d) is taken "
+                "for it", self.host.url, self._config.max_num_seqs,
+            )  # fmt: skip
+            return None
 
     def _take_control(self) -> None:
         self._custody.take_device()
@@ -179,7 +197,7 @@ class Session:
             if isinstance(problem, LimitHeldError):
                 raise problem
         due = time.monotonic() - self._renewed_s > LEASE_S / 4
-        if due and self._limit is not None and not self._config.dry_run:
+        if due and self._limit is not None and self._config.sets_knobs:
             self._renewed_s = time.monotonic()
             # Should it have lapsed meanwhile, the limit in force comes back with it.
             self._renewal = self._questions.submit(
@@ -226,7 +244,7 @@ class Session:
         self._custody.watch_process()
         if self.device.follows_process:
             self.device.open(self.host.pid)
-        if not self._config.dry_run:
+        if self._config.sets_knobs:
             self._take_control()
             self.actuator.forget()
             self.actuator.ask(knobs)

@@ -13,6 +13,7 @@ from baselines.profile import ProfileRow
 from envs import catalog
 from envs.errors import ConfigurationError, InfeasibleModelError
 from envs.knobs import Knobs
+from envs.live.server import LiveServer
 from envs.serving import ServingEnv
 from envs.system import ServingSystem
 from envs.workloads.base import RequestStream, Workload
@@ -143,6 +144,8 @@ def saturating(config: DictConfig) -> Saturating:
 
 
 def _grid(env: ServingEnv) -> list[Knobs]:
+    if isinstance(env.system, LiveServer) and not env.system.config.sets_knobs:
+        return [env.system.knob_limits.highest]  # what was found, and stays
     grid = env.context.grid
     return [Knobs(cap, seqs) for cap in grid.power_caps_w for seqs in grid.max_num_seqs]
 

@@ -143,6 +143,11 @@ def transfer(config: DictConfig, on_run: OnRun | None = None) -> Transfer:
     """
     if is_simulated(config):
         raise ConfigurationError("server: choose a live one, such as server=vllm")
+    if config.server.url and not (config.server.control and config.server.send_load):
+        raise ConfigurationError(
+            "server.control, server.send_load: the same requests under the same controllers need "
+            "both; set them to true for a server that may be sent load and capped"
+        )
     tell = on_run or (lambda where, done, total: None)
     profile = find_profile(config)
     names = list(config.controllers)

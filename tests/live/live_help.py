@@ -47,6 +47,8 @@ def attached(vllm: VllmProcess, **changes: Any) -> VllmServerConfig:
     """Configuration of a controller attached to the running server."""
     settings: dict[str, Any] = {
         "url": vllm.url,
+        "control": True,
+        "send_load": True,
         "server_pid": vllm.pid,
         "device": ThrottledCpu(),
         "max_num_seqs": MAX_NUM_SEQS,

@@ -66,7 +66,7 @@ def test_bad_requests_change_nothing(vllm: VllmProcess, limit: BatchLimit, body:
 
 
 def test_the_limit_is_followed_by_draining(vllm: VllmProcess, limit: BatchLimit) -> None:
-    with live(attached(vllm, dry_run=True), requests(concurrency=40)) as server:
+    with live(attached(vllm, control=False), requests(concurrency=40)) as server:
         server.reset(0)
         wait_for(lambda: limit.read()["running"] >= 25, 30.0)
         before = metrics.fetch(limit._client).counters["preemptions"]
@@ -89,7 +89,7 @@ def test_the_limit_is_followed_by_draining(vllm: VllmProcess, limit: BatchLimit)
 
 
 def test_preempting_is_quick_and_loses_no_token(vllm: VllmProcess, limit: BatchLimit) -> None:
-    with live(attached(vllm, dry_run=True), requests(concurrency=30)) as server:
+    with live(attached(vllm, control=False), requests(concurrency=30)) as server:
         server.reset(0)
         wait_for(lambda: limit.read()["running"] >= 25, 30.0)
         run(server, 1.0)
@@ -126,7 +126,7 @@ def test_the_token_budget_slows_prefill_and_nothing_breaks(
 
 
 def test_answers_come_between_two_steps(vllm: VllmProcess, limit: BatchLimit) -> None:
-    with live(attached(vllm, dry_run=True), requests(concurrency=16)) as server:
+    with live(attached(vllm, control=False), requests(concurrency=16)) as server:
         server.reset(0)
         run(server, 2.0)
         delays = []

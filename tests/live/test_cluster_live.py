@@ -39,6 +39,8 @@ def cluster(vllm: VllmProcess) -> Iterator[Cluster]:
     inner: dict[str, Any] = {
         "base": "vllm_cpu",
         "url": vllm.url,
+        "control": True,
+        "send_load": True,
         "server_pid": vllm.pid,
         "launch": {"model": None},
         "max_num_seqs": MAX_NUM_SEQS,

@@ -119,6 +119,7 @@ def test_pals_for_two_minutes_from_the_command_line(
 
     common = [
         "server=vllm_cpu", f"server.url={vllm.url}", f"server.server_pid={vllm.pid}",
+        "server.control=true", "server.send_load=true",
         "server.call_timeout_s=5", "server.power_caps_w=[150,250,400]",
         "action.max_num_seqs=[8,16,32]", "workload.prompt_scale=0.2",
         "workload.output_scale=0.3",
@@ -168,7 +169,8 @@ def test_a_failed_run_keeps_its_record(vllm: VllmProcess, tmp_path: Path) -> Non
     result = subprocess.run(
         [
             sys.executable, "-m", "experiments.run", "server=vllm_cpu",
-            f"server.url={vllm.url}", f"server.server_pid={vllm.pid}", "controller=pals",
+            f"server.url={vllm.url}", f"server.server_pid={vllm.pid}",
+        "server.control=true", "server.send_load=true", "controller=pals",
             "server.capacity_tok_s=400", f"hydra.run.dir={tmp_path}", "duration=5",
         ],
         cwd=ROOT, capture_output=True, text=True,

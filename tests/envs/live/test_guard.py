@@ -31,6 +31,7 @@ from envs.live.session import Session
 
 session = Session(VllmServerConfig(
     url=sys.argv[1], server_pid=int(sys.argv[2]), device={device}, max_num_seqs=8,
+    control=True,
 ))
 session._set_cap(150.0)
 session._set_batch(2)

@@ -131,6 +131,7 @@ from envs.live.session import Session
 
 session = Session(VllmServerConfig(
     url=sys.argv[1], device=Nvml(lock_clocks=True), max_num_seqs=8, batch_limit="off",
+    control=True,
 ))
 session._set_cap(150.0)
 session.device.lock_clock(900.0)

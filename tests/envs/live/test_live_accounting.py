@@ -6,13 +6,15 @@ import math
 
 import pytest
 
-from envs.latency import bucket_of
+from envs.latency import bucket_of, percentile
 from envs.live.accounting import Accounts, Event, summary
 from envs.live.clock import ElasticClock
 from envs.live.devices.base import Reading
-from envs.live.metrics import Histogram, Snapshot
+from envs.live.histogram import Histogram
+from envs.live.metrics import Snapshot
+from envs.live.onlooker import Onlooker
 from envs.live.sampler import summarise
-from envs.live.telemetry_fields import Onlooker, client_fields
+from envs.live.telemetry_fields import client_fields
 
 
 def life(request: int, arrived: float, tokens: list[float], prompt: int = 10) -> list[Event]:
@@ -120,6 +122,42 @@ def test_an_onlooker_dates_the_queue() -> None:
     assert [f["oldest_wait_s"] for f in (at_1, at_2, at_3, at_4)] == [0.0, 1.0, 1.0, 0.0]
     assert at_2["prefill_backlog_tokens"] == 4 * 50
     assert at_4["finished"] == 2
+
+
+def seen(ttft: tuple[float, ...], finished: float, waiting: float = 0.0) -> Snapshot:
+    bounds = (0.1, 1.0, math.inf)
+    return Snapshot(
+        gauges={"running": 1.0, "waiting": waiting},
+        counters={"finished": finished, "output_tokens": 0.0},
+        histograms={"ttft": Histogram(bounds, ttft, 0.0)},
+    )
+
+
+def test_an_onlookers_latencies_reach_the_episodes_record(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    onlooker, slos = Onlooker(warmup_s=1.5), (0.5, math.inf)
+    for time_s, added in ((1.0, seen((5, 5, 5), 5)), (2.0, seen((6, 9, 10), 10))):
+        fields = onlooker.fields(added, added, time_s, slos)
+    assert fields["slo_missed"] == 1  # beyond 1 s, the bound next above the SLO
+    assert "no bucket bound" in caplog.text
+    assert caplog.text.count("judged by 1 s") == 1
+    record = onlooker.latency()
+    assert (record.finished, record.slo_missed, record.slo_overdue) == (10, 1, 0)
+    assert int(record.ttft.sum()) == 10
+    assert percentile(record.ttft, 50) == pytest.approx(0.1, rel=0.02)
+    assert percentile(record.ttft, 99) == pytest.approx(1.0, rel=0.02)
+    assert record.slo_violation_rate == pytest.approx(0.1)
+
+
+def test_an_onlooker_counts_those_who_have_waited_too_long() -> None:
+    onlooker, slos = Onlooker(), (1.5, math.inf)
+    overdue = []
+    for second in range(5):  # one more waits every second, none is served
+        row = seen((0, 0, 0), 0, waiting=second)
+        overdue.append(onlooker.fields(row, row, float(second), slos)["slo_overdue"])
+    assert overdue == [0, 0, 0, 1, 2]
+    assert onlooker.latency().slo_overdue == 2
 
 
 def test_the_clock_makes_up_for_lateness_and_gives_up_when_far_behind() -> None:

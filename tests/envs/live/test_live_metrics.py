@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envs.live.errors import MetricsError
-from envs.live.metrics import Histogram, Snapshot, parse
+from envs.live.histogram import Histogram
+from envs.live.metrics import Snapshot, parse
 
 NEW = """\
 # HELP vllm:num_requests_running Number of requests in model execution batches.
@@ -131,12 +132,50 @@ def test_percentiles_lie_within_their_bucket() -> None:
     assert Histogram().percentile(50) == 0.0
 
 
-def test_samples_above_a_limit() -> None:
-    histogram = parse(NEW).histograms["ttft"]
-    assert histogram.above(0.1) == 6
-    assert histogram.above(0.55) == pytest.approx(4.0)
-    assert histogram.above(5.0) == 0.0
+def test_never_too_many_are_said_to_exceed_a_limit() -> None:
+    """Samples of 26 ms do not miss an SLO of 30 ms because their bucket ends at 50 ms."""
+    samples = Histogram((0.01, 0.025, 0.05, 0.1, math.inf), (0.0, 2.0, 10.0, 10.0, 10.0), 0.26)
+    assert samples.bound_for(0.03) == 0.05
+    assert samples.above(0.03) == 0
+    assert samples.above(0.025) == 8
+    assert samples.above(0.02) == 8
     assert Histogram().above(1.0) == 0.0
+
+
+def test_beyond_the_last_bound_the_last_bound_judges() -> None:
+    """Of samples of 50 s a histogram that ends at 10 s knows that they took longer than 10 s."""
+    samples = Histogram((1.0, 10.0, math.inf), (0.0, 3.0, 8.0), 260.0)
+    assert samples.bound_for(30.0) == 10.0
+    assert samples.above(30.0) == 5
+
+
+TWO = """vllm:num_requests_running{{engine="0"}} 1
+vllm:num_requests_running{{engine="1"}} 2
+vllm:num_requests_waiting{{engine="0"}} 0
+vllm:generation_tokens_total{{engine="0"}} {first}
+vllm:generation_tokens_total{{engine="1"}} {second}
+vllm:request_success_total{{engine="0",finished_reason="stop"}} 1
+vllm:request_success_total{{engine="0",finished_reason="length"}} 2
+vllm:time_to_first_token_seconds_bucket{{engine="0",le="1.0"}} {first}
+vllm:time_to_first_token_seconds_bucket{{engine="0",le="+Inf"}} {first}
+vllm:time_to_first_token_seconds_bucket{{engine="1",le="1.0"}} {second}
+vllm:time_to_first_token_seconds_bucket{{engine="1",le="+Inf"}} {second}
+process_start_time_seconds 5
+"""
+
+
+def test_an_engine_that_starts_again_among_others_takes_no_tokens_away() -> None:
+    before = parse(TWO.format(first=1000, second=500))
+    after = parse(TWO.format(first=11, second=510))
+    assert before.counters["output_tokens"] == 1500
+    added = after.since(before)
+    assert added.counters["output_tokens"] == 21
+    assert added.counters["finished"] == 3  # all that engine has finished since
+    assert added.histograms["ttft"].samples == 21
+    assert after.restarted_since(before)
+    later = parse(TWO.format(first=1100, second=510))
+    assert later.since(before).counters["output_tokens"] == 110
+    assert not later.restarted_since(before)
 
 
 @given(

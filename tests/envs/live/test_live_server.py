@@ -20,7 +20,9 @@ from live_support import (
     live,
     nvml_stand_in,
     recover,
+    run,
     small_workload,
+    total,
     wait_for,
 )  # fmt: skip
 
@@ -44,14 +46,6 @@ from envs.live.server import LiveServer
 from envs.system import ServingSystem
 from envs.telemetry import NUMERIC_FIELDS, Telemetry
 from envs.workloads.base import RequestChunk
-
-
-def run(server: LiveServer, seconds: float, interval_s: float = 0.25) -> list[Telemetry]:
-    return [server.advance(interval_s) for _ in range(round(seconds / interval_s))]
-
-
-def total(rows: list[Telemetry], name: str) -> float:
-    return float(sum(getattr(row, name) for row in rows))
 
 
 def test_an_interval_as_the_simulator_would_report_it(fake_vllm: FakeVllm) -> None:
@@ -187,9 +181,9 @@ def test_a_late_decision_is_recorded_and_does_not_move_the_grid(fake_vllm: FakeV
 def test_a_dry_run_decides_and_sets_nothing(
     fake_vllm: FakeVllm, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO")
+    caplog.set_level("DEBUG")
     fake_vllm.client.call("PUT", "/pals/batch_limit", {"max_num_seqs": 7, "mode": "preempt"})
-    with live(attach(fake_vllm)) as real, live(attach(fake_vllm, dry_run=True)) as server:
+    with live(attach(fake_vllm)) as real, live(attach(fake_vllm, control=False)) as server:
         real.reset(1)  # a dry run needs no lock
         real.apply(Knobs(300.0, 5))
         real.advance(0.3)
@@ -215,7 +209,7 @@ def test_somebody_elses_requests_are_observed_and_survive_reset(fake_vllm: FakeV
     external = catalog.build("workload", {"base": "external", "rate": 5.0})
     theirs = small_workload(rate=20.0)
     with (
-        live(attach(fake_vllm, dry_run=True), theirs) as users,
+        live(attach(fake_vllm, control=False), theirs) as users,
         live(attach(fake_vllm), external) as server,
     ):
         users.reset(1)

@@ -169,7 +169,11 @@ class Routes:
                     engine.counters["prompt"] += prompt
                     engine.samples["time_to_first_token_seconds"].append(first - arrived)
                     engine.samples["request_prompt_tokens"].append(prompt)
-                piece = {"choices": [{"text": "x", "token_ids": [7]}]}
+                piece: dict[str, object] = {
+                    "choices": [{"text": "x"}],
+                    "usage": {"prompt_tokens": prompt, "completion_tokens": index + 1},
+                    "padding": "x" * int(str(engine.faults.get("padding", 0))),
+                }
                 await answer.write(f"data: {json.dumps(piece)}\n\n".encode())
             usage = {"choices": [], "usage": {"completion_tokens": wanted}}
             await answer.write(f"data: {json.dumps(usage)}\n\ndata: [DONE]\n\n".encode())
