@@ -27,7 +27,8 @@ PROFILE = """{"key": "k", "rows": [
 
 def test_the_same_spaces_and_info_as_the_simulator(fake_vllm: FakeVllm) -> None:
     server = {
-        "base": "vllm_cpu", "control": True, "send_load": True, "url": fake_vllm.url, "server_pid": fake_vllm.process.pid,
+        "base": "vllm_cpu", "control": True, "send_load": True, "url": fake_vllm.url,
+        "server_pid": fake_vllm.process.pid,
         "device": {"mechanism": "signals", "use_rapl": False}, "max_num_seqs": 8,
         "capacity_tok_s": 300.0, "launch": {"model": None},
     }  # fmt: skip

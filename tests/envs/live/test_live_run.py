@@ -15,7 +15,8 @@ from envs.live.guard import ROOT
 
 def command(server: FakeVllm, out: Path, seconds: float) -> list[str]:
     return [
-        sys.executable, "-m", "experiments.run", "server=vllm_cpu", f"server.url={server.url}", "server.control=true", "server.send_load=true",
+        sys.executable, "-m", "experiments.run", "server=vllm_cpu", f"server.url={server.url}",
+        "server.control=true", "server.send_load=true",
         f"server.server_pid={server.process.pid}", "server.device.mechanism=signals",
         "server.device.use_rapl=false", "server.launch.model=null", "server.max_num_seqs=8",
         "server.capacity_tok_s=300", "workload.load=null", "workload.rate=4",
