@@ -191,7 +191,7 @@ class Constraint(ABC):
 
 @dataclass(kw_only=True)
 class ThroughputConstraint(Constraint):
-    """Fraction of time in throughput violation, in the reward's reading (``info["cost"]``).
+    """Fraction of time in throughput violation, by the reward's definition (``info["cost"]``).
 
     Baseline, which violations are read against, ignores power budgets. While a budget leaves no
     higher cap than the one that is asked for, a violation is therefore nobody's choice: it is

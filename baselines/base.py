@@ -15,7 +15,7 @@ from envs.observations import Observation
 
 
 class Outcome(NamedTuple):
-    """What a static setting achieves on the very episode a controller will face.
+    """What fixed knobs achieve on the very episode a controller will face.
 
     Attributes:
         tokens_per_joule: Prompt and output tokens over GPU energy.
@@ -34,10 +34,10 @@ class Preparation(Protocol):
     """What an experiment can give a controller before an episode, at the controller's request."""
 
     def profile(self) -> Profile:
-        """Returns the offline profile of this server: throughput and power per setting."""
+        """Returns the offline profile of this server: throughput and power by knobs."""
 
-    def evaluate(self, settings: list[Knobs]) -> list[Outcome]:
-        """Runs static settings on the coming episode. This looks ahead: oracles only."""
+    def evaluate(self, candidates: list[Knobs]) -> list[Outcome]:
+        """Runs each of some fixed knobs on the coming episode. This looks ahead: oracles only."""
 
 
 class Policy(Protocol):

@@ -46,9 +46,9 @@ def write_report(config: DictConfig, suite: Suite, results: Results, folder: Pat
     draw_scenarios(results, controllers, folder / PLOTS / SCENARIOS_PLOT)
     text = report(
         results,
-        suite.settings,
+        suite.scenarios,
         subject=config.subject,
-        goals=goals(results, suite.settings, config.subject, config.restricted),
+        goals=goals(results, suite.scenarios, config.subject, config.restricted),
         degeneracies=degeneracies(results, config.subject),
         facts=benchmark_facts(config, suite),
         plots=f"{PLOTS}/",

@@ -15,12 +15,12 @@ from experiments.training.trainer import Training, resumed_config
 
 @application("train")
 def main(config: DictConfig, directory: Path) -> None:
-    """Trains, shows progress and prints how the agent does on the held-out settings."""
+    """Trains, shows progress and prints how the agent does on the held-out scenarios."""
     config = resumed_config(config, list(HydraConfig.get().overrides.task))
     with Progress() as progress:
-        progress.update("settings", 0, 1)
+        progress.update("building servers", 0, 1)
         training = Training(config, directory)
-        progress.update("settings", 1, 1)
+        progress.update("building servers", 1, 1)
         evaluation = training.run(progress.update)
     print_training(evaluation, directory)
 

@@ -97,7 +97,7 @@ def run_all(
         PalsError: Runs failed; the others are kept.
     """
     suite: Suite = catalog.build("suite", config.suite)
-    tasks = [_Task(config, name, directory / "runs") for name in suite.settings]
+    tasks = [_Task(config, name, directory / "runs") for name in suite.scenarios]
     executor: Executor = catalog.build("executor", config.executor)
     results: dict[str, dict[str, list[MetricRow]]] = {}
     failures = []
@@ -109,7 +109,7 @@ def run_all(
         on_progress(number, len(tasks))
     if failures:
         raise PalsError("scenarios failed (the others are kept):\n" + "\n".join(sorted(failures)))
-    return {name: results[name] for name in suite.settings}
+    return {name: results[name] for name in suite.scenarios}
 
 
 def _run_scenario(task: _Task) -> tuple[str, dict[str, list[MetricRow]], str | None]:
@@ -118,7 +118,7 @@ def _run_scenario(task: _Task) -> tuple[str, dict[str, list[MetricRow]], str | N
         suite: Suite = catalog.build("suite", task.config.suite)
         seeds = range(suite.seed, suite.seed + task.config.seeds)
         scenario = ScenarioRuns(
-            task.config, task.name, suite.settings[task.name], seeds, task.directory
+            task.config, task.name, suite.scenarios[task.name], seeds, task.directory
         )
         for name, choice in controller_choices(task.config).items():
             runs[name] = scenario.run(name, choice)
@@ -132,7 +132,7 @@ def benchmark_facts(config: DictConfig, suite: Suite) -> list[str]:
     names = ", ".join(f"`{name}`" for name in controller_choices(config))
     minutes = config.duration / 60.0
     facts = [
-        f"{len(suite.settings)} scenarios, {config.seeds} paired seeds each, "
+        f"{len(suite.scenarios)} scenarios, {config.seeds} paired seeds each, "
         f"{minutes:g} simulated minutes per episode, a decision every {config.interval:g} s",
         f"controllers: {names}; all choose from the grid `action="
         f"{str(config.action['_target_']).rpartition('.')[2].lower()}`",

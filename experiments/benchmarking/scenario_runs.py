@@ -63,7 +63,7 @@ class EpisodePreparation:
         """See :meth:`Preparation.profile`."""
         return find_profile(self._config)
 
-    def evaluate(self, settings: list[Knobs]) -> list[Outcome]:
+    def evaluate(self, candidates: list[Knobs]) -> list[Outcome]:
         """See :meth:`Preparation.evaluate`.
 
         Raises:
@@ -71,7 +71,7 @@ class EpisodePreparation:
         """
         if self._seed_index is None:
             raise LooksAhead
-        return self._outlook(settings)[self._seed_index]
+        return self._outlook(candidates)[self._seed_index]
 
 
 class ScenarioRuns:
@@ -173,15 +173,15 @@ class ScenarioRuns:
         controller.prepare(EpisodePreparation(self._config, self.outlook, seed_index))
         return controller
 
-    def outlook(self, settings: list[Knobs]) -> list[list[Outcome]]:
+    def outlook(self, candidates: list[Knobs]) -> list[list[Outcome]]:
         """Returns what fixed knobs achieve, one list per seed, from one run of all of them."""
-        key = tuple(settings)
+        key = tuple(candidates)
         if key not in self._outcomes:
             outcomes: list[list[Outcome]] = []
             for begin in range(0, len(self._seeds), _LOOK_AHEAD_SEEDS):
                 seeds = self._seeds[begin : begin + _LOOK_AHEAD_SEEDS]
                 outcomes += _look_ahead(
-                    self._make(), settings, seeds, self._config.duration,
+                    self._make(), candidates, seeds, self._config.duration,
                     self.episodes.reference[begin : begin + len(seeds)],
                 )  # fmt: skip
             self._outcomes[key] = outcomes
@@ -190,19 +190,19 @@ class ScenarioRuns:
 
 def _look_ahead(
     env: ServingEnv,
-    settings: list[Knobs],
+    candidates: list[Knobs],
     seeds: Sequence[int],
     duration_s: float,
     reference: list[np.ndarray[Any, np.dtype[np.float64]]],
 ) -> list[list[Outcome]]:
     """Runs all fixed knobs on all seeds at once."""
-    count = len(settings)
-    held = FixedKnobs.per_server(settings * len(seeds))
+    count = len(candidates)
+    held = FixedKnobs.per_server(candidates * len(seeds))
     held.bind(env.context)
     episodes = run_batch(
         vector_of([env] * (count * len(seeds))),
         [Assignment(held, np.arange(count * len(seeds)))],
-        seeds=[seed for seed in seeds for _ in settings],
+        seeds=[seed for seed in seeds for _ in candidates],
         duration_s=duration_s,
     )
     summaries = [

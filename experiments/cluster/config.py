@@ -45,7 +45,7 @@ class ClusterNode:
         """Checks the values.
 
         Raises:
-            ConfigurationError: The share is not positive.
+            ConfigurationError: The fraction is not positive.
         """
         if self.target_fraction is not None and not self.target_fraction > 0:
             raise ConfigurationError(

@@ -71,8 +71,8 @@ class ClusterEpisode:
     """What happened in one episode of a cluster.
 
     Attributes:
-        nodes: A record a node, by name.
-        table: The cluster's own figures, one row an interval.
+        nodes: One record per node, by name.
+        table: The cluster's own numbers, one row per interval.
         events: ``(time_s, text)`` of failures and returns.
     """
 
@@ -99,15 +99,15 @@ def run_cluster_episode(
     duration_s: float,
     on_interval: OnClusterInterval | None = None,
 ) -> ClusterEpisode:
-    """Lets one controller a node run a cluster; nodes that fail do not end it.
+    """Lets one controller per node run a cluster; nodes that fail do not end it.
 
     Args:
         cluster: The cluster.
-        controllers: A bound and prepared controller a node, in the nodes' order.
+        controllers: One bound and prepared controller per node, in the nodes' order.
         seed: Seed of the episode.
         duration_s: Length of the episode in seconds.
         on_interval: Called after every interval with its number and the cluster's row, with
-            each node's figures as ``<node>/<figure>``.
+            each node's row as ``<node>/<column>``.
     """
     state = cluster.reset(seed)
     records = {node.name: NodeRecord() for node in cluster.nodes}

@@ -70,7 +70,7 @@ def run_batch(
         on_step: Called after every interval with its number and how many there are.
 
     Returns:
-        One episode a server, as :func:`experiments.evaluation.rollout.run_episode` would give it.
+        One episode per server, as :func:`experiments.evaluation.rollout.run_episode` would give it.
     """
     intervals = max(1, round(duration_s / env.interval_s))
     observation, _ = env.reset(seed=list(seeds))
@@ -127,11 +127,11 @@ class _Record:
 
 
 class Episodes:
-    """The same episodes of some settings for one controller after another.
+    """The same episodes of some scenarios for one controller after another.
 
     Args:
-        envs: A single environment per setting, by the setting's name.
-        seeds: Seeds of the episodes of each setting.
+        envs: A single environment per scenario, by the scenario's name.
+        seeds: Seeds of the episodes of each scenario.
         duration_s: Length of the episodes in seconds.
     """
 
@@ -150,7 +150,7 @@ class Episodes:
         self._within_budget: list[FloatArray] | None = None
 
     def highest(self, *, respect_budget: bool = False) -> list[Assignment]:
-        """Returns the Baseline strategy on every setting.
+        """Returns the Baseline strategy on every scenario.
 
         Args:
             respect_budget: Whether it keeps to power budgets; the paper's knows none.
@@ -182,10 +182,10 @@ class Episodes:
     def run(
         self, assignments: Sequence[Assignment], on_step: OnStep | None = None
     ) -> dict[str, list[EpisodeMetrics]]:
-        """Runs controllers and returns the metrics of each setting's episodes, by seed.
+        """Runs controllers and returns the metrics of each scenario's episodes, by seed.
 
         Args:
-            assignments: Who decides for which servers; :attr:`members` has those of a setting.
+            assignments: Who decides for which servers; :attr:`members` has those of a scenario.
             on_step: See :func:`run_batch`.
         """
         episodes = self._run(assignments, on_step)

@@ -1,4 +1,4 @@
-"""Suites: named settings (server, workload, objective) on which controllers are compared."""
+"""Suites: named scenarios (server, workload, objective) on which controllers are compared."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BUILT: dict[tuple[str, str], Any] = {}
 
 @dataclass(kw_only=True)
 class SuiteScenario:
-    """One setting of a suite.
+    """One scenario of a suite.
 
     Each part is a name, a mapping with ``base`` and changes, or an object that is built already.
 
@@ -29,8 +29,8 @@ class SuiteScenario:
         gpu: GPU type.
         server: Parallelism and limits.
         workload: Arrivals and lengths.
-        objective: What is asked for.
-        family: Settings of one family are shown together.
+        objective: What is demanded.
+        family: Scenarios of one family are shown together.
         load_moves: Whether the demand moves over time beyond Poisson noise.
         batch_matters: Whether another than the highest batch limit can be best.
     """
@@ -80,34 +80,34 @@ class SuiteScenario:
 
 @dataclass(kw_only=True)
 class Suite:
-    """Settings by name.
+    """Scenarios by name.
 
     Attributes:
-        settings: The settings.
+        scenarios: The scenarios.
         seed: First of the seeds of its episodes; suites use ranges that do not overlap.
-        only: Names of the settings to take; none for all of them.
+        only: Names of the scenarios to take; empty for all of them.
     """
 
-    settings: dict[str, SuiteScenario] = field(default_factory=dict)
+    scenarios: dict[str, SuiteScenario] = field(default_factory=dict)
     seed: int = 0
     only: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Leaves out the settings that :attr:`only` does not name.
+        """Leaves out the scenarios that :attr:`only` does not name.
 
         Raises:
-            ConfigurationError: There is no setting, or none of a name.
+            ConfigurationError: There is no scenario, or none of a name.
         """
-        if not self.settings:
-            raise ConfigurationError("suite.settings: at least one setting is needed")
-        unknown = [name for name in self.only if name not in self.settings]
+        if not self.scenarios:
+            raise ConfigurationError("suite.scenarios: at least one scenario is needed")
+        unknown = [name for name in self.only if name not in self.scenarios]
         if unknown:
             raise ConfigurationError(
-                f"suite.only: no setting named {', '.join(unknown)}; "
-                f"there are {', '.join(self.settings)}"
+                f"suite.only: no scenario named {', '.join(unknown)}; "
+                f"there are {', '.join(self.scenarios)}"
             )
         if self.only:
-            self.settings = {name: self.settings[name] for name in self.only}
+            self.scenarios = {name: self.scenarios[name] for name in self.only}
 
 
 def plain_choice(choice: Any) -> Any:
@@ -118,7 +118,7 @@ def plain_choice(choice: Any) -> Any:
 def built(group: str, choice: Any) -> Any:
     """Builds a choice, or returns the object that an equal choice gave before.
 
-    Hundreds of settings share a few models, GPUs and servers, and reading configuration
+    Hundreds of scenarios share a few models, GPUs and servers, and reading configuration
     takes longer than simulating them.
     """
     plain = plain_choice(choice)
@@ -130,19 +130,19 @@ def built(group: str, choice: Any) -> Any:
     return _BUILT[key]
 
 
-def run_config(base: DictConfig, setting: SuiteScenario) -> DictConfig:
-    """Returns the configuration of a run in a setting.
+def run_config(base: DictConfig, scenario: SuiteScenario) -> DictConfig:
+    """Returns the configuration of a run in a scenario.
 
     Args:
         base: A composed configuration with the keys of
             :class:`experiments.app.settings.RunConfig`.
-        setting: The setting, whose parts replace those of ``base``.
+        scenario: The scenario, whose parts replace those of ``base``.
 
     Raises:
         ConfigurationError: A part is wrong; the message names it.
     """
     config = base.copy()
     OmegaConf.set_struct(config, False)
-    for name, choice in setting.parts.items():
+    for name, choice in scenario.parts.items():
         config[name] = catalog.load(name, choice)
     return config

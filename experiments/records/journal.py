@@ -1,7 +1,7 @@
-"""The journal of a live run: a line an interval, written as it passes.
+"""The journal of a live run: one line per interval, written as the interval ends.
 
-A live episode cannot be repeated, and whoever kills a process asks no one: what has passed is
-on disk before the next interval begins. A run that ends by itself leaves ``intervals.parquet``
+A live episode cannot be repeated, and its process may be killed at any time: each interval is
+on disk before the next one begins. A run that ends by itself leaves ``intervals.parquet``
 instead.
 """
 
@@ -20,7 +20,7 @@ class Journal:
     """Appends rows as JSON lines; ``pandas.read_json(file, lines=True)`` reads them.
 
     Args:
-        file: Where to; what is there is replaced when the first row comes.
+        file: The file; an older one is replaced when the first row comes.
     """
 
     def __init__(self, file: Path) -> None:
@@ -28,13 +28,13 @@ class Journal:
         self._stream: BinaryIO | None = None
 
     def append(self, row: Row) -> None:
-        """Hands a row to the operating system, whole: it outlives the process."""
+        """Hands a whole row to the operating system, so that it outlives the process."""
         if self._stream is None:
             self._stream = self._file.open("wb", buffering=0)
         self._stream.write(json.dumps(row).encode() + b"\n")
 
     def remove(self) -> None:
-        """Takes it away: the record is elsewhere by now."""
+        """Removes the file, once ``intervals.parquet`` holds the record."""
         if self._stream is not None:
             self._stream.close()
             self._stream = None

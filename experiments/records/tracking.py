@@ -89,7 +89,7 @@ class _WandbRun:
 
 @dataclass(kw_only=True)
 class Wandb:
-    """Weights & Biases: configuration, a row an interval, the summary and the plot.
+    """Weights & Biases: the configuration, one row per interval, the summary and the plot.
 
     ``WANDB_MODE=offline`` needs neither account nor network; ``wandb sync`` uploads later.
 

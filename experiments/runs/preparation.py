@@ -48,7 +48,7 @@ class RunPreparation:
             self._config, lambda done, total: self._on_progress("profile", done, total)
         )
 
-    def evaluate(self, settings: list[Knobs]) -> list[Outcome]:
+    def evaluate(self, candidates: list[Knobs]) -> list[Outcome]:
         """See :meth:`Preparation.evaluate`.
 
         Raises:
@@ -56,14 +56,14 @@ class RunPreparation:
         """
         if not is_simulated(self._config) or self._reference is None:
             raise ConfigurationError(
-                "controller: this one tries its settings on the coming episode, which only "
+                "controller: this one tries knobs on the coming episode, which only "
                 "the simulator can do; use server=simulated or another controller"
             )
         env = make_env(self._config)
         outcomes = []
-        for done, knobs in enumerate(settings, start=1):
+        for done, knobs in enumerate(candidates, start=1):
             outcomes.append(self._outcome(env, knobs, self._reference))
-            self._on_progress("look ahead", done, len(settings))
+            self._on_progress("look ahead", done, len(candidates))
         env.close()
         return outcomes
 

@@ -37,7 +37,7 @@ class TrackerFormat(KVWriter):
         )
 
     def close(self) -> None:
-        """See :meth:`KVWriter.close`; the tracker is closed by whoever opened it."""
+        """See :meth:`KVWriter.close`; the caller that opened the tracker closes it."""
 
 
 def training_logger(directory: Path, tracked: TrackedRun) -> Logger:

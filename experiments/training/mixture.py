@@ -1,4 +1,4 @@
-"""The mixture of settings that an agent is trained on, drawn at random and evenly."""
+"""The mixture of scenarios that an agent is trained on, drawn at random and evenly."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class MixtureScenario:
     """Workloads and objectives that go together.
 
     Attributes:
-        share: Fraction of the servers that it gets, relative to the others'.
+        weight: Number of servers that it gets, relative to the others'.
         servers: Its own servers; none for those of the mixture.
         workloads: Workloads; their load is drawn.
         objectives: Objectives. One with a ``tpot_slo_s`` gets an SLO that suits the server: a
@@ -76,7 +76,7 @@ class Mixture:
 
     Attributes:
         servers: Servers.
-        scenarios: Scenarios by name.
+        scenarios: Families of scenarios by name.
         prompt_scale: Smallest and largest factor on prompt lengths (log-uniform).
         output_scale: Smallest and largest factor on output lengths (log-uniform).
         domain_randomization: Draws the calibration again for every episode.
@@ -102,7 +102,7 @@ class Mixture:
             _check_range(f"mixture.{key}", getattr(self, key))
 
     def draw(self, count: int, rng: np.random.Generator) -> list[SuiteScenario]:
-        """Draws settings; every scenario gets its fraction of them, rounded.
+        """Draws scenarios; every entry of :attr:`scenarios` gets its fraction of them, rounded.
 
         Args:
             count: How many.
@@ -112,24 +112,24 @@ class Mixture:
         ends = np.rint(np.cumsum(weights) / weights.sum() * count).astype(int).tolist()
         drawn: list[SuiteScenario] = []
         for name, end in zip(self.scenarios, ends, strict=True):
-            drawn += self._scenario(name, end - len(drawn), rng)
+            drawn += self._family(name, end - len(drawn), rng)
         return drawn
 
-    def _scenario(self, name: str, count: int, rng: np.random.Generator) -> list[SuiteScenario]:
-        scenario = self.scenarios[name]
-        servers = _dealt(scenario.servers or self.servers, rng)
-        workloads = _dealt(scenario.workloads, rng)
-        objectives = _dealt(scenario.objectives, rng)
+    def _family(self, name: str, count: int, rng: np.random.Generator) -> list[SuiteScenario]:
+        family = self.scenarios[name]
+        servers = _dealt(family.servers or self.servers, rng)
+        workloads = _dealt(family.workloads, rng)
+        objectives = _dealt(family.objectives, rng)
         drawn = []
         for _ in range(count):
             server = next(servers)
             workload = replace(
                 built("workload", next(workloads)),
-                load=float(rng.uniform(scenario.load[0], scenario.load[1])),
+                load=float(rng.uniform(family.load[0], family.load[1])),
                 prompt_scale=_log_uniform(self.prompt_scale, rng),
                 output_scale=_log_uniform(self.output_scale, rng),
             )
-            setting = SuiteScenario(
+            scenario = SuiteScenario(
                 model=server.model,
                 gpu=server.gpu,
                 server=server.server,
@@ -137,25 +137,25 @@ class Mixture:
                 objective=built("objective", next(objectives)),
                 family=name,
             )
-            multiple = float(rng.uniform(scenario.tpot_slo[0], scenario.tpot_slo[1]))
-            if setting.objective.tpot_slo_s is not None:
-                slo_s = multiple * saturated_tpot_s(setting)
-                setting.objective = replace(setting.objective, tpot_slo_s=slo_s)
-            drawn.append(setting)
+            multiple = float(rng.uniform(family.tpot_slo[0], family.tpot_slo[1]))
+            if scenario.objective.tpot_slo_s is not None:
+                slo_s = multiple * saturated_tpot_s(scenario)
+                scenario.objective = replace(scenario.objective, tpot_slo_s=slo_s)
+            drawn.append(scenario)
         return drawn
 
 
-def saturated_tpot_s(setting: SuiteScenario) -> float:
+def saturated_tpot_s(scenario: SuiteScenario) -> float:
     """Returns the Baseline strategy's mean time per output token with a full batch."""
-    parts = {key: part for key, part in setting.built.items() if key != "objective"}
+    parts = {key: part for key, part in scenario.built.items() if key != "objective"}
     server_spec = build_server_spec(Scenario(**parts))
     places = server_spec.server.max_num_seqs * server_spec.server.data_parallel
     return places / server_spec.saturated.output_tok_s
 
 
-def calibrations(settings: Sequence[SuiteScenario]) -> list[str]:
-    """Returns the names of the calibrations that the settings' GPUs use, sorted."""
-    return sorted({built("gpu", setting.gpu).calibration for setting in settings})
+def calibrations(scenarios: Sequence[SuiteScenario]) -> list[str]:
+    """Returns the names of the calibrations that the scenarios' GPUs use, sorted."""
+    return sorted({built("gpu", scenario.gpu).calibration for scenario in scenarios})
 
 
 def _check_range(key: str, value: Sequence[float]) -> None:

@@ -50,7 +50,7 @@ class PolicyEvaluation:
             name: scenario.make(
                 action=action, reward=reward, interval_s=interval_s, duration_s=duration_s
             )
-            for name, scenario in suite.settings.items()
+            for name, scenario in suite.scenarios.items()
         }
         self._episodes = Episodes(envs, seeds, duration_s)
         contexts = [env.context for env in envs.values() for _ in seeds]

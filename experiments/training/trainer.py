@@ -55,20 +55,20 @@ class TrainConfig:
         interval: Time between two decisions in seconds.
         resume: Folder of a training that was ended before its time; its configuration is used.
         evaluate_every: Decisions between two evaluations on the suite.
-        evaluate_seeds: Episodes per setting of an evaluation.
+        evaluate_seeds: Episodes per scenario of an evaluation.
         evaluate_duration: Length of an evaluation's episodes in seconds.
         checkpoint_every: Decisions between two checkpoints.
         device: Torch device.
         threads: Torch's threads; small networks are slower with many.
         allow_packages: Packages besides this project's whose classes ``_target_`` may name.
         agent: The algorithm and its arguments.
-        mixture: Settings to train on.
-        suite: Held-out settings to look at on the way.
+        mixture: Scenarios to train on.
+        suite: Held-out scenarios to evaluate on during the training.
         reward: What the agent earns.
         constraints: Costs to hold below a limit, by name.
         tracker: Where a training is shown besides its own files.
         debug: What is shown of an error.
-        experiment: Name of a setting that changes several keys at once; ``None`` for none.
+        experiment: Name of a choice that changes several keys at once; ``None`` for none.
     """
 
     seed: int = 0
@@ -112,9 +112,9 @@ class Training:
         self.recipe: Recipe = catalog.build("agent", config.agent)
         mixture: Mixture = catalog.build("mixture", config.mixture)
         suite: Suite = catalog.build("suite", config.suite)
-        self.settings = mixture.draw(self.recipe.servers, np.random.default_rng(config.seed))
+        self.scenarios = mixture.draw(self.recipe.servers, np.random.default_rng(config.seed))
         servers = self._servers(mixture.domain_randomization)
-        families = [setting.family for setting in self.settings]
+        families = [scenario.family for scenario in self.scenarios]
         self.env = PricedVecEnv(servers, self._constraints(), families)
         seen: VecEnv = self.env
         if self.recipe.shield:
@@ -168,13 +168,13 @@ class Training:
     def _servers(self, randomize: bool) -> ServingVecEnv:
         config = self.config
         templates = [
-            setting.make(
+            scenario.make(
                 action=self.recipe.action,
                 reward=config.reward,
                 interval_s=config.interval,
                 duration_s=config.duration,
             )
-            for setting in self.settings
+            for scenario in self.scenarios
         ]
         return ServingVecEnv(
             VectorServingEnv(
@@ -221,7 +221,7 @@ class Training:
 
     def _save_bundle(self) -> None:
         context = self.evaluation.context
-        names = calibrations(self.settings)
+        names = calibrations(self.scenarios)
         save_bundle(
             self.directory / BUNDLE_FOLDER,
             Bundle(

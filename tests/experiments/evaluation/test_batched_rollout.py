@@ -22,7 +22,7 @@ from experiments.evaluation.suites import SuiteScenario
 from experiments.runs.runner import execute
 
 SECONDS = 75.0
-SETTINGS = {
+SCENARIOS = {
     "budget": SuiteScenario(workload={"base": "bursty", "load": 0.8}, objective="budget_steps"),
     "slo": SuiteScenario(
         model="olmoe_1b_7b",
@@ -32,24 +32,24 @@ SETTINGS = {
 }
 
 
-def run_of(compose, setting, controller, seed):
+def run_of(compose, scenario, controller, seed):
     """Configuration of the single run that a batched episode has to equal."""
     config = compose(f"controller={controller}", f"seed={seed}", f"duration={SECONDS}")
-    for name, choice in setting.parts.items():
+    for name, choice in scenario.parts.items():
         OmegaConf.update(config, name, catalog.load(name, choice), merge=False)
     return config
 
 
 @pytest.mark.parametrize("controller", ["static", "governor", "pals"])
-@pytest.mark.parametrize("name", SETTINGS)
-def test_figures_equal_those_of_single_runs(compose, tmp_path, controller, name):
-    setting = SETTINGS[name]
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_metrics_equal_those_of_single_runs(compose, tmp_path, controller, name):
+    scenario = SCENARIOS[name]
     config = compose("duration=75", name="benchmark")
-    runs = ScenarioRuns(config, name, setting, [11, 12], tmp_path / "runs")
+    runs = ScenarioRuns(config, name, scenario, [11, 12], tmp_path / "runs")
     together = runs.run(controller, controller)
     for seed, summary in zip([11, 12], together, strict=True):
         single = execute(
-            run_of(compose, setting, controller, seed), tmp_path / f"{seed}", controller
+            run_of(compose, scenario, controller, seed), tmp_path / f"{seed}", controller
         )
         del single["provenance"]
         within = summary.pop(WITHIN_BUDGET)
@@ -60,7 +60,7 @@ def test_figures_equal_those_of_single_runs(compose, tmp_path, controller, name)
 def test_who_takes_all_that_the_budget_leaves_violates_nothing_within_it(compose, tmp_path):
     """Though it violates against a Baseline that knows no budget."""
     config = compose("duration=300", name="benchmark")
-    runs = ScenarioRuns(config, "budget", SETTINGS["budget"], [11, 12], tmp_path / "runs")
+    runs = ScenarioRuns(config, "budget", SCENARIOS["budget"], [11, 12], tmp_path / "runs")
     highest = runs.run("static_dynamic_cap", "static_dynamic_cap")
     assert [summary[WITHIN_BUDGET] for summary in highest] == [0.0, 0.0]
     assert min(summary["qos_violation_rate"] for summary in highest) > 0.05
@@ -73,9 +73,9 @@ def test_the_oracle_chooses_as_in_a_single_run(compose, tmp_path):
         f"duration={SECONDS}", "action.power_caps_w=[200,400]", "action.max_num_seqs=[16,64]",
         name="benchmark",
     )  # fmt: skip
-    runs = ScenarioRuns(config, "budget", SETTINGS["budget"], [11, 12, 13], tmp_path / "runs")
+    runs = ScenarioRuns(config, "budget", SCENARIOS["budget"], [11, 12, 13], tmp_path / "runs")
     together = runs.run("oracle", "oracle")
-    single = run_of(compose, SETTINGS["budget"], "oracle", 13)
+    single = run_of(compose, SCENARIOS["budget"], "oracle", 13)
     single.action.power_caps_w, single.action.max_num_seqs = [200, 400], [16, 64]
     expected = execute(single, tmp_path / "single", "oracle")
     del expected["provenance"]
@@ -84,7 +84,7 @@ def test_the_oracle_chooses_as_in_a_single_run(compose, tmp_path):
 
 
 def test_every_column_of_the_table_is_the_same():
-    env = SETTINGS["slo"].make(action="grid", reward="default", interval_s=0.5, duration_s=40.0)
+    env = SCENARIOS["slo"].make(action="grid", reward="default", interval_s=0.5, duration_s=40.0)
     knobs = [Knobs(200.0, 16), Knobs(400.0, 64)]
     held = FixedKnobs.per_server(knobs)
     held.bind(env.context)
@@ -101,10 +101,10 @@ def test_every_column_of_the_table_is_the_same():
         np.testing.assert_array_equal(episode.latency.ttft, single.latency.ttft)
 
 
-def test_settings_and_controllers_fraction_a_vector_without_mixing():
+def test_scenarios_and_controllers_share_a_vector_without_mixing():
     envs = {
-        name: setting.make(action="grid", reward="default", interval_s=0.5, duration_s=40.0)
-        for name, setting in SETTINGS.items()
+        name: scenario.make(action="grid", reward="default", interval_s=0.5, duration_s=40.0)
+        for name, scenario in SCENARIOS.items()
     }
     both = Episodes(envs, seeds=[1, 2], duration_s=40.0)
     held = FixedKnobs.per_server([Knobs(200.0, 32)] * 2)

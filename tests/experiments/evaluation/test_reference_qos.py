@@ -69,7 +69,7 @@ def test_a_starved_server_violates_qos(compose):
     assert table["violation_reference"][60:].mean() > 0.9
 
 
-def test_the_reference_is_cached_and_a_damaged_one_is_made_anew(compose, empty_cache):
+def test_the_reference_is_cached_and_a_damaged_one_is_made_again(compose, empty_cache):
     config = compose("duration=10")
     tokens = reference_tokens(config)
     (file,) = (empty_cache / "references").iterdir()

@@ -35,12 +35,12 @@ def test_entries_come_equally_often():
         scenarios={"one": MixtureScenario(workloads=["poisson_gsm8k", "bursty", "diurnal"])},
     )
     drawn = draw(mixture, 12)
-    assert set(Counter(setting.model for setting in drawn).values()) == {6}
-    assert set(Counter(type(setting.workload) for setting in drawn).values()) == {4}
+    assert set(Counter(scenario.model for scenario in drawn).values()) == {6}
+    assert set(Counter(type(scenario.workload) for scenario in drawn).values()) == {4}
 
 
 def test_scenarios_get_their_fraction(mixture):
-    drawn = Counter(setting.family for setting in draw(mixture, 110))
+    drawn = Counter(scenario.family for scenario in draw(mixture, 110))
     total = sum(scenario.weight for scenario in mixture.scenarios.values())
     for name, scenario in mixture.scenarios.items():
         assert drawn[name] == pytest.approx(110 * scenario.weight / total, abs=1)
@@ -54,7 +54,7 @@ def test_the_same_seed_draws_the_same(mixture):
 
 def test_loads_and_lengths_stay_in_their_ranges():
     mixture = Mixture(scenarios={"one": MixtureScenario(load=[0.4, 0.9])}, prompt_scale=[0.5, 2.0])
-    drawn = [setting.workload for setting in draw(mixture, 60)]
+    drawn = [scenario.workload for scenario in draw(mixture, 60)]
     for key, (low, high) in {"load": (0.4, 0.9), "prompt_scale": (0.5, 2.0)}.items():
         values = [getattr(workload, key) for workload in drawn]
         assert low <= min(values) < max(values) <= high
@@ -70,9 +70,9 @@ def test_a_tpot_slo_suits_its_server():
         ],
         scenarios={"one": MixtureScenario(objectives=["latency_slo"], tpot_slo=[0.8, 0.8])},
     )
-    for setting in draw(mixture, 4):
-        assert setting.objective.tpot_slo_s == pytest.approx(0.8 * saturated_tpot_s(setting))
-    assert len({setting.objective.tpot_slo_s for setting in draw(mixture, 2)}) == 2
+    for scenario in draw(mixture, 4):
+        assert scenario.objective.tpot_slo_s == pytest.approx(0.8 * saturated_tpot_s(scenario))
+    assert len({scenario.objective.tpot_slo_s for scenario in draw(mixture, 2)}) == 2
 
 
 @pytest.mark.parametrize(
@@ -97,16 +97,16 @@ def test_mistakes_are_named(wrong, key):
 def test_all_servers_fraction_one_action_space(mixture):
     spaces = {
         str(
-            setting.make(
+            scenario.make(
                 action="grid", reward="default", interval_s=0.5, duration_s=10.0
             ).action_space
         )
-        for setting in draw(mixture, len(mixture.servers))
+        for scenario in draw(mixture, len(mixture.servers))
     }
     assert spaces == {"MultiDiscrete([6 6])"}
 
 
-def test_training_and_test_settings_are_apart(mixture):
+def test_training_and_test_scenarios_are_apart(mixture):
     """Other seeds everywhere; a model, a GPU and a trace that training never meets."""
     suites = [catalog.build("suite", name) for name in ("held_out", "test")]
     seeds = sorted(suite.seed for suite in suites)
@@ -118,13 +118,17 @@ def test_training_and_test_settings_are_apart(mixture):
     gpus = {server.gpu for server in servers}
     chosen = [workload for scenario in scenarios for workload in scenario.workloads]
     workloads = {type(catalog.build("workload", one)).__name__ for one in chosen}
-    tested = suites[1].settings.values()
-    assert {setting.model for setting in tested} - trained
-    assert {setting.gpu for setting in tested} - gpus
+    tested = suites[1].scenarios.values()
+    assert {scenario.model for scenario in tested} - trained
+    assert {scenario.gpu for scenario in tested} - gpus
     assert not workloads & {"AzureConv", "Mooncake"}
-    assert any("azure_conv" in repr(setting.workload) for setting in tested)
+    assert any("azure_conv" in repr(scenario.workload) for scenario in tested)
 
 
 def test_calibrations_are_named_once():
-    settings = [SuiteScenario(), SuiteScenario(gpu="a100_sxm4_40gb"), SuiteScenario(gpu="h200_sxm")]
-    assert calibrations(settings) == ["a100_sxm4", "h100_sxm"]
+    scenarios = [
+        SuiteScenario(),
+        SuiteScenario(gpu="a100_sxm4_40gb"),
+        SuiteScenario(gpu="h200_sxm"),
+    ]
+    assert calibrations(scenarios) == ["a100_sxm4", "h100_sxm"]
