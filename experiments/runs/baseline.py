@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
 from baselines.fixed_knobs import FixedKnobs
-from envs.cache import atomic_write_bytes, cache_dir
+from envs.cache import cache_dir
 from experiments.app.environment import is_simulated, make_env
 from experiments.evaluation.rollout import run_episode
+from experiments.records.array_cache import cached_array
 from experiments.records.hashing import digest, simulator_digest, without
 
 _NO_PART = (
@@ -46,26 +44,14 @@ def reference_tokens(config: DictConfig) -> NDArray[np.float64] | None:
         return None
     file = cache_dir() / "references" / f"{reference_key(config)}.npy"
     intervals = max(1, round(config.duration / config.interval))
-    if file.is_file():
-        tokens = _read(file)
-        if tokens is not None and tokens.shape == (intervals,):
-            return tokens
+    return cached_array(file, (intervals,), lambda: _measured(config))
+
+
+def _measured(config: DictConfig) -> NDArray[np.float64]:
+    """Runs Baseline on the run's arrivals; returns its output tokens per interval."""
     env = make_env(config, reward="efficiency_only")
     controller = FixedKnobs(env.context.highest)
     controller.bind(env.context)
     episode = run_episode(env, controller, seed=config.seed, duration_s=config.duration)
     env.close()
-    tokens = episode.table["output_tokens"]
-    buffer = io.BytesIO()
-    np.save(buffer, tokens, allow_pickle=False)
-    atomic_write_bytes(file, buffer.getvalue())
-    return tokens
-
-
-def _read(file: Path) -> NDArray[np.float64] | None:
-    """Reads a cached array; ``None`` when the file is damaged and has to be made again."""
-    try:
-        tokens: NDArray[np.float64] = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return tokens
+    return episode.table["output_tokens"]
