@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from envs import catalog
-from envs.cache import atomic_write_bytes, cache_dir
+from envs.cache import cache_dir
 from envs.errors import ConfigurationError
 from envs.knobs import Knobs
 from envs.simulator.fleet import Fleet
 from envs.telemetry import NUMERIC_FIELDS
 from experiments.figures.operating_point import OperatingPoint, is_possible, server_spec_of
+from experiments.records.array_cache import cached_array
 from experiments.records.hashing import digest, plain, simulator_digest
 
 FloatArray = NDArray[np.float64]
@@ -148,23 +147,7 @@ def _cached(points: list[OperatingPoint], config: SteadyConfig, uncertainty: boo
     )
     file = cache_dir() / "figures" / f"{key}.npy"
     shape = (len(points), config.seeds, len(_COLUMNS))
-    cached = _read(file)
-    if cached is not None and cached.shape == shape:
-        return cached
-    values = _run(points, config, uncertainty)
-    buffer = io.BytesIO()
-    np.save(buffer, values, allow_pickle=False)
-    atomic_write_bytes(file, buffer.getvalue())
-    return values
-
-
-def _read(file: Path) -> FloatArray | None:
-    """Reads a cached array; ``None`` where there is none or it is damaged."""
-    try:
-        values: FloatArray = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return values
+    return cached_array(file, shape, lambda: _run(points, config, uncertainty))
 
 
 def _run(points: list[OperatingPoint], config: SteadyConfig, uncertainty: bool) -> FloatArray:

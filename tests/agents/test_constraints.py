@@ -82,7 +82,7 @@ def test_values_out_of_range_are_named(wrong):
         ThroughputConstraint(**wrong)
 
 
-SETTING = {
+SCENARIO = {
     "workload": {"base": "poisson_gsm8k", "load": 0.9},
     "reward": "constrained",
     "objective": {
@@ -91,22 +91,22 @@ SETTING = {
             "_target_": "envs.objectives.signals.Steps", "levels": [0.9, 0.4], "every_s": 20.0,
         },
     },
-    "duration": 90.0,
+    "duration_s": 90.0,
 }  # fmt: skip
 
 
-def test_costs_are_the_rates_of_the_summary():
-    """A slow setting that violates everything: the training's rates are the figures'."""
-    env = make_simulated(**SETTING)
+def test_costs_are_the_rates_of_the_metrics():
+    """Slow knobs that violate everything: the rates of the training are those of the metrics."""
+    env = make_simulated(**SCENARIO)
     knobs = Knobs(200.0, 16)
     episodes = Episodes({"one": env}, seeds=[5], duration_s=90.0)
     held = FixedKnobs.per_server([knobs])
     held.bind(env.context)
     assignments = [Assignment(held, np.array([0]))]
-    (summary,) = episodes.run(assignments)["one"]
+    (metrics,) = episodes.run(assignments)["one"]
     (episode,) = episodes._run(assignments)
 
-    servers = make_vec_env(1, max_episode_steps=10_000, **SETTING)
+    servers = make_vec_env(1, max_episode_steps=10_000, **SCENARIO)
     servers.seed(5)
     constraints = {
         "qos": ThroughputConstraint(), "slo": LatencyConstraint(), "budget": BudgetConstraint()
@@ -125,8 +125,8 @@ def test_costs_are_the_rates_of_the_summary():
     cost, budget_w = episode.table["cost"], episode.table["power_budget_w"]
     free = (budget_w > 0.5 * budget_w.max()) & (np.arange(180) >= 60)
     assert rates["qos"] == pytest.approx(cost[free].mean())
-    assert cost[60:].mean() == pytest.approx(summary.qos_violation_rate)
-    assert rates["budget"] == pytest.approx(summary.budget_overshoot_rate)
+    assert cost[60:].mean() == pytest.approx(metrics.qos_violation_rate)
+    assert rates["budget"] == pytest.approx(metrics.budget_overshoot_rate)
     assert 0.0 < rates["qos"] <= 1.0
     assert 0.0 < rates["budget"] < 1.0
     # The rate of the latency cost is the mean over intervals of each one's share.
@@ -143,7 +143,7 @@ def test_what_does_not_apply_is_not_evaluated():
     assert priced.take_rates() == {}
 
 
-def test_moved_knobs_are_counted_as_in_the_summary():
+def test_moved_knobs_are_counted_as_in_the_metrics():
     """The switching cost is one for each interval whose action asks for other knobs."""
     servers = make_vec_env(2, max_episode_steps=1_000, seed=0)
     priced = PricedVecEnv(servers, {"switching": SwitchingConstraint()})

@@ -163,8 +163,8 @@ def test_a_resumed_training_cannot_be_reconfigured(command, tmp_path):
 
 def test_returns_agree_with_the_summary():
     """What an agent earns is the energy and the QoS that ``summary.json`` reports."""
-    setting = SuiteScenario(workload={"base": "poisson_gsm8k", "load": 0.9})
-    env = setting.make(action="grid", reward="constrained", interval_s=0.5, duration_s=90.0)
+    scenario = SuiteScenario(workload={"base": "poisson_gsm8k", "load": 0.9})
+    env = scenario.make(action="grid", reward="constrained", interval_s=0.5, duration_s=90.0)
     episodes = Episodes({"one": env}, seeds=[7], duration_s=90.0)
     rated, capacity = env.setting.rated_power_w, env.setting.capacity_tok_s
     for cap in (150.0, 200.0, 400.0):
@@ -172,15 +172,15 @@ def test_returns_agree_with_the_summary():
         controller.bind(env.context)
         assignments = [Assignment(controller, np.array([0]))]
         (episode,) = episodes._run(assignments)
-        (summary,) = episodes.run(assignments)["one"]
+        (metrics,) = episodes.run(assignments)["one"]
         earned = episode.table["reward_efficiency"].sum() * rated * 0.5
-        worth = summary["output_tokens"] * rated / capacity - summary["energy_gpu_j"]
+        worth = metrics.output_tokens * rated / capacity - metrics.energy_gpu_j
         assert earned == pytest.approx(worth, rel=1e-9)
         evaluated = (90.0 - 30.0) / 0.5
-        assert episode.table["cost"].sum() == summary["qos_violation_rate"] * evaluated
+        assert episode.table["cost"].sum() == metrics.qos_violation_rate * evaluated
         parts = [n for n in episode.table.names if n.startswith("reward_")]
         total = sum(episode.table[name].sum() for name in parts)
-        assert summary["reward_mean"] * 180 == pytest.approx(total)
+        assert metrics.reward_mean * 180 == pytest.approx(total)
 
 
 @pytest.mark.long
