@@ -25,7 +25,7 @@ from experiments.evaluation.metric_table import (
     RUN_TABLE,
     TOKENS_PER_JOULE_RELATIVE,
     Metric,
-    known,
+    applicable,
 )
 from experiments.reporting.numbers import ABSENT, format_number
 
@@ -77,7 +77,7 @@ def print_run(summary: Mapping[str, Any], directory: Path) -> None:
     table.add_column("Metric")
     table.add_column("Value", justify="right")
     table.add_column("Unit")
-    for metric in known(RUN_TABLE, summary):
+    for metric in applicable(RUN_TABLE, summary):
         table.add_row(metric.title, metric.text(summary[metric.key]), metric.unit)
     console = _console()
     console.print(table)

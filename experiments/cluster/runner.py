@@ -30,10 +30,10 @@ from experiments.runs.runner import SUMMARY_FILE, OnProgress, saved_config
 def execute_cluster(
     config: DictConfig, directory: Path, controller_name: str, tell: OnProgress
 ) -> Summary:
-    """Runs one kind of controller, an instance a node, and writes the run's files.
+    """Runs one kind of controller, one instance per node, and writes the run's files.
 
     The files of :func:`experiments.runs.runner.execute`, where it is called; ``intervals.parquet``
-    has one row an interval and node, and the summary each node's figures under ``nodes``.
+    has one row per interval and node, and the summary each node's metrics under ``nodes``.
 
     Args:
         config: A composed configuration of a run with ``env=cluster``.
@@ -104,7 +104,7 @@ def execute_cluster(
 def _controllers(
     config: DictConfig, configs: dict[str, DictConfig], cluster: Cluster, tell: OnProgress
 ) -> list[Controller]:
-    """Builds a controller a node, each with a profile and reference of its own node."""
+    """Builds one controller per node, each with a profile and reference of its own node."""
     controllers, preparations = [], []
     for node in cluster.nodes:
         own = configs[node.name]

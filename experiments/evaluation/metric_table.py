@@ -230,6 +230,6 @@ COMPARISON_TABLE = metrics_of(
 """What controllers, and the nodes of a cluster, are compared by."""
 
 
-def known(metrics: Sequence[Metric], row: Mapping[str, Any]) -> list[Metric]:
+def applicable(metrics: Sequence[Metric], row: Mapping[str, Any]) -> list[Metric]:
     """Returns the metrics that apply in a row of values by key."""
     return [metric for metric in metrics if row.get(metric.key) is not None]

@@ -17,7 +17,7 @@ from experiments.evaluation.metric_table import (
     RUN_TABLE,
     TOKENS_PER_JOULE_RELATIVE,
     Metric,
-    known,
+    applicable,
 )
 from experiments.reporting.numbers import ABSENT, format_number
 
@@ -81,7 +81,7 @@ def _read(file: Path) -> Any:
 
 
 def _run(directory: Path, summary: Mapping[str, Any]) -> str:
-    metrics = known(RUN_TABLE, summary)
+    metrics = applicable(RUN_TABLE, summary)
     rows = [[own.title, own.text(summary[own.key]), own.unit] for own in metrics]
     parts = [*_plots([directory / "run.png"]), _section("Metrics"),
              _table(("Metric", "Value", "Unit"), rows, numbers=(1,))]  # fmt: skip
@@ -151,7 +151,7 @@ def _probability(cell: Mapping[str, Any] | None) -> str:
 def _figures(directory: Path, claims: Sequence[Mapping[str, Any]]) -> str:
     rows = [
         [c["figure"], c["claim"], _paper(c["paper"]), format_number(c["ours"]), _ends(c),
-         c["verdict"], f"{c['reason']} Setting: {c['setting']}."]
+         c["verdict"], f"{c['reason']} Scenario: {c['setting']}."]
         for c in claims
     ]  # fmt: skip
     head = ("Figure", "Claim", "Paper", "Ours", "Interval", "Verdict", "Why")

@@ -7,7 +7,7 @@ from baselines.fixed_knobs import FixedKnobs
 from envs.knobs import Knobs
 from envs.objectives.qos import QoSConfig
 from experiments.app.environment import make_env
-from experiments.evaluation.qos import add_reference, after_warmup
+from experiments.evaluation.qos import add_reference, after_warmup, violation_rate
 from experiments.evaluation.rollout import run_episode
 from experiments.records.interval_table import IntervalTable
 from experiments.runs.baseline import reference_key, reference_tokens
@@ -46,6 +46,28 @@ def test_warmup_ends_with_the_first_interval_that_begins_after_it():
 def test_a_reference_that_is_too_short_is_refused():
     with pytest.raises(ValueError, match="shorter"):
         add_reference(table_of([1.0, 1.0]), np.array([1.0]), QOS, 0.5)
+
+
+def test_a_rate_counts_the_intervals_after_the_warmup_and_those_that_were_down():
+    table = table_of([0.0, 0.0, 700.0, 700.0, 900.0, 960.0])
+    assert violation_rate(table, "reference", QOS) is None  # there is no such column yet
+    add_reference(table, np.full(6, 400.0), QOS, 0.5)
+    assert violation_rate(table, "reference", QOS) == 0.5
+    assert violation_rate(table, "reference", QOS, down=2) == 4 / 6
+
+
+def test_there_is_no_rate_without_a_target_or_an_evaluated_interval():
+    for table in (table_of([1.0] * 4, target=0.0), table_of([1.0, 1.0])):
+        add_reference(table, np.full(len(table), 400.0), QOS, 0.5)
+        assert violation_rate(table, "reference", QOS, down=1) is None
+
+
+def test_another_strategy_may_be_the_reference():
+    table = table_of([0.0, 0.0, 700.0, 700.0])
+    add_reference(table, np.full(4, 400.0), QOS, 0.5)
+    add_reference(table, np.full(4, 300.0), QOS, 0.5, "within_budget")
+    assert violation_rate(table, "reference", QOS) == 1.0
+    assert violation_rate(table, "within_budget", QOS) == 0.0
 
 
 def evaluated(config, knobs):
