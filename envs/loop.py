@@ -20,16 +20,14 @@ from envs.knobs import KnobLimits, Knobs
 from envs.objectives.conditions import Conditions
 from envs.objectives.objective import Objective
 from envs.objectives.schedule import Schedule
-from envs.observations import ObservationLayout
+from envs.observations import Observation, ObservationLayout
 from envs.rewards import QOS_DEFINITIONS, Reward, Step
 from envs.telemetry import MODELLED, Telemetry
 
 FloatArray = NDArray[np.float64]
-_COMING = slice(at.COMING, at.COMING + at.NUM_CONDITIONS)
-_PASSED = slice(at.PASSED, at.PASSED + at.NUM_CONDITIONS)
-_EVALUATED = slice(at.EVALUATED, at.EVALUATED + at.NUM_EVALUATED)
-_LAST = slice(at.ENTRY.last_power_cap_w, at.ENTRY.last_sm_clock_mhz + 1)
-_PREVIOUS = slice(at.ENTRY.previous_power_cap_w, at.ENTRY.previous_sm_clock_mhz + 1)
+_ENTRY = Observation(*range(len(Observation._fields)))
+_LAST = slice(_ENTRY.last_power_cap_w, _ENTRY.last_sm_clock_mhz + 1)
+_PREVIOUS = slice(_ENTRY.previous_power_cap_w, _ENTRY.previous_sm_clock_mhz + 1)
 
 
 class Evaluation(NamedTuple):
@@ -94,7 +92,6 @@ class ControlLoop:
             interval.
         coming: Conditions of the interval to come, shape
             ``(num_envs, len(Conditions._fields))``.
-        asked: Knobs asked for, shape ``(num_envs, 3)``; a free clock is ``inf``.
 
     Raises:
         ConfigurationError: The servers' QoS windows differ.
@@ -121,16 +118,7 @@ class ControlLoop:
         self._settings = settings
         self._schedules: list[Schedule | None] = [None] * count
         self._window = max(1, round(windows.pop() / interval_s))
-        self._rows = Rows(
-            count,
-            numbers=(float, at.NUM_NUMBERS),
-            counts=(int, at.NUM_COUNTS),
-            RAW_AT=(float, at.NUM_ENTRIES),
-            INVERSE_UNIT_AT=(float, at.NUM_ENTRIES),
-            LOG_FACTOR_AT=(float, at.NUM_ENTRIES),
-            HIGH_AT=(float, at.NUM_ENTRIES),
-            RINGS_AT=(float, 3, self._window),
-        )
+        self._rows = Rows(count, at.LOOP, rings=(np.float64, at.WINDOWS, self._window))
         self._locate()
         for index, setting in enumerate(settings):
             self._describe(index, setting, interval_s)
@@ -142,24 +130,27 @@ class ControlLoop:
 
     def _describe(self, index: int, setting: EpisodeContext, interval_s: float) -> None:
         """Writes what stays the same about a server into its row."""
-        quality, numbers = setting.objective.qos, self._numbers[index]
+        quality, loop = setting.objective.qos, self._loops[index]
         scope = setting.objective.power_scope
         alpha, beta_w = setting.system_power if scope == "system" else (1.0, 0.0)
-        numbers[at.INTERVAL_S] = interval_s
-        numbers[at.ALPHA], numbers[at.BETA_W] = alpha, beta_w
-        numbers[at.TOLERANCE], numbers[at.BACKLOG_S] = quality.tolerance, quality.backlog_s
-        numbers[at.CLOCK_MAX_MHZ] = setting.limits.sm_clock_max_mhz
-        self._counts[index, at.WARMUP] = round(quality.warmup_s / interval_s)
-        self._counts[index, at.WINDOW] = self._window
-        self._counts[index, at.DEFINITION] = QOS_DEFINITIONS.index(self.reward.qos_definition)
+        loop.interval_s = interval_s
+        loop.alpha, loop.beta_w = alpha, beta_w
+        loop.tolerance, loop.backlog_s = quality.tolerance, quality.backlog_s
+        loop.sm_clock_max_mhz = setting.limits.sm_clock_max_mhz
+        loop.warmup = round(quality.warmup_s / interval_s)
+        loop.window = self._window
+        loop.definition = QOS_DEFINITIONS.index(self.reward.qos_definition)
         layout = setting.layout
-        self._rows.view("INVERSE_UNIT_AT")[index] = layout.inverse_unit
-        self._rows.view("LOG_FACTOR_AT")[index] = layout.log_factor
-        self._rows.view("HIGH_AT")[index] = layout.high
+        loop.inverse_unit[:] = layout.inverse_unit
+        loop.log_factor[:] = layout.log_factor
+        loop.high[:] = layout.high
 
     def __getstate__(self) -> dict[str, Any]:
         """Leaves out the views, which must share memory with the rows."""
-        views = ("addresses", "coming", "asked", "_numbers", "_counts", "_raw", "_rings")
+        views = (
+            "addresses", "coming", "_requested", "_loops", "_passed", "_evaluated", "_raw",
+            "_rings",
+        )  # fmt: skip
         return {name: value for name, value in self.__dict__.items() if name not in views}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -171,26 +162,26 @@ class ControlLoop:
         rows = self._rows
         self.addresses = rows.addresses
         self._first = int(rows.addresses[0])
-        self._numbers, self._counts = rows.view("numbers"), rows.view("counts")
-        self._raw, self._rings = rows.view("RAW_AT"), rows.view("RINGS_AT")
-        self.coming = self._numbers[:, _COMING]
-        self.asked = self._numbers[:, at.ASKED : at.ASKED + 3]
-        for name in ("RAW_AT", "INVERSE_UNIT_AT", "LOG_FACTOR_AT", "HIGH_AT", "RINGS_AT"):
-            self._counts[:, getattr(at, name)] = rows.addresses_of(name)
-        self._counts[:, at.TELEMETRY_AT] = addresses_of_rows(self.telemetry)
-        self._counts[:, at.OBSERVATION_AT] = addresses_of_rows(self.observations)
+        self._loops = loops = rows.records
+        self._rings = rows.section("rings")
+        self.coming, self._passed = rows.floats("coming"), rows.floats("passed")
+        self._requested = rows.floats("requested")
+        self._evaluated, self._raw = rows.floats("evaluated"), rows.floats("observation")
+        loops.rings_offset = rows.offset_of("rings")
+        loops.telemetry_at = addresses_of_rows(self.telemetry)
+        loops.encoded_at = addresses_of_rows(self.observations)
         if self._reference is not None:
-            self._counts[:, at.REFERENCE_AT] = addresses_of_rows(self._reference)
+            loops.reference_at = addresses_of_rows(self._reference)
         for index, schedule in enumerate(self._schedules):
             if schedule is not None:
                 self._follow_schedule(index, schedule)
 
     def _follow_schedule(self, index: int, schedule: Schedule) -> None:
         self._schedules[index] = schedule  # kept alive: the row holds its addresses
-        counts = self._counts[index]
-        counts[at.STRETCHES] = len(schedule.rows)
-        counts[at.BEGINS_AT] = schedule.begins.ctypes.data
-        counts[at.CONDITIONS_AT] = schedule.rows.ctypes.data
+        loop = self._loops[index]
+        loop.stretches = len(schedule.rows)
+        loop.begins_at = schedule.begins.ctypes.data
+        loop.conditions_at = schedule.rows.ctypes.data
 
     def reset(self, index: int, schedule: Schedule) -> None:
         """Starts an episode of server ``index``, whose telemetry is that of time 0.
@@ -198,12 +189,12 @@ class ControlLoop:
         Conditions that end before the episode does begin again.
         """
         self._follow_schedule(index, schedule)
-        numbers, counts = self._numbers[index], self._counts[index]
-        numbers[at.SUMS : at.SUMS + 3] = 0.0
+        loop = self._loops[index]
+        loop.sums[:] = 0.0
         self._rings[index] = 0.0
-        counts[[at.STEP, at.PLACE, at.STRETCH, at.SEEN, at.RING_NEXT]] = 0
-        numbers[_COMING] = numbers[_PASSED] = schedule.rows[0]
-        numbers[_EVALUATED] = 0.0
+        loop.step = loop.place = loop.stretch = loop.seen = loop.ring_next = 0
+        self.coming[index] = self._passed[index] = schedule.rows[0]
+        self._evaluated[index] = 0.0
         limits, raw = self._settings[index].limits, self._raw[index]
         raw[:] = 0.0
         raw[_LAST] = raw[_PREVIOUS] = (
@@ -213,10 +204,10 @@ class ControlLoop:
 
     def ask(self, knobs: Knobs) -> None:
         """Notes the knobs asked for in the interval to come, shape ``(num_envs,)`` each."""
-        asked, clock_mhz = self.asked, knobs.sm_clock_mhz
-        asked[:, 0] = knobs.power_cap_w
-        asked[:, 1] = knobs.max_num_seqs
-        asked[:, 2] = math.inf if clock_mhz is None else clock_mhz
+        requested, clock_mhz = self._requested, knobs.sm_clock_mhz
+        requested[:, 0] = knobs.power_cap_w
+        requested[:, 1] = knobs.max_num_seqs
+        requested[:, 2] = math.inf if clock_mhz is None else clock_mhz
 
     @property
     def requested(self) -> Knobs:
@@ -244,26 +235,23 @@ class ControlLoop:
             knobs: Knobs asked for at its beginning, likewise.
         """
         facts = self._limits, self._capacity, self._rated_power
-        numbers = self._numbers.T
         previous = Knobs(*self._raw.T[_PREVIOUS])
-        conditions = Conditions(*numbers[_PASSED].copy())
-        return self._evaluate(
-            telemetry, conditions, knobs, previous, numbers[_EVALUATED].copy(), facts
-        )
+        conditions = Conditions(*self._passed.T.copy())
+        evaluated = self._evaluated.T.copy()
+        return self._evaluate(telemetry, conditions, knobs, previous, evaluated, facts)
 
     def evaluate_one(self, knobs: Knobs) -> Evaluation:
         """The same of a single server, in numbers of NumPy, which is several times as fast.
 
         Numbers of NumPy divide by zero as arrays do, so a term behaves alike for both.
         """
-        numbers = list(self._numbers[0])
         telemetry = Telemetry.from_row(
             self.telemetry[0], gpu_power_w=(), requested=knobs, power_source=MODELLED
         )
         previous = Knobs(*self._raw[0, _PREVIOUS])
-        conditions = Conditions(*numbers[_PASSED])
+        conditions = Conditions(*self._passed[0])
         return self._evaluate(
-            telemetry, conditions, knobs, previous, numbers[_EVALUATED], self._facts_of_one
+            telemetry, conditions, knobs, previous, self._evaluated[0], self._facts_of_one
         )
 
     def _evaluate(

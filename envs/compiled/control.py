@@ -1,172 +1,233 @@
 """Evaluating and observing one control interval of one server, compiled.
 
-A server's state is one row of memory (:class:`envs.compiled.rows.Rows`), and the functions take the
-row's address; :class:`envs.loop.ControlLoop` fills it.
+What is remembered of a server from interval to interval is a :class:`Loop` at the beginning of a
+row of memory (:class:`envs.compiled.rows.Rows`), with the windows behind it.
+:class:`envs.loop.ControlLoop` fills it.
 """
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
+from numba.np.numpy_support import carray
+
 from envs.compiled.encoding import encode
 from envs.compiled.jit import entry_point, inlined, kernel
-from envs.compiled.pointers import Floats, Ints, float_table_at, floats_at, ints_at, singles_at
+from envs.compiled.records import (
+    Floats,
+    address_of,
+    dtype_of,
+    float_table_at,
+    floats_at,
+    floats_named,
+    floats_of,
+    ints_at,
+    pointer_to,
+    singles_at,
+)
 from envs.compiled.window import mean_rate, slide
+from envs.knobs import Knobs
 from envs.objectives import qos
 from envs.objectives.conditions import Conditions
 from envs.observations import Observation
 from envs.rewards import QOS_DEFINITIONS
-from envs.telemetry import COLUMN, NUM_TELEMETRY
+from envs.telemetry import NUMERIC_FIELDS
 
 NUM_CONDITIONS = len(Conditions._fields)
 NUM_ENTRIES = len(Observation._fields)
-CONDITION = Conditions(*range(NUM_CONDITIONS))
-ENTRY = Observation(*range(NUM_ENTRIES))
-
-# Floating-point words (``numbers``), at the beginning of the row.
-INTERVAL_S, ALPHA, BETA_W, TOLERANCE, BACKLOG_S, CLOCK_MAX_MHZ = range(6)
-SUMS = 6  # of the windows
-ASKED = 9  # knobs: cap, batch limit, clock
-COMING = 12  # conditions of the interval to come
-PASSED = COMING + NUM_CONDITIONS
-EVALUATED = PASSED + NUM_CONDITIONS
-THROUGHPUT, BELOW, BACKLOG, VIOLATION, SHORTFALL, POWER_IN_SCOPE = range(6)
-NUM_EVALUATED = 6
-NUM_NUMBERS = 32
-
-# Integer words (``counts``), behind them.
-(
-    STEP, WARMUP, PLACE, STRETCH, STRETCHES, WINDOW, RING_NEXT, SEEN, DEFINITION,
-    BEGINS_AT, CONDITIONS_AT, TELEMETRY_AT, REFERENCE_AT, OBSERVATION_AT,
-    RAW_AT, INVERSE_UNIT_AT, LOG_FACTOR_AT, HIGH_AT, RINGS_AT,
-) = range(19)  # fmt: skip
-NUM_COUNTS = 24
-
+CONDITIONS, TELEMETRY = floats_named(Conditions._fields), floats_named(NUMERIC_FIELDS)
+KNOBS, OBSERVATION = floats_named(Knobs._fields), floats_named(Observation._fields)
+SCALES = floats_of(NUM_ENTRIES)
 TOKENS, ARRIVALS, REFERENCE = range(3)
 """The windows."""
+WINDOWS = 3
 _PLAIN, _REFERENCE = QOS_DEFINITIONS.index("plain"), QOS_DEFINITIONS.index("reference")
 
+
+class Evaluated:
+    """What was made of the interval that has passed; flags are 0 or 1.
+
+    Attributes:
+        throughput_tok_s: Output tokens/s over the QoS window.
+        below: Whether throughput is below the target (plain).
+        backlog: Whether it is, while work waits (backlog-aware).
+        violation: Whether QoS is violated in the reward's definition.
+        shortfall: How far throughput falls short of its goal, as a fraction.
+        power_w: Power in the scope that the objective names.
+    """
+
+    throughput_tok_s: float
+    below: float
+    backlog: float
+    violation: float
+    shortfall: float
+    power_w: float
+
+
+class Loop:
+    """The numbers of one server's control loop."""
+
+    # What stays the same.
+    interval_s: float
+    alpha: float  # power in scope = alpha x GPU power + beta
+    beta_w: float
+    tolerance: float  # of the QoS target
+    backlog_s: float  # age from which waiting work counts
+    sm_clock_max_mhz: float
+    warmup: int  # intervals
+    window: int  # intervals
+    definition: int  # of a violation, in QOS_DEFINITIONS
+    inverse_unit: Annotated[Floats, SCALES]  # of each entry of an observation
+    log_factor: Annotated[Floats, SCALES]
+    high: Annotated[Floats, SCALES]
+
+    # Knobs and conditions.
+    requested: Annotated[Any, KNOBS]  # a free clock is infinite
+    coming: Annotated[Any, CONDITIONS]  # of the interval to come
+    passed: Annotated[Any, CONDITIONS]  # of the one that has passed
+    step: int  # intervals since the episode began
+    place: int  # intervals since the conditions began again
+    stretch: int  # of conditions that stay the same
+    stretches: int
+
+    # The interval that has passed.
+    evaluated: Evaluated
+    observation: Annotated[Any, OBSERVATION]  # in SI units
+
+    # Windows: rings of amounts, one for each interval.
+    sums: Annotated[Floats, floats_of(WINDOWS)]
+    seen: int  # intervals in the rings
+    ring_next: int
+    rings_offset: int  # bytes from here
+
+    # Addresses of what lies outside.
+    begins_at: int  # where each stretch begins
+    conditions_at: int  # of each stretch
+    telemetry_at: int
+    reference_at: int  # telemetry of a Baseline on the same arrivals; 0 for none
+    encoded_at: int  # where the observation is written
+
+
+LOOP = dtype_of(Loop)
+
+_loop, _conditions, _telemetry = pointer_to(LOOP), pointer_to(CONDITIONS), pointer_to(TELEMETRY)
 _violation_plain = kernel(qos.violation_plain)
 _work_waits = kernel(qos.work_waits)
 _shortfall = kernel(qos.shortfall)
 
 
 @inlined
-def numbers_of(loop: int) -> Floats:
-    """Returns the floating-point words of the row at an address."""
-    return floats_at(loop, NUM_NUMBERS)
+def loop_at(address: int) -> Loop:
+    """Returns the control loop whose row begins at an address."""
+    loop: Loop = carray(_loop(address), (1,), LOOP)[0]
+    return loop
 
 
 @inlined
-def counts_of(loop: int) -> Ints:
-    """Returns the integer words of the row."""
-    return ints_at(loop + 8 * NUM_NUMBERS, NUM_COUNTS)
+def _telemetry_at(address: int) -> Any:
+    return carray(_telemetry(address), (1,), TELEMETRY)[0]
 
 
 @inlined
-def _rate(loop: int, window: int, amount: float) -> float:
+def _rate(loop: Loop, window: int, amount: float) -> float:
     """Adds an interval's amount to a window; returns its mean rate per second."""
-    numbers, counts = numbers_of(loop), counts_of(loop)
-    ring = float_table_at(counts[RINGS_AT], 3, counts[WINDOW])
-    total = slide(ring, window, counts[RING_NEXT], numbers[SUMS + window], amount)
-    numbers[SUMS + window] = total
-    return mean_rate(total, counts[SEEN], numbers[INTERVAL_S])
+    ring = float_table_at(address_of(loop) + loop.rings_offset, WINDOWS, loop.window)
+    total = slide(ring, window, loop.ring_next, loop.sums[window], amount)
+    loop.sums[window] = total
+    return mean_rate(total, loop.seen, loop.interval_s)
 
 
 @kernel
-def _evaluate(loop: int) -> None:
+def _evaluate(loop: Loop) -> None:
     """Reads throughput and the violations of the interval that has passed."""
-    numbers, counts = numbers_of(loop), counts_of(loop)
-    telemetry = floats_at(counts[TELEMETRY_AT], NUM_TELEMETRY)
-    target = numbers[COMING + CONDITION.target_tok_s]
-    tolerance = numbers[TOLERANCE]
-    counts[SEEN] = min(counts[SEEN] + 1, counts[WINDOW])
-    throughput = _rate(loop, TOKENS, telemetry[COLUMN.output_tokens])
-    arrival_rate = _rate(loop, ARRIVALS, telemetry[COLUMN.arrivals])
+    telemetry = _telemetry_at(loop.telemetry_at)
+    target = loop.coming.target_tok_s
+    tolerance = loop.tolerance
+    loop.seen = min(loop.seen + 1, loop.window)
+    throughput = _rate(loop, TOKENS, telemetry.output_tokens)
+    arrival_rate = _rate(loop, ARRIVALS, telemetry.arrivals)
     goal = target
-    if counts[REFERENCE_AT] != 0:
-        delivered = floats_at(counts[REFERENCE_AT], NUM_TELEMETRY)[COLUMN.output_tokens]
+    if loop.reference_at != 0:
+        delivered = _telemetry_at(loop.reference_at).output_tokens
         goal = min(target, _rate(loop, REFERENCE, delivered))
-    counts[RING_NEXT] = (counts[RING_NEXT] + 1) % counts[WINDOW]
-    warm = counts[STEP] >= counts[WARMUP]
+    loop.ring_next = (loop.ring_next + 1) % loop.window
+    warm = loop.step >= loop.warmup
     below = _violation_plain(throughput, target, tolerance) and warm
-    waits = _work_waits(
-        telemetry[COLUMN.waiting], telemetry[COLUMN.oldest_wait_s], numbers[BACKLOG_S]
-    )
+    waits = _work_waits(telemetry.waiting, telemetry.oldest_wait_s, loop.backlog_s)
     violation = below and waits
-    numbers[EVALUATED + BACKLOG] = 1.0 if violation else 0.0
-    if counts[DEFINITION] == _PLAIN:
+    loop.evaluated.backlog = 1.0 if violation else 0.0
+    if loop.definition == _PLAIN:
         violation = below
-    elif counts[DEFINITION] == _REFERENCE:
+    elif loop.definition == _REFERENCE:
         violation = _violation_plain(throughput, goal, tolerance) and warm
-    numbers[EVALUATED + THROUGHPUT] = throughput
-    numbers[EVALUATED + BELOW] = 1.0 if below else 0.0
-    numbers[EVALUATED + VIOLATION] = 1.0 if violation else 0.0
-    numbers[EVALUATED + SHORTFALL] = _shortfall(throughput, goal)
-    power_w = telemetry[COLUMN.power_w]
-    numbers[EVALUATED + POWER_IN_SCOPE] = numbers[ALPHA] * power_w + numbers[BETA_W]
-    raw = floats_at(counts[RAW_AT], NUM_ENTRIES)
-    raw[ENTRY.throughput_tok_s] = throughput
-    raw[ENTRY.arrival_rate_per_s] = arrival_rate
+    loop.evaluated.throughput_tok_s = throughput
+    loop.evaluated.below = 1.0 if below else 0.0
+    loop.evaluated.violation = 1.0 if violation else 0.0
+    loop.evaluated.shortfall = _shortfall(throughput, goal)
+    power_w = telemetry.power_w
+    loop.evaluated.power_w = loop.alpha * power_w + loop.beta_w
+    observation = loop.observation
+    observation.throughput_tok_s = throughput
+    observation.arrival_rate_per_s = arrival_rate
 
 
 @inlined
-def _move_on(loop: int) -> None:
+def _move_on(loop: Loop) -> None:
     """Notes the knobs asked for and goes on to the conditions of the next interval."""
-    numbers, counts = numbers_of(loop), counts_of(loop)
-    raw = floats_at(counts[RAW_AT], NUM_ENTRIES)
-    for knob in range(3):
-        raw[ENTRY.previous_power_cap_w + knob] = raw[ENTRY.last_power_cap_w + knob]
-        raw[ENTRY.last_power_cap_w + knob] = numbers[ASKED + knob]
-    raw[ENTRY.last_sm_clock_mhz] = min(raw[ENTRY.last_sm_clock_mhz], numbers[CLOCK_MAX_MHZ])
-    counts[STEP] += 1
-    counts[PLACE] += 1
-    stretches = counts[STRETCHES]
-    if counts[PLACE] == ints_at(counts[BEGINS_AT], stretches + 1)[counts[STRETCH] + 1]:
-        counts[STRETCH] += 1
-        if counts[STRETCH] == stretches:
-            counts[STRETCH] = counts[PLACE] = 0
-    rows = float_table_at(counts[CONDITIONS_AT], stretches, NUM_CONDITIONS)
-    for condition in range(NUM_CONDITIONS):
-        numbers[PASSED + condition] = numbers[COMING + condition]
-        numbers[COMING + condition] = rows[counts[STRETCH], condition]
+    observation = loop.observation
+    observation.previous_power_cap_w = observation.last_power_cap_w
+    observation.previous_max_num_seqs = observation.last_max_num_seqs
+    observation.previous_sm_clock_mhz = observation.last_sm_clock_mhz
+    observation.last_power_cap_w = loop.requested.power_cap_w
+    observation.last_max_num_seqs = loop.requested.max_num_seqs
+    observation.last_sm_clock_mhz = min(loop.requested.sm_clock_mhz, loop.sm_clock_max_mhz)
+    loop.step += 1
+    loop.place += 1
+    stretches = loop.stretches
+    if loop.place == ints_at(loop.begins_at, stretches + 1)[loop.stretch + 1]:
+        loop.stretch += 1
+        if loop.stretch == stretches:
+            loop.stretch = loop.place = 0
+    loop.passed = loop.coming
+    loop.coming = carray(_conditions(loop.conditions_at), (stretches,), CONDITIONS)[loop.stretch]
 
 
 @kernel
-def observe(loop: int) -> None:
+def observe(loop: Loop) -> None:
     """Encodes what was observed and what is demanded next."""
-    numbers, counts = numbers_of(loop), counts_of(loop)
-    telemetry = floats_at(counts[TELEMETRY_AT], NUM_TELEMETRY)
-    raw = floats_at(counts[RAW_AT], NUM_ENTRIES)
-    interval_s = numbers[INTERVAL_S]
-    raw[ENTRY.output_tok_s] = telemetry[COLUMN.output_tokens] / interval_s
-    raw[ENTRY.prompt_tok_s] = telemetry[COLUMN.prompt_tokens] / interval_s
-    raw[ENTRY.arrivals_per_s] = telemetry[COLUMN.arrivals] / interval_s
-    raw[ENTRY.running] = telemetry[COLUMN.running]
-    raw[ENTRY.waiting] = telemetry[COLUMN.waiting]
-    raw[ENTRY.prefill_backlog_tokens] = telemetry[COLUMN.prefill_backlog_tokens]
-    raw[ENTRY.oldest_wait_s] = telemetry[COLUMN.oldest_wait_s]
-    raw[ENTRY.kv_cache_usage] = telemetry[COLUMN.kv_cache_usage]
-    raw[ENTRY.preemptions] = telemetry[COLUMN.preemptions]
-    raw[ENTRY.ttft_p99_s] = telemetry[COLUMN.ttft_p99_s]
-    raw[ENTRY.tpot_p99_s] = telemetry[COLUMN.tpot_p99_s]
-    raw[ENTRY.power_w] = telemetry[COLUMN.power_w]
-    raw[ENTRY.sm_clock_mhz] = telemetry[COLUMN.sm_clock_mhz]
-    raw[ENTRY.cap_binding] = telemetry[COLUMN.cap_binding]
-    raw[ENTRY.power_cap_w] = telemetry[COLUMN.power_cap_w]
-    raw[ENTRY.max_num_seqs] = telemetry[COLUMN.max_num_seqs]
-    raw[ENTRY.target_tok_s] = numbers[COMING + CONDITION.target_tok_s]
-    raw[ENTRY.power_budget_w] = numbers[COMING + CONDITION.power_budget_w]
-    raw[ENTRY.ttft_slo_s] = numbers[COMING + CONDITION.ttft_slo_s]
-    raw[ENTRY.tpot_slo_s] = numbers[COMING + CONDITION.tpot_slo_s]
-    inverse_unit = floats_at(counts[INVERSE_UNIT_AT], NUM_ENTRIES)
-    log_factor = floats_at(counts[LOG_FACTOR_AT], NUM_ENTRIES)
-    high = floats_at(counts[HIGH_AT], NUM_ENTRIES)
-    out = singles_at(counts[OBSERVATION_AT], NUM_ENTRIES)
+    telemetry = _telemetry_at(loop.telemetry_at)
+    observation = loop.observation
+    interval_s = loop.interval_s
+    observation.output_tok_s = telemetry.output_tokens / interval_s
+    observation.prompt_tok_s = telemetry.prompt_tokens / interval_s
+    observation.arrivals_per_s = telemetry.arrivals / interval_s
+    observation.running = telemetry.running
+    observation.waiting = telemetry.waiting
+    observation.prefill_backlog_tokens = telemetry.prefill_backlog_tokens
+    observation.oldest_wait_s = telemetry.oldest_wait_s
+    observation.kv_cache_usage = telemetry.kv_cache_usage
+    observation.preemptions = telemetry.preemptions
+    observation.ttft_p99_s = telemetry.ttft_p99_s
+    observation.tpot_p99_s = telemetry.tpot_p99_s
+    observation.power_w = telemetry.power_w
+    observation.sm_clock_mhz = telemetry.sm_clock_mhz
+    observation.cap_binding = telemetry.cap_binding
+    observation.power_cap_w = telemetry.power_cap_w
+    observation.max_num_seqs = telemetry.max_num_seqs
+    observation.target_tok_s = loop.coming.target_tok_s
+    observation.power_budget_w = loop.coming.power_budget_w
+    observation.ttft_slo_s = loop.coming.ttft_slo_s
+    observation.tpot_slo_s = loop.coming.tpot_slo_s
+    values = floats_at(address_of(observation), NUM_ENTRIES)
+    encoded = singles_at(loop.encoded_at, NUM_ENTRIES)
     for entry in range(NUM_ENTRIES):
-        out[entry] = encode(raw[entry], inverse_unit[entry], log_factor[entry], high[entry])
+        encoded[entry] = encode(
+            values[entry], loop.inverse_unit[entry], loop.log_factor[entry], loop.high[entry]
+        )
 
 
 @kernel
-def follow(loop: int) -> None:
+def follow(loop: Loop) -> None:
     """Evaluates the interval that has passed, goes on to the next one and observes."""
     _evaluate(loop)
     _move_on(loop)
@@ -174,20 +235,20 @@ def follow(loop: int) -> None:
 
 
 @entry_point()
-def follow_one(loop: int) -> None:
+def follow_one(address: int) -> None:
     """See :func:`follow`.
 
     Args:
-        loop: Address of the row.
+        address: Address of the row.
     """
-    follow(loop)
+    follow(loop_at(address))
 
 
 @entry_point()
-def observe_one(loop: int) -> None:
+def observe_one(address: int) -> None:
     """See :func:`observe`.
 
     Args:
-        loop: Address of the row.
+        address: Address of the row.
     """
-    observe(loop)
+    observe(loop_at(address))

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from envs.compiled.jit import entry_point, inlined
-from envs.compiled.pointers import Floats
+from envs.compiled.records import Floats
 
 
 @inlined

@@ -19,7 +19,8 @@ from typing import Any, TypeVar, cast
 # program holds a core, that takes the core from the very thread that is waited for.
 os.environ.setdefault("GOMP_SPINCOUNT", "30000")
 
-from numba import get_num_threads, njit, set_num_threads
+import numpy as np
+from numba import config, get_num_threads, njit, set_num_threads
 from numba.core.caching import (
     CompileResultCacheImpl,
     FunctionCache,
@@ -28,6 +29,9 @@ from numba.core.caching import (
 
 from envs.cache import cache_dir
 
+_NUMBA: Any = config
+INTERPRETED: bool = bool(_NUMBA.DISABLE_JIT)
+"""Whether all of it runs in plain Python (``NUMBA_DISABLE_JIT=1``), as a debugger wants it."""
 SERVERS_PER_THREAD = 32
 """Servers whose interval takes about as long as waking a thread (some 50 µs)."""
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -51,6 +55,8 @@ def entry_point(*, parallel: bool = False) -> Callable[[Function], Function]:
     """
 
     def compile_it(function: Function) -> Function:
+        if INTERPRETED:
+            return function
         compiled: Any = njit(nogil=True, error_model="numpy", parallel=parallel)(function)
         compiled._cache = _make_cache(function)
         return cast(Function, compiled)
@@ -101,7 +107,7 @@ def fingerprint(function: Callable[..., Any]) -> str:
                 value = place.get(name)
                 if hasattr(value, "py_func"):
                     pending.append(value)
-                elif isinstance(value, int | float | str | tuple):
+                elif isinstance(value, int | float | str | tuple | np.dtype):
                     constants.add(f"{name}={value!r}")
     digest = hashlib.sha256("\n".join(sorted(constants)).encode())
     for file in sorted(files):
@@ -120,7 +126,7 @@ class _KernelLocator(_CacheLocator):  # type: ignore[misc]
         return cls(py_func)
 
     def get_cache_path(self) -> str:
-        folder = cache_dir() / "compiled"
+        folder = cache_dir() / ("compiled_checked" if _NUMBA.BOUNDSCHECK else "compiled")
         folder.mkdir(parents=True, exist_ok=True)
         return str(folder)
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.compiled.jit import entry_point, inlined
-from envs.compiled.pointers import Floats
+from envs.compiled.records import Floats
 
 
 @inlined

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from envs.compiled.jit import threads_for
 from envs.errors import WorkloadError
@@ -17,6 +18,7 @@ from envs.simulator.kernel import entry
 from envs.simulator.kernel import layout as at
 from envs.simulator.requests import RequestBuffer
 from envs.simulator.state import FloatArray, IntArray, ServerStates
+from envs.simulator.step_layout import STEP_MODEL, StepModel
 from envs.workloads.base import RequestStream
 
 if TYPE_CHECKING:
@@ -60,7 +62,8 @@ class Fleet:
             block_size=max(spec.block_size for spec in self._specs),
             latency=latency,
         )
-        self._models = [spec.step_model for spec in self._specs]
+        placed: dict[int, NDArray[Any]] = {}
+        self._models = [_placed(spec.step_model, placed) for spec in self._specs]
         self._requests = [RequestBuffer(chunk) for _ in self._specs]
         self._status = np.full(count, at.DONE, dtype=np.int64)
         self._all = np.arange(count)
@@ -70,19 +73,21 @@ class Fleet:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leaves out the views of the state."""
-        views = ("_numbers", "_counts", "telemetry", "_first")
+        views = ("_servers", "_until_s", "telemetry", "_first")
         return {name: value for name, value in self.__dict__.items() if name not in views}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Points the copy's state to the copy's own arrays."""
         self.__dict__.update(state)
         self._locate()
-        for counts, requests, model in zip(self._counts, self._requests, self._models, strict=True):
-            requests.locate(counts)
-            counts[at.MODEL_AT] = model.ctypes.data
+        for index, requests in enumerate(self._requests):
+            requests.locate(self._servers[index])
 
     def _locate(self) -> None:
-        self._numbers, self._counts = self._states.numbers, self._states.counts
+        self._servers = self._states.servers
+        self._until_s = self._servers["until_s"]
+        for index, model in enumerate(self._models):
+            self._servers[index].model_at = model.ctypes.data
         self.telemetry = self._states.telemetry
         self._first = int(self._states.addresses[0])
 
@@ -94,6 +99,7 @@ class Fleet:
         if self._randomize:
             drawn = server_spec.randomized(physics)
             spread = drawn.device_spread
+            self._models[index] = _placed(drawn.step_model, {})
             self._specs[index] = replace(
                 server_spec.spec,
                 step_model=drawn.step_model,
@@ -116,11 +122,11 @@ class Fleet:
             stream: Its requests.
             concurrency: Requests a closed loop keeps in flight; ``None`` for open arrivals.
         """
-        spec = self._specs[index]
-        model = self._models[index] = spec.step_model
-        self._states.begin(index, spec, model, concurrency)
+        server = self._servers[index]
+        server.model_at = self._models[index].ctypes.data
+        self._states.begin(index, self._specs[index], concurrency)
         self._requests[index].restart(stream)
-        self._requests[index].feed(self._counts[index])
+        self._requests[index].feed(server)
         self._unborn.discard(index)
 
     def apply(self, knobs: Knobs) -> None:
@@ -129,18 +135,19 @@ class Fleet:
         Each server clips them to its limits when time passes.
         """
         clock_mhz = knobs.sm_clock_mhz
-        self._numbers[:, at.ASKED_CAP_W] = knobs.power_cap_w
-        self._numbers[:, at.ASKED_SEQS] = knobs.max_num_seqs
-        self._numbers[:, at.ASKED_CLOCK_MHZ] = math.inf if clock_mhz is None else clock_mhz
+        requested = self._states.requested
+        requested[:, 0] = knobs.power_cap_w
+        requested[:, 1] = knobs.max_num_seqs
+        requested[:, 2] = math.inf if clock_mhz is None else clock_mhz
 
     def set_slos(self, ttft_slo_s: FloatArray | float, tpot_slo_s: FloatArray | float) -> None:
         """Sets the latency SLOs that requests are evaluated by from now on (seconds)."""
-        self._numbers[:, at.TTFT_SLO_S] = ttft_slo_s
-        self._numbers[:, at.TPOT_SLO_S] = tpot_slo_s
+        self._servers.ttft_slo_s = ttft_slo_s
+        self._servers.tpot_slo_s = tpot_slo_s
 
     def set_warmup(self, seconds: FloatArray | float) -> None:
         """Leaves requests that arrive before ``seconds`` out of :meth:`latency`."""
-        self._numbers[:, at.WARMUP_S] = seconds
+        self._servers.warmup_s = seconds
 
     def advance(self, seconds: float, which: IntArray | None = None) -> FloatArray:
         """Lets time pass on all servers, or on those of some indices.
@@ -162,9 +169,9 @@ class Fleet:
             return self.telemetry
         if self._unborn:
             raise WorkloadError(_UNBORN)
-        self._numbers[0, at.UNTIL] += seconds
+        self._until_s[0] += seconds
         while entry.advance_one(self._first) == at.NEEDS_REQUESTS:
-            self._requests[0].feed(self._counts[0])
+            self._requests[0].feed(self._servers[0])
         return self.telemetry
 
     def drive(
@@ -186,9 +193,9 @@ class Fleet:
         if self._unborn:
             raise WorkloadError(_UNBORN)
         if len(which) == self.num_envs:
-            self._numbers[:, at.UNTIL] += seconds
+            self._until_s[:] += seconds
         else:
-            self._numbers[which, at.UNTIL] += seconds
+            self._until_s[which] += seconds
         status = self._status
         with threads_for(len(which)):
             while len(which):
@@ -198,7 +205,7 @@ class Fleet:
                 which = np.flatnonzero(status)
                 status[:] = at.DONE
                 for index in which.tolist():
-                    self._requests[index].feed(self._counts[index])
+                    self._requests[index].feed(self._servers[index])
 
     def latency(self, index: int) -> LatencyRecord:
         """Returns the latencies of server ``index`` since its warm-up.
@@ -208,14 +215,14 @@ class Fleet:
         """
         if not self._latency:
             raise ValueError("latencies are not counted; make the fleet with latency=True")
-        totals, counts = self._states.totals[index].copy(), self._counts[index]
+        totals, server = self._states.totals[index].copy(), self._servers[index]
         overdue = entry.unfinished(int(self._states.addresses[index]), totals[at.TTFT])
         return LatencyRecord(
             ttft=totals[at.TTFT],
             tpot=totals[at.TPOT],
             e2e=totals[at.E2E],
-            finished=int(counts[at.TOTAL_FINISHED]),
-            slo_missed=int(counts[at.TOTAL_SLO_MISSED]),
+            finished=int(server.total_finished),
+            slo_missed=int(server.total_slo_missed),
             slo_overdue=overdue,
         )
 
@@ -227,4 +234,18 @@ class Fleet:
     @property
     def engine_steps(self) -> int:
         """Engine steps taken since reset, over all servers."""
-        return int(self._counts[:, at.STEPS].sum())
+        return int(self._servers.steps.sum())
+
+
+def _placed(model: StepModel, placed: dict[int, NDArray[Any]]) -> NDArray[Any]:
+    """Returns a step model in memory that stays where it is, shape ``(1,)``.
+
+    Servers of one model share it, and with it the processor's cache.
+
+    Args:
+        model: The model.
+        placed: The models that have been placed.
+    """
+    if id(model) not in placed:
+        placed[id(model)] = np.array([model], dtype=STEP_MODEL)
+    return placed[id(model)]

@@ -13,7 +13,6 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.simulator import step_layout as at
 from envs.simulator.calibration import Calibration
 from envs.simulator.gpus import GPUSpec
 from envs.simulator.models import ModelSpec
@@ -25,6 +24,7 @@ from envs.simulator.roofline import (
     kv_bytes_per_gpu,
     state_bytes_per_gpu,
 )
+from envs.simulator.step_layout import TABLE_CELLS, StepModel
 
 _FINE = 64
 
@@ -55,46 +55,46 @@ def _clock_tables(
         memory_clock_knee=knee,
         memory_clock_sharpness=sharpness,
     )
-    clocks = np.linspace(lowest, 1.0, at.TABLE_CELLS + 1)
-    fine = np.linspace(lowest, 1.0, _FINE * at.TABLE_CELLS + 1)
+    clocks = np.linspace(lowest, 1.0, TABLE_CELLS + 1)
+    fine = np.linspace(lowest, 1.0, _FINE * TABLE_CELLS + 1)
     curve = power_fraction(clocks, k)
-    fractions = np.linspace(curve[0], 1.0, at.TABLE_CELLS + 1)
+    fractions = np.linspace(curve[0], 1.0, TABLE_CELLS + 1)
     return curve, np.interp(fractions, power_fraction(fine, k), fine), memory_slowdown(clocks, k)
 
 
 def fill_power(
-    c: NDArray[np.float64],
+    c: StepModel,
     gpu: GPUSpec,
     model: ModelSpec,
     parallelism: Parallelism,
     k: Calibration,
 ) -> None:
-    """Writes energies, powers and the tables over the clock into the vector ``c``."""
+    """Writes energies, powers and the tables over the clock into the record ``c``."""
     tera = 1e-12
     tensor = parallelism.tensor
     compute = tera * k.compute_power_w_per_tflop_s
     kv = tera * k.kv_power_w_per_tb_s
-    c[at.BUSY_W] = k.busy_power_w
+    c.busy_w = k.busy_power_w
     weights = (model.dense_params + model.head_params) / tensor
-    c[at.WEIGHT_J] = tera * k.weight_power_w_per_tera_s * weights
-    c[at.KV_J] = kv * kv_bytes_per_gpu(model, parallelism)
+    c.weight_j = tera * k.weight_power_w_per_tera_s * weights
+    c.kv_j = kv * kv_bytes_per_gpu(model, parallelism)
     if model.latent_kv_rank:
-        c[at.KV_J] += compute * attention_flops(model, parallelism, cached=True)
-    c[at.STATE_J] = kv * state_bytes_per_gpu(model, parallelism)
+        c.kv_j += compute * attention_flops(model, parallelism, cached=True)
+    c.state_j = kv * state_bytes_per_gpu(model, parallelism)
     moved = k.activation_fraction * activation_bytes(model, parallelism)
-    c[at.TOKEN_J] = compute * 2.0 * model.dense_params / tensor
-    c[at.TOKEN_J] += tera * k.activation_power_w_per_tb_s * moved
-    c[at.ROW_J] = compute * 2.0 * model.head_params / tensor
-    c[at.PAIR_J] = compute * attention_flops(model, parallelism, cached=False)
+    c.token_j = compute * 2.0 * model.dense_params / tensor
+    c.token_j += tera * k.activation_power_w_per_tb_s * moved
+    c.row_j = compute * 2.0 * model.head_params / tensor
+    c.pair_j = compute * attention_flops(model, parallelism, cached=False)
     if model.experts:
         expert = model.moe_layers * model.params_per_expert / expert_split(parallelism)
-        c[at.EXPERT_J] = tera * k.expert_weight_power_w_per_tera_s * expert
-        c[at.CHOICE_J] = compute * 2.0 * expert
-    c[at.IDLE_W] = gpu.idle_power_w
-    c[at.STATIC_W] = k.static_power_w
-    c[at.FLOOR_W] = k.clock_power_floor_w
-    c[at.CAP_MAX_W] = gpu.power_cap_max_w
-    c[at.MIN_CLOCK] = gpu.min_clock_fraction
+        c.expert_j = tera * k.expert_weight_power_w_per_tera_s * expert
+        c.choice_j = compute * 2.0 * expert
+    c.idle_w = gpu.idle_power_w
+    c.static_w = k.static_power_w
+    c.floor_w = k.clock_power_floor_w
+    c.cap_max_w = gpu.power_cap_max_w
+    c.min_clock = gpu.min_clock_fraction
     tables = _clock_tables(
         gpu.min_clock_fraction,
         k.clock_linear_fraction,
@@ -102,5 +102,4 @@ def fill_power(
         k.memory_clock_knee,
         k.memory_clock_sharpness,
     )
-    for start, table in zip((at.POWER_CURVE, at.INVERSE_CURVE, at.SLOWDOWN), tables, strict=True):
-        c[start : start + at.TABLE_CELLS + 1] = table
+    c.power_curve[:], c.inverse_curve[:], c.slowdown[:] = tables

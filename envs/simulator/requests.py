@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from envs.simulator.kernel import layout as at
+from envs.simulator.kernel.layout import Server
 from envs.workloads.base import RequestStream
 
 
@@ -32,15 +31,15 @@ class RequestBuffer:
         self._times = np.zeros(requests)
         self._lengths = np.zeros((requests, 2), dtype=np.int64)
 
-    def feed(self, counts: NDArray[np.int64]) -> None:
+    def feed(self, server: Server) -> None:
         """Takes a chunk from the stream, behind what is left of those before.
 
         Args:
-            counts: Integer state of the server; notes where its requests are now.
+            server: Its record; notes where its requests are now.
         """
         assert self._stream is not None
-        head, tail = int(counts[at.HEAD]), int(counts[at.TAIL])
-        first, end = int(counts[at.NEXT]), int(counts[at.END])
+        head, tail = int(server.queue_head), int(server.queue_tail)
+        first, end = int(server.next_arrival), int(server.arrivals_end)
         chunk = self._stream.take(self._chunk)
         fresh = len(chunk.arrival_time_s)
         kept = tail - head
@@ -57,10 +56,10 @@ class RequestBuffer:
         times[start : start + fresh] = chunk.arrival_time_s
         lengths[start : start + fresh, 0] = chunk.prompt_tokens
         lengths[start : start + fresh, 1] = chunk.output_tokens
-        counts[at.HEAD], counts[at.TAIL] = head, tail
-        counts[at.NEXT], counts[at.END] = tail, start + fresh
-        counts[at.EXHAUSTED] = fresh == 0
-        self.locate(counts)
+        server.queue_head, server.queue_tail = head, tail
+        server.next_arrival, server.arrivals_end = tail, start + fresh
+        server.exhausted = fresh == 0
+        self.locate(server)
 
     def _move_to_front(self, head: int, tail: int, first: int, end: int, fresh: int) -> None:
         """Moves what waits, and behind it what is to come, to the start of the memory."""
@@ -72,7 +71,7 @@ class RequestBuffer:
             new[:kept] = old[head:tail]
             new[kept:size] = old[first:end]
 
-    def locate(self, counts: NDArray[np.int64]) -> None:
+    def locate(self, server: Server) -> None:
         """Notes in a server's state where its requests are."""
-        counts[at.TIMES_AT] = self._times.ctypes.data
-        counts[at.LENGTHS_AT] = self._lengths.ctypes.data
+        server.times_at = self._times.ctypes.data
+        server.lengths_at = self._lengths.ctypes.data

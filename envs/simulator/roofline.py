@@ -11,14 +11,13 @@ import math
 from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
 
-from envs.simulator import step_layout as at
 from envs.simulator.calibration import Calibration
 from envs.simulator.gpus import GPUSpec
 from envs.simulator.interconnect import communication
 from envs.simulator.models import ModelSpec
 from envs.simulator.parallelism import Parallelism
+from envs.simulator.step_layout import StepModel
 
 SAMPLING_VOCABULARY = 150e3
 """Vocabulary size that :attr:`Calibration.sampling_s` refers to."""
@@ -60,13 +59,13 @@ def attention_flops(model: ModelSpec, parallelism: Parallelism, *, cached: bool)
 
 
 def fill_work(
-    c: NDArray[np.float64],
+    c: StepModel,
     gpu: GPUSpec,
     model: ModelSpec,
     parallelism: Parallelism,
     k: Calibration,
 ) -> None:
-    """Writes every time of a step at the highest clock into the vector ``c``."""
+    """Writes every time of a step at the highest clock into the record ``c``."""
     bandwidth = 1e12 * gpu.memory_bandwidth_tb_s
     tensor = parallelism.tensor
     fp8 = model.weight_precision.startswith("fp8")
@@ -76,37 +75,37 @@ def fill_work(
     bf16_flops = gpu.flops("bf16")
 
     per_step, per_token = communication(gpu, model, parallelism, k)
-    c[at.HOST_S] = k.step_s + per_step
-    c[at.MIXED_S] = k.mixed_step_s
-    c[at.SEQUENCE_S] = k.sequence_s
-    c[at.TRAFFIC_S] = per_token
-    c[at.LAUNCH_S] = k.layer_s * model.layers + k.moe_layer_s * model.moe_layers
-    c[at.BLOCK_S] = k.block_fp8_layer_s * model.layers if model.block_scaled else 0.0
-    c[at.SAMPLING_S] = k.sampling_s * model.vocab / SAMPLING_VOCABULARY
-    c[at.LAUNCH_CLOCK_FRACTION] = k.launch_clock_fraction
-    c[at.OVERLAP] = k.overlap
+    c.host_s = k.step_s + per_step
+    c.mixed_s = k.mixed_step_s
+    c.sequence_s = k.sequence_s
+    c.traffic_s = per_token
+    c.launch_s = k.layer_s * model.layers + k.moe_layer_s * model.moe_layers
+    c.block_s = k.block_fp8_layer_s * model.layers if model.block_scaled else 0.0
+    c.sampling_s = k.sampling_s * model.vocab / SAMPLING_VOCABULARY
+    c.launch_clock_fraction = k.launch_clock_fraction
+    c.overlap = k.overlap
 
-    c[at.DENSE_MEMORY_S] = model.dense_bytes / tensor / dense_bandwidth
-    c[at.DENSE_COMPUTE_S] = 2.0 * model.dense_params / tensor / dense_flops
-    c[at.HEAD_MEMORY_S] = model.head_bytes / tensor / (bandwidth * k.bandwidth_efficiency)
-    c[at.HEAD_COMPUTE_S] = 2.0 * model.head_params / tensor / (bf16_flops * k.flops_efficiency)
+    c.dense_memory_s = model.dense_bytes / tensor / dense_bandwidth
+    c.dense_compute_s = 2.0 * model.dense_params / tensor / dense_flops
+    c.head_memory_s = model.head_bytes / tensor / (bandwidth * k.bandwidth_efficiency)
+    c.head_compute_s = 2.0 * model.head_params / tensor / (bf16_flops * k.flops_efficiency)
     moved = k.activation_fraction * activation_bytes(model, parallelism)
-    c[at.ACTIVATION_S] = moved / bandwidth
+    c.activation_s = moved / bandwidth
     kv_bandwidth = bandwidth * k.kv_bandwidth_efficiency
     attention = bf16_flops * k.attention_flops_efficiency
-    c[at.KV_MEMORY_S] = kv_bytes_per_gpu(model, parallelism) / kv_bandwidth
+    c.kv_memory_s = kv_bytes_per_gpu(model, parallelism) / kv_bandwidth
     if model.latent_kv_rank:
-        c[at.KV_COMPUTE_S] = attention_flops(model, parallelism, cached=True) / attention
-    c[at.STATE_S] = state_bytes_per_gpu(model, parallelism) / kv_bandwidth
-    c[at.PAIR_COMPUTE_S] = attention_flops(model, parallelism, cached=False) / attention
-    c[at.WINDOW_TOKENS] = model.sliding_window_tokens
-    c[at.WINDOW_FRACTION] = model.sliding_window_fraction if model.sliding_window_tokens else 0.0
+        c.kv_compute_s = attention_flops(model, parallelism, cached=True) / attention
+    c.state_s = state_bytes_per_gpu(model, parallelism) / kv_bandwidth
+    c.pair_compute_s = attention_flops(model, parallelism, cached=False) / attention
+    c.window_tokens = model.sliding_window_tokens
+    c.window_fraction = model.sliding_window_fraction if model.sliding_window_tokens else 0.0
     if model.experts:
         _fill_experts(c, gpu, model, parallelism, k)
 
 
 def _fill_experts(
-    c: NDArray[np.float64],
+    c: StepModel,
     gpu: GPUSpec,
     model: ModelSpec,
     parallelism: Parallelism,
@@ -118,18 +117,18 @@ def _fill_experts(
     flops = gpu.flops(model.expert_precision) * k.expert_flops_efficiency
     flops *= k.fp8_flops_factor if fp8 else 1.0
     split = expert_split(parallelism)
-    c[at.EXPERTS] = model.experts
-    c[at.TOP_K] = model.top_k
-    c[at.MEETING] = parallelism.replicas_per_expert_group
-    c[at.MISSED_BY_ONE] = 1.0 - model.top_k / model.experts
-    c[at.TOKEN_DENSITY] = model.top_k / (model.experts * k.popularity_spread)
-    c[at.POPULARITY_SPREAD] = k.popularity_spread
-    c[at.EXPERTS_PER_RANK] = model.experts / parallelism.expert
-    c[at.RANK_MAXIMUM] = expected_maximum(parallelism.expert)
-    c[at.RANKS] = parallelism.expert
-    c[at.EXPERT_MEMORY_S] = model.expert_bytes / model.experts / split / bandwidth
+    c.experts = model.experts
+    c.top_k = model.top_k
+    c.meeting = parallelism.replicas_per_expert_group
+    c.missed_by_one = 1.0 - model.top_k / model.experts
+    c.token_density = model.top_k / (model.experts * k.popularity_spread)
+    c.popularity_spread = k.popularity_spread
+    c.experts_per_rank = model.experts / parallelism.expert
+    c.rank_maximum = expected_maximum(parallelism.expert)
+    c.ranks = parallelism.expert
+    c.expert_memory_s = model.expert_bytes / model.experts / split / bandwidth
     weights = model.moe_layers * model.params_per_expert / split
-    c[at.EXPERT_COMPUTE_S] = 2.0 * weights / flops
+    c.expert_compute_s = 2.0 * weights / flops
 
 
 def expert_split(parallelism: Parallelism) -> float:

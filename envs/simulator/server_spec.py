@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs import catalog
 from envs.errors import ConfigurationError, InfeasibleModelError
@@ -19,6 +18,7 @@ from envs.simulator.gpus import GPUSpec
 from envs.simulator.memory import kv_cache_tokens
 from envs.simulator.models import ModelSpec
 from envs.simulator.state import EngineSpec
+from envs.simulator.step_layout import StepModel
 from envs.simulator.step_model import Parallelism, compile_step_model
 from envs.telemetry import COLUMN
 from envs.workloads.base import Workload
@@ -45,7 +45,7 @@ class Physics(NamedTuple):
         device_spread: Relative standard deviation of power between the GPUs.
     """
 
-    step_model: NDArray[np.float64]
+    step_model: StepModel
     cap_settling_s: float
     sensor_window_s: float
     system_power: tuple[float, float]
@@ -195,8 +195,9 @@ class ServerSpec:
     def rate(self, concurrency: int) -> Rating:
         """Measures Baseline with a fixed number of requests in flight (once per process)."""
         spec = self.spec
+        physics = np.asarray(spec.step_model).tobytes()
         key = (
-            spec.step_model.tobytes(), spec.kv_blocks, spec.max_model_len, repr(self.server),
+            physics, spec.kv_blocks, spec.max_model_len, repr(self.server),
             repr(self.workload), concurrency,
         )  # fmt: skip
         if key not in _RATINGS:

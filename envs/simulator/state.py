@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from envs.compiled.rows import Rows, addresses_of_rows
 from envs.latency import LATENCY_BUCKETS
 from envs.simulator.kernel import layout as at
-from envs.simulator.step_model import IDLE_W
+from envs.simulator.step_layout import StepModel
 from envs.telemetry import COLUMN, NUM_TELEMETRY
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+_LISTS = ("requests", "finishing", "prefilling", "preempted", "free", "phases", "samples")
+_OUTSIDE = ("model_at", "times_at", "lengths_at", "telemetry_at")
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class EngineSpec:
     """All that the engine needs to know about one server.
 
     Attributes:
-        step_model: Vector from :func:`envs.simulator.step_model.compile_step_model`.
+        step_model: Record from :func:`envs.simulator.step_model.compile_step_model`.
         kv_blocks: KV-cache blocks of one replica.
         block_size: Tokens a block.
         max_num_seqs: Highest batch limit of one replica.
@@ -43,7 +45,7 @@ class EngineSpec:
             fast path is tested against.
     """
 
-    step_model: FloatArray
+    step_model: StepModel
     kv_blocks: int
     block_size: int
     max_num_seqs: int
@@ -71,9 +73,10 @@ class ServerStates:
         latency: Whether latencies are counted over whole episodes.
 
     Attributes:
+        servers: The servers' records, shape ``(count,)``; see
+            :mod:`envs.simulator.kernel.layout`.
         addresses: Addresses of the rows, shape ``(count,)``.
-        numbers: Floating-point state, shape ``(count, NUM_NUMBERS)``.
-        counts: Integer state, shape ``(count, NUM_COUNTS)``.
+        requested: Knobs that are asked for, shape ``(count, 3)``.
         totals: Latency counts, shape ``(count, 3, LATENCY_BUCKETS)``, or ``(count, 3, 0)``
             when latencies are not counted.
         telemetry: Telemetry of the last interval, shape ``(count, NUM_TELEMETRY)``.
@@ -83,17 +86,15 @@ class ServerStates:
         self._slots = slots
         self._rows = Rows(
             count,
-            numbers=(float, at.NUM_NUMBERS),
-            counts=(int, at.NUM_COUNTS),
-            PHASES_AT=(int, block_size),
-            FINISHING_AT=(int, 2 * slots),
-            FREE_AT=(int, slots),
-            PREFILLING_AT=(int, slots),
-            PREEMPTED_AT=(int, slots),
-            SLOTS_AT=(int, slots, at.NUM_SLOT_FIELDS),
-            STAMPS_AT=(float, slots, at.NUM_STAMPS),
-            SAMPLES_AT=(float, 3, at.SAMPLES),
-            TOTALS_AT=(int, 3, LATENCY_BUCKETS if latency else 0),
+            at.SERVER,
+            phases=(np.int64, block_size),
+            finishing=(np.int64, 2 * slots),
+            free=(np.int64, slots),
+            prefilling=(np.int64, slots),
+            preempted=(np.int64, slots),
+            requests=(at.REQUEST, slots),
+            samples=(np.float64, 3, at.SAMPLES),
+            totals=(np.int64, 3, LATENCY_BUCKETS if latency else 0),
         )
         self.telemetry = np.zeros((count, NUM_TELEMETRY))
         self._locate()
@@ -107,73 +108,67 @@ class ServerStates:
         self.__dict__.update(state)
         self._locate()
 
-    def begin(
-        self, index: int, spec: EngineSpec, model: FloatArray, concurrency: int | None
-    ) -> None:
-        """Empties one server and describes it; its warm-up stays.
+    def _locate(self) -> None:
+        rows = self._rows
+        self.addresses: IntArray = rows.addresses
+        self.servers: Any = rows.records
+        self.requested: FloatArray = rows.floats("requested")
+        self.totals: IntArray = rows.section("totals")
+        self._free, self._phases = rows.section("free"), rows.section("phases")
+        self.servers.telemetry_at = addresses_of_rows(self.telemetry)
+
+    def begin(self, index: int, spec: EngineSpec, concurrency: int | None) -> None:
+        """Empties one server and describes it; its warm-up and what lies outside stay.
 
         Args:
             index: Which server.
             spec: What it is.
-            model: Its step model, which must be kept alive.
             concurrency: Requests a closed loop keeps in flight; ``None`` for open arrivals.
         """
-        self._empty(index)
-        numbers, counts = self.numbers[index], self.counts[index]
-        idle_w = model[IDLE_W] * spec.num_gpus
-        numbers[at.ASKED_CAP_W] = numbers[at.CAP_MAX_W] = spec.power_cap_w
-        numbers[at.CAP_MIN_W] = spec.power_cap_min_w
-        numbers[at.CAP_W] = numbers[at.CAP_IN_FORCE_W] = spec.power_cap_w
-        numbers[at.ASKED_SEQS] = numbers[at.SEQS_MAX] = spec.max_num_seqs
-        numbers[at.ASKED_CLOCK_MHZ] = math.inf
-        numbers[at.CLOCK_MIN_MHZ] = spec.sm_clock_min_mhz
-        numbers[at.CAP_TAU_S] = spec.cap_settling_s
-        numbers[at.CLOCK_LIMIT] = 1.0
-        numbers[at.CLOCK_MAX_MHZ] = spec.sm_clock_max_mhz
-        numbers[at.STEP_END] = math.inf
-        numbers[at.NUM_GPUS] = spec.num_gpus
-        numbers[at.REPLICAS] = spec.replicas
-        numbers[at.ALPHA], numbers[at.BETA_W] = spec.system_power
-        numbers[at.SENSOR_W] = idle_w
-        numbers[at.SENSOR_WINDOW_S] = spec.sensor_window_s
-        numbers[at.TTFT_SLO_S] = numbers[at.TPOT_SLO_S] = math.inf
-        counts[at.CONCURRENCY] = concurrency or 0
-        counts[at.BLOCKS] = spec.kv_blocks * spec.replicas
-        counts[at.BLOCK_SIZE] = spec.block_size
-        counts[at.MAX_SEQS] = spec.max_num_seqs * spec.replicas
-        counts[at.MAX_STEP_TOKENS] = spec.max_num_batched_tokens * spec.replicas
-        counts[at.MAX_MODEL_LEN] = spec.max_model_len
-        counts[at.JUMP] = not spec.exact_steps
-        counts[at.MODEL_AT] = model.ctypes.data
+        server = self._empty(index)
+        idle_w = spec.step_model.idle_w * spec.num_gpus
+        server.requested.power_cap_w = server.power_cap_max_w = spec.power_cap_w
+        server.power_cap_min_w = spec.power_cap_min_w
+        server.power_cap_w = server.cap_in_force_w = spec.power_cap_w
+        server.requested.max_num_seqs = server.max_num_seqs_high = spec.max_num_seqs
+        server.requested.sm_clock_mhz = math.inf
+        server.sm_clock_min_mhz = spec.sm_clock_min_mhz
+        server.sm_clock_max_mhz = spec.sm_clock_max_mhz
+        server.clock_limit = 1.0
+        server.cap_settling_s = spec.cap_settling_s
+        server.step_end_s = math.inf
+        server.num_gpus = spec.num_gpus
+        server.replicas = spec.replicas
+        server.alpha, server.beta_w = spec.system_power
+        server.sensor_w = idle_w
+        server.sensor_window_s = spec.sensor_window_s
+        server.ttft_slo_s = server.tpot_slo_s = math.inf
+        server.concurrency = concurrency or 0
+        server.blocks = spec.kv_blocks * spec.replicas
+        server.block_size = spec.block_size
+        server.max_seqs = spec.max_num_seqs * spec.replicas
+        server.max_step_tokens = spec.max_num_batched_tokens * spec.replicas
+        server.max_model_len = spec.max_model_len
+        server.takes_runs = not spec.exact_steps
         row = self.telemetry[index]
         row[COLUMN.power_w] = idle_w
         row[COLUMN.sm_clock_mhz] = spec.sm_clock_max_mhz
         row[COLUMN.power_cap_w] = spec.power_cap_w
         row[COLUMN.max_num_seqs] = spec.max_num_seqs
 
-    def _empty(self, index: int) -> None:
-        warmup_s = self.numbers[index, at.WARMUP_S]
-        self.numbers[index] = 0.0
-        self.numbers[index, at.WARMUP_S] = warmup_s
-        self.counts[index, : at.FIRST_ADDRESS] = 0
-        self.counts[index, at.CAPACITY] = self.counts[index, at.FREE] = self._slots
+    def _empty(self, index: int) -> Any:
+        """Returns a server's record with all numbers 0 but those that stay."""
+        server, rows = self.servers[index], self._rows
+        kept = {name: server[name] for name in ("warmup_s", *_OUTSIDE)}
+        self.servers[index] = np.zeros((), dtype=at.SERVER)
+        for name, value in kept.items():
+            server[name] = value
+        for name in _LISTS:
+            server[f"{name}_offset"] = rows.offset_of(name)
+        server.totals_offset = rows.offset_of("totals") if self.totals.size else 0
+        server.capacity = server.free = self._slots
         self._free[index] = np.arange(self._slots)[::-1]
         self._phases[index] = 0
         self.totals[index] = 0
         self.telemetry[index] = 0.0
-
-    def _locate(self) -> None:
-        rows = self._rows
-        self.addresses: IntArray = rows.addresses
-        self.numbers: FloatArray = rows.view("numbers")
-        self.counts: IntArray = rows.view("counts")
-        self.totals: IntArray = rows.view("TOTALS_AT")
-        self._free, self._phases = rows.view("FREE_AT"), rows.view("PHASES_AT")
-        for name in (
-            "PHASES_AT", "FINISHING_AT", "FREE_AT", "PREFILLING_AT", "PREEMPTED_AT", "SLOTS_AT",
-            "STAMPS_AT", "SAMPLES_AT", "TOTALS_AT",
-        ):  # fmt: skip
-            self.counts[:, getattr(at, name)] = rows.addresses_of(name)
-        if self.totals.size == 0:
-            self.counts[:, at.TOTALS_AT] = 0
-        self.counts[:, at.TELEMETRY_AT] = addresses_of_rows(self.telemetry)
+        return server

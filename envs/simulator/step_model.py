@@ -1,6 +1,6 @@
-"""Time and power of one engine step: a fixed vector of numbers and two compiled functions.
+"""Time and power of one engine step: a record of numbers and two compiled functions.
 
-:func:`compile_step_model` folds GPU, model, parallelism and calibration into one vector;
+:func:`compile_step_model` folds GPU, model, parallelism and calibration into one record;
 :func:`resolve_step` is what the engine calls for every step. ``docs/physics.md`` derives the
 equations and gives the coefficients.
 """
@@ -10,21 +10,18 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.compiled.jit import entry_point, inlined
-from envs.simulator import step_layout as at
+from envs.compiled.records import Floats
 from envs.simulator.calibration import Calibration
 from envs.simulator.gpus import GPUSpec
 from envs.simulator.models import ModelSpec
 from envs.simulator.parallelism import Parallelism
 from envs.simulator.power import fill_power
 from envs.simulator.roofline import fill_work
-from envs.simulator.step_layout import COEFFICIENTS, IDLE_W
+from envs.simulator.step_layout import STEP_MODEL, TABLE_CELLS, StepModel
 
 __all__ = [
-    "COEFFICIENTS",
-    "IDLE_W",
     "Parallelism",
     "compile_step_model",
     "idle_power_w",
@@ -34,8 +31,8 @@ __all__ = [
 
 def compile_step_model(
     gpu: GPUSpec, model: ModelSpec, parallelism: Parallelism, calibration: Calibration
-) -> NDArray[np.float64]:
-    """Folds everything that stays the same from step to step into one vector.
+) -> StepModel:
+    """Folds everything that stays the same from step to step into one record.
 
     Args:
         gpu: GPU type.
@@ -44,19 +41,18 @@ def compile_step_model(
         calibration: Coefficients of the GPU type.
 
     Returns:
-        Vector of shape ``(COEFFICIENTS,)`` for :func:`resolve_step` and :func:`idle_power_w`.
+        Record for :func:`resolve_step` and :func:`idle_power_w`.
     """
-    c = np.zeros(COEFFICIENTS)
+    c: StepModel = np.zeros(1, dtype=STEP_MODEL).view(np.recarray)[0]
     fill_work(c, gpu, model, parallelism, calibration)
     fill_power(c, gpu, model, parallelism, calibration)
     return c
 
 
 @entry_point()
-def idle_power_w(c: NDArray[np.float64]) -> float:
+def idle_power_w(c: StepModel) -> float:
     """Returns the power of one GPU, in watts, with the model loaded and nothing to do."""
-    idle: float = c[at.IDLE_W]
-    return idle
+    return c.idle_w
 
 
 @inlined
@@ -67,18 +63,18 @@ def _join(memory: float, compute: float, overlap: float) -> float:
 
 
 @inlined
-def _lookup(c: NDArray[np.float64], start: int, low: float, x: float) -> float:
-    """Interpolates the table at ``start``, which spans ``low`` to 1."""
-    position = min(max((x - low) / (1.0 - low) * at.TABLE_CELLS, 0.0), at.TABLE_CELLS - 1e-9)
+def _lookup(table: Floats, low: float, x: float) -> float:
+    """Interpolates a table that spans ``low`` to 1."""
+    position = min(max((x - low) / (1.0 - low) * TABLE_CELLS, 0.0), TABLE_CELLS - 1e-9)
     cell = int(position)
-    left: float = c[start + cell]
-    right: float = c[start + cell + 1]
+    left: float = table[cell]
+    right: float = table[cell + 1]
     return left + (position - cell) * (right - left)
 
 
 @entry_point()
 def resolve_step(
-    c: NDArray[np.float64],
+    c: StepModel,
     decode_seqs: float,
     context_tokens: float,
     prefill_tokens: float,
@@ -89,7 +85,7 @@ def resolve_step(
     """Returns the time and power of one engine step under a power cap and a clock limit.
 
     Args:
-        c: Vector from :func:`compile_step_model`.
+        c: Record from :func:`compile_step_model`.
         decode_seqs: Sequences of one data-parallel replica that decode one token each.
         context_tokens: Tokens that these sequences have cached, in all.
         prefill_tokens: Prompt tokens that the replica computes in the same step.
@@ -103,48 +99,48 @@ def resolve_step(
     """
     tokens = decode_seqs + prefill_tokens
     rows = decode_seqs
-    fixed = c[at.HOST_S] + c[at.SEQUENCE_S] * decode_seqs + c[at.TRAFFIC_S] * tokens
+    fixed = c.host_s + c.sequence_s * decode_seqs + c.traffic_s * tokens
     if prefill_tokens > 0.0:
         rows += 1.0
-        fixed += c[at.MIXED_S]
+        fixed += c.mixed_s
     kv_tokens = context_tokens
-    if c[at.WINDOW_FRACTION] > 0.0 and context_tokens > c[at.WINDOW_TOKENS] * decode_seqs:
-        beyond = context_tokens - c[at.WINDOW_TOKENS] * decode_seqs
-        kv_tokens -= c[at.WINDOW_FRACTION] * beyond
+    if c.window_fraction > 0.0 and context_tokens > c.window_tokens * decode_seqs:
+        beyond = context_tokens - c.window_tokens * decode_seqs
+        kv_tokens -= c.window_fraction * beyond
 
-    overlap = c[at.OVERLAP]
-    dense_memory = c[at.DENSE_MEMORY_S]
-    dense_compute = c[at.DENSE_COMPUTE_S] * tokens
-    head_memory = c[at.HEAD_MEMORY_S]
-    head_compute = c[at.HEAD_COMPUTE_S] * rows
-    kv_memory = c[at.KV_MEMORY_S] * kv_tokens
-    kv_compute = c[at.KV_COMPUTE_S] * kv_tokens
-    stream = c[at.ACTIVATION_S] * tokens + c[at.STATE_S] * decode_seqs
-    pair_compute = c[at.PAIR_COMPUTE_S] * prefill_pairs
+    overlap = c.overlap
+    dense_memory = c.dense_memory_s
+    dense_compute = c.dense_compute_s * tokens
+    head_memory = c.head_memory_s
+    head_compute = c.head_compute_s * rows
+    kv_memory = c.kv_memory_s * kv_tokens
+    kv_compute = c.kv_compute_s * kv_tokens
+    stream = c.activation_s * tokens + c.state_s * decode_seqs
+    pair_compute = c.pair_compute_s * prefill_pairs
     energy = (
-        c[at.WEIGHT_J] + c[at.KV_J] * kv_tokens + c[at.STATE_J] * decode_seqs
-        + c[at.TOKEN_J] * tokens + c[at.ROW_J] * rows + c[at.PAIR_J] * prefill_pairs
+        c.weight_j + c.kv_j * kv_tokens + c.state_j * decode_seqs
+        + c.token_j * tokens + c.row_j * rows + c.pair_j * prefill_pairs
     )  # fmt: skip
     expert_memory = 0.0
     expert_compute = 0.0
     at_work = 1.0
-    if c[at.EXPERTS] > 0.0:
-        meeting = tokens * c[at.MEETING]
-        missed = (1.0 + meeting * c[at.TOKEN_DENSITY]) ** -c[at.POPULARITY_SPREAD]
-        missed = min(missed, c[at.MISSED_BY_ONE])
-        touched = (1.0 - missed) * c[at.EXPERTS_PER_RANK]
-        routed = meeting * c[at.TOP_K] / c[at.RANKS]
-        worst = touched + c[at.RANK_MAXIMUM] * math.sqrt(touched * missed)
-        worst = min(worst, c[at.EXPERTS_PER_RANK])
-        expert_memory = c[at.EXPERT_MEMORY_S] * worst
-        most_routed = routed + c[at.RANK_MAXIMUM] * math.sqrt(routed)
-        expert_compute = c[at.EXPERT_COMPUTE_S] * most_routed
-        energy += c[at.EXPERT_J] * touched + c[at.CHOICE_J] * routed
+    if c.experts > 0.0:
+        meeting = tokens * c.meeting
+        missed = (1.0 + meeting * c.token_density) ** -c.popularity_spread
+        missed = min(missed, c.missed_by_one)
+        touched = (1.0 - missed) * c.experts_per_rank
+        routed = meeting * c.top_k / c.ranks
+        worst = touched + c.rank_maximum * math.sqrt(touched * missed)
+        worst = min(worst, c.experts_per_rank)
+        expert_memory = c.expert_memory_s * worst
+        most_routed = routed + c.rank_maximum * math.sqrt(routed)
+        expert_compute = c.expert_compute_s * most_routed
+        energy += c.expert_j * touched + c.choice_j * routed
         if worst > 0.0:
             at_work = touched / worst
 
-    launch = c[at.LAUNCH_S]
-    small_kernels = c[at.BLOCK_S] + c[at.SAMPLING_S] * decode_seqs
+    launch = c.launch_s
+    small_kernels = c.block_s + c.sampling_s * decode_seqs
     kernels = (
         stream + pair_compute + small_kernels
         + _join(dense_memory, dense_compute, overlap)
@@ -153,29 +149,29 @@ def resolve_step(
     )  # fmt: skip
     experts = _join(expert_memory, expert_compute, overlap)
     time = fixed + launch + kernels + experts
-    natural = c[at.STATIC_W] + (energy + c[at.BUSY_W] * (kernels + experts * at_work)) / time
+    natural = c.static_w + (energy + c.busy_w * (kernels + experts * at_work)) / time
 
-    cap = min(cap_w, c[at.CAP_MAX_W])
-    lowest = c[at.MIN_CLOCK]
+    cap = min(cap_w, c.cap_max_w)
+    lowest = c.min_clock
     clock = min(max(clock_limit, lowest), 1.0)
-    floor = min(c[at.FLOOR_W], natural)
+    floor = min(c.floor_w, natural)
     above = natural - floor
     power = natural
     if clock < 1.0:
-        power = floor + above * _lookup(c, at.POWER_CURVE, lowest, clock)
+        power = floor + above * _lookup(c.power_curve, lowest, clock)
     binding = 0.0
     if power > cap:
         binding = 1.0
-        least = c[at.POWER_CURVE]
+        least = c.power_curve[0]
         fraction = (cap - floor) / above if above > 0.0 else 0.0
-        clock = min(clock, _lookup(c, at.INVERSE_CURVE, least, fraction))
+        clock = min(clock, _lookup(c.inverse_curve, least, fraction))
         power = max(cap, floor + above * least)
     if clock < 1.0:
-        slow = _lookup(c, at.SLOWDOWN, lowest, clock)
+        slow = _lookup(c.slowdown, lowest, clock)
         longer = 1.0 / clock
         time = (
             fixed + stream * slow + pair_compute * longer
-            + (launch + small_kernels) * (1.0 + c[at.LAUNCH_CLOCK_FRACTION] * (longer - 1.0))
+            + (launch + small_kernels) * (1.0 + c.launch_clock_fraction * (longer - 1.0))
             + _join(dense_memory * slow, dense_compute * longer, overlap)
             + _join(head_memory * slow, head_compute * longer, overlap)
             + _join(kv_memory * slow, kv_compute * longer, overlap)

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from envs.compiled.jit import inlined, kernel
 from envs.simulator.kernel import layout as at
+from envs.simulator.kernel.layout import Server
 from envs.simulator.kernel.views import (
-    counts_of,
     finishing_of,
-    list_at,
+    free_of,
     phases_of,
-    slots_of,
+    preempted_of,
+    prefilling_of,
+    requests_of,
 )
 
 
@@ -26,123 +28,117 @@ def blocks(tokens: int, block_size: int) -> int:
 
 
 @inlined
-def free_blocks(server: int) -> int:
+def free_blocks(server: Server) -> int:
     """Returns the KV blocks not in use."""
-    counts = counts_of(server)
-    return int(counts[at.BLOCKS] - counts[at.BLOCKS_USED])
+    return server.blocks - server.blocks_used
 
 
 @inlined
-def next_finish(server: int) -> int:
+def next_finish(server: Server) -> int:
     """Returns the step at whose end the next request finishes."""
-    counts = counts_of(server)
-    if counts[at.DECODING] == 0:
+    if server.decoding == 0:
         return at.NEVER
-    return int(finishing_of(counts)[counts[at.FIRST]] >> at.SLOT_BITS)
+    return int(finishing_of(server)[server.first] >> at.SLOT_BITS)
 
 
 @inlined
-def generated(server: int, slot: int) -> int:
+def generated(server: Server, slot: int) -> int:
     """Returns the tokens that a decoding request has produced so far."""
-    counts = counts_of(server)
-    slots = slots_of(counts)
-    return int(slots[slot, at.OUTPUT] - (slots[slot, at.FINISH_AT] - counts[at.ITERATION]))
+    requests = requests_of(server)
+    return int(requests[slot].output_tokens - (requests[slot].finish_at - server.iteration))
 
 
 @inlined
-def take_slot(server: int) -> int:
+def take_slot(server: Server) -> int:
     """Takes a free slot."""
-    counts = counts_of(server)
-    counts[at.FREE] -= 1
-    return int(list_at(counts, at.FREE_AT)[counts[at.FREE]])
+    server.free -= 1
+    return int(free_of(server)[server.free])
 
 
 @inlined
-def advance_phase(server: int, iterations: int) -> None:
+def advance_phase(server: Server, iterations: int) -> None:
     """Lets engine steps pass for the phases of the requests."""
-    counts = counts_of(server)
-    size = counts[at.BLOCK_SIZE]
-    phase = counts[at.PHASE] - (iterations if iterations < size else iterations % size)
-    counts[at.PHASE] = phase if phase >= 0 else phase + size
+    size = server.block_size
+    phase = server.phase - (iterations if iterations < size else iterations % size)
+    server.phase = phase if phase >= 0 else phase + size
 
 
 @kernel
-def join(server: int, slot: int) -> None:
-    """Adds a request to those that decode; its ``FINISH_AT`` is set."""
-    counts = counts_of(server)
-    slots, phases, finishing = slots_of(counts), phases_of(counts), finishing_of(counts)
-    tokens = slots[slot, at.PROMPT] + slots[slot, at.GENERATED] - 1  # the last is not cached yet
-    phase = (tokens + counts[at.PHASE]) % counts[at.BLOCK_SIZE]
-    slots[slot, at.SLOT_PHASE] = phase
+def join(server: Server, slot: int) -> None:
+    """Adds a request to those that decode; its ``finish_at`` is set."""
+    requests, phases, finishing = requests_of(server), phases_of(server), finishing_of(server)
+    tokens = (
+        requests[slot].prompt_tokens + requests[slot].generated_tokens - 1
+    )  # the last is not cached yet
+    phase = (tokens + server.phase) % server.block_size
+    requests[slot].phase = phase
     phases[phase] += 1
-    counts[at.CONTEXT] += tokens
-    first, count = counts[at.FIRST], counts[at.DECODING]
+    server.context_tokens += tokens
+    first, count = server.first, server.decoding
     if first + count == len(finishing):  # no room behind: move all to the front
         for position in range(count):
             finishing[position] = finishing[first + position]
-        first = counts[at.FIRST] = 0
-    entry = (slots[slot, at.FINISH_AT] << at.SLOT_BITS) | slot
+        first = server.first = 0
+    entry = (requests[slot].finish_at << at.SLOT_BITS) | slot
     place = first + count
     while place > first and finishing[place - 1] > entry:
         finishing[place] = finishing[place - 1]
         place -= 1
     finishing[place] = entry
-    counts[at.DECODING] += 1
+    server.decoding += 1
 
 
 @inlined
-def _forget(server: int, slot: int, tokens: int) -> None:
+def _forget(server: Server, slot: int, tokens: int) -> None:
     """Takes a decoding request with so many cached tokens out of the sums over the batch."""
-    counts = counts_of(server)
-    phases_of(counts)[slots_of(counts)[slot, at.SLOT_PHASE]] -= 1
-    counts[at.CONTEXT] -= tokens
-    counts[at.DECODING] -= 1
-    counts[at.BLOCKS_USED] -= blocks(tokens, counts[at.BLOCK_SIZE])
+    phases_of(server)[requests_of(server)[slot].phase] -= 1
+    server.context_tokens -= tokens
+    server.decoding -= 1
+    server.blocks_used -= blocks(tokens, server.block_size)
 
 
 @kernel
-def leave_finished(server: int) -> int:
+def leave_finished(server: Server) -> int:
     """Removes the first request to finish; returns its slot, which stays readable."""
-    counts = counts_of(server)
-    slots = slots_of(counts)
-    slot = int(finishing_of(counts)[counts[at.FIRST]]) & ((1 << at.SLOT_BITS) - 1)
-    counts[at.FIRST] += 1
-    _forget(server, slot, slots[slot, at.PROMPT] + slots[slot, at.OUTPUT] - 1)
-    list_at(counts, at.FREE_AT)[counts[at.FREE]] = slot
-    counts[at.FREE] += 1
+    requests = requests_of(server)
+    slot = int(finishing_of(server)[server.first]) & ((1 << at.SLOT_BITS) - 1)
+    server.first += 1
+    _forget(server, slot, requests[slot].prompt_tokens + requests[slot].output_tokens - 1)
+    free_of(server)[server.free] = slot
+    server.free += 1
     return slot
 
 
 @kernel
-def preempt_newest(server: int) -> None:
+def preempt_newest(server: Server) -> None:
     """Takes the newest running request out of the batch and puts it before the queue."""
-    counts = counts_of(server)
-    slots, preempted = slots_of(counts), list_at(counts, at.PREEMPTED_AT)
-    if counts[at.PREFILLING] > 0:
-        counts[at.PREFILLING] -= 1
-        newest = list_at(counts, at.PREFILLING_AT)[counts[at.PREFILLING]]
-        counts[at.BLOCKS_USED] -= blocks(slots[newest, at.COMPUTED], counts[at.BLOCK_SIZE])
+    requests, preempted = requests_of(server), preempted_of(server)
+    if server.prefilling > 0:
+        server.prefilling -= 1
+        newest = prefilling_of(server)[server.prefilling]
+        server.blocks_used -= blocks(requests[newest].computed_tokens, server.block_size)
     else:
         newest = _take_newest_decoding(server)
-        slots[newest, at.GENERATED] = generated(server, newest)
-        _forget(server, newest, slots[newest, at.PROMPT] + slots[newest, at.GENERATED] - 1)
-    slots[newest, at.COMPUTED] = 0
-    preempted[counts[at.PREEMPTED]] = newest
-    counts[at.PREEMPTED] += 1
-    counts[at.PREEMPTIONS] += 1
+        requests[newest].generated_tokens = generated(server, newest)
+        _forget(
+            server, newest, requests[newest].prompt_tokens + requests[newest].generated_tokens - 1
+        )
+    requests[newest].computed_tokens = 0
+    preempted[server.preempted] = newest
+    server.preempted += 1
+    server.preemptions += 1
 
 
 @kernel
-def _take_newest_decoding(server: int) -> int:
-    counts = counts_of(server)
-    slots, finishing = slots_of(counts), finishing_of(counts)
-    first, last = counts[at.FIRST], counts[at.FIRST] + counts[at.DECODING] - 1
+def _take_newest_decoding(server: Server) -> int:
+    requests, finishing = requests_of(server), finishing_of(server)
+    first, last = server.first, server.first + server.decoding - 1
     mask = (1 << at.SLOT_BITS) - 1
     place = first
     newest = finishing[first] & mask
     for position in range(first + 1, last + 1):
         slot = finishing[position] & mask
-        if slots[slot, at.ORDER] > slots[newest, at.ORDER]:
+        if requests[slot].order > requests[newest].order:
             place, newest = position, slot
     for position in range(place, last):
         finishing[position] = finishing[position + 1]

@@ -5,23 +5,25 @@ from __future__ import annotations
 from numba import prange
 
 from envs.compiled.jit import entry_point
-from envs.compiled.pointers import Ints
+from envs.compiled.records import Ints
 from envs.simulator.kernel import layout as at
 from envs.simulator.kernel.interval import observe
 from envs.simulator.kernel.latencies import count_unfinished
 from envs.simulator.kernel.steps import run_until
+from envs.simulator.kernel.views import server_at
 
 
 @entry_point()
-def advance_one(server: int) -> int:
+def advance_one(address: int) -> int:
     """Runs a server to the end of its interval and observes it.
 
     Args:
-        server: Address of its row.
+        address: Address of its row.
 
     Returns:
         ``DONE``, or ``NEEDS_REQUESTS``: give it requests and call again.
     """
+    server = server_at(address)
     status = run_until(server)
     if status == at.DONE:
         observe(server)
@@ -43,14 +45,14 @@ def advance_many(pending: Ints, servers: Ints, status: Ints) -> None:
 
 
 @entry_point()
-def unfinished(server: int, ttft: Ints) -> int:
+def unfinished(address: int, ttft: Ints) -> int:
     """Adds unfinished requests to an episode's latencies.
 
     Args:
-        server: Address of the server's row.
+        address: Address of the server's row.
         ttft: TTFT counts, to which requests without a first token are added with their age.
 
     Returns:
         Unfinished requests, arrived after the warm-up, that are already past an SLO.
     """
-    return count_unfinished(server, ttft)
+    return count_unfinished(server_at(address), ttft)

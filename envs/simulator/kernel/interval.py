@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from envs.compiled.jit import inlined, kernel
-from envs.compiled.pointers import Floats
+from envs.compiled.records import Floats
 from envs.simulator.kernel import layout as at
 from envs.simulator.kernel.latencies import (
     admitted,
@@ -14,105 +16,113 @@ from envs.simulator.kernel.latencies import (
     sort,
     ttft_quantile,
 )
-from envs.simulator.kernel.views import (
-    counts_of,
-    numbers_of,
-    samples_of,
-    slots_of,
-    stamps_of,
-    telemetry_of,
-    times_of,
-)
-from envs.telemetry import COLUMN
+from envs.simulator.kernel.layout import Server
+from envs.simulator.kernel.views import requests_of, samples_of, telemetry_of, times_of
 
 
 @kernel
-def observe(server: int) -> None:
+def observe(server: Server) -> None:
     """Writes the telemetry of the interval that has passed and starts the next one."""
-    numbers, counts = numbers_of(server), counts_of(server)
-    out = telemetry_of(counts)
-    out[COLUMN.prompt_tokens] = counts[at.PROMPT_TOKENS]
-    out[COLUMN.output_tokens] = counts[at.OUTPUT_TOKENS]
-    out[COLUMN.arrivals] = counts[at.ARRIVALS]
-    out[COLUMN.finished] = counts[at.FINISHED]
-    out[COLUMN.rejected] = counts[at.REJECTED]
-    out[COLUMN.preemptions] = counts[at.PREEMPTIONS]
-    out[COLUMN.slo_missed] = counts[at.SLO_MISSED]
-    out[COLUMN.power_cap_w] = numbers[at.CAP_W]
-    out[COLUMN.max_num_seqs] = counts[at.MAX_SEQS] / numbers[at.REPLICAS]
-    _observe_batch(server, out)
-    _observe_latencies(server, out)
-    _observe_power(server, out)
-    numbers[at.INTERVAL_START] = numbers[at.NOW]
-    for column in range(at.COUNTED_PER_INTERVAL[0], at.COUNTED_PER_INTERVAL[1]):
-        counts[column] = 0
+    telemetry = telemetry_of(server)
+    telemetry.prompt_tokens = server.prompt_tokens
+    telemetry.output_tokens = server.output_tokens
+    telemetry.arrivals = server.arrivals
+    telemetry.finished = server.finished
+    telemetry.rejected = server.rejected
+    telemetry.preemptions = server.preemptions
+    telemetry.slo_missed = server.slo_missed
+    telemetry.power_cap_w = server.power_cap_w
+    telemetry.max_num_seqs = server.max_seqs / server.replicas
+    _observe_batch(server, telemetry)
+    _observe_latencies(server, telemetry)
+    _observe_power(server, telemetry)
+    server.interval_start_s = server.now_s
+    _count_again(server)
 
 
 @inlined
-def _observe_batch(server: int, out: Floats) -> None:
+def _count_again(server: Server) -> None:
+    """Sets to zero what is counted per interval."""
+    server.gpu_energy_j = 0.0
+    server.clock_seconds = 0.0
+    server.binding_seconds = 0.0
+    server.arrivals = 0
+    server.finished = 0
+    server.rejected = 0
+    server.preemptions = 0
+    server.prompt_tokens = 0
+    server.output_tokens = 0
+    server.slo_missed = 0
+    for kind in range(3):
+        server.num_samples[kind] = 0
+
+
+@inlined
+def _observe_batch(server: Server, telemetry: Any) -> None:
     """Writes what waits, runs and is held, and notes the age of requests in between."""
-    counts, now = counts_of(server), numbers_of(server)[at.NOW]
-    slots, stamps = slots_of(counts), stamps_of(counts)
-    queued = counts[at.TAIL] - counts[at.HEAD]
-    oldest = times_of(counts)[counts[at.HEAD]] if queued > 0 else now
-    backlog = counts[at.QUEUED_PROMPT]
+    now = server.now_s
+    requests = requests_of(server)
+    queued = server.queue_tail - server.queue_head
+    oldest = times_of(server)[server.queue_head] if queued > 0 else now
+    backlog = server.queued_prompt_tokens
     # Requests that are neither queued nor have a first token: a few.
-    for index in range(counts[at.DECODING], num_admitted(server)):
+    for index in range(server.decoding, num_admitted(server)):
         slot = admitted(server, index)
-        if stamps[slot, at.FIRST_TOKEN_S] < 0.0:
-            arrived_s = stamps[slot, at.ARRIVED_S]
-            backlog += slots[slot, at.PROMPT]
+        if requests[slot].first_token_s < 0.0:
+            arrived_s = requests[slot].arrived_s
+            backlog += requests[slot].prompt_tokens
             keep_sample(server, at.TTFT, now - arrived_s)
             oldest = min(oldest, arrived_s)
-    out[COLUMN.running] = counts[at.DECODING] + counts[at.PREFILLING]
-    out[COLUMN.waiting] = queued + counts[at.PREEMPTED]
-    out[COLUMN.prefill_backlog_tokens] = backlog
-    out[COLUMN.oldest_wait_s] = now - oldest
-    out[COLUMN.kv_cache_usage] = counts[at.BLOCKS_USED] / counts[at.BLOCKS]
+    telemetry.running = server.decoding + server.prefilling
+    telemetry.waiting = queued + server.preempted
+    telemetry.prefill_backlog_tokens = backlog
+    telemetry.oldest_wait_s = now - oldest
+    telemetry.kv_cache_usage = server.blocks_used / server.blocks
 
 
 @inlined
-def _observe_latencies(server: int, out: Floats) -> None:
-    counts, samples = counts_of(server), samples_of(counts_of(server))
-    ttft, count = samples[at.TTFT], min(counts[at.TTFT_SAMPLES], at.SAMPLES)
+def _observe_latencies(server: Server, telemetry: Any) -> None:
+    samples = samples_of(server)
+    ttft, count = samples[at.TTFT], min(server.num_samples[at.TTFT], at.SAMPLES)
     sort(ttft, count)
-    out[COLUMN.ttft_samples] = counts[at.TTFT_SAMPLES] + counts[at.TAIL] - counts[at.HEAD]
-    out[COLUMN.ttft_p50_s] = ttft_quantile(server, ttft, count, 0.5)
-    out[COLUMN.ttft_p95_s] = ttft_quantile(server, ttft, count, 0.95)
-    out[COLUMN.ttft_p99_s] = ttft_quantile(server, ttft, count, 0.99)
-    _write_quantiles(samples[at.TPOT], counts[at.TPOT_SAMPLES], out, COLUMN.tpot_samples)
-    _write_quantiles(samples[at.E2E], counts[at.E2E_SAMPLES], out, COLUMN.e2e_samples)
-    out[COLUMN.slo_overdue] = overdue(server, -1.0)
+    telemetry.ttft_samples = server.num_samples[at.TTFT] + server.queue_tail - server.queue_head
+    telemetry.ttft_p50_s = ttft_quantile(server, ttft, count, 0.5)
+    telemetry.ttft_p95_s = ttft_quantile(server, ttft, count, 0.95)
+    telemetry.ttft_p99_s = ttft_quantile(server, ttft, count, 0.99)
+    tpot, count = samples[at.TPOT], min(server.num_samples[at.TPOT], at.SAMPLES)
+    sort(tpot, count)
+    telemetry.tpot_samples = server.num_samples[at.TPOT]
+    telemetry.tpot_p50_s = _quantile(tpot, count, 0.5)
+    telemetry.tpot_p95_s = _quantile(tpot, count, 0.95)
+    telemetry.tpot_p99_s = _quantile(tpot, count, 0.99)
+    e2e, count = samples[at.E2E], min(server.num_samples[at.E2E], at.SAMPLES)
+    sort(e2e, count)
+    telemetry.e2e_samples = server.num_samples[at.E2E]
+    telemetry.e2e_p50_s = _quantile(e2e, count, 0.5)
+    telemetry.e2e_p95_s = _quantile(e2e, count, 0.95)
+    telemetry.e2e_p99_s = _quantile(e2e, count, 0.99)
+    telemetry.slo_overdue = overdue(server, -1.0)
 
 
 @inlined
-def _write_quantiles(values: Floats, total: int, out: Floats, column: int) -> None:
-    """Writes number, median, 95th and 99th percentile of values into adjacent columns."""
-    count = min(total, at.SAMPLES)
-    sort(values, count)
-    out[column] = total
-    out[column + 1] = values[nearest_rank(0.5, count) - 1] if count > 0 else 0.0
-    out[column + 2] = values[nearest_rank(0.95, count) - 1] if count > 0 else 0.0
-    out[column + 3] = values[nearest_rank(0.99, count) - 1] if count > 0 else 0.0
+def _quantile(values: Floats, count: int, q: float) -> float:
+    """Returns a quantile of sorted values; 0 where there are none."""
+    return values[nearest_rank(q, count) - 1] if count > 0 else 0.0
 
 
 @inlined
-def _observe_power(server: int, out: Floats) -> None:
-    numbers = numbers_of(server)
-    duration_s = numbers[at.NOW] - numbers[at.INTERVAL_START]
-    energy_j = numbers[at.GPU_ENERGY_J] * numbers[at.NUM_GPUS]
-    out[COLUMN.time_s] = numbers[at.NOW]
-    out[COLUMN.duration_s] = duration_s
-    out[COLUMN.energy_gpu_j] = energy_j
-    out[COLUMN.energy_system_j] = numbers[at.ALPHA] * energy_j + numbers[at.BETA_W] * duration_s
+def _observe_power(server: Server, telemetry: Any) -> None:
+    duration_s = server.now_s - server.interval_start_s
+    energy_j = server.gpu_energy_j * server.num_gpus
+    telemetry.time_s = server.now_s
+    telemetry.duration_s = duration_s
+    telemetry.energy_gpu_j = energy_j
+    telemetry.energy_system_j = server.alpha * energy_j + server.beta_w * duration_s
     if duration_s > 0.0:
-        power_w, window_s = energy_j / duration_s, numbers[at.SENSOR_WINDOW_S]
+        power_w, window_s = energy_j / duration_s, server.sensor_window_s
         fraction = min(1.0, duration_s / window_s) if window_s > 0.0 else 1.0
-        numbers[at.SENSOR_W] += fraction * (power_w - numbers[at.SENSOR_W])
-        clock = numbers[at.CLOCK_SECONDS] / duration_s
-        out[COLUMN.sm_clock_mhz] = clock * numbers[at.CLOCK_MAX_MHZ]
-        out[COLUMN.cap_binding] = numbers[at.BINDING_SECONDS] / duration_s
-    out[COLUMN.power_w] = numbers[at.SENSOR_W]
-    numbers[at.GPU_ENERGY_J] = 0.0
-    numbers[at.CLOCK_SECONDS] = 0.0
-    numbers[at.BINDING_SECONDS] = 0.0
+        server.sensor_w += fraction * (power_w - server.sensor_w)
+        clock = server.clock_seconds / duration_s
+        telemetry.sm_clock_mhz = clock * server.sm_clock_max_mhz
+        telemetry.cap_binding = server.binding_seconds / duration_s
+    telemetry.power_w = server.sensor_w

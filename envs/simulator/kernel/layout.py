@@ -1,55 +1,157 @@
-"""Where the compiled engine keeps what: the row of one server, in words of 8 bytes."""
+"""What the engine remembers of a server. Read this first.
+
+A server's whole state is one row of memory. It begins with a :class:`Server`, the numbers by
+name; behind that lie the lists whose sizes follow from the server's configuration: the admitted
+requests (:class:`Request`), the order in which they will finish, and the interval's latency
+samples. :mod:`~envs.simulator.kernel.views` shows each of them (``requests_of(server)``).
+
+Lists are found by their distance from the row's beginning, so a row may be copied over another
+one of the same size: that forks a server. Four things lie outside, because they are shared or
+grow: the step model, the requests that are queued or yet to come, and the telemetry that is
+written for whoever reads it. Their addresses are the last words of the record; a copy needs
+its own.
+
+The queue is a stretch ``queue_head`` to ``queue_tail`` of a list of arrival times and lengths,
+in order of arrival; the requests that are yet to come are the stretch ``next_arrival`` to
+``arrivals_end`` behind it. An admitted request takes a slot, and its number is what the lists
+hold: ``decoding`` slots in the order in which they will finish, ``prefilling`` ones whose prompt
+is not computed, ``preempted`` ones, ``free`` ones.
+"""
 
 from __future__ import annotations
 
-# Floating-point state (``numbers``), at the beginning of the row.
-(
-    NOW, UNTIL, STEP_END,
-    STEP_POWER_W, STEP_CLOCK, STEP_BINDING, ITERATION_S,
-    GPU_ENERGY_J, CLOCK_SECONDS, BINDING_SECONDS, INTERVAL_START,
-    CAP_W, CAP_IN_FORCE_W, CAP_TAU_S, CLOCK_LIMIT, CLOCK_MAX_MHZ,
-    NUM_GPUS, REPLICAS, ALPHA, BETA_W, SENSOR_W, SENSOR_WINDOW_S,
-    TTFT_SLO_S, TPOT_SLO_S, WARMUP_S,
-    # Knobs asked for, per replica and without a limit on the clock infinite; and their limits.
-    ASKED_CAP_W, ASKED_SEQS, ASKED_CLOCK_MHZ, CAP_MIN_W, CAP_MAX_W, SEQS_MAX, CLOCK_MIN_MHZ,
-) = range(32)  # fmt: skip
-NUM_NUMBERS = 32
+from typing import Annotated, Any
 
-# Integer state (``counts``), behind it.
-(
-    # Engine steps so far, minus that number modulo the block size, steps of the run in flight.
-    ITERATION, PHASE, STEP_ITERATIONS,
-    # Requests in the batch that decode; that still compute their prompt; preempted; free slots.
-    DECODING, PREFILLING, PREEMPTED, FREE,
-    # Begin of the requests that decode within the list sorted by when they finish.
-    FIRST,
-    # Requests: the queue is HEAD to TAIL, those yet to arrive NEXT to END.
-    HEAD, TAIL, NEXT, END, EXHAUSTED, CONCURRENCY, IN_FLIGHT, QUEUED_PROMPT,
-    CONTEXT, BLOCKS_USED, BLOCKS, BLOCK_SIZE, MAX_SEQS, MAX_STEP_TOKENS, MAX_MODEL_LEN,
+from envs.compiled.records import Ints, dtype_of, floats_named, ints_of
+from envs.knobs import Knobs
+
+
+class Server:
+    """The numbers of one server: times in seconds, powers in watts of one GPU."""
+
+    # Time.
+    now_s: float
+    until_s: float  # end of the control interval
+    interval_start_s: float
+
+    # The engine step in flight, or the run of equal ones.
+    step_end_s: float  # infinite while there is none
+    step_power_w: float
+    step_clock: float  # as a fraction of the highest
+    step_binding: float  # 1 where the cap sets the clock
+    steps_in_flight: int
+    decoding_step_s: float  # of the last step that only decoded
+
+    # Knobs: requested, the range of each, and in force.
+    requested: Annotated[Any, floats_named(Knobs._fields)]  # a free clock is infinite
+    power_cap_min_w: float
+    power_cap_max_w: float
+    max_num_seqs_high: float
+    sm_clock_min_mhz: float
+    sm_clock_max_mhz: float
+    power_cap_w: float
+    cap_in_force_w: float  # moves to power_cap_w
+    cap_settling_s: float  # with this time constant
+    max_seqs: int  # of all replicas together
+    clock_limit: float  # as a fraction of the highest
+
+    # Hardware and limits.
+    num_gpus: float
+    replicas: float
+    alpha: float  # system power = alpha x GPU power + beta
+    beta_w: float
+    sensor_w: float  # all GPUs, as the sensor shows it
+    sensor_window_s: float
+    blocks: int  # of the KV cache
+    block_size: int  # tokens
+    max_step_tokens: int
+    max_model_len: int
+    takes_runs: int  # whether several steps may be taken at once
+
+    # Requests on their way in.
+    queue_head: int
+    queue_tail: int
+    next_arrival: int
+    arrivals_end: int
+    exhausted: int  # whether no more will come than are known
+    concurrency: int  # of a closed loop; 0 for open arrivals
+    in_flight: int  # of a closed loop
+    queued_prompt_tokens: int
+
+    # The batch.
+    iteration: int  # engine steps so far
+    phase: int  # minus that number, modulo the block size
+    decoding: int
+    prefilling: int
+    preempted: int
+    free: int
+    first: int  # where the decoding ones begin in the list sorted by when they finish
+    context_tokens: int  # cached tokens of the decoding ones
+    blocks_used: int
+    capacity: int  # slots
+
+    # Latency SLOs, and the time from which on an episode's latencies count.
+    ttft_slo_s: float
+    tpot_slo_s: float
+    warmup_s: float
+
     # Counted again in each interval.
-    ARRIVALS, FINISHED, REJECTED, PREEMPTIONS, PROMPT_TOKENS, OUTPUT_TOKENS, SLO_MISSED,
-    TTFT_SAMPLES, TPOT_SAMPLES, E2E_SAMPLES,
+    gpu_energy_j: float
+    clock_seconds: float  # clock fraction x time
+    binding_seconds: float
+    arrivals: int
+    finished: int
+    rejected: int
+    preemptions: int
+    prompt_tokens: int
+    output_tokens: int
+    slo_missed: int
+    num_samples: Annotated[Ints, ints_of(3)]  # latency samples by kind
+
     # Counted over the episode.
-    TOTAL_FINISHED, TOTAL_SLO_MISSED, STEPS, RESOLVED, ADMITTED,
-    JUMP, CAPACITY,
-    # Addresses.
-    MODEL_AT, TIMES_AT, LENGTHS_AT, TELEMETRY_AT, PHASES_AT, FINISHING_AT, FREE_AT,
-    PREFILLING_AT, PREEMPTED_AT, SLOTS_AT, STAMPS_AT, SAMPLES_AT, TOTALS_AT,
-) = range(53)  # fmt: skip
-NUM_COUNTS = 56
-FIRST_ADDRESS = MODEL_AT
-COUNTED_PER_INTERVAL = (ARRIVALS, E2E_SAMPLES + 1)
+    total_finished: int
+    total_slo_missed: int
+    steps: int
+    resolved: int  # calls of the step model
+    admitted: int
 
-# One request that has been admitted (``slots``): a cache line each.
-PROMPT, OUTPUT, GENERATED, COMPUTED, COUNTED, ORDER, FINISH_AT, SLOT_PHASE = range(8)
-NUM_SLOT_FIELDS = 8
+    # Where the lists lie, in bytes from here.
+    requests_offset: int
+    finishing_offset: int
+    prefilling_offset: int
+    preempted_offset: int
+    free_offset: int
+    phases_offset: int
+    samples_offset: int
+    totals_offset: int  # 0 where latencies are not counted
 
-# Moments of the same request (``stamps``); the first token's is negative before it came.
-ARRIVED_S, FIRST_TOKEN_S = range(2)
-NUM_STAMPS = 2
+    # Addresses of what lies outside.
+    model_at: int
+    times_at: int
+    lengths_at: int
+    telemetry_at: int
 
-# Kinds of latency (``samples``, ``totals``).
+
+class Request:
+    """An admitted request: 10 words in its slot."""
+
+    prompt_tokens: int
+    output_tokens: int
+    generated_tokens: int  # when it was last preempted, or its prompt was done
+    computed_tokens: int  # of its prompt, and after a preemption of its answer so far
+    counted_tokens: int  # of its prompt, in the telemetry
+    order: int  # in which requests were admitted
+    finish_at: int  # iteration at whose end it finishes, while it decodes
+    phase: int  # iteration, modulo the block size, that needs its next block
+    arrived_s: float
+    first_token_s: float  # negative before it came
+
+
+SERVER = dtype_of(Server)
+REQUEST = dtype_of(Request)
+
 TTFT, TPOT, E2E = range(3)
+"""Kinds of latency."""
 SAMPLES = 1024
 """Latency samples kept per interval and kind; further ones overwrite earlier ones."""
 

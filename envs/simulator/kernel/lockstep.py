@@ -4,26 +4,12 @@ from __future__ import annotations
 
 from numba import prange
 
-from envs.compiled import control as loop_at
-from envs.compiled.jit import entry_point, inlined
-from envs.compiled.pointers import Ints
+from envs.compiled.control import follow, loop_at
+from envs.compiled.jit import entry_point
+from envs.compiled.records import Ints
 from envs.simulator.kernel import layout as at
 from envs.simulator.kernel.entry import advance_one
-from envs.simulator.kernel.views import numbers_of
-
-
-@inlined
-def _give_knobs(loop: int, server: int) -> None:
-    wanted, numbers = loop_at.numbers_of(loop), numbers_of(server)
-    for knob in range(3):
-        numbers[at.ASKED_CAP_W + knob] = wanted[loop_at.ASKED + knob]
-
-
-@inlined
-def _give_slos(loop: int, server: int) -> None:
-    demands, numbers = loop_at.numbers_of(loop), numbers_of(server)
-    numbers[at.TTFT_SLO_S] = demands[loop_at.COMING + loop_at.CONDITION.ttft_slo_s]
-    numbers[at.TPOT_SLO_S] = demands[loop_at.COMING + loop_at.CONDITION.tpot_slo_s]
+from envs.simulator.kernel.views import server_at
 
 
 @entry_point(parallel=True)
@@ -38,8 +24,10 @@ def step_many(pending: Ints, loops: Ints, servers: Ints, status: Ints) -> None:
     """
     for position in prange(len(pending)):
         index = pending[position]
-        _give_knobs(loops[index], servers[index])
+        loop, server = loop_at(loops[index]), server_at(servers[index])
+        server.requested = loop.requested
         status[index] = advance_one(servers[index])
         if status[index] == at.DONE:
-            loop_at.follow(loops[index])
-            _give_slos(loops[index], servers[index])
+            follow(loop)
+            server.ttft_slo_s = loop.coming.ttft_slo_s
+            server.tpot_slo_s = loop.coming.tpot_slo_s

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from envs.compiled.jit import inlined, kernel
-from envs.simulator.kernel import layout as at
 from envs.simulator.kernel.batch import (
     blocks,
     free_blocks,
@@ -11,27 +10,25 @@ from envs.simulator.kernel.batch import (
     preempt_newest,
     take_slot,
 )
+from envs.simulator.kernel.layout import Server
 from envs.simulator.kernel.views import (
-    counts_of,
     lengths_of,
-    list_at,
-    numbers_of,
     phases_of,
-    slots_of,
-    stamps_of,
+    preempted_of,
+    prefilling_of,
+    requests_of,
     times_of,
 )
 
 
 @inlined
-def blocks_for_step(server: int) -> int:
+def blocks_for_step(server: Server) -> int:
     """Returns the new KV blocks that the decoding requests need in the next step."""
-    counts = counts_of(server)
-    return int(phases_of(counts)[counts[at.PHASE]])
+    return int(phases_of(server)[server.phase])
 
 
 @inlined
-def make_room(server: int) -> bool:
+def make_room(server: Server) -> bool:
     """Preempts until the decoding requests' blocks are there; returns whether it had to."""
     preempted = False
     while blocks_for_step(server) > free_blocks(server):
@@ -41,112 +38,107 @@ def make_room(server: int) -> bool:
 
 
 @kernel
-def continue_prompt(server: int, budget: int) -> tuple[int, float]:
+def continue_prompt(server: Server, budget: int) -> tuple[int, float]:
     """Schedules a chunk of the prompt that is under way.
 
     Returns:
         Tokens and pairs of tokens scheduled; -1 tokens when the request was preempted for
         lack of blocks.
     """
-    counts = counts_of(server)
-    slots = slots_of(counts)
-    size = counts[at.BLOCK_SIZE]
-    slot = list_at(counts, at.PREFILLING_AT)[0]
-    done = slots[slot, at.COMPUTED]
-    goal = slots[slot, at.PROMPT] + slots[slot, at.GENERATED]
+    requests = requests_of(server)
+    size = server.block_size
+    slot = prefilling_of(server)[0]
+    done = requests[slot].computed_tokens
+    goal = requests[slot].prompt_tokens + requests[slot].generated_tokens
     chunk = min(goal - done, budget)
     more = blocks(done + chunk, size) - blocks(done, size)
     if more > free_blocks(server):
         preempt_newest(server)
         return -1, 0.0
-    slots[slot, at.COMPUTED] += chunk
-    counts[at.BLOCKS_USED] += more
+    requests[slot].computed_tokens += chunk
+    server.blocks_used += more
     return chunk, chunk * (done + 0.5 * (chunk + 1.0))
 
 
 @kernel
-def admit(server: int, budget: int) -> tuple[int, float]:
+def admit(server: Server, budget: int) -> tuple[int, float]:
     """Admits waiting requests; returns prompt tokens and pairs of tokens scheduled."""
-    counts = counts_of(server)
-    lengths, size = lengths_of(counts), counts[at.BLOCK_SIZE]
-    slots, prefilling = slots_of(counts), list_at(counts, at.PREFILLING_AT)
+    lengths, size = lengths_of(server), server.block_size
+    requests, prefilling = requests_of(server), prefilling_of(server)
     tokens, pairs = 0, 0.0
-    while budget > tokens and counts[at.DECODING] + counts[at.PREFILLING] < counts[at.MAX_SEQS]:
+    while budget > tokens and server.decoding + server.prefilling < server.max_seqs:
         slot = -1
-        if counts[at.PREEMPTED] > 0:
-            slot = list_at(counts, at.PREEMPTED_AT)[counts[at.PREEMPTED] - 1]
-            goal = slots[slot, at.PROMPT] + slots[slot, at.GENERATED]
-        elif counts[at.HEAD] < counts[at.TAIL]:
-            goal = lengths[counts[at.HEAD], 0]
+        if server.preempted > 0:
+            slot = preempted_of(server)[server.preempted - 1]
+            goal = requests[slot].prompt_tokens + requests[slot].generated_tokens
+        elif server.queue_head < server.queue_tail:
+            goal = lengths[server.queue_head, 0]
         else:
             break
         # vLLM admits a request only if all of it fits, though it allocates the first chunk alone.
         if blocks(goal, size) > free_blocks(server):
             break
         if slot >= 0:
-            counts[at.PREEMPTED] -= 1
+            server.preempted -= 1
         else:
             slot = _enter(server)
         chunk = min(goal, budget - tokens)
-        slots[slot, at.COMPUTED] = chunk
-        prefilling[counts[at.PREFILLING]] = slot
-        counts[at.PREFILLING] += 1
-        counts[at.BLOCKS_USED] += blocks(chunk, size)
+        requests[slot].computed_tokens = chunk
+        prefilling[server.prefilling] = slot
+        server.prefilling += 1
+        server.blocks_used += blocks(chunk, size)
         tokens += chunk
         pairs += 0.5 * chunk * (chunk + 1.0)
     return tokens, pairs
 
 
 @inlined
-def _enter(server: int) -> int:
+def _enter(server: Server) -> int:
     """Gives the first request of the queue a slot."""
-    counts = counts_of(server)
-    times, lengths = times_of(counts), lengths_of(counts)
-    slot, head = take_slot(server), counts[at.HEAD]
-    slots, stamps = slots_of(counts), stamps_of(counts)
-    slots[slot, at.PROMPT] = lengths[head, 0]
-    slots[slot, at.OUTPUT] = lengths[head, 1]
-    slots[slot, at.GENERATED] = 0
-    slots[slot, at.COUNTED] = 0
-    slots[slot, at.ORDER] = counts[at.ADMITTED]
-    stamps[slot, at.ARRIVED_S] = times[head]
-    stamps[slot, at.FIRST_TOKEN_S] = -1.0
-    counts[at.ADMITTED] += 1
-    counts[at.HEAD] += 1
-    counts[at.QUEUED_PROMPT] -= lengths[head, 0]
+    times, lengths = times_of(server), lengths_of(server)
+    slot, head = take_slot(server), server.queue_head
+    requests = requests_of(server)
+    requests[slot].prompt_tokens = lengths[head, 0]
+    requests[slot].output_tokens = lengths[head, 1]
+    requests[slot].generated_tokens = 0
+    requests[slot].counted_tokens = 0
+    requests[slot].order = server.admitted
+    requests[slot].arrived_s = times[head]
+    requests[slot].first_token_s = -1.0
+    server.admitted += 1
+    server.queue_head += 1
+    server.queued_prompt_tokens -= lengths[head, 0]
     return slot
 
 
 @kernel
-def steps_until_change(server: int, step_s: float) -> int:
+def steps_until_change(server: Server, step_s: float) -> int:
     """Returns how many steps of a length may be taken before the batch can change.
 
     It changes when a request finishes, when one that arrives can join, when a KV block is
     missing, and new knobs may come at the end of the interval.
     """
-    numbers, counts = numbers_of(server), counts_of(server)
-    limit = next_finish(server) - counts[at.ITERATION]
-    if counts[at.JUMP] == 0 or step_s <= 0.0 or limit <= 1:
+    limit = next_finish(server) - server.iteration
+    if server.takes_runs == 0 or step_s <= 0.0 or limit <= 1:
         return 1
-    now = numbers[at.NOW]
-    limit = min(limit, int((numbers[at.UNTIL] - now) / step_s))
-    waiting = counts[at.HEAD] < counts[at.TAIL] or counts[at.PREEMPTED] > 0
-    joinable = not waiting and counts[at.DECODING] < counts[at.MAX_SEQS]
-    if joinable and counts[at.CONCURRENCY] == 0 and counts[at.NEXT] < counts[at.END]:
-        until_next_s = times_of(counts)[counts[at.NEXT]] - now
+    now = server.now_s
+    limit = min(limit, int((server.until_s - now) / step_s))
+    waiting = server.queue_head < server.queue_tail or server.preempted > 0
+    joinable = not waiting and server.decoding < server.max_seqs
+    if joinable and server.concurrency == 0 and server.next_arrival < server.arrivals_end:
+        until_next_s = times_of(server)[server.next_arrival] - now
         limit = min(limit, int(until_next_s / step_s) + 1)
     return int(max(1, limit))
 
 
 @kernel
-def blocks_for_run(server: int, steps: int) -> tuple[int, int]:
+def blocks_for_run(server: Server, steps: int) -> tuple[int, int]:
     """Returns how many of so many steps the free KV blocks allow, and the blocks they take."""
-    counts = counts_of(server)
-    phases, phase = phases_of(counts), counts[at.PHASE]
+    phases, phase = phases_of(server), server.phase
     free = free_blocks(server)
     needed = phases[phase]
     for taken in range(1, steps):
-        phase = phase - 1 if phase > 0 else counts[at.BLOCK_SIZE] - 1
+        phase = phase - 1 if phase > 0 else server.block_size - 1
         if needed + phases[phase] > free:
             return taken, needed
         needed += phases[phase]

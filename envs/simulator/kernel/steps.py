@@ -9,6 +9,7 @@ from envs.simulator.kernel import layout as at
 from envs.simulator.kernel.arrivals import ingest, refill
 from envs.simulator.kernel.batch import advance_phase, join, leave_finished, next_finish
 from envs.simulator.kernel.latencies import record_finished, record_first_token
+from envs.simulator.kernel.layout import Server
 from envs.simulator.kernel.schedule import (
     admit,
     blocks_for_run,
@@ -17,43 +18,34 @@ from envs.simulator.kernel.schedule import (
     make_room,
     steps_until_change,
 )
-from envs.simulator.kernel.views import (
-    counts_of,
-    list_at,
-    model_of,
-    numbers_of,
-    slots_of,
-    stamps_of,
-    times_of,
-)
+from envs.simulator.kernel.views import model_of, prefilling_of, requests_of, times_of
 from envs.simulator.step_model import idle_power_w, resolve_step
 
 _SETTLED_W = 0.5
 
 
 @kernel
-def run_until(server: int) -> int:
+def run_until(server: Server) -> int:
     """Runs one server until ``numbers[UNTIL]``.
 
     Returns:
         ``DONE``, or ``NEEDS_REQUESTS`` when the buffer of requests has run dry: refill it and
         call again.
     """
-    numbers, counts = numbers_of(server), counts_of(server)
     _take_knobs(server)
-    until = numbers[at.UNTIL]
-    closed_loop = counts[at.CONCURRENCY] > 0
+    until = server.until_s
+    closed_loop = server.concurrency > 0
     while True:
-        step_end = numbers[at.STEP_END]
+        step_end = server.step_end_s
         if step_end < math.inf:
             _pass_time(
-                server, min(step_end, until), numbers[at.STEP_POWER_W], numbers[at.STEP_CLOCK],
-                numbers[at.STEP_BINDING],
+                server, min(step_end, until), server.step_power_w, server.step_clock,
+                server.step_binding,
             )  # fmt: skip
             if step_end > until:
                 return at.DONE if closed_loop else ingest(server, until)
             _complete_step(server)
-        now = numbers[at.NOW]
+        now = server.now_s
         status = refill(server, now) if closed_loop else ingest(server, now)
         if status == at.NEEDS_REQUESTS:
             return at.NEEDS_REQUESTS
@@ -64,115 +56,108 @@ def run_until(server: int) -> int:
 
 
 @inlined
-def _take_knobs(server: int) -> None:
+def _take_knobs(server: Server) -> None:
     """Sets the knobs that are asked for, within the server's limits.
 
     :meth:`envs.knobs.KnobLimits.clip` is the same rule for the record of a single server.
     """
-    numbers, counts = numbers_of(server), counts_of(server)
-    cap_w = max(numbers[at.ASKED_CAP_W], numbers[at.CAP_MIN_W])
-    numbers[at.CAP_W] = min(cap_w, numbers[at.CAP_MAX_W])
-    seqs = min(max(numbers[at.ASKED_SEQS], 1.0), numbers[at.SEQS_MAX])
-    counts[at.MAX_SEQS] = int(seqs) * int(numbers[at.REPLICAS])
-    clock_mhz = max(numbers[at.ASKED_CLOCK_MHZ], numbers[at.CLOCK_MIN_MHZ])
-    highest_mhz = numbers[at.CLOCK_MAX_MHZ]
-    numbers[at.CLOCK_LIMIT] = min(clock_mhz, highest_mhz) / highest_mhz
+    cap_w = max(server.requested.power_cap_w, server.power_cap_min_w)
+    server.power_cap_w = min(cap_w, server.power_cap_max_w)
+    seqs = min(max(server.requested.max_num_seqs, 1.0), server.max_num_seqs_high)
+    server.max_seqs = int(seqs) * int(server.replicas)
+    clock_mhz = max(server.requested.sm_clock_mhz, server.sm_clock_min_mhz)
+    highest_mhz = server.sm_clock_max_mhz
+    server.clock_limit = min(clock_mhz, highest_mhz) / highest_mhz
 
 
 @inlined
-def _idle(server: int) -> None:
+def _idle(server: Server) -> None:
     """Waits for the next request."""
-    numbers, counts = numbers_of(server), counts_of(server)
-    until = numbers[at.UNTIL]
-    if counts[at.CONCURRENCY] == 0 and counts[at.NEXT] < counts[at.END]:
-        until = min(until, times_of(counts)[counts[at.NEXT]])
-    power_w = idle_power_w(model_of(counts))
-    _pass_time(server, until, power_w, numbers[at.CLOCK_LIMIT], 0.0)
+    until = server.until_s
+    if server.concurrency == 0 and server.next_arrival < server.arrivals_end:
+        until = min(until, times_of(server)[server.next_arrival])
+    power_w = idle_power_w(model_of(server))
+    _pass_time(server, until, power_w, server.clock_limit, 0.0)
 
 
 @kernel
-def _pass_time(server: int, until: float, power_w: float, clock: float, binding: float) -> None:
+def _pass_time(server: Server, until: float, power_w: float, clock: float, binding: float) -> None:
     """Lets time pass at constant power, up to ``until``."""
-    numbers = numbers_of(server)
-    elapsed_s = until - numbers[at.NOW]
+    elapsed_s = until - server.now_s
     if elapsed_s <= 0.0:
         return
-    numbers[at.GPU_ENERGY_J] += power_w * elapsed_s
-    numbers[at.CLOCK_SECONDS] += clock * elapsed_s
-    numbers[at.BINDING_SECONDS] += binding * elapsed_s
-    numbers[at.NOW] = until
-    if numbers[at.CAP_IN_FORCE_W] != numbers[at.CAP_W]:
+    server.gpu_energy_j += power_w * elapsed_s
+    server.clock_seconds += clock * elapsed_s
+    server.binding_seconds += binding * elapsed_s
+    server.now_s = until
+    if server.cap_in_force_w != server.power_cap_w:
         _settle_cap(server, elapsed_s)
 
 
 @kernel
-def _settle_cap(server: int, elapsed_s: float) -> None:
+def _settle_cap(server: Server, elapsed_s: float) -> None:
     """Moves the cap in force towards the cap asked for, with its time constant."""
-    numbers = numbers_of(server)
-    gap = numbers[at.CAP_IN_FORCE_W] - numbers[at.CAP_W]
-    tau = numbers[at.CAP_TAU_S]
+    gap = server.cap_in_force_w - server.power_cap_w
+    tau = server.cap_settling_s
     gap = gap * math.exp(-elapsed_s / tau) if tau > 0.0 else 0.0
     if abs(gap) < _SETTLED_W:
         gap = 0.0
-    numbers[at.CAP_IN_FORCE_W] = numbers[at.CAP_W] + gap
+    server.cap_in_force_w = server.power_cap_w + gap
 
 
 @kernel
-def _complete_step(server: int) -> None:
+def _complete_step(server: Server) -> None:
     """Applies what the step (or the run of equal steps) in flight has brought about."""
-    numbers, counts = numbers_of(server), counts_of(server)
-    numbers[at.STEP_END] = math.inf
-    steps, decoding = counts[at.STEP_ITERATIONS], counts[at.DECODING]
-    counts[at.ITERATION] += steps
-    counts[at.OUTPUT_TOKENS] += steps * decoding
-    counts[at.CONTEXT] += steps * decoding
+    server.step_end_s = math.inf
+    steps, decoding = server.steps_in_flight, server.decoding
+    server.iteration += steps
+    server.output_tokens += steps * decoding
+    server.context_tokens += steps * decoding
     advance_phase(server, steps)
-    if counts[at.PREFILLING] > 0:
+    if server.prefilling > 0:
         _complete_prompts(server)
-    while next_finish(server) <= counts[at.ITERATION]:
+    while next_finish(server) <= server.iteration:
         record_finished(server, leave_finished(server))
-        if counts[at.CONCURRENCY] > 0:
-            counts[at.IN_FLIGHT] -= 1
+        if server.concurrency > 0:
+            server.in_flight -= 1
 
 
 @kernel
-def _complete_prompts(server: int) -> None:
+def _complete_prompts(server: Server) -> None:
     """Counts computed prompt tokens; requests whose prompt is done begin to decode."""
-    counts = counts_of(server)
-    slots, stamps = slots_of(counts), stamps_of(counts)
-    prefilling = list_at(counts, at.PREFILLING_AT)
-    count = counts[at.PREFILLING]
-    counts[at.PREFILLING] = 0
+    requests = requests_of(server)
+    prefilling = prefilling_of(server)
+    count = server.prefilling
+    server.prefilling = 0
     for position in range(count):
         slot = prefilling[position]
-        computed = slots[slot, at.COMPUTED]
-        fresh = min(computed, slots[slot, at.PROMPT]) - slots[slot, at.COUNTED]
+        computed = requests[slot].computed_tokens
+        fresh = min(computed, requests[slot].prompt_tokens) - requests[slot].counted_tokens
         if fresh > 0:
-            counts[at.PROMPT_TOKENS] += fresh
-            slots[slot, at.COUNTED] += fresh
-        if computed < slots[slot, at.PROMPT] + slots[slot, at.GENERATED]:
+            server.prompt_tokens += fresh
+            requests[slot].counted_tokens += fresh
+        if computed < requests[slot].prompt_tokens + requests[slot].generated_tokens:
             prefilling[0] = slot  # only the last one can lack tokens: the budget ended there
-            counts[at.PREFILLING] = 1
+            server.prefilling = 1
             return
-        slots[slot, at.GENERATED] += 1
-        counts[at.OUTPUT_TOKENS] += 1
-        if stamps[slot, at.FIRST_TOKEN_S] < 0.0:
+        requests[slot].generated_tokens += 1
+        server.output_tokens += 1
+        if requests[slot].first_token_s < 0.0:
             record_first_token(server, slot)
-        to_come = slots[slot, at.OUTPUT] - slots[slot, at.GENERATED]
-        slots[slot, at.FINISH_AT] = counts[at.ITERATION] + to_come
+        to_come = requests[slot].output_tokens - requests[slot].generated_tokens
+        requests[slot].finish_at = server.iteration + to_come
         join(server, slot)
 
 
 @kernel
-def _start_step(server: int) -> bool:
+def _start_step(server: Server) -> bool:
     """Schedules one step, or a run of equal ones; returns False when there is nothing to do."""
-    counts = counts_of(server)
     preempted = make_room(server)
-    decoding, needed = counts[at.DECODING], blocks_for_step(server)
-    counts[at.BLOCKS_USED] += needed
-    budget = counts[at.MAX_STEP_TOKENS] - decoding
+    decoding, needed = server.decoding, blocks_for_step(server)
+    server.blocks_used += needed
+    budget = server.max_step_tokens - decoding
     tokens, pairs = 0, 0.0
-    if counts[at.PREFILLING] > 0 and budget > 0:
+    if server.prefilling > 0 and budget > 0:
         tokens, pairs = continue_prompt(server, budget)
         if tokens < 0:
             preempted, tokens = True, 0
@@ -184,56 +169,53 @@ def _start_step(server: int) -> bool:
         return True
     if decoding == 0:
         return False
-    counts[at.BLOCKS_USED] -= needed
-    _launch_decoding(server, 1 if preempted or counts[at.PREFILLING] > 0 else at.NEVER)
+    server.blocks_used -= needed
+    _launch_decoding(server, 1 if preempted or server.prefilling > 0 else at.NEVER)
     return True
 
 
 @inlined
 def _resolve(
-    server: int, steps: int, tokens: int, pairs: float, cap_w: float
+    server: Server, steps: int, tokens: int, pairs: float, cap_w: float
 ) -> tuple[float, float, float, float]:
     """Returns time, power, clock and binding of the step in the middle of a run."""
-    numbers, counts = numbers_of(server), counts_of(server)
-    decoding = counts[at.DECODING]
-    context = counts[at.CONTEXT] + decoding * (1.0 + 0.5 * (steps - 1))
-    fraction = 1.0 / numbers[at.REPLICAS]
-    counts[at.RESOLVED] += 1
+    decoding = server.decoding
+    context = server.context_tokens + decoding * (1.0 + 0.5 * (steps - 1))
+    fraction = 1.0 / server.replicas
+    server.resolved += 1
     return resolve_step(
-        model_of(counts), decoding * fraction, context * fraction,
+        model_of(server), decoding * fraction, context * fraction,
         tokens * fraction, pairs * fraction,
-        cap_w, numbers[at.CLOCK_LIMIT],
+        cap_w, server.clock_limit,
     )  # fmt: skip
 
 
 @inlined
 def _launch(
-    server: int, steps: int, time_s: float, power_w: float, clock: float, binding: float
+    server: Server, steps: int, time_s: float, power_w: float, clock: float, binding: float
 ) -> None:
-    numbers, counts = numbers_of(server), counts_of(server)
-    counts[at.STEP_ITERATIONS] = steps
-    counts[at.STEPS] += steps
-    numbers[at.STEP_END] = numbers[at.NOW] + steps * time_s
-    numbers[at.STEP_POWER_W] = power_w
-    numbers[at.STEP_CLOCK] = clock
-    numbers[at.STEP_BINDING] = binding
+    server.steps_in_flight = steps
+    server.steps += steps
+    server.step_end_s = server.now_s + steps * time_s
+    server.step_power_w = power_w
+    server.step_clock = clock
+    server.step_binding = binding
 
 
 @inlined
-def _launch_mixed(server: int, tokens: int, pairs: float) -> None:
+def _launch_mixed(server: Server, tokens: int, pairs: float) -> None:
     """Starts a step that computes prompt tokens."""
-    cap_w = numbers_of(server)[at.CAP_IN_FORCE_W]
+    cap_w = server.cap_in_force_w
     time_s, power_w, clock, binding = _resolve(server, 1, tokens, pairs, cap_w)
     _launch(server, 1, time_s, power_w, clock, binding)
 
 
 @kernel
-def _launch_decoding(server: int, most: int) -> None:
+def _launch_decoding(server: Server, most: int) -> None:
     """Starts a run of at most so many steps that only decode."""
-    numbers, counts = numbers_of(server), counts_of(server)
-    in_force_w, asked_w = numbers[at.CAP_IN_FORCE_W], numbers[at.CAP_W]
+    in_force_w, asked_w = server.cap_in_force_w, server.power_cap_w
     steps, needed = blocks_for_run(
-        server, min(most, steps_until_change(server, numbers[at.ITERATION_S]))
+        server, min(most, steps_until_change(server, server.decoding_step_s))
     )
     if steps > 1 and in_force_w != asked_w:
         # A cap that moves and binds changes from step to step; one that does not, changes
@@ -242,14 +224,14 @@ def _launch_decoding(server: int, most: int) -> None:
         if binding > 0.0:
             steps, needed = 1, blocks_for_step(server)
     time_s, power_w, clock, binding = _resolve(server, steps, 0, 0.0, in_force_w)
-    while steps > 1 and time_s > numbers[at.ITERATION_S]:
+    while steps > 1 and time_s > server.decoding_step_s:
         # The length of the run rests on a step time that was too short.
-        numbers[at.ITERATION_S] = time_s
+        server.decoding_step_s = time_s
         shorter = min(steps, steps_until_change(server, time_s))
         if shorter == steps:
             break
         steps, needed = blocks_for_run(server, shorter)
         time_s, power_w, clock, binding = _resolve(server, steps, 0, 0.0, in_force_w)
-    numbers[at.ITERATION_S] = time_s
-    counts[at.BLOCKS_USED] += needed
+    server.decoding_step_s = time_s
+    server.blocks_used += needed
     _launch(server, steps, time_s, power_w, clock, binding)

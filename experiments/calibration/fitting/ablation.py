@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from envs.simulator.step_layout import RANK_MAXIMUM, TRAFFIC_S
-
 
 @dataclass(frozen=True)
 class Ablation:
@@ -15,12 +13,12 @@ class Ablation:
     Attributes:
         name: What is missing.
         fixed: Coefficients that are not fitted but have this value.
-        zeroed: Entries of the step model's vector that are 0.
+        zeroed: Numbers of the step model that are 0.
     """
 
     name: str
     fixed: Mapping[str, float] = field(default_factory=dict)
-    zeroed: tuple[int, ...] = ()
+    zeroed: tuple[str, ...] = ()
 
 
 WHOLE = Ablation("nothing")
@@ -30,8 +28,8 @@ ABLATIONS = (
     WHOLE,
     Ablation("uneven popularity (every expert as likely)", {"popularity_spread": 1e6}),
     Ablation("coverage (a step reads only top-k experts)", {"popularity_spread": 1e-9}),
-    Ablation("expert imbalance between ranks", zeroed=(RANK_MAXIMUM,)),
-    Ablation("communication", {"all_reduce_s": 0.0}, (TRAFFIC_S,)),
+    Ablation("expert imbalance between ranks", zeroed=("rank_maximum",)),
+    Ablation("communication", {"all_reduce_s": 0.0}, ("traffic_s",)),
     Ablation("time per sequence", {"sequence_s": 0.0, "sampling_s": 0.0}),
 )
 """The parts that the study removes, one at a time.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from envs.compiled.jit import entry_point
 from envs.simulator.calibration import Calibration
-from envs.simulator.step_layout import BUSY_W, CAP_MAX_W, CHOICE_J, STATIC_W
+from envs.simulator.step_layout import STEP_MODEL
 from envs.simulator.step_model import compile_step_model, resolve_step
 from experiments.calibration.data.measurement import Measurement
 from experiments.calibration.fitting.ablation import WHOLE, Ablation
@@ -19,7 +19,9 @@ from experiments.calibration.fitting.ablation import WHOLE, Ablation
 Floats = NDArray[np.float64]
 CHIP_C = 70.0
 """Chip temperature in °C at which a calibration's powers hold."""
-_POWERS = [*range(BUSY_W, CHOICE_J + 1), STATIC_W]
+_ENERGIES = (
+    "busy_w", "weight_j", "kv_j", "state_j", "token_j", "row_j", "pair_j", "expert_j", "choice_j",
+)  # fmt: skip
 _NO_LEVEL = [1.0, 1.0]
 QUANTITIES = ("itl", "tpot", "throughput", "power", "joules_per_token")
 
@@ -88,23 +90,27 @@ class Simulation:
 
     def run(self, calibration: Calibration) -> Simulated:
         """Simulates every measurement with one calibration."""
-        vectors = np.array(
-            [compile_step_model(m.gpu, m.model, m.parallelism, calibration) for m in self._setups]
+        models = np.array(
+            [compile_step_model(m.gpu, m.model, m.parallelism, calibration) for m in self._setups],
+            dtype=STEP_MODEL,
         )
-        vectors[:, self._zeroed] = 0.0
+        for name in self._zeroed:
+            models[name] = 0.0
         level = np.array(
             [calibration.run_levels.get(m.run, _NO_LEVEL) for m in self._setups], dtype=float
         ).reshape(-1, 2)
-        vectors[:, BUSY_W : CHOICE_J + 1] *= level[:, 1:]
+        for name in _ENERGIES:
+            models[name] *= level[:, 1]
         warmer_k = np.array([(m.temperature_c or CHIP_C) - CHIP_C for m in self._setups])
-        vectors[:, _POWERS] *= 1.0 + calibration.leakage_per_k * warmer_k[:, None]
-        sums = _simulate(vectors, self._setup, self._steps, self._cap_w)
+        for name in (*_ENERGIES, "static_w"):
+            models[name] *= 1.0 + calibration.leakage_per_k * warmer_k
+        sums = _simulate(models, self._setup, self._steps, self._cap_w)
         natural_w = sums[2].copy()
         bound = np.flatnonzero(sums[4])
         if bound.size:
-            vectors[:, CAP_MAX_W] = np.inf
+            models["cap_max_w"] = np.inf
             no_cap = np.full(bound.size, np.inf)
-            uncapped = _simulate(vectors, self._setup[bound], self._steps[bound], no_cap)
+            uncapped = _simulate(models, self._setup[bound], self._steps[bound], no_cap)
             natural_w[bound] = uncapped[2]
         time = level[self._setup, 0]
         return Simulated(
@@ -137,11 +143,11 @@ def _or_nan(value: float | None) -> float:
 
 
 @entry_point()
-def _simulate(vectors: Any, setup: Any, steps: Any, cap_w: Any) -> Any:
+def _simulate(models: Any, setup: Any, steps: Any, cap_w: Any) -> Any:
     rows = steps.shape[0]
     sums = np.zeros((5, rows))
     for row in range(rows):
-        c = vectors[setup[row]]
+        c = models[setup[row]]
         for kind in range(steps.shape[1]):
             step = steps[row, kind]
             if step[4] <= 0.0:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs import catalog
 from envs.simulator.parallelism import Parallelism
+from envs.simulator.step_layout import StepModel
 from envs.simulator.step_model import compile_step_model, resolve_step
 from experiments.reporting.markdown import markdown_table
 from experiments.reporting.plot_style import (
@@ -45,21 +45,19 @@ class GpuStep(NamedTuple):
 
 
 @cache
-def vector(gpu: str, model: str, tensor: int = 1) -> NDArray[np.float64]:
+def vector(gpu: str, model: str, tensor: int = 1) -> StepModel:
     """Returns the step model of a catalogue GPU and model."""
     spec = catalog.build("gpu", gpu)
     calibration = catalog.build("calibration", spec.calibration)
     return compile_step_model(spec, catalog.build("model", model), Parallelism(tensor), calibration)
 
 
-def decode(
-    c: NDArray[np.float64], batch: int, cap_w: float = FREE_W, clock: float = 1.0
-) -> GpuStep:
+def decode(c: StepModel, batch: int, cap_w: float = FREE_W, clock: float = 1.0) -> GpuStep:
     """Returns a step in which a batch decodes, at 300 tokens of context each."""
     return GpuStep(*resolve_step(c, batch, batch * CONTEXT_TOKENS, 0.0, 0.0, cap_w, clock))
 
 
-def prefill(c: NDArray[np.float64], cap_w: float = FREE_W, clock: float = 1.0) -> GpuStep:
+def prefill(c: StepModel, cap_w: float = FREE_W, clock: float = 1.0) -> GpuStep:
     """Returns a step that computes one prompt of 2,048 tokens."""
     pairs = PROMPT_TOKENS * PROMPT_TOKENS / 2.0
     return GpuStep(*resolve_step(c, 0.0, 0.0, PROMPT_TOKENS, pairs, cap_w, clock))
@@ -70,7 +68,7 @@ def joules_per_token(step: GpuStep, batch: int, gpus: int = 1) -> float:
     return gpus * step.power_w * step.time_s / batch
 
 
-def knee_w(c: NDArray[np.float64], batch: int, lost: float = 0.03) -> float:
+def knee_w(c: StepModel, batch: int, lost: float = 0.03) -> float:
     """Returns the lowest cap that costs no more than a fraction of the speed."""
     free = decode(c, batch).time_s
     caps = np.arange(100.0, 401.0)

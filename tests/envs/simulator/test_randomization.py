@@ -9,7 +9,6 @@ from support.server_specs import make_server_spec
 from envs import catalog
 from envs.simulator.calibration import SHARES, randomize
 from envs.simulator.fleet import Fleet
-from envs.simulator.kernel import layout as at
 from envs.simulator.server_spec import ALPHA_FACTOR, BETA_FACTOR
 
 UNKNOWN = (
@@ -40,14 +39,14 @@ def test_every_unknown_has_a_range_and_draws_fill_it(name: str) -> None:
 def test_sensor_settling_node_and_devices_differ_from_episode_to_episode() -> None:
     server_spec = make_server_spec("poisson_gsm8k", model="llama2_7b", tensor_parallel=4)
     fleet = Fleet([server_spec], randomize=True)
-    numbers = fleet._numbers[0]
+    server = fleet._servers[0]
     seen = []
     for seed in range(40):
         fleet.reset(0, seed)
         seen.append(
             (
-                numbers[at.CAP_TAU_S], numbers[at.SENSOR_WINDOW_S], numbers[at.ALPHA],
-                numbers[at.BETA_W], *fleet.power_fractions[0],
+                server.cap_settling_s, server.sensor_window_s, server.alpha,
+                server.beta_w, *fleet.power_fractions[0],
             )
         )  # fmt: skip
     drawn = np.array(seen)
@@ -64,7 +63,7 @@ def test_sensor_settling_node_and_devices_differ_from_episode_to_episode() -> No
         assert low <= column.min() < column.max() <= high
     first = seen[3]
     fleet.reset(0, 3)
-    assert (numbers[at.CAP_TAU_S], numbers[at.ALPHA]) == (first[0], first[2])
+    assert (server.cap_settling_s, server.alpha) == (first[0], first[2])
 
 
 def test_without_randomisation_every_episode_has_the_installed_physics() -> None:
@@ -72,6 +71,6 @@ def test_without_randomisation_every_episode_has_the_installed_physics() -> None
     fleet = Fleet([server_spec])
     for seed in range(3):
         fleet.reset(0, seed)
-        numbers = fleet._numbers[0]
-        assert numbers[at.CAP_TAU_S] == server_spec.coefficients.cap_settling_s
-        assert (numbers[at.ALPHA], numbers[at.BETA_W]) == server_spec.system_power
+        server = fleet._servers[0]
+        assert server.cap_settling_s == server_spec.coefficients.cap_settling_s
+        assert (server.alpha, server.beta_w) == server_spec.system_power

@@ -12,12 +12,10 @@ from hypothesis import strategies as st
 
 from envs import catalog
 from envs.errors import ConfigurationError
-from envs.simulator import step_layout as at
 from envs.simulator.calibration import Calibration
 from envs.simulator.parallelism import Parallelism
 from envs.simulator.roofline import expected_maximum
 from envs.simulator.step_model import (
-    COEFFICIENTS,
     compile_step_model,
     idle_power_w,
     resolve_step,
@@ -58,7 +56,7 @@ def test_outputs_are_finite_and_within_bounds(load, cap_w, clock_limit):
     assert 0.0 < time_s < 1e4
     assert math.isfinite(power_w)
     assert power_w > 0.0
-    assert c[at.MIN_CLOCK] <= clock <= max(clock_limit, c[at.MIN_CLOCK]) + 1e-12
+    assert c.min_clock <= clock <= max(clock_limit, c.min_clock) + 1e-12
     assert binding in (0.0, 1.0)
 
 
@@ -111,16 +109,15 @@ def test_more_work_takes_longer(load, more):
 def test_a_binding_cap_is_met_unless_the_lowest_clock_draws_more(load, cap_w):
     c, step = load
     _, power_w, clock, binding = resolve_step(c, *step, cap_w, 1.0)
-    if binding and clock > c[at.MIN_CLOCK] + 1e-9:
-        assert power_w == cap_w or power_w == c[at.CAP_MAX_W]
+    if binding and clock > c.min_clock + 1e-9:
+        assert power_w == cap_w or power_w == c.cap_max_w
     elif not binding:
         assert clock == 1.0
         assert power_w <= cap_w
 
 
-def test_the_vector_has_the_promised_length_and_idle_power():
+def test_the_model_holds_the_idle_power_of_its_gpu():
     c = vector(*SETUPS[0])
-    assert c.shape == (COEFFICIENTS,)
     assert idle_power_w(c) == catalog.build("gpu", "a100_sxm4_80gb").idle_power_w
 
 
@@ -179,23 +176,23 @@ def test_expert_coverage_follows_the_formula(spread):
 def test_one_token_visits_exactly_its_top_k_experts():
     for name in ("mixtral_8x7b", "olmoe_1b_7b", "qwen3_30b_a3b"):
         c, model = vector("h100_sxm", name, Parallelism()), catalog.build("model", name)
-        missed = (1.0 + c[at.TOKEN_DENSITY]) ** -c[at.POPULARITY_SPREAD]
-        touched = model.experts * (1.0 - min(missed, c[at.MISSED_BY_ONE]))
+        missed = (1.0 + c.token_density) ** -c.popularity_spread
+        touched = model.experts * (1.0 - min(missed, c.missed_by_one))
         assert touched == pytest.approx(model.top_k)
 
 
 def test_tensor_parallelism_divides_work_and_adds_communication():
     one, four = (vector("h100_sxm", "llama31_8b", Parallelism(n)) for n in (1, 4))
-    assert four[at.DENSE_MEMORY_S] == pytest.approx(one[at.DENSE_MEMORY_S] / 4)
-    assert one[at.TRAFFIC_S] == 0.0
-    assert four[at.TRAFFIC_S] > 0.0
-    assert four[at.HOST_S] > one[at.HOST_S]
+    assert four.dense_memory_s == pytest.approx(one.dense_memory_s / 4)
+    assert one.traffic_s == 0.0
+    assert four.traffic_s > 0.0
+    assert four.host_s > one.host_s
 
 
 def test_communication_across_nodes_is_slower():
     near = vector("a100_sxm4_80gb", "qwen15_moe_a27b", Parallelism(1, 4, 4, 4))
     far = vector("a100_sxm4_80gb", "qwen15_moe_a27b", Parallelism(1, 8, 8, 4))
-    assert far[at.TRAFFIC_S] > 3.0 * near[at.TRAFFIC_S]
+    assert far.traffic_s > 3.0 * near.traffic_s
 
 
 @pytest.mark.parametrize(("ranks", "value"), [(1, 0.0), (2, 0.5642), (4, 1.0294), (8, 1.4236)])
