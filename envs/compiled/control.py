@@ -26,16 +26,16 @@ from envs.compiled.records import (
     singles_at,
 )
 from envs.compiled.window import mean_rate, slide
+from envs.compiled.telemetry_row import telemetry_at
 from envs.knobs import Knobs
 from envs.objectives import qos
 from envs.objectives.conditions import Conditions
 from envs.observations import Observation
 from envs.rewards import QOS_DEFINITIONS
-from envs.telemetry import NUMERIC_FIELDS
 
 NUM_CONDITIONS = len(Conditions._fields)
 NUM_ENTRIES = len(Observation._fields)
-CONDITIONS, TELEMETRY = floats_named(Conditions._fields), floats_named(NUMERIC_FIELDS)
+CONDITIONS = floats_named(Conditions._fields)
 KNOBS, OBSERVATION = floats_named(Knobs._fields), floats_named(Observation._fields)
 SCALES = floats_of(NUM_ENTRIES)
 TOKENS, ARRIVALS, REFERENCE = range(3)
@@ -110,7 +110,7 @@ class Loop:
 
 LOOP = dtype_of(Loop)
 
-_loop, _conditions, _telemetry = pointer_to(LOOP), pointer_to(CONDITIONS), pointer_to(TELEMETRY)
+_loop, _conditions = pointer_to(LOOP), pointer_to(CONDITIONS)
 _violation_plain = kernel(qos.violation_plain)
 _work_waits = kernel(qos.work_waits)
 _shortfall = kernel(qos.shortfall)
@@ -121,11 +121,6 @@ def loop_at(address: int) -> Loop:
     """Returns the control loop whose row begins at an address."""
     loop: Loop = carray(_loop(address), (1,), LOOP)[0]
     return loop
-
-
-@inlined
-def _telemetry_at(address: int) -> Any:
-    return carray(_telemetry(address), (1,), TELEMETRY)[0]
 
 
 @inlined
@@ -140,7 +135,7 @@ def _rate(loop: Loop, window: int, amount: float) -> float:
 @kernel
 def _evaluate(loop: Loop) -> None:
     """Reads throughput and the violations of the interval that has passed."""
-    telemetry = _telemetry_at(loop.telemetry_at)
+    telemetry = telemetry_at(loop.telemetry_at)
     target = loop.coming.target_tok_s
     tolerance = loop.tolerance
     loop.seen = min(loop.seen + 1, loop.window)
@@ -148,7 +143,7 @@ def _evaluate(loop: Loop) -> None:
     arrival_rate = _rate(loop, ARRIVALS, telemetry.arrivals)
     goal = target
     if loop.reference_at != 0:
-        delivered = _telemetry_at(loop.reference_at).output_tokens
+        delivered = telemetry_at(loop.reference_at).output_tokens
         goal = min(target, _rate(loop, REFERENCE, delivered))
     loop.ring_next = (loop.ring_next + 1) % loop.window
     warm = loop.step >= loop.warmup
@@ -195,7 +190,7 @@ def _move_on(loop: Loop) -> None:
 @kernel
 def observe(loop: Loop) -> None:
     """Encodes what was observed and what is demanded next."""
-    telemetry = _telemetry_at(loop.telemetry_at)
+    telemetry = telemetry_at(loop.telemetry_at)
     observation = loop.observation
     interval_s = loop.interval_s
     observation.output_tok_s = telemetry.output_tokens / interval_s

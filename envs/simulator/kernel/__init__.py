@@ -13,7 +13,9 @@ While the batch cannot change (no prompt to compute, nobody to admit, nobody abo
 several steps are taken at once, with the time of the one in the middle: the step time grows
 by equal amounts as the context does.
 
-A server's whole state is one row of memory, and the functions here take the row's address:
-:mod:`~envs.simulator.kernel.layout` says what lies where. Nothing is allocated, nothing is
-counted by reference, and many servers are stepped in parallel by one call.
+A server's whole state is one row of memory, which begins with the record that the functions
+here take: :mod:`~envs.simulator.kernel.layout` says what is remembered, and is to be read first.
+Nothing is allocated, nothing is counted by reference, and many servers are stepped in parallel
+by one call. With ``NUMBA_DISABLE_JIT=1`` all of it runs in plain Python, step by step under a
+debugger if need be, and gives the same numbers.
 """

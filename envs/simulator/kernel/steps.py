@@ -26,7 +26,7 @@ _SETTLED_W = 0.5
 
 @kernel
 def run_until(server: Server) -> int:
-    """Runs one server until ``numbers[UNTIL]``.
+    """Runs one server until the end of its control interval.
 
     Returns:
         ``DONE``, or ``NEEDS_REQUESTS`` when the buffer of requests has run dry: refill it and

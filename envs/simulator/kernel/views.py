@@ -14,19 +14,17 @@ from envs.compiled.records import (
     address_of,
     float_table_at,
     floats_at,
-    floats_named,
     int_table_at,
     ints_at,
     pointer_to,
 )
+from envs.compiled.telemetry_row import telemetry_at
 from envs.latency import LATENCY_BUCKETS
 from envs.simulator.kernel.layout import REQUEST, SAMPLES, SERVER, Request, Server
 from envs.simulator.step_layout import STEP_MODEL, StepModel
-from envs.telemetry import NUMERIC_FIELDS
 
-TELEMETRY = floats_named(NUMERIC_FIELDS)
 _server, _request = pointer_to(SERVER), pointer_to(REQUEST)
-_model, _telemetry = pointer_to(STEP_MODEL), pointer_to(TELEMETRY)
+_model = pointer_to(STEP_MODEL)
 
 
 @inlined
@@ -109,4 +107,4 @@ def model_of(server: Server) -> StepModel:
 @inlined
 def telemetry_of(server: Server) -> Any:
     """Returns the record that the telemetry is written to, one float for each numeric field."""
-    return carray(_telemetry(server.telemetry_at), (1,), TELEMETRY)[0]
+    return telemetry_at(server.telemetry_at)
