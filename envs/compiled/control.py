@@ -25,8 +25,8 @@ from envs.compiled.records import (
     pointer_to,
     singles_at,
 )
-from envs.compiled.window import mean_rate, slide
 from envs.compiled.telemetry_row import telemetry_at
+from envs.compiled.window import mean_rate, slide
 from envs.knobs import Knobs
 from envs.objectives import qos
 from envs.objectives.conditions import Conditions
