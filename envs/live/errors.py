@@ -9,6 +9,14 @@ class ServerNotThereError(ServerError):
     """Nothing answers at the server's address."""
 
 
+class WrongKeyError(ServerError):
+    """The server wants an API key, and ours is missing or wrong."""
+
+
+class NotVllmError(ServerError):
+    """Something answers at the address, but it is no vLLM server."""
+
+
 class ServerStartError(ServerError):
     """A server that we launched did not become ready."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from typing import Any
 
 from envs.errors import ConfigurationError, ServerError
 from envs.live import metrics
 from envs.live.config import VllmServerConfig
-from envs.live.errors import ServerDiedError, ServerNotThereError
+from envs.live.errors import NotVllmError, ServerDiedError, WrongKeyError
 from envs.live.http_client import HttpClient, authorization
 from envs.live.process import VllmProcess
 
@@ -37,6 +38,11 @@ class Host:
         if config.launch.model:
             self.process = VllmProcess(config.launch, config.vllm_arguments)
         url = self.process.url if self.process else str(config.url)
+        if url.rstrip("/").endswith("/v1"):
+            raise ConfigurationError(
+                f"server.url: {url} has a /v1 at its end, as clients of the API take it; leave it "
+                "out, since health, metrics and limits are beside it"
+            )
         self.client = HttpClient(url, authorization(config.api_key_env), config.call_timeout_s)
         self.model = config.model or ""
 
@@ -69,17 +75,38 @@ class Host:
         if self.process is not None:
             self.process.wait_ready()
         status, _ = self.client.call("GET", "/health")
+        if status == 404:
+            self._models()  # tells what is missing
         if status != 200:
             raise ServerDiedError(f"{self.url}/health: answered {status}; the engine is not well")
+        models = self._models()
         if not self.model:
-            models = self.client.get_json("/v1/models")
-            try:
-                self.model = str(models["data"][0]["id"])
-            except (TypeError, KeyError, IndexError) as error:
-                raise ServerNotThereError(
-                    f"{self.url}/v1/models: names no model; is this vLLM, and does "
-                    f"server.api_key_env ({self._config.api_key_env}) hold its API key?"
-                ) from error
+            self.model = models[0]
+        elif self.model not in models:
+            raise ConfigurationError(
+                f"server.model: {self.url} serves no {self.model!r}, but {', '.join(models)}"
+            )
+
+    def _models(self) -> list[str]:
+        """Returns the models that the server lists."""
+        status, body = self.client.call("GET", "/v1/models")
+        if status in (401, 403):
+            name = self._config.api_key_env
+            held = "is refused" if self.client.headers else "is not set"
+            raise WrongKeyError(
+                f"{self.url}/v1/models: answered {status}: the server wants an API key, and the "
+                f"one of the environment variable {name} (server.api_key_env) {held}"
+            )
+        try:
+            names = [str(model["id"]) for model in json.loads(body)["data"]]
+        except (ValueError, TypeError, KeyError):
+            names = []
+        if status != 200 or not names:
+            raise NotVllmError(
+                f"{self.url}/v1/models: answered {status} and no list of models, so this is no "
+                "vLLM server; server.url is vLLM's own address, without a path"
+            )
+        return names
 
     def check(self) -> None:
         """Checks that a process of ours still runs.

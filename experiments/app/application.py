@@ -26,6 +26,7 @@ from experiments.app.trust import (
     foreign_hydra_refused,
     refuse_other_packages,
 )
+from experiments.runs.interruption import EXIT_INTERRUPTED, EXIT_TERMINATED, Terminated
 
 Job = Callable[[DictConfig, Path], None]
 _FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -90,9 +91,12 @@ def application(config_name: str) -> Callable[[Job], Callable[[], None]]:
                 allow_named_packages(sys.argv[1:])
                 with _errors_handed_on(), foreign_hydra_refused(sys.argv[1:]):
                     start(task)()
+            except Terminated:
+                print_error("ended by SIGTERM")
+                sys.exit(EXIT_TERMINATED)
             except KeyboardInterrupt:
                 print_error("interrupted")
-                sys.exit(130)
+                sys.exit(EXIT_INTERRUPTED)
             except Exception as error:
                 if os.environ.get(_FULL_ERROR) == "1":
                     raise

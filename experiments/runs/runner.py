@@ -14,6 +14,7 @@ from envs import catalog
 from envs.cache import atomic_write_text
 from envs.context import ControlContext
 from envs.errors import ConfigurationError
+from envs.serving import ServingEnv
 from envs.system import ServingSystem
 from experiments.app.environment import is_simulated, make_env, runner_of
 from experiments.app.settings import check_times
@@ -26,6 +27,7 @@ from experiments.records.journal import JOURNAL_FILE, Journal
 from experiments.records.provenance import provenance
 from experiments.records.tracking import RunFacts, TrackedRun, Tracker
 from experiments.runs.baseline import reference_tokens
+from experiments.runs.interruption import sigterm_interrupts
 from experiments.runs.preparation import RunPreparation
 
 OnProgress = Callable[[str, int, int], None]
@@ -66,43 +68,74 @@ def execute(
     if runner is not None:
         summary: Summary = catalog.locate(runner)(config, directory, controller_name, tell)
         return summary
-    tracker: Tracker = catalog.build("tracker", config.tracker)
     controller: Controller = catalog.build("controller", config.controller)
     facts = RunFacts(f"{controller_name}-{config.seed}", directory, plain(config))
-    env = make_env(config)
-    try:
-        reference = reference_tokens(config)
-        controller.bind(env.context)
-        controller.prepare(RunPreparation(config, reference, tell))
-        with tracker.follow(facts) as tracked:
-            watcher = _Watcher(config, directory, controller_name, tracked, tell)
-            try:
-                episode = run_episode(
-                    env,
-                    controller,
-                    seed=config.seed,
-                    duration_s=config.duration,
-                    on_interval=watcher.on_interval,
-                )
-            except BaseException:
-                watcher.keep()
-                raise
-            if reference is not None:
-                add_reference(episode.table, reference, env.context.qos, config.interval)
+    with sigterm_interrupts(not is_simulated(config)):
+        env = make_env(config)
+        try:
+            return _episode(config, directory, controller_name, (env, controller), facts, tell)
+        finally:
+            env.close()
+
+
+def _episode(
+    config: DictConfig,
+    directory: Path,
+    name: str,
+    parts: tuple[ServingEnv, Controller],
+    facts: RunFacts,
+    tell: OnProgress,
+) -> Summary:
+    """Prepares the controller, runs the episode and writes its files.
+
+    A live episode that is interrupted is written as far as it came, with ``interrupted`` in its
+    summary; the interruption goes on afterwards.
+    """
+    env, controller = parts
+    tracker: Tracker = catalog.build("tracker", config.tracker)
+    reference = reference_tokens(config)
+    controller.bind(env.context)
+    controller.prepare(RunPreparation(config, reference, tell))
+    with tracker.follow(facts) as tracked:
+        watcher = _Watcher(config, directory, name, tracked, tell)
+
+        def written(episode: Episode, **more: Any) -> Summary:
             summary = {
-                "controller": controller_name,
+                "controller": name,
                 "seed": int(config.seed),
                 **summarise(episode, env.context).to_dict(),
                 **_live_facts(env.system),
+                **more,
                 "provenance": provenance(config),
             }
             _write(directory, config, episode, env.context, summary)
             watcher.close()
             tracked.finished(summary, directory / PLOT_FILE)
             write_json(directory / SUMMARY_FILE, summary)
-    finally:
-        env.close()
-    return summary
+            return summary
+
+        try:
+            episode = run_episode(
+                env,
+                controller,
+                seed=config.seed,
+                duration_s=config.duration,
+                on_interval=watcher.on_interval,
+            )
+        except KeyboardInterrupt:
+            env.close()  # what was found comes back first
+            if watcher.is_live and len(watcher.seen):
+                source = str(env.system.facts.get("power_source", ""))
+                written(Episode(watcher.seen, env.system.latency(), source), interrupted=True)
+            else:
+                watcher.keep()
+            raise
+        except BaseException:
+            watcher.keep()
+            raise
+        if reference is not None:
+            add_reference(episode.table, reference, env.context.qos, config.interval)
+        return written(episode)
 
 
 class _Watcher:
@@ -121,13 +154,13 @@ class _Watcher:
         self._tracked = tracked
         self._tell = tell
         self._intervals = max(1, round(config.duration / config.interval))
-        self._seen = IntervalTable()
-        live = not is_simulated(config)
-        self._journal = Journal(directory / JOURNAL_FILE) if live else None
+        self.seen = IntervalTable()
+        self.is_live = not is_simulated(config)
+        self._journal = Journal(directory / JOURNAL_FILE) if self.is_live else None
 
     def on_interval(self, number: int, row: Row) -> None:
         """Takes the row of an interval."""
-        self._seen.append(row)
+        self.seen.append(row)
         if self._journal is not None:
             self._journal.append(row)
         self._tracked.interval(number, row)
@@ -135,9 +168,9 @@ class _Watcher:
 
     def keep(self) -> None:
         """Writes what was recorded of an episode that failed."""
-        if len(self._seen):
+        if len(self.seen):
             (self._directory / SUMMARY_FILE).unlink(missing_ok=True)
-            self._seen.write_parquet(self._directory / INTERVALS_FILE)
+            self.seen.write_parquet(self._directory / INTERVALS_FILE)
         self.close()
 
     def close(self) -> None:
@@ -191,4 +224,6 @@ def finished_summary(config: DictConfig, directory: Path) -> Summary | None:
         raise ConfigurationError(f"{file}: damaged ({error}); delete it") from error
     now = provenance(config)
     same = ("version", "configuration_hash", "calibration_hash", "code_hash", "agent_hash")
+    if summary.get("interrupted"):
+        return None
     return summary if all(made_by.get(key) == now[key] for key in same) else None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pandas
+import pytest
 from live_support import FakeVllm, wait_for
 
 from envs.live.guard import ROOT
@@ -53,3 +56,28 @@ def test_a_killed_run_keeps_its_record_and_the_next_one_is_whole(
     assert not journal.exists()
     assert len(pandas.read_parquet(tmp_path / "intervals.parquet")) == 8
     assert (tmp_path / "summary.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "Ctrl-C"]
+)
+def test_a_run_that_is_told_to_end_leaves_its_whole_record(
+    fake_vllm: FakeVllm, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    journal = tmp_path / "intervals.jsonl"
+    process = subprocess.Popen(
+        command(fake_vllm, tmp_path, 60.0),
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    wait_for(lambda: journal.is_file() and journal.read_bytes().count(b"\n") >= 6, 60.0)
+    process.send_signal(number)
+    assert process.wait(60.0) == code
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["interrupted"] is True
+    assert summary["server"]["url"] == fake_vllm.url
+    assert len(pandas.read_parquet(tmp_path / "intervals.parquet")) >= 6
+    assert (tmp_path / "config.yaml").is_file()
+    assert not journal.exists()
+    assert fake_vllm.limit()["max_num_seqs"] == 8

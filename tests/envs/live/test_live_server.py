@@ -36,11 +36,13 @@ from envs.live.errors import (
     ClientBehindError,
     DeviceBusyError,
     MetricsError,
+    NotVllmError,
     RequestsRefusedError,
     ServerDiedError,
     ServerHangsError,
     ServerNotThereError,
     ServerStartError,
+    WrongKeyError,
 )
 from envs.live.server import LiveServer
 from envs.system import ServingSystem
@@ -282,12 +284,26 @@ def test_a_server_without_the_plugin_names_the_flags(fake_vllm: FakeVllm) -> Non
         bare.stop()
 
 
+def test_a_path_another_model_and_a_server_that_is_no_vllm_are_told(
+    fake_vllm: FakeVllm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigurationError, match=r"server\.url.*/v1 at its end"):
+        LiveServer(attach(fake_vllm, url=f"{fake_vllm.url}/v1/"), small_workload())
+    with pytest.raises(ConfigurationError, match=r"server\.model.*no 'other', but fake"):
+        LiveServer(attach(fake_vllm, model="other"), small_workload())
+    with pytest.raises(NotVllmError, match="no vLLM server"):
+        LiveServer(attach(fake_vllm, url=f"{fake_vllm.url}/elsewhere"), small_workload())
+
+
 @pytest.mark.long
 def test_a_wrong_key_is_told(fake_vllm: FakeVllm, monkeypatch: pytest.MonkeyPatch) -> None:
     keyed = FakeVllm(free_port(), "--api-key", "secret")
     monkeypatch.delenv("VLLM_API_KEY", raising=False)
     try:
-        with pytest.raises(ServerNotThereError, match="api_key_env"):
+        with pytest.raises(WrongKeyError, match=r"api_key_env.*is not set"):
+            LiveServer(attach(keyed), small_workload())
+        monkeypatch.setenv("VLLM_API_KEY", "wrong")
+        with pytest.raises(WrongKeyError, match=r"api_key_env.*is refused"):
             LiveServer(attach(keyed), small_workload())
         monkeypatch.setenv("VLLM_API_KEY", "secret")
         with live(attach(keyed)) as server:

@@ -1,0 +1,41 @@
+"""Ends a live run by SIGTERM as by Ctrl-C: everything is put back, and the record is written."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came; a service manager or a scheduler ends the run."""
+
+
+@contextmanager
+def sigterm_interrupts(wanted: bool = True) -> Iterator[None]:
+    """Turns SIGTERM into :class:`Terminated`, once; another one ends the process at once.
+
+    Then the guard of a live server puts everything back.
+
+    Args:
+        wanted: Whether to do so; a simulated run has nothing to put back.
+    """
+    if not wanted or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
