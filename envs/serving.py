@@ -15,6 +15,7 @@ from envs.knobs import Knobs
 from envs.loop import ControlLoop
 from envs.objectives.conditions import Conditions
 from envs.objectives.objective import Objective
+from envs.objectives.schedule import Planner
 from envs.rewards import Reward
 from envs.system import KeepsTelemetryRow, ServingSystem
 from envs.task import ControlTask
@@ -180,6 +181,28 @@ class ServingEnv(gym.Env[NDArray[np.float32], Any]):
             The last observation with the new budget in it.
         """
         self._loop.conditions.power_budget_w[0] = budget_w
+        self._take_conditions()
+        self._loop.observe(0)
+        observation: NDArray[np.float32] = self._loop.observations[0].copy()
+        return observation
+
+    def replace_objective(self, objective: Objective) -> NDArray[np.float32]:
+        """Asks something else of the server from the coming interval on.
+
+        Targets, budgets and SLOs are the new ones and begin at their own beginning, with an
+        empty QoS window; the server, its knobs and its requests stay as they are. How QoS is
+        read stays, too: controllers were bound to it.
+
+        Returns:
+            The last observation with the new demands in it.
+        """
+        facts = (self.system, self.intervals, self.interval_s)
+        planner = Planner(objective, *facts)
+        plan = planner.plan(int(self.np_random.integers(MAX_SEED)))
+        self.objective, self.planner = objective, planner
+        self._loop.reset(0, plan)
+        self._loop.ask(self._requested)
+        self._slos = (math.inf, math.inf)
         self._take_conditions()
         self._loop.observe(0)
         observation: NDArray[np.float32] = self._loop.observations[0].copy()

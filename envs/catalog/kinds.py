@@ -38,6 +38,7 @@ BASES: Mapping[str, tuple[str, ...]] = {
         "envs.live.config.VllmServerConfig",
         "envs.cluster.ray_config.RayServerConfig",
     ),
+    "service": ("experiments.service.config.ServiceConfig",),
     "signal": ("envs.objectives.signals.Signal",),
     "suite": ("experiments.evaluation.suites.Suite",),
     "tracker": ("experiments.records.tracking.Tracker",),

@@ -1,0 +1,1 @@
+"""Parts of ``python -m experiments.control``: a controller that runs for months."""
