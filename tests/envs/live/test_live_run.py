@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pandas
 import pytest
-from live_support import FakeVllm, wait_for
+from live_support import FakeVllm, free_port, wait_for
 
+from envs.errors import ServerError
 from envs.live.guard import ROOT
+from envs.live.http_client import HttpClient
 
 
 def command(server: FakeVllm, out: Path, seconds: float) -> list[str]:
@@ -81,3 +83,40 @@ def test_a_run_that_is_told_to_end_leaves_its_whole_record(
     assert (tmp_path / "config.yaml").is_file()
     assert not journal.exists()
     assert fake_vllm.limit()["max_num_seqs"] == 8
+
+
+def test_the_service_controls_until_it_is_told_to_end(fake_vllm: FakeVllm, tmp_path: Path) -> None:
+    port = free_port()
+    arguments = [part for part in command(fake_vllm, tmp_path, 60.0)[3:] if "send_load" not in part]
+    arguments = [part for part in arguments if not part.startswith("workload")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "experiments.control", *arguments, f"service.port={port}"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    status = HttpClient(f"http://127.0.0.1:{port}", {}, 5.0)
+
+    def metrics() -> str:
+        try:
+            return status.call("GET", "/metrics")[1].decode()
+        except ServerError:
+            return ""
+
+    try:
+        wait_for(lambda: "pals_intervals_total 4.0" in metrics(), 90.0)
+        assert fake_vllm.limit()["owner"] is not None
+        assert status.call("GET", "/healthz")[0] == 200
+        process.send_signal(signal.SIGHUP)
+        wait_for(lambda: 'pals_reloads_total{outcome="done"} 1.0' in metrics(), 30.0)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60.0) == 0
+    finally:
+        process.kill()
+    assert process.stdout is not None
+    said = process.stdout.read()
+    assert "sends it nothing" in said.splitlines()[0]
+    assert "everything is put back" in said
+    assert fake_vllm.limit()["owner"] is None
+    (records,) = tmp_path.glob("intervals-*.jsonl")
+    assert len(records.read_text().splitlines()) >= 4
