@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-
-from omegaconf import DictConfig
 
 from envs import catalog
 from experiments.app.application import application
-from experiments.calibration.config import CalibrateConfig, ProfileRecord
+from experiments.calibration.config import CalibrateConfig
 from experiments.calibration.fitting.pipeline import calibrate
 from experiments.calibration.fitting.store import write
 from experiments.calibration.reports.terminal import print_calibration
 
 
-@application("calibrate")
-def main(config: DictConfig, directory: Path) -> None:
+@application("calibrate", CalibrateConfig)
+def main(config: CalibrateConfig, directory: Path) -> None:
     """Fits, writes the calibration into the folder and, with ``install=true``, installs it."""
     gpu = catalog.build("gpu", config.gpu)
-    typed = CalibrateConfig(
-        data=config.data,
-        gpu=gpu,
-        profiles=[ProfileRecord(**record) for record in config.profiles],
-    )
-    calibration, rows, skipped = calibrate(typed)
+    calibration, rows, skipped = calibrate(replace(config, gpu=gpu))
     written = [write(calibration, gpu, directory)]
     if config.install:
         written.append(write(calibration, gpu, catalog.CONF_DIR / "calibration"))

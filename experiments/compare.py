@@ -5,26 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
 
 from envs import catalog
 from envs.cache import atomic_write_text
 from experiments.app.application import application
 from experiments.app.executors import Executor
-from experiments.app.settings import check_times
+from experiments.app.settings import CompareConfig
 from experiments.app.terminal import Progress, print_comparison
 from experiments.comparison.plot import draw_comparison
 from experiments.comparison.runner import aggregate, metric_rows, plan, run_all
 from experiments.evaluation.metrics import write_json
 from experiments.records.provenance import provenance
+from experiments.runs.options import check_times, run_record
 
 
-@application("compare")
-def main(config: DictConfig, directory: Path) -> None:
+@application("compare", CompareConfig)
+def main(config: CompareConfig, directory: Path) -> None:
     """Runs all, writes ``comparison.csv``, ``.json`` and ``.png``, and prints a table."""
     import pandas
 
-    check_times(config)
+    check_times(config.scenario, config.seed)
     app = HydraConfig.get()
     search_path = [text for text in app.overrides.hydra if text.startswith("hydra.searchpath")]
     runs = plan(config, directory, str(app.job.config_name), [*app.overrides.task, *search_path])
@@ -34,10 +34,11 @@ def main(config: DictConfig, directory: Path) -> None:
             runs, executor, lambda done, total: progress.update("runs", done, total)
         )
     rows = metric_rows(summaries)
+    record = run_record(config.scenario, config.options(""))
     result = aggregate(rows)
     atomic_write_text(directory / "comparison.csv", pandas.DataFrame(rows).to_csv(index=False))
     draw_comparison(result, directory / "comparison.png")
-    write_json(directory / "comparison.json", {**result, "provenance": provenance(config)})
+    write_json(directory / "comparison.json", {**result, "provenance": provenance(record)})
     print_comparison(result, directory)
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hydra import compose
-from omegaconf import DictConfig
 from rich.console import Console
 
 from baselines.pals.predictor import FitReport, ForestConfig, Predictor
 from envs.cache import atomic_write_text
 from experiments.app.application import application
-from experiments.calibration.config import data_folder
+from experiments.app.composition import composed
+from experiments.app.settings import RunConfig
+from experiments.calibration.config import PhysicsConfig, data_folder
 from experiments.calibration.reports.coefficients import coefficient_table
 from experiments.calibration.reports.docs_page import copy_plots, fill
 from experiments.calibration.reports.forests import forest_table
@@ -38,8 +38,8 @@ CALIBRATIONS = ("h100_sxm", "b200", "a100_sxm4", "rtx_pro_6000")
 Blocks = dict[str, str]
 
 
-@application("physics")
-def main(config: DictConfig, directory: Path) -> None:
+@application("physics", PhysicsConfig)
+def main(config: PhysicsConfig, directory: Path) -> None:
     """Writes every table and plot into the folder and, with ``page``, into the docs."""
     folder = data_folder(config.data)
     validation = validate(
@@ -95,7 +95,8 @@ def _forests(models: Sequence[str]) -> dict[str, FitReport]:
     reports = {}
     for model in models:
         print_stage(f"forests: {model}")
-        profile = find_profile(compose("profile", overrides=[f"model={model}"]))
+        config = composed(RunConfig, "profile", f"model={model}")
+        profile = find_profile(config.scenario, config.profile)
         reports[f"{model}, 4×A100"] = Predictor.fit(profile, ForestConfig()).report
     return reports
 

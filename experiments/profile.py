@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from omegaconf import DictConfig
-
 from experiments.app.application import application
+from experiments.app.settings import RunConfig
 from experiments.app.terminal import Progress, print_profile
 from experiments.profiling.store import cached_file, make_profile, write_profile
 
 
-@application("profile")
-def main(config: DictConfig, directory: Path) -> None:
+@application("profile", RunConfig)
+def main(config: RunConfig, directory: Path) -> None:
     """Sweeps the server, caches the profile and writes it into the folder."""
     with Progress() as progress:
-        profile = make_profile(config, lambda done, total: progress.update("profile", done, total))
+        profile = make_profile(
+            config.scenario,
+            config.profile,
+            lambda done, total: progress.update("profile", done, total),
+        )
     write_profile(profile, directory)
-    print_profile(profile, directory, cached_file(config))
+    print_profile(profile, directory, cached_file(config.scenario, config.profile))
 
 
 if __name__ == "__main__":

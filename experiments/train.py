@@ -5,16 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
 
 from experiments.app.application import application
 from experiments.app.terminal import Progress
 from experiments.training.report import print_training
-from experiments.training.trainer import Training, resumed_config
+from experiments.training.trainer import TrainConfig, Training, resumed_config
 
 
-@application("train")
-def main(config: DictConfig, directory: Path) -> None:
+@application("train", TrainConfig)
+def main(config: TrainConfig, directory: Path) -> None:
     """Trains, shows progress and prints how the agent does on the held-out scenarios."""
     config = resumed_config(config, list(HydraConfig.get().overrides.task))
     with Progress() as progress:

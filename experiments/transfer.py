@@ -5,24 +5,22 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-from omegaconf import DictConfig
-
 from envs.cache import atomic_write_text
 from experiments.app.application import application
-from experiments.app.settings import check_times
 from experiments.app.terminal import Progress
 from experiments.evaluation.metrics import write_json
 from experiments.records.provenance import provenance
-from experiments.sim_to_live.comparison import transfer
+from experiments.runs.options import check_times, run_record
+from experiments.sim_to_live.comparison import TransferConfig, transfer
 from experiments.sim_to_live.report import as_markdown, print_transfer
 
 
-@application("transfer")
-def main(config: DictConfig, directory: Path) -> None:
+@application("transfer", TransferConfig)
+def main(config: TransferConfig, directory: Path) -> None:
     """Runs all, writes ``transfer.json``, ``transfer.csv`` and ``transfer.md``, prints a table."""
     import pandas
 
-    check_times(config)
+    check_times(config.scenario, config.seed)
     with Progress() as progress:
         result = transfer(config, lambda where, done, total: progress.update("runs", done, total))
     live, simulated = result.rankings()
@@ -43,7 +41,7 @@ def main(config: DictConfig, directory: Path) -> None:
                 "power_error": result.fit.power_error,
                 "rows": result.fit.rows,
             },
-            "provenance": provenance(config),
+            "provenance": provenance(run_record(config.scenario, config.options(""))),
         },
     )
     print_transfer(result, directory)

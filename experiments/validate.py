@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from omegaconf import DictConfig
-
 from experiments.app.application import application
-from experiments.calibration.config import data_folder
+from experiments.calibration.config import ValidateConfig, data_folder
 from experiments.calibration.reports.plots import draw_all
 from experiments.calibration.reports.tables import write_validation
 from experiments.calibration.reports.terminal import print_stage, print_validation
 from experiments.calibration.validation.validate import validate
 
 
-@application("validate")
-def main(config: DictConfig, directory: Path) -> None:
+@application("validate", ValidateConfig)
+def main(config: ValidateConfig, directory: Path) -> None:
     """Writes ``validation.json``, tables and plots into the folder."""
     validation = validate(
         data_folder(config.data),

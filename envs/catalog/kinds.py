@@ -19,9 +19,8 @@ BASES: Mapping[str, tuple[str, ...]] = {
     "debug": ("experiments.app.settings.Debug",),
     "device": ("envs.live.devices.base.PowerDevice",),
     "env": (
-        "experiments.app.environment.SingleServer",
+        "experiments.app.settings.SingleServer",
         "envs.cluster.config.ServerCluster",
-        "experiments.cluster.config.ServerCluster",
     ),
     "executor": ("experiments.app.executors.Executor",),
     "figure": ("experiments.figures.base.Figure", "experiments.figures.config.FigureSet"),

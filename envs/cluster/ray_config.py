@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from envs.errors import ConfigurationError
+from envs.scenario import Scenario, described
 
 
 @dataclass(kw_only=True)
@@ -51,3 +52,14 @@ class RayServerConfig:
         for key in ("num_cpus", "num_gpus"):
             if getattr(self, key) < 0:
                 raise ConfigurationError(f"server.{key}: must be >= 0, got {getattr(self, key)}")
+
+
+def server_itself(scenario: Scenario) -> Scenario:
+    """Returns the scenario of the server itself where it runs in another process.
+
+    What a profile or a reference depends on is the server, not the place it runs in.
+    """
+    if not isinstance(scenario.server_config, RayServerConfig):
+        return scenario
+    inner = described("server", scenario.server)["inner"]
+    return replace(scenario, server="simulated" if inner is None else inner)

@@ -10,7 +10,7 @@ from typing import Any
 from envs import catalog
 from envs.cluster.errors import NodeDiedError, NodeHangsError, NodeStartingError
 from envs.cluster.ray_actor import Place, ServerActor, ServerFacts, end
-from envs.cluster.ray_config import RayServerConfig
+from envs.cluster.ray_config import RayServerConfig, server_itself
 from envs.errors import ConfigurationError, PalsError
 from envs.knobs import Knobs
 from envs.latency import LatencyRecord
@@ -254,10 +254,4 @@ def inner_scenario(scenario: Scenario) -> Scenario:
 
     Objective and reward stay with the coordinator.
     """
-    config: RayServerConfig = catalog.build("server", scenario.server)
-    return replace(
-        scenario,
-        server="simulated" if config.inner is None else config.inner,
-        objective=Scenario.objective,
-        reward=Scenario.reward,
-    )
+    return replace(server_itself(scenario), objective=Scenario.objective, reward=Scenario.reward)

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -20,6 +21,7 @@ from envs import catalog
 from envs.errors import PalsError
 from envs.extras import missing_extra
 from experiments.app import schemas
+from experiments.app.composition import typed
 from experiments.app.replacement import with_replacements
 from experiments.app.trust import (
     allow_named_packages,
@@ -28,7 +30,7 @@ from experiments.app.trust import (
 )
 from experiments.runs.interruption import EXIT_INTERRUPTED, EXIT_TERMINATED, Terminated
 
-Job = Callable[[DictConfig, Path], None]
+T = TypeVar("T")
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 
 
@@ -52,7 +54,9 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {error} (debug=on shows where)"
 
 
-def application(config_name: str) -> Callable[[Job], Callable[[], None]]:
+def application(
+    config_name: str, cls: type[T]
+) -> Callable[[Callable[[T, Path], None]], Callable[[], None]]:
     """Turns a job into a command-line application that Hydra configures.
 
     A job that fails prints one message (and a traceback with ``debug=on``) and the
@@ -60,9 +64,10 @@ def application(config_name: str) -> Callable[[Job], Callable[[], None]]:
 
     Args:
         config_name: The application's file in ``conf``, without ``.yaml``.
+        cls: The class of its configuration; the job gets an object of it, and its folder.
     """
 
-    def decorate(job: Job) -> Callable[[], None]:
+    def decorate(job: Callable[[T, Path], None]) -> Callable[[], None]:
         home = os.getpid()
         failed: list[Path] = []
 
@@ -71,7 +76,7 @@ def application(config_name: str) -> Callable[[Job], Callable[[], None]]:
             try:
                 allow_named_packages(HydraConfig.get().overrides.task)
                 refuse_other_packages(config)
-                job(config, directory)
+                job(typed(cls, config), directory)
             except Exception as error:
                 if config.debug.traceback:
                     traceback.print_exception(error)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from omegaconf import DictConfig
-
-from envs.errors import ConfigurationError
+from envs import catalog
+from envs.scenario import CHOICES, Scenario
+from experiments.profiling.sweep import ProfileConfig
+from experiments.runs.options import RunOptions
 
 
 @dataclass(kw_only=True)
@@ -23,8 +23,20 @@ class Debug:
 
 
 @dataclass(kw_only=True)
+class SingleServer:
+    """One server, simulated or live (``env=single``).
+
+    Attributes:
+        domain_randomization: Draws the simulator's coefficients again for every episode,
+            within their uncertainty.
+    """
+
+    domain_randomization: bool = False
+
+
+@dataclass(kw_only=True)
 class RunConfig:
-    """What one run is made of (``conf/config.yaml``).
+    """What one run is made of (``conf/run.yaml``). Choices are plain mappings.
 
     Attributes:
         seed: Seed of every random draw of the run.
@@ -59,10 +71,40 @@ class RunConfig:
     reward: Any = None
     action: Any = None
     controller: Any = None
-    profile: Any = None
+    profile: ProfileConfig = field(default_factory=ProfileConfig)
     tracker: Any = None
-    debug: Any = None
+    debug: Debug = field(default_factory=Debug)
     experiment: Any = None
+
+    @property
+    def scenario(self) -> Scenario:
+        """What is controlled; what the nodes of a cluster share."""
+        env = catalog.build("env", self.env)
+        single = isinstance(env, SingleServer)
+        return Scenario(
+            **{name: getattr(self, name) for name in CHOICES if hasattr(self, name)},
+            interval_s=self.interval,
+            duration_s=self.duration,
+            domain_randomization=env.domain_randomization if single else False,
+        )
+
+    def options(self, controller_name: str) -> RunOptions:
+        """How it is run.
+
+        Args:
+            controller_name: Name of the controller's choice, for the summary.
+        """
+        cluster = not isinstance(catalog.build("env", self.env), SingleServer)
+        return RunOptions(
+            seed=self.seed,
+            controller=self.controller,
+            controller_name=controller_name,
+            profile=self.profile,
+            tracker=self.tracker,
+            cluster=self.env if cluster else None,
+            allow_packages=tuple(self.allow_packages),
+            traceback=self.debug.traceback,
+        )
 
 
 @dataclass(kw_only=True)
@@ -80,37 +122,3 @@ class CompareConfig(RunConfig):
     )
     seeds: Any = 5
     executor: Any = None
-
-
-def check_times(config: DictConfig) -> None:
-    """Checks seed, duration and interval.
-
-    Raises:
-        ConfigurationError: One of them is out of range.
-    """
-    if config.seed < 0:
-        raise ConfigurationError(f"seed: must be >= 0, got {config.seed}")
-    for key in ("interval", "duration"):
-        value = config[key]
-        if not (math.isfinite(value) and value > 0):
-            raise ConfigurationError(f"{key}: must be a positive number of seconds, got {value}")
-    if config.duration < config.interval:
-        raise ConfigurationError(
-            f"duration: must be at least one interval ({config.interval:g} s), "
-            f"got {config.duration:g}"
-        )
-
-
-def seed_list(seeds: Any, first: int) -> list[int]:
-    """Returns the seeds that ``seeds`` (a number of seeds or a list of them) stands for.
-
-    Raises:
-        ConfigurationError: It is neither a positive number nor a list of different seeds.
-    """
-    values = list(range(first, first + seeds)) if isinstance(seeds, int) else list(seeds or [])
-    usable = all(isinstance(seed, int) and seed >= 0 for seed in values)
-    if not values or not usable or len(set(values)) < len(values):
-        raise ConfigurationError(
-            f"seeds: must be a positive number or a list of different seeds >= 0, got {seeds}"
-        )
-    return values

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-
 from agents.bundle import find_bundle, read_bundle
 from envs import catalog
 from envs.errors import ConfigurationError, PalsError
@@ -47,7 +45,7 @@ class BenchmarkConfig(RunConfig):
     executor: Any = None
 
 
-def controller_choices(config: DictConfig) -> dict[str, Any]:
+def controller_choices(config: BenchmarkConfig) -> dict[str, Any]:
     """Returns the controllers of a benchmark: their choices by name."""
     choices: dict[str, Any] = {str(name): str(name) for name in config.controllers}
     for bundle in config.bundles:
@@ -55,7 +53,7 @@ def controller_choices(config: DictConfig) -> dict[str, Any]:
     return choices
 
 
-def check(config: DictConfig) -> None:
+def check(config: BenchmarkConfig) -> None:
     """Checks what can be checked before anything is run.
 
     Raises:
@@ -78,18 +76,18 @@ def check(config: DictConfig) -> None:
 
 @dataclass(frozen=True)
 class _Task:
-    config: DictConfig
+    config: BenchmarkConfig
     name: str
     directory: Path
 
 
 def run_all(
-    config: DictConfig, directory: Path, on_progress: Callable[[int, int], None]
+    config: BenchmarkConfig, directory: Path, on_progress: Callable[[int, int], None]
 ) -> dict[str, dict[str, list[MetricRow]]]:
     """Runs what has not been run yet and returns all metrics by scenario and controller.
 
     Args:
-        config: Composed configuration of the benchmark.
+        config: Configuration of the benchmark.
         directory: Its folder; what is there of an earlier run is kept.
         on_progress: Called with the scenarios done and all scenarios.
 
@@ -117,9 +115,11 @@ def _run_scenario(task: _Task) -> tuple[str, dict[str, list[MetricRow]], str | N
     try:
         suite: Suite = catalog.build("suite", task.config.suite)
         seeds = range(suite.seed, suite.seed + task.config.seeds)
+        config = task.config
         scenario = ScenarioRuns(
-            task.config, task.name, suite.scenarios[task.name], seeds, task.directory
-        )
+            config.scenario, config.profile, task.name, suite.scenarios[task.name], seeds,
+            task.directory,
+        )  # fmt: skip
         for name, choice in controller_choices(task.config).items():
             runs[name] = scenario.run(name, choice)
     except Exception as error:
@@ -127,7 +127,7 @@ def _run_scenario(task: _Task) -> tuple[str, dict[str, list[MetricRow]], str | N
     return task.name, runs, None
 
 
-def benchmark_facts(config: DictConfig, suite: Suite) -> list[str]:
+def benchmark_facts(config: BenchmarkConfig, suite: Suite) -> list[str]:
     """Returns lines that say what was run."""
     names = ", ".join(f"`{name}`" for name in controller_choices(config))
     minutes = config.duration / 60.0

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig
 
 from agents.bundle import find_bundle, read_bundle
 from baselines.base import Controller, Outcome
@@ -16,6 +15,7 @@ from baselines.fixed_knobs import FixedKnobs
 from baselines.profile import Profile
 from envs import catalog
 from envs.knobs import Knobs
+from envs.scenario import Scenario, described
 from envs.serving import ServingEnv
 from experiments.benchmarking.metrics import MetricRow
 from experiments.evaluation.batched_rollout import (
@@ -26,8 +26,9 @@ from experiments.evaluation.batched_rollout import (
     vector_of,
 )
 from experiments.evaluation.metrics import RunMetrics, write_json
-from experiments.evaluation.suites import SuiteScenario, run_config
+from experiments.evaluation.suites import SuiteScenario
 from experiments.profiling.store import find_profile
+from experiments.profiling.sweep import ProfileConfig
 from experiments.records.hashing import digest, plain, simulator_digest
 
 _FORMAT = 2
@@ -44,24 +45,27 @@ class EpisodePreparation:
     """Implements :class:`baselines.base.Preparation` for episodes that run together.
 
     Args:
-        config: Configuration of a run in the scenario.
+        scenario: What is controlled.
+        profile: How a profile is made.
         outlook: Outcomes of fixed knobs, one list per seed.
         seed_index: Which of the episodes; ``None`` when the controller serves them all.
     """
 
     def __init__(
         self,
-        config: DictConfig,
+        scenario: Scenario,
+        profile: ProfileConfig,
         outlook: Callable[[list[Knobs]], list[list[Outcome]]],
         seed_index: int | None,
     ) -> None:
-        self._config = config
+        self._scenario = scenario
+        self._profile = profile
         self._outlook = outlook
         self._seed_index = seed_index
 
     def profile(self) -> Profile:
         """See :meth:`Preparation.profile`."""
-        return find_profile(self._config)
+        return find_profile(self._scenario, self._profile)
 
     def evaluate(self, candidates: list[Knobs]) -> list[Outcome]:
         """See :meth:`Preparation.evaluate`.
@@ -78,26 +82,29 @@ class ScenarioRuns:
     """All controllers on the episodes of one scenario.
 
     Args:
-        config: Composed configuration of the benchmark.
+        shared: What all scenarios of a suite share.
+        profile: How profiles are made.
         name: The scenario's name.
-        scenario: The scenario.
+        chosen: The scenario of the suite.
         seeds: Seeds of the episodes.
         directory: Where results are kept, one file per controller.
     """
 
     def __init__(
         self,
-        config: DictConfig,
+        shared: Scenario,
+        profile: ProfileConfig,
         name: str,
-        scenario: SuiteScenario,
+        chosen: SuiteScenario,
         seeds: Sequence[int],
         directory: Path,
     ) -> None:
         self.name = name
         self._seeds = list(seeds)
         self._directory = directory
-        self._config = run_config(config, scenario)
-        self._scenario = scenario
+        self._scenario = chosen.scenario(shared)
+        self._profile = profile
+        self._chosen = chosen
         self._episodes: Episodes | None = None
         self._outcomes: dict[tuple[Knobs, ...], list[list[Outcome]]] = {}
 
@@ -130,29 +137,24 @@ class ScenarioRuns:
     def episodes(self) -> Episodes:
         """The episodes, with Baseline's output on each."""
         if self._episodes is None:
-            self._episodes = Episodes({self.name: self._make()}, self._seeds, self._config.duration)
+            self._episodes = Episodes(
+                {self.name: self._make()}, self._seeds, self._scenario.duration_s
+            )
         return self._episodes
 
     def _make(self) -> ServingEnv:
-        config = self._config
-        return self._scenario.make(
-            action=plain(config.action),
-            reward=plain(config.reward),
-            interval_s=config.interval,
-            duration_s=config.duration,
+        scenario = self._scenario
+        return self._chosen.make(
+            action=scenario.action,
+            reward=scenario.reward,
+            interval_s=scenario.interval_s,
+            duration_s=scenario.duration_s,
         )
 
     def _key(self, choice: Any) -> str:
         node = plain(catalog.load("controller", choice))
-        parts: list[Any] = [node, self._seeds, self._config.duration, self._config.interval]
-        parts += [self._config[key] for key in ("model", "gpu", "server", "workload", "objective")]
-        parts += [
-            self._config.action,
-            self._config.reward,
-            self._config.profile,
-            simulator_digest(),
-        ]
-        parts.append(_FORMAT)
+        parts: list[Any] = [node, self._seeds, self._scenario.content()]
+        parts += [described("profile", self._profile), simulator_digest(), _FORMAT]
         if "bundle" in node:
             parts.append(read_bundle(find_bundle(node["bundle"])).sha256)
         return digest(*parts)
@@ -170,7 +172,9 @@ class ScenarioRuns:
     def _controller(self, choice: Any, seed_index: int | None) -> Controller:
         controller: Controller = catalog.build("controller", choice)
         controller.bind(self.episodes.envs[self.name].context)
-        controller.prepare(EpisodePreparation(self._config, self.outlook, seed_index))
+        controller.prepare(
+            EpisodePreparation(self._scenario, self._profile, self.outlook, seed_index)
+        )
         return controller
 
     def outlook(self, candidates: list[Knobs]) -> list[list[Outcome]]:
@@ -181,7 +185,7 @@ class ScenarioRuns:
             for begin in range(0, len(self._seeds), _LOOK_AHEAD_SEEDS):
                 seeds = self._seeds[begin : begin + _LOOK_AHEAD_SEEDS]
                 outcomes += _look_ahead(
-                    self._make(), candidates, seeds, self._config.duration,
+                    self._make(), candidates, seeds, self._scenario.duration_s,
                     self.episodes.reference[begin : begin + len(seeds)],
                 )  # fmt: skip
             self._outcomes[key] = outcomes

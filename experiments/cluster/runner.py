@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from omegaconf import DictConfig, OmegaConf
 
 from baselines.base import Controller
-from envs import catalog
-from envs.cache import atomic_write_text
 from envs.cluster.cluster import Cluster, node_seeds
-from experiments.app.environment import is_simulated
-from experiments.cluster.config import ServerCluster
+from envs.cluster.factory import build_cluster
+from envs.cluster.ray_config import server_itself
+from envs.scenario import Scenario
 from experiments.cluster.metrics import evaluate, summarise_cluster
 from experiments.cluster.rollout import ClusterEpisode, run_cluster_episode
-from experiments.evaluation.metrics import Summary, write_json
-from experiments.records.hashing import plain
-from experiments.records.interval_table import IntervalTable, Row
-from experiments.records.journal import JOURNAL_FILE, Journal
-from experiments.records.provenance import provenance
-from experiments.records.tracking import RunFacts, Tracker
+from experiments.evaluation.metrics import Summary
+from experiments.records.interval_table import IntervalTable
 from experiments.runs.baseline import reference_tokens
+from experiments.runs.options import RunOptions
 from experiments.runs.preparation import RunPreparation
-from experiments.runs.runner import SUMMARY_FILE, OnProgress, saved_config
+from experiments.runs.recorder import OnProgress, RunRecorder
 
 
 def execute_cluster(
-    config: DictConfig, directory: Path, controller_name: str, tell: OnProgress
+    scenario: Scenario, options: RunOptions, directory: Path, on_progress: OnProgress
 ) -> Summary:
     """Runs one kind of controller, one instance per node, and writes the run's files.
 
@@ -36,80 +33,58 @@ def execute_cluster(
     has one row per interval and node, and the summary each node's metrics under ``nodes``.
 
     Args:
-        config: A composed configuration of a run with ``env=cluster``.
+        scenario: What the nodes share.
+        options: Who controls them, and how the cluster is run.
         directory: Where to write.
-        controller_name: Name of the controllers' choice, for the summary.
-        tell: Called with what is being done, how much is done and how much there is.
+        on_progress: Called with what is being done, how much is done and how much there is.
 
     Raises:
         PalsError: The configuration is wrong, or the world failed in a way that no node is
             to blame for.
     """
-    tracker: Tracker = catalog.build("tracker", config.tracker)
-    described: ServerCluster = catalog.build("env", config.env)
-    configs = described.node_configs(config)
-    seeds = node_seeds(config.seed, len(configs))
-    configs = {
-        name: simulated_twin(_with_seed(own, seed))
-        for (name, own), seed in zip(configs.items(), seeds, strict=True)
-    }
-    facts = RunFacts(f"{controller_name}-{config.seed}", directory, plain(config))
-    intervals = max(1, round(config.duration / config.interval))
-    live = not all(is_simulated(own) for own in configs.values())
-    journal = Journal(directory / JOURNAL_FILE) if live else None
-    cluster = described.build(config)
+    described = options.new_cluster()
+    own = {name: server_itself(node) for name, node in described.node_scenarios(scenario).items()}
+    live = not all(node.is_simulated for node in own.values())
+    recorder = RunRecorder(scenario, options, directory, on_progress, live=live)
+    cluster = build_cluster(described, scenario)
     try:
-        controllers = _controllers(config, configs, cluster, tell)
-        with tracker.follow(facts) as tracked:
-
-            def on_interval(number: int, row: Row) -> None:
-                if journal is not None:
-                    journal.append(row)
-                tracked.interval(number, row)
-                tell(controller_name, number + 1, intervals)
-
+        seeds = dict(zip(own, node_seeds(options.seed, len(own)), strict=True))
+        controllers = _controllers(own, seeds, options, cluster, on_progress)
+        with recorder.following():
             episode = run_cluster_episode(
                 cluster,
                 controllers,
-                seed=config.seed,
-                duration_s=config.duration,
-                on_interval=on_interval,
+                seed=options.seed,
+                duration_s=scenario.duration_s,
+                on_interval=recorder.on_interval,
             )
-            nodes = evaluate(
-                episode,
-                cluster,
-                lambda name, seed: reference_tokens(_with_seed(configs[name], seed)),
-            )
-            summary = {
-                "controller": controller_name,
-                "seed": int(config.seed),
-                **summarise_cluster(episode, cluster, nodes).to_dict(),
-                "provenance": provenance(config),
-            }
+            nodes = evaluate(episode, cluster, lambda name, seed: reference_tokens(own[name], seed))
             from experiments.cluster.plot import draw_cluster
 
-            (directory / SUMMARY_FILE).unlink(missing_ok=True)
-            write_intervals(episode, config.interval, directory / "intervals.parquet")
-            draw_cluster(episode, cluster, directory / "run.png", controller_name)
-            atomic_write_text(directory / "config.yaml", saved_config(config))
-            tracked.finished(summary, directory / "run.png")
-            write_json(directory / SUMMARY_FILE, summary)
-            if journal is not None:
-                journal.remove()
+            return recorder.finish(
+                summarise_cluster(episode, cluster, nodes).to_dict(),
+                lambda file: write_intervals(episode, scenario.interval_s, file),
+                lambda file: draw_cluster(episode, cluster, file, options.controller_name),
+            )
     finally:
         cluster.close()
-    return summary
 
 
 def _controllers(
-    config: DictConfig, configs: dict[str, DictConfig], cluster: Cluster, tell: OnProgress
+    scenarios: Mapping[str, Scenario],
+    seeds: Mapping[str, int],
+    options: RunOptions,
+    cluster: Cluster,
+    on_progress: OnProgress,
 ) -> list[Controller]:
     """Builds one controller per node, each with a profile and reference of its own node."""
     controllers, preparations = [], []
     for node in cluster.nodes:
-        own = configs[node.name]
-        preparation = RunPreparation(own, reference_tokens(own), tell)
-        controller: Controller = catalog.build("controller", config.controller)
+        own, seed = scenarios[node.name], seeds[node.name]
+        preparation = RunPreparation(
+            own, replace(options, seed=seed), reference_tokens(own, seed), on_progress
+        )
+        controller = options.new_controller()
         controller.bind(node.env.context)
         controller.prepare(preparation)
         controllers.append(controller)
@@ -118,22 +93,6 @@ def _controllers(
     if prepare is not None:
         prepare([node.env.context for node in cluster.nodes], preparations)
     return controllers
-
-
-def _with_seed(config: DictConfig, seed: int) -> DictConfig:
-    return DictConfig(OmegaConf.merge(config, {"seed": seed}))
-
-
-def simulated_twin(config: DictConfig) -> DictConfig:
-    """Returns the configuration of the server itself where it runs in another process.
-
-    What a profile or a reference depends on is the server, not the place it runs in.
-    """
-    inner = config.server.get("inner")
-    if inner is None:
-        return config
-    own = {**plain(config), "server": plain(inner)}
-    return DictConfig(OmegaConf.create(own))
 
 
 def write_intervals(episode: ClusterEpisode, interval_s: float, file: Path) -> None:

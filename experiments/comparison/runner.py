@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hydra import compose
-from omegaconf import DictConfig, OmegaConf
 
 from envs.errors import ConfigurationError, PalsError
+from envs.scenario import Scenario
 from experiments.app.application import describe
+from experiments.app.composition import composed
 from experiments.app.executors import Executor
-from experiments.app.settings import seed_list
+from experiments.app.settings import CompareConfig
+from experiments.evaluation.aggregate import CONFIDENCE, aggregated, metric_names
 from experiments.evaluation.metric_table import TOKENS_PER_JOULE_RELATIVE
 from experiments.evaluation.metrics import Summary
-from experiments.evaluation.statistics import bootstrap, probability_of_improvement
-from experiments.runs.runner import execute, finished_summary
+from experiments.evaluation.statistics import probability_of_improvement
+from experiments.runs.options import RunOptions, seed_list
+from experiments.runs.recorder import finished_summary
+from experiments.runs.runner import execute
 
 BASELINE = "static"
 EFFICIENCY = "tokens_per_joule"
-_NOT_A_METRIC = {"controller", "seed", "power_source", "provenance"}
 OnProgress = Callable[[int, int], None]
 
 
@@ -32,30 +34,28 @@ class PlannedRun:
     """One run of a comparison.
 
     Attributes:
-        controller: Name of the controller's choice.
-        seed: Seed of the episode.
-        config: Composed configuration of the run.
+        scenario: What is controlled.
+        options: Who controls it, and with which seed.
         directory: Where its files go.
     """
 
-    controller: str
-    seed: int
-    config: DictConfig
+    scenario: Scenario
+    options: RunOptions
     directory: Path
 
     @property
     def name(self) -> str:
         """Short name for people."""
-        return f"{self.controller}, seed {self.seed}"
+        return f"{self.options.controller_name}, seed {self.options.seed}"
 
 
 def plan(
-    config: DictConfig, directory: Path, config_name: str, overrides: Sequence[str]
+    config: CompareConfig, directory: Path, config_name: str, overrides: Sequence[str]
 ) -> list[PlannedRun]:
     """Returns the runs of a comparison: every controller on every seed.
 
     Args:
-        config: The comparison's composed configuration.
+        config: The comparison's configuration.
         directory: The comparison's folder.
         config_name: Name of the configuration the application was started with.
         overrides: Overrides it was started with; they hold for every run.
@@ -70,15 +70,16 @@ def plan(
         )
     if any(text.partition("=")[0] == "controller" for text in overrides):
         raise ConfigurationError("controller: a comparison takes controllers=[...] instead")
-    composed = {
-        name: compose(config_name, overrides=[*overrides, f"controller={name}"])
+    configs: dict[str, CompareConfig] = {
+        name: composed(CompareConfig, config_name, *overrides, f"controller={name}")
         for name in controllers
     }
     runs = []
     for seed in seed_list(config.seeds, config.seed):
-        for name, shared in composed.items():
-            own = DictConfig(OmegaConf.merge(shared, {"seed": seed}))
-            runs.append(PlannedRun(name, seed, own, directory / "runs" / name / f"seed_{seed}"))
+        for name, shared in configs.items():
+            options = replace(shared.options(name), seed=seed)
+            folder = directory / "runs" / name / f"seed_{seed}"
+            runs.append(PlannedRun(shared.scenario, options, folder))
     return runs
 
 
@@ -90,7 +91,7 @@ def run_all(
     Raises:
         PalsError: Runs failed; the others were finished and need not be run again.
     """
-    todo = [run for run in runs if finished_summary(run.config, run.directory) is None]
+    todo = [run for run in runs if _finished(run) is None]
     done = len(runs) - len(todo)
     on_progress(done, len(runs))
     failures = []
@@ -104,7 +105,7 @@ def run_all(
             f"{len(failures)} of {len(runs)} runs failed (the others are kept):\n"
             + "\n".join(sorted(failures))
         )
-    summaries = [finished_summary(run.config, run.directory) for run in runs]
+    summaries = [_finished(run) for run in runs]
     known = [summary for summary in summaries if summary is not None]
     if len(known) < len(runs):
         raise PalsError(
@@ -114,12 +115,16 @@ def run_all(
     return known
 
 
+def _finished(run: PlannedRun) -> Summary | None:
+    return finished_summary(run.scenario, run.options, run.directory)
+
+
 def attempt(run: PlannedRun) -> str | None:
     """Executes one run; returns why it failed, or ``None``."""
     try:
-        execute(run.config, run.directory, run.controller)
+        execute(run.scenario, run.options, run.directory)
     except Exception as error:
-        if run.config.debug.traceback:
+        if run.options.traceback:
             traceback.print_exception(error)
         return f"{run.name}: {describe(error)}"
     return None
@@ -157,13 +162,13 @@ def aggregate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         tokens per joule than a run of the other.
     """
     names = list(dict.fromkeys(row["controller"] for row in rows))
-    keys = [key for key in rows[0] if key not in _NOT_A_METRIC]
+    keys = metric_names(rows[0])
     by_name = {name: [row for row in rows if row["controller"] == name] for name in names}
     return {
         "seeds": sorted({row["seed"] for row in rows}),
-        "confidence": 0.95,
+        "confidence": CONFIDENCE,
         "controllers": {
-            name: {key: _estimate([row[key] for row in by_name[name]]) for key in keys}
+            name: {key: aggregated([row[key] for row in by_name[name]]) for key in keys}
             for name in names
         },
         "probability_of_improvement": {
@@ -174,19 +179,6 @@ def aggregate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             }
             for name in names
         },
-    }
-
-
-def _estimate(values: list[float | None]) -> dict[str, Any] | None:
-    known = [float(value) for value in values if value is not None]
-    if len(known) < len(values):
-        return None
-    interval = bootstrap(np.array(known))
-    return {
-        "iqm": interval.value,
-        "ci_low": interval.low,
-        "ci_high": interval.high,
-        "values": known,
     }
 
 

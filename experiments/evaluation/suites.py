@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
-
-from omegaconf import DictConfig, OmegaConf
 
 from envs import catalog
 from envs.errors import ConfigurationError
 from envs.factory import simulated_env
-from envs.scenario import Scenario
+from envs.scenario import Scenario, plain
 from envs.serving import ServingEnv
 
 PARTS = ("model", "gpu", "server", "workload", "objective")
@@ -54,6 +53,10 @@ class SuiteScenario:
         """Its parts and the GPU's calibration, built; equal choices give the same object."""
         parts = {name: built(name, choice) for name, choice in self.parts.items()}
         return {**parts, "calibration": built("calibration", parts["gpu"].calibration)}
+
+    def scenario(self, shared: Scenario) -> Scenario:
+        """Returns a scenario with this one's parts; all else is as in ``shared``."""
+        return replace(shared, **self.parts)
 
     def make(self, *, action: Any, reward: Any, interval_s: float, duration_s: float) -> ServingEnv:
         """Builds the simulated environment.
@@ -112,7 +115,7 @@ class Suite:
 
 def plain_choice(choice: Any) -> Any:
     """Returns a choice as a name or plain mapping."""
-    return OmegaConf.to_container(choice, resolve=True) if OmegaConf.is_config(choice) else choice
+    return plain(choice) if isinstance(choice, Mapping) else choice
 
 
 def built(group: str, choice: Any) -> Any:
@@ -121,28 +124,10 @@ def built(group: str, choice: Any) -> Any:
     Hundreds of scenarios share a few models, GPUs and servers, and reading configuration
     takes longer than simulating them.
     """
-    plain = plain_choice(choice)
-    if not isinstance(plain, str | dict):
-        return plain
-    key = (group, repr(plain))
+    own = plain_choice(choice)
+    if not isinstance(own, str | dict):
+        return own
+    key = (group, repr(own))
     if key not in _BUILT:
-        _BUILT[key] = catalog.build(group, plain)
+        _BUILT[key] = catalog.build(group, own)
     return _BUILT[key]
-
-
-def run_config(base: DictConfig, scenario: SuiteScenario) -> DictConfig:
-    """Returns the configuration of a run in a scenario.
-
-    Args:
-        base: A composed configuration with the keys of
-            :class:`experiments.app.settings.RunConfig`.
-        scenario: The scenario, whose parts replace those of ``base``.
-
-    Raises:
-        ConfigurationError: A part is wrong; the message names it.
-    """
-    config = base.copy()
-    OmegaConf.set_struct(config, False)
-    for name, choice in scenario.parts.items():
-        config[name] = catalog.load(name, choice)
-    return config

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
 
 from envs import catalog
 from experiments.app.application import application
 from experiments.app.terminal import Progress
 from experiments.figures.base import Figure, Result
-from experiments.figures.config import FigureSet
+from experiments.figures.config import FigureConfig, FigureSet
 from experiments.figures.context import FigureContext
 from experiments.figures.export import (
     print_claims,
@@ -22,8 +21,8 @@ from experiments.figures.export import (
 from experiments.figures.page import write_page
 
 
-@application("figures")
-def main(config: DictConfig, directory: Path) -> None:
+@application("figures", FigureConfig)
+def main(config: FigureConfig, directory: Path) -> None:
     """Writes data, plot and claims of each figure, and with ``page`` the page about them."""
     chosen = catalog.build("figure", config.figure)
     figures: dict[str, Figure]

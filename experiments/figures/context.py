@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hydra import compose
-from omegaconf import DictConfig
-
 from agents.bundle import find_bundle
 from envs import catalog
 from envs.errors import ConfigurationError
+from experiments.app.composition import composed
 from experiments.app.executors import Executor
+from experiments.app.settings import RunConfig
 from experiments.figures.operating_point import OperatingPoint
 from experiments.figures.saturation import SteadyConfig, SteadyState, measure
 from experiments.records.hashing import plain
@@ -44,9 +43,9 @@ class FigureContext:
 
         return replace(self, report=report)
 
-    def compose(self, *overrides: str) -> DictConfig:
+    def compose(self, *overrides: str) -> RunConfig:
         """Composes the configuration of a run."""
-        return compose("run", overrides=list(overrides))
+        return composed(RunConfig, "run", *overrides)
 
     def measure(
         self,

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pandas
-from omegaconf import DictConfig
 
 from envs.errors import PalsError
 from experiments.app.application import describe
+from experiments.app.settings import RunConfig
 from experiments.benchmarking.metrics import MetricRow
 from experiments.benchmarking.scenario_runs import ScenarioRuns
 from experiments.comparison.runner import PlannedRun, run_all
 from experiments.evaluation.metrics import Summary
 from experiments.evaluation.suites import SuiteScenario
 from experiments.figures.context import FIRST_SEED, FigureContext
-from experiments.runs.runner import INTERVALS_FILE
+from experiments.runs.recorder import INTERVALS_FILE
 
 Summaries = dict[str, dict[str, list[MetricRow]]]
 """Metrics of every episode by scenario and controller."""
@@ -26,7 +26,7 @@ Summaries = dict[str, dict[str, list[MetricRow]]]
 
 @dataclass(frozen=True)
 class _Task:
-    config: DictConfig
+    config: RunConfig
     name: str
     scenario: SuiteScenario
     seeds: range
@@ -81,7 +81,10 @@ def run_scenarios(
 def _run(task: _Task) -> tuple[str, dict[str, list[MetricRow]], str | None]:
     runs: dict[str, list[MetricRow]] = {}
     try:
-        scenario = ScenarioRuns(task.config, task.name, task.scenario, task.seeds, task.directory)
+        config = task.config
+        scenario = ScenarioRuns(
+            config.scenario, config.profile, task.name, task.scenario, task.seeds, task.directory
+        )
         for name, choice in task.controllers.items():
             runs[name] = scenario.run(name, choice)
     except Exception as error:
@@ -140,12 +143,12 @@ def run_variants(
                     *overrides, f"controller={name}", f"seed={seed}", f"duration={duration_s}"
                 )
                 folder = context.directory / "runs" / stage / variant / name / f"seed_{seed}"
-                planned.append(PlannedRun(name, seed, config, folder))
+                planned.append(PlannedRun(config.scenario, config.options(name), folder))
                 kept.append((variant, planned[-1]))
     summaries = run_all(
         planned, context.executor, lambda done, total: context.report(stage, done, total)
     )
     return [
-        FinishedRun(variant, run.controller, run.seed, summary, run.directory)
+        FinishedRun(variant, run.options.controller_name, run.options.seed, summary, run.directory)
         for (variant, run), summary in zip(kept, summaries, strict=True)
     ]

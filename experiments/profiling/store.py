@@ -6,61 +6,56 @@ import json
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-
 from baselines.profile import Profile, ProfileRow
-from envs import catalog
 from envs.cache import atomic_write_bytes, atomic_write_text, cache_dir
 from envs.errors import ConfigurationError
-from experiments.app.environment import is_simulated
-from experiments.profiling.sweep import OnSetting, ProfileConfig, sweep
-from experiments.records.hashing import digest, plain, simulator_digest
+from envs.scenario import Scenario, described
+from experiments.profiling.sweep import OnSetting, ProfileConfig, parallelism, sweep
+from experiments.records.hashing import digest, simulator_digest
 
+_PARTS = ("gpu", "model", "server", "action", "calibration", "domain_randomization")
 _ARRIVALS = ("load", "rate")
 """What of a workload a profile does not depend on: the server is saturated in any case."""
 
 
-def profile_config(config: DictConfig) -> ProfileConfig:
-    """Returns the settings under the key ``profile``."""
-    settings: ProfileConfig = catalog.build("profile", config.profile)
-    return settings
-
-
-def profile_key(config: DictConfig) -> str:
+def profile_key(scenario: Scenario, settings: ProfileConfig) -> str:
     """Returns the hash of all that a profile depends on: server, lengths, grid, settings."""
-    workload = {k: v for k, v in plain(config.workload).items() if k not in _ARRIVALS}
-    settings = {k: v for k, v in plain(config.profile).items() if k != "path"}
-    parts = [config.gpu, config.model, config.server, config.action]
-    code = simulator_digest() if is_simulated(config) else "live"
-    return digest(*parts, workload, settings, code)
+    content = scenario.content()
+    parts = {key: content[key] for key in _PARTS}
+    workload = {k: v for k, v in content["workload"].items() if k not in _ARRIVALS}
+    how = {k: v for k, v in described("profile", settings).items() if k != "path"}
+    code = simulator_digest() if scenario.is_simulated else "live"
+    return digest(parts, workload, how, code)
 
 
-def cached_file(config: DictConfig) -> Path:
-    """Returns the place of the configuration's profile in the cache."""
-    return cache_dir() / "profiles" / f"{profile_key(config)}.json"
+def cached_file(scenario: Scenario, settings: ProfileConfig) -> Path:
+    """Returns the place of the scenario's profile in the cache."""
+    return cache_dir() / "profiles" / f"{profile_key(scenario, settings)}.json"
 
 
-def find_profile(config: DictConfig, on_setting: OnSetting | None = None) -> Profile:
-    """Returns the configuration's profile.
+def find_profile(
+    scenario: Scenario, settings: ProfileConfig, on_setting: OnSetting | None = None
+) -> Profile:
+    """Returns the scenario's profile.
 
     That is the file ``profile.path`` names, or else the cached one. A simulated server is
     profiled on the spot when there is none.
 
     Args:
-        config: A composed configuration of a run.
+        scenario: What is controlled.
+        settings: How a profile is made, or where a finished one lies.
         on_setting: See :func:`experiments.profiling.sweep.sweep`.
 
     Raises:
         ConfigurationError: There is no profile of a live server, or a file is not a profile
             of this server.
     """
-    settings = profile_config(config)
     if settings.path is not None:
-        return _parallel_as(config, read_profile(Path(settings.path).expanduser()))
-    file = cached_file(config)
+        return _parallel_as(scenario, read_profile(Path(settings.path).expanduser()))
+    file = cached_file(scenario, settings)
     if file.is_file():
-        return _parallel_as(config, read_profile(file))
-    if not is_simulated(config):
+        return _parallel_as(scenario, read_profile(file))
+    if not scenario.is_simulated:
         raise ConfigurationError(
             "profile: this controller needs an offline profile and there is none of this "
             "server; a run never profiles a live server by itself. Make one with\n"
@@ -68,14 +63,16 @@ def find_profile(config: DictConfig, on_setting: OnSetting | None = None) -> Pro
             "with the same gpu, model, server, workload and action as the run, or name a "
             "finished one with profile.path=/path/to/profile.json"
         )
-    return make_profile(config, on_setting)
+    return make_profile(scenario, settings, on_setting)
 
 
-def make_profile(config: DictConfig, on_setting: OnSetting | None = None) -> Profile:
+def make_profile(
+    scenario: Scenario, settings: ProfileConfig, on_setting: OnSetting | None = None
+) -> Profile:
     """Sweeps the server and puts its profile into the cache."""
-    rows = sweep(config, profile_config(config), on_setting)
-    profile = _parallel_as(config, _profile(rows, profile_key(config)))
-    atomic_write_text(cached_file(config), _as_json(profile))
+    rows = sweep(scenario, settings, on_setting)
+    profile = _parallel_as(scenario, _profile(rows, profile_key(scenario, settings)))
+    atomic_write_text(cached_file(scenario, settings), _as_json(profile))
     return profile
 
 
@@ -113,18 +110,18 @@ def _profile(rows: list[ProfileRow], key: str) -> Profile:
     return Profile(tuple(rows), 1, 1, 1, key)
 
 
-def _parallel_as(config: DictConfig, profile: Profile) -> Profile:
-    """Returns the profile for the parallelism of the configuration's server.
+def _parallel_as(scenario: Scenario, profile: Profile) -> Profile:
+    """Returns the profile for the parallelism of the scenario's server.
 
     Raises:
         ConfigurationError: No row of the profile has that parallelism.
     """
-    server = config.server
-    own = (server.tensor_parallel, server.expert_parallel, server.data_parallel)
+    own = parallelism(scenario)
     sizes = {(row.tensor_parallel, row.expert_parallel, row.data_parallel) for row in profile.rows}
     if own not in sizes:
         raise ConfigurationError(
-            f"profile.path: no row has the server's tensor, expert and data parallel sizes {own}"
+            "profile.path: no row has the server's tensor, expert and data parallel sizes "
+            f"{tuple(own)}"
         )
     return Profile(profile.rows, *own, profile.key)
 

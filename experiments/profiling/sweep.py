@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
 
 from baselines.profile import ProfileRow
 from envs import catalog
 from envs.errors import ConfigurationError, InfeasibleModelError
+from envs.factory import make_env
 from envs.knobs import Knobs
 from envs.live.server import LiveServer
+from envs.scenario import Scenario, described
 from envs.serving import ServingEnv
 from envs.system import ServingSystem
 from envs.workloads.base import RequestStream, Workload
-from experiments.app.environment import is_simulated, make_env
 
 OnSetting = Callable[[int, int], None]
 _BACKLOG = 2
 """Requests in flight per place in the batch: the batch is full and the queue never empty."""
+
+
+class Parallelism(NamedTuple):
+    """How a server is spread over its GPUs: tensor-, expert- and data-parallel sizes."""
+
+    tensor: int
+    expert: int
+    data: int
 
 
 @dataclass(kw_only=True)
@@ -92,20 +100,20 @@ class Saturating(Workload):
 
 
 def sweep(
-    config: DictConfig, settings: ProfileConfig, on_setting: OnSetting | None = None
+    scenario: Scenario, settings: ProfileConfig, on_setting: OnSetting | None = None
 ) -> list[ProfileRow]:
     """Measures a server at every setting of its grid, and at several sizes on the simulator.
 
     Args:
-        config: A composed configuration of a run.
+        scenario: What is controlled.
         settings: How to measure.
         on_setting: Called after every setting with how many are done and how many there are.
 
     Raises:
         PalsError: The server's own configuration is impossible, or a live server fails.
     """
-    workload = saturating(config)
-    envs = list(_environments(config, settings, workload))
+    workload = saturating(scenario)
+    envs = list(_environments(scenario, settings, workload))
     try:
         todo = [(env, server, knobs) for env, server in envs for knobs in _grid(env)]
         rows = []
@@ -120,27 +128,33 @@ def sweep(
 
 
 def _environments(
-    config: DictConfig, settings: ProfileConfig, workload: Workload
-) -> Iterator[tuple[ServingEnv, DictConfig]]:
-    own = int(config.server.tensor_parallel)
-    sizes = {own, *settings.tensor_parallel} if is_simulated(config) else {own}
+    scenario: Scenario, settings: ProfileConfig, workload: Workload
+) -> Iterator[tuple[ServingEnv, Parallelism]]:
+    server: dict[str, Any] = described("server", scenario.server)
+    own = int(server["tensor_parallel"])
+    sizes = {own, *settings.tensor_parallel} if scenario.is_simulated else {own}
     for size in sorted(sizes):
-        server = DictConfig(OmegaConf.merge(config.server, {"tensor_parallel": size}))
-        if size != own:
-            server.num_gpus = None
+        changes = {"tensor_parallel": size} | ({} if size == own else {"num_gpus": None})
+        changed = replace(scenario, server={**server, **changes}, workload=workload)
         try:
-            yield make_env(config, server=server, workload=workload), server
+            yield make_env(changed), parallelism(changed)
         except (ConfigurationError, InfeasibleModelError):
             if size == own:
                 raise
 
 
-def saturating(config: DictConfig) -> Saturating:
-    """Returns the configuration's workload with its batch kept full."""
-    places = int(config.server.max_num_seqs) * int(config.server.data_parallel)
-    return Saturating(
-        requests=catalog.build("workload", config.workload), in_flight=_BACKLOG * places
-    )
+def parallelism(scenario: Scenario) -> Parallelism:
+    """Returns the parallel sizes of a scenario's server."""
+    server: dict[str, Any] = described("server", scenario.server)
+    return Parallelism(*(int(server[f"{key}_parallel"]) for key in ("tensor", "expert", "data")))
+
+
+def saturating(scenario: Scenario) -> Saturating:
+    """Returns the scenario's workload with its batch kept full."""
+    server: dict[str, Any] = described("server", scenario.server)
+    places = int(server["max_num_seqs"]) * int(server["data_parallel"])
+    requests: Workload = catalog.build("workload", scenario.workload)
+    return Saturating(requests=requests, in_flight=_BACKLOG * places)
 
 
 def _grid(env: ServingEnv) -> list[Knobs]:
@@ -152,7 +166,7 @@ def _grid(env: ServingEnv) -> list[Knobs]:
 
 def _measure(
     system: ServingSystem,
-    server: DictConfig,
+    server: Parallelism,
     workload: Workload,
     knobs: Knobs,
     settings: ProfileConfig,
@@ -169,9 +183,9 @@ def _measure(
     return ProfileRow(
         power_cap_w=float(knobs.power_cap_w),
         max_num_seqs=int(knobs.max_num_seqs),
-        tensor_parallel=int(server.tensor_parallel),
-        expert_parallel=int(server.expert_parallel),
-        data_parallel=int(server.data_parallel),
+        tensor_parallel=server.tensor,
+        expert_parallel=server.expert,
+        data_parallel=server.data,
         throughput_tok_s=output / seconds,
         prompt_tok_s=sum(row.prompt_tokens for row in seen) / seconds,
         power_w=sum(row.energy_gpu_j for row in seen) / seconds,

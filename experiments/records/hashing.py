@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 import envs
 from envs.catalog import CONF_DIR
@@ -68,8 +68,3 @@ def simulator_digest() -> str:
         total.update(f"{file.relative_to(root.parent)}\0".encode())
         total.update(file.read_bytes())
     return total.hexdigest()[:_HASH_LENGTH]
-
-
-def without(config: DictConfig, *keys: str) -> dict[str, Any]:
-    """Returns a configuration's top level as plain values, without some keys."""
-    return {key: value for key, value in plain(config).items() if key not in keys}

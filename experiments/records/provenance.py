@@ -5,17 +5,16 @@ from __future__ import annotations
 import platform
 import subprocess
 import tomllib
+from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-
 from agents.bundle import find_bundle, read_bundle
 from envs import catalog
 from envs.simulator.calibration import calibration_hash
-from experiments.records.hashing import digest, simulator_digest, without
+from experiments.records.hashing import digest, simulator_digest
 
 DISTRIBUTION = "pals-gym"
 _ROOT = Path(__file__).resolve().parents[2]
@@ -26,33 +25,37 @@ _NOT_PART_OF_A_RESULT = (
 )  # fmt: skip
 
 
-def configuration_hash(config: DictConfig) -> str:
+def configuration_hash(record: Mapping[str, Any]) -> str:
     """Returns the hash of everything in a configuration that a run's numbers depend on."""
-    return digest(without(config, *_NOT_PART_OF_A_RESULT))
+    return digest({k: v for k, v in record.items() if k not in _NOT_PART_OF_A_RESULT})
 
 
-def provenance(config: DictConfig) -> dict[str, Any]:
-    """Returns what identifies the code, configuration and platform behind a run."""
+def provenance(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what identifies the code, configuration and platform behind a run.
+
+    Args:
+        record: The run's configuration as plain values, by the keys of the command line.
+    """
     return {
         "version": version(),
         "git_commit": git_commit(),
-        "configuration_hash": configuration_hash(config),
-        "calibration_hash": gpu_calibration_hash(config),
+        "configuration_hash": configuration_hash(record),
+        "calibration_hash": gpu_calibration_hash(record),
         "code_hash": simulator_digest(),
-        "agent_hash": agent_hash(config),
+        "agent_hash": agent_hash(record),
         "platform": platform_facts(),
     }
 
 
-def gpu_calibration_hash(config: DictConfig) -> str | None:
+def gpu_calibration_hash(record: Mapping[str, Any]) -> str | None:
     """Returns the hash of the GPU's calibration; ``None`` where the GPU has none."""
-    choice = config.gpu.get("calibration")
+    choice = (record.get("gpu") or {}).get("calibration")
     return None if choice is None else calibration_hash(catalog.build("calibration", choice))
 
 
-def agent_hash(config: DictConfig) -> str | None:
+def agent_hash(record: Mapping[str, Any]) -> str | None:
     """Returns the hash of the trained agent's weights; ``None`` for other controllers."""
-    controller = config.get("controller") or {}
+    controller = record.get("controller") or {}
     name = controller.get("bundle")
     return None if name is None else read_bundle(find_bundle(str(name))).sha256
 

@@ -6,19 +6,21 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from omegaconf import DictConfig
 
-from baselines.base import Outcome
+from baselines.base import Controller, Outcome
 from baselines.fixed_knobs import FixedKnobs
 from baselines.profile import Profile
 from envs.errors import ConfigurationError
+from envs.factory import make_env
 from envs.knobs import Knobs
+from envs.scenario import Scenario
 from envs.serving import ServingEnv
-from experiments.app.environment import is_simulated, make_env
-from experiments.evaluation.metrics import summarise
+from experiments.evaluation.metrics import RunMetrics, summarise
 from experiments.evaluation.qos import add_reference
-from experiments.evaluation.rollout import run_episode
+from experiments.evaluation.rollout import Episode, run_episode
 from experiments.profiling.store import find_profile
+from experiments.runs.baseline import reference_tokens
+from experiments.runs.options import RunOptions
 
 OnProgress = Callable[[str, int, int], None]
 
@@ -27,25 +29,30 @@ class RunPreparation:
     """Implements :class:`baselines.base.Preparation` for one run.
 
     Args:
-        config: The run's composed configuration, with its seed.
+        scenario: What is controlled.
+        options: How it is run.
         reference: Baseline's output tokens per interval; ``None`` on a live server.
         on_progress: Called with what is being done, how much is done and how much there is.
     """
 
     def __init__(
         self,
-        config: DictConfig,
+        scenario: Scenario,
+        options: RunOptions,
         reference: NDArray[np.float64] | None,
         on_progress: OnProgress | None = None,
     ) -> None:
-        self._config = config
+        self._scenario = scenario
+        self._options = options
         self._reference = reference
         self._on_progress = on_progress or (lambda what, done, total: None)
 
     def profile(self) -> Profile:
         """See :meth:`Preparation.profile`."""
         return find_profile(
-            self._config, lambda done, total: self._on_progress("profile", done, total)
+            self._scenario,
+            self._options.profile,
+            lambda done, total: self._on_progress("profile", done, total),
         )
 
     def evaluate(self, candidates: list[Knobs]) -> list[Outcome]:
@@ -54,12 +61,12 @@ class RunPreparation:
         Raises:
             ConfigurationError: The server is live: nobody can look ahead there.
         """
-        if not is_simulated(self._config) or self._reference is None:
+        if not self._scenario.is_simulated or self._reference is None:
             raise ConfigurationError(
                 "controller: this one tries knobs on the coming episode, which only "
                 "the simulator can do; use server=simulated or another controller"
             )
-        env = make_env(self._config)
+        env = make_env(self._scenario)
         outcomes = []
         for done, knobs in enumerate(candidates, start=1):
             outcomes.append(self._outcome(env, knobs, self._reference))
@@ -70,12 +77,46 @@ class RunPreparation:
     def _outcome(self, env: ServingEnv, knobs: Knobs, reference: NDArray[np.float64]) -> Outcome:
         held = FixedKnobs(knobs)
         held.bind(env.context)
-        episode = run_episode(env, held, seed=self._config.seed, duration_s=self._config.duration)
-        add_reference(episode.table, reference, env.context.qos, env.interval_s)
-        metrics = summarise(episode, env.context)
+        episode = run_episode(
+            env, held, seed=self._options.seed, duration_s=self._scenario.duration_s
+        )
+        metrics = episode_metrics(episode, reference, env)
         return Outcome(
             tokens_per_joule=metrics.tokens_per_joule or 0.0,
             qos_violation_rate=metrics.qos_violation_rate or 0.0,
             slo_violation_rate=metrics.slo_violation_rate or 0.0,
             budget_overshoot_rate=metrics.budget_overshoot_rate or 0.0,
         )
+
+
+def prepared_controller(
+    env: ServingEnv, scenario: Scenario, options: RunOptions, on_progress: OnProgress
+) -> tuple[Controller, NDArray[np.float64] | None]:
+    """Returns a run's controller, ready for its episode, and Baseline's output tokens.
+
+    Args:
+        env: The environment of the scenario.
+        scenario: What is controlled.
+        options: Who controls it.
+        on_progress: Called with what is being done, how much is done and how much there is.
+    """
+    controller = options.new_controller()
+    reference = reference_tokens(scenario, options.seed)
+    controller.bind(env.context)
+    controller.prepare(RunPreparation(scenario, options, reference, on_progress))
+    return controller, reference
+
+
+def episode_metrics(
+    episode: Episode, reference: NDArray[np.float64] | None, env: ServingEnv
+) -> RunMetrics:
+    """Returns the metrics of an episode, with its QoS evaluated against Baseline's output.
+
+    Args:
+        episode: The episode; its table gets the columns of the QoS.
+        reference: Baseline's output tokens per interval; ``None`` on a live server.
+        env: The environment it took place in.
+    """
+    if reference is not None:
+        add_reference(episode.table, reference, env.context.qos, env.interval_s)
+    return summarise(episode, env.context)

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-from omegaconf import DictConfig
 
 from baselines.base import Controller
 from baselines.profile import Profile
 from envs import catalog
 from envs.errors import ConfigurationError
-from envs.factory import build_model, make_simulated
+from envs.factory import build_model, make_env, simulated_env
 from envs.live.config import VllmServerConfig
 from envs.live.devices.throttled_cpu import ThrottledCpu
 from envs.serving import ServingEnv
 from envs.simulator.config import SimulatedServerConfig
-from experiments.app.environment import is_simulated, make_env
 from experiments.app.settings import RunConfig
 from experiments.evaluation.metric_table import Metric, metrics_of
 from experiments.evaluation.metrics import RunMetrics, summarise
@@ -129,11 +126,11 @@ def gap(live: float | None, simulated: float | None, metric: Metric) -> float | 
     return simulated / live - 1.0 if live else None
 
 
-def transfer(config: DictConfig, on_run: OnRun | None = None) -> Transfer:
+def transfer(config: TransferConfig, on_run: OnRun | None = None) -> Transfer:
     """Runs every controller on both sides, with the same requests.
 
     Args:
-        config: A composed configuration with a live server, and a profile of it.
+        config: A configuration with a live server, and a profile of it.
         on_run: Called after every run with where it ran, how many are done and how many
             there are.
 
@@ -141,7 +138,7 @@ def transfer(config: DictConfig, on_run: OnRun | None = None) -> Transfer:
         ConfigurationError: The server is simulated, or there is no profile of it.
         PalsError: The live server failed.
     """
-    if is_simulated(config):
+    if config.scenario.is_simulated:
         raise ConfigurationError("server: choose a live one, such as server=vllm")
     if config.server.url and not (config.server.control and config.server.send_load):
         raise ConfigurationError(
@@ -149,9 +146,9 @@ def transfer(config: DictConfig, on_run: OnRun | None = None) -> Transfer:
             "both; set them to true for a server that may be sent load and capped"
         )
     tell = on_run or (lambda where, done, total: None)
-    profile = find_profile(config)
+    profile = find_profile(config.scenario, config.profile)
     names = list(config.controllers)
-    live_env = make_env(config)
+    live_env = make_env(config.scenario)
     try:
         fit, simulated_env = _simulated(config, profile, live_env)
         live = {}
@@ -169,7 +166,7 @@ def transfer(config: DictConfig, on_run: OnRun | None = None) -> Transfer:
 
 
 def _simulated(
-    config: DictConfig, profile: Profile, live: ServingEnv
+    config: TransferConfig, profile: Profile, live: ServingEnv
 ) -> tuple[DeviceFit, ServingEnv]:
     """Builds the simulator's counterpart of a live server."""
     system: Any = live.system
@@ -186,13 +183,11 @@ def _simulated(
     if workload.rate is None and workload.needs_capacity:
         # The same requests on both sides: the rate follows from the live server's capacity.
         workload.rate = live.system.offered_tok_s / workload.mean_output_tokens
-    environment = make_simulated(
+    simulated = replace(
+        config.scenario,
         model=model,
         gpu=gpu,
         workload=workload,
-        objective=config.objective,
-        action=config.action,
-        reward=config.reward,
         server=SimulatedServerConfig(
             tensor_parallel=server.tensor_parallel,
             expert_parallel=server.expert_parallel,
@@ -202,13 +197,11 @@ def _simulated(
             system_beta_w=server.system_beta_w,
         ),
         calibration=fit.calibration,
-        interval_s=config.interval,
-        duration_s=config.duration,
     )
-    return fit, environment
+    return fit, simulated_env(simulated)
 
 
-def _model(config: DictConfig, server: VllmServerConfig) -> Any:
+def _model(config: TransferConfig, server: VllmServerConfig) -> Any:
     """Returns what names the served model's shape."""
     if config.model_path is not None:
         return str(config.model_path)
@@ -216,9 +209,9 @@ def _model(config: DictConfig, server: VllmServerConfig) -> Any:
     return launched if launched and Path(launched).is_dir() else config.model
 
 
-def _run(config: DictConfig, env: ServingEnv, name: str) -> RunMetrics:
+def _run(config: TransferConfig, env: ServingEnv, name: str) -> RunMetrics:
     controller: Controller = catalog.build("controller", name)
     controller.bind(env.context)
-    controller.prepare(RunPreparation(config, None))
+    controller.prepare(RunPreparation(config.scenario, config.options(name), None))
     episode = run_episode(env, controller, seed=config.seed, duration_s=config.duration)
     return summarise(episode, env.context)

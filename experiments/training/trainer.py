@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from stable_baselines3.common.vec_env import VecEnv
 
 from agents.bundle import calibration_hashes, plain_numbers, policy_facts, save_bundle
@@ -25,6 +25,7 @@ from agents.vec_env import ServingVecEnv
 from envs import catalog
 from envs.cache import atomic_write_text
 from envs.errors import ConfigurationError
+from envs.scenario import described
 from envs.simulator.vector import VectorServer, VectorServingEnv
 from experiments.app.settings import Debug
 from experiments.evaluation.metrics import Summary, write_json
@@ -91,19 +92,24 @@ class TrainConfig:
     debug: Debug = field(default_factory=Debug)
     experiment: Any = None
 
+    def record(self) -> dict[str, Any]:
+        """Returns the configuration as plain values: what ``config.yaml`` holds."""
+        record: dict[str, Any] = described("train", self)
+        return record
+
 
 class Training:
     """One training.
 
     Args:
-        config: A composed configuration with the keys of :class:`TrainConfig`.
+        config: Its configuration.
         directory: Where its files go.
 
     Raises:
         ConfigurationError: The configuration is wrong; the message names the key.
     """
 
-    def __init__(self, config: DictConfig, directory: Path) -> None:
+    def __init__(self, config: TrainConfig, directory: Path) -> None:
         import torch
 
         torch.set_num_threads(max(1, config.threads))
@@ -143,10 +149,10 @@ class Training:
         config, steps = self.config, self.recipe.steps
         resumed = self._resume()
         self.env.seed(_stream_seed(config.seed, resumed))
-        saved = OmegaConf.to_yaml(OmegaConf.create(plain(config)))
+        saved = OmegaConf.to_yaml(OmegaConf.create(config.record()))
         atomic_write_text(self.directory / CONFIG_FILE, saved)
         tracker: Tracker = catalog.build("tracker", config.tracker)
-        facts = RunFacts(f"train-{config.seed}", self.directory, plain(config))
+        facts = RunFacts(f"train-{config.seed}", self.directory, config.record())
         with tracker.follow(facts) as tracked:
             self.model.set_logger(training_logger(self.directory, tracked))
             prices = PriceUpdates(self.env, self.recipe.price_every)
@@ -243,14 +249,14 @@ class Training:
         )
 
     def _kept(self) -> dict[str, Any]:
-        return {k: v for k, v in plain(self.config).items() if k not in _NOT_KEPT}
+        return {k: v for k, v in self.config.record().items() if k not in _NOT_KEPT}
 
 
-def resumed_config(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
+def resumed_config(config: TrainConfig, overrides: Sequence[str]) -> TrainConfig:
     """Returns the configuration of the training that ``resume`` names, or ``config`` itself.
 
     Args:
-        config: The composed configuration.
+        config: The configuration.
         overrides: What the command line set.
 
     Raises:
@@ -268,9 +274,10 @@ def resumed_config(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
     file = Path(config.resume) / CONFIG_FILE
     if not file.is_file():
         raise ConfigurationError(f"resume: there is no {CONFIG_FILE} in {config.resume}")
-    saved = OmegaConf.load(file)
-    kept = {key: config[key] for key in _MAY_CHANGE}
-    return DictConfig(OmegaConf.merge(saved, kept))
+    saved = plain(OmegaConf.load(file))
+    saved.pop("_target_", None)
+    kept = {key: getattr(config, key) for key in _MAY_CHANGE}
+    return TrainConfig(**{**saved, **kept})
 
 
 def _stream_seed(seed: int, resumed: int) -> int:

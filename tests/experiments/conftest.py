@@ -3,15 +3,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import hydra
 import pytest
-from omegaconf import DictConfig
 from support.caches import own_cache
 
 from envs import catalog
+from envs.catalog.targets import configuration_class
 from experiments.app import schemas
+from experiments.app.composition import typed
 
 SHORT = ("duration=60", "profile.settle_s=5", "profile.measure_s=10")
 
@@ -34,13 +35,14 @@ def empty_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def compose() -> Callable[..., DictConfig]:
-    """Composes a configuration as the applications do, with short runs."""
+def compose() -> Callable[..., Any]:
+    """Composes a configuration as the commands get it, with short runs."""
     schemas.register()
 
-    def composed(*overrides: str, name: str = "run") -> DictConfig:
+    def composed(*overrides: str, name: str = "run") -> Any:
         with hydra.initialize_config_dir(str(catalog.CONF_DIR), version_base="1.3"):
-            return hydra.compose(name, [*SHORT, *overrides])
+            node = hydra.compose(name, [*SHORT, *overrides])
+            return typed(configuration_class(str(node["_target_"])), node)
 
     return composed
 

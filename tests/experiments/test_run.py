@@ -12,11 +12,11 @@ from pathlib import Path
 import pandas
 import pytest
 import yaml
-from omegaconf import OmegaConf
 from support.caches import own_cache
 
 from envs.errors import ServerError
 from envs.simulator.server import SimulatedServer
+from experiments.app.composition import saved_run
 from experiments.run import main
 from experiments.runs.runner import execute
 
@@ -38,7 +38,7 @@ def finished(compose, tmp_path_factory):
     """A run of PALS with a budget, and its folder."""
     folder = tmp_path_factory.mktemp("run")
     config = compose("controller=pals", "seed=7", "objective=budget_steps", "duration=90")
-    return execute(config, folder, "pals"), folder
+    return execute(config.scenario, config.options("pals"), folder), folder
 
 
 def test_the_files_are_there_and_no_others(finished):
@@ -81,7 +81,8 @@ def test_the_saved_configuration_gives_the_same_run(finished, tmp_path):
     saved = yaml.safe_load((folder / "config.yaml").read_text())
     assert saved["seed"] == 7
     assert saved["controller"]["_target_"] == "baselines.pals.controller.Pals"
-    again = execute(OmegaConf.create(saved), tmp_path, "pals")
+    config = saved_run(folder / "config.yaml")
+    again = execute(config.scenario, config.options("pals"), tmp_path)
     assert again == summary
     for name in FILES:
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name

@@ -18,10 +18,11 @@ import torch
 from agents.controller import Agent
 from baselines.static import Static
 from envs import catalog
+from experiments.app.composition import typed
 from experiments.evaluation.batched_rollout import Assignment, Episodes
 from experiments.evaluation.suites import SuiteScenario
 from experiments.train import main
-from experiments.training.trainer import CHECKPOINT_FILE, Training
+from experiments.training.trainer import CHECKPOINT_FILE, TrainConfig, Training
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = (
@@ -49,7 +50,7 @@ def compose_train(compose, *overrides):
 
     schemas.register()
     with hydra.initialize_config_dir(str(catalog.CONF_DIR), version_base="1.3"):
-        return hydra.compose("train", [*TINY, *overrides])
+        return typed(TrainConfig, hydra.compose("train", [*TINY, *overrides]))
 
 
 def test_the_files_are_there(trained):

@@ -39,7 +39,8 @@ class Table1(Figure):
             config = context.compose(
                 f"model={model}", f"gpu={self.gpu}", f"profile.tensor_parallel=[{tensors}]"
             )
-            reports[model] = predictor_for(find_profile(config), self.forest).report
+            profile = find_profile(config.scenario, config.profile)
+            reports[model] = predictor_for(profile, self.forest).report
             context.report("offline models", done, len(self.models))
         gpu, server = catalog.build("gpu", self.gpu), catalog.build("server", "simulated")
         title, caption = text.made()

@@ -134,7 +134,7 @@ def test_the_actor_gets_the_server_itself():
     here = inner_scenario(Scenario(model="gpt2", server="ray", reward="constrained"))
     assert here.is_simulated
     assert (here.model, here.reward) == ("gpt2", "default")
-    live = inner_scenario(Scenario(server={"base": "ray", "inner": {"base": "vllm"}}))
+    live = inner_scenario(Scenario(server={"base": "ray", "inner": "vllm"}))
     assert isinstance(live.server_config, VllmServerConfig)
     assert not live.is_simulated
 

@@ -7,17 +7,20 @@ import json
 import numpy as np
 import pandas
 import pytest
-from omegaconf import OmegaConf
 
 from envs import catalog
 from envs.cluster.cluster import node_seeds
+from envs.cluster.config import ServerCluster
+from envs.cluster.env import ClusterEnv
+from envs.cluster.factory import build_cluster
+from envs.cluster.ray_config import server_itself
 from envs.errors import ConfigurationError, ServerError
+from envs.factory import make_env
 from envs.simulator.server import SimulatedServer
-from experiments.app.environment import make_env
-from experiments.cluster.config import ServerCluster
-from experiments.cluster.runner import simulated_twin
+from experiments.app.composition import saved_run
 from experiments.compare import main as compare_main
 from experiments.profiling.store import profile_key
+from experiments.profiling.sweep import ProfileConfig
 from experiments.run import main
 from experiments.runs.baseline import reference_key, reference_tokens
 from experiments.runs.runner import execute
@@ -29,11 +32,15 @@ SMALL = (
 )  # fmt: skip
 
 
+def scenarios_of(config):
+    return config.options("pals").new_cluster().node_scenarios(config.scenario)
+
+
 @pytest.fixture(scope="module")
 def finished(compose, tmp_path_factory):
     folder = tmp_path_factory.mktemp("cluster")
     config = compose(*SMALL, "controller=pals", "seed=3", "allocator@env.allocator=predictive")
-    return execute(config, folder, "pals"), folder
+    return execute(config.scenario, config.options("pals"), folder), folder
 
 
 def test_the_files_are_there_and_no_others(finished):
@@ -80,9 +87,9 @@ def test_caps_never_exceed_the_budget(finished):
 def test_every_node_has_its_own_target_load_and_reference(finished, compose):
     frame = pandas.read_parquet(finished[1] / "intervals.parquet")
     config = compose(*SMALL, "seed=3")
-    configs = catalog.build("env", config.env).node_configs(config)
+    nodes = scenarios_of(config)
     seeds = node_seeds(3, 3)
-    for (name, own), seed, fraction in zip(configs.items(), seeds, (0.9, 0.6, 0.75), strict=True):
+    for (name, own), seed, fraction in zip(nodes.items(), seeds, (0.9, 0.6, 0.75), strict=True):
         env = make_env(own)
         rows = frame[frame["node"] == name]
         assert rows["target_tok_s"].unique() == pytest.approx(
@@ -91,7 +98,7 @@ def test_every_node_has_its_own_target_load_and_reference(finished, compose):
         assert env.context.offered_tok_s == pytest.approx(
             fraction * env.context.capacity_tok_s, rel=0.02
         )
-        tokens = reference_tokens(OmegaConf.merge(own, {"seed": seed}))
+        tokens = reference_tokens(own, seed)
         window = rows["reference_tok_s"].iloc[-1]
         assert window == pytest.approx(tokens[-20:].sum() / 10.0)
 
@@ -106,7 +113,8 @@ def test_the_plot_is_a_plot(finished):
 
 def test_the_saved_configuration_gives_the_same_run(finished, tmp_path):
     summary, folder = finished
-    again = execute(OmegaConf.load(folder / "config.yaml"), tmp_path, "pals")
+    config = saved_run(folder / "config.yaml")
+    again = execute(config.scenario, config.options("pals"), tmp_path)
     assert again == summary
     for name in FILES:
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name
@@ -162,12 +170,11 @@ def dies(monkeypatch):
 
 def test_the_run_goes_on_when_a_node_dies_and_says_so(compose, tmp_path, dies):
     config = compose(*SMALL, "controller=static", "seed=5")
-    described = catalog.build("env", config.env)
-    for own, seed in zip(described.node_configs(config).values(), node_seeds(5, 3), strict=True):
+    for own, seed in zip(scenarios_of(config).values(), node_seeds(5, 3), strict=True):
         for attempt in range(2):  # references come from the cache, not from servers that die
-            reference_tokens(OmegaConf.merge(own, {"seed": seed + attempt}))
+            reference_tokens(own, seed + attempt)
     dies()
-    summary = execute(config, tmp_path, "static")
+    summary = execute(config.scenario, config.options("static"), tmp_path)
     assert summary["events"] == [
         "40.5 s: node1 down: ServerError: the server ended", "45.5 s: node1 back"
     ]  # fmt: skip
@@ -213,25 +220,25 @@ def test_a_cluster_needs_nodes():
 
 def test_a_nodes_own_server_keys_hold_for_it_alone(compose):
     config = compose("env=cluster", "+env.nodes.node0.server={data_parallel: 3}")
-    configs = catalog.build("env", config.env).node_configs(config)
-    servers = [catalog.build("server", own.server) for own in configs.values()]
+    servers = [own.server_config for own in scenarios_of(config).values()]
     assert [server.num_gpus for server in servers] == [12, 4, 4]
 
 
 @pytest.mark.parametrize("experiment", ["multi_node_qos", "demand_response"])
 def test_the_papers_experiments_describe_three_nodes(compose, experiment):
     config = compose(f"experiment={experiment}")
-    described = catalog.build("env", config.env)
-    configs = described.node_configs(config)
-    assert len(configs) == 3
-    for own in configs.values():
+    described = config.options("pals").new_cluster()
+    nodes = described.node_scenarios(config.scenario)
+    assert len(nodes) == 3
+    for own in nodes.values():
         assert catalog.build("workload", own.workload).mean_output_tokens > 0
     assert described.power_scope == "system"
 
 
 def test_an_agent_can_act_on_a_configured_cluster(compose):
     config = compose(*SMALL, "allocator@env.allocator=by_action", "duration=10")
-    env = make_env(config)
+    cluster = build_cluster(config.options("").new_cluster(), config.scenario)
+    env = ClusterEnv(cluster)
     observation, _ = env.reset(seed=0)
     assert env.observation_space.contains(observation)
     assert env.action_space.nvec.tolist() == [6, 6] * 3 + [6] * 3
@@ -240,14 +247,14 @@ def test_an_agent_can_act_on_a_configured_cluster(compose):
 def test_a_remote_simulator_is_evaluated_and_profiled_as_the_local_one(compose):
     def node(*overrides):
         config = compose("env=cluster", "+env.nodes.node0.server.inner.max_num_seqs=32", *overrides)
-        return simulated_twin(catalog.build("env", config.env).node_configs(config)["node0"])
+        return server_itself(scenarios_of(config)["node0"])
 
     remote = node("server=ray")
     local = compose("env=cluster", "+env.nodes.node0.server={max_num_seqs: 32}")
-    local = catalog.build("env", local.env).node_configs(local)["node0"]
-    assert remote.server.max_num_seqs == 32
-    assert reference_key(remote) == reference_key(local)
-    assert profile_key(remote) == profile_key(local)
+    local = scenarios_of(local)["node0"]
+    assert remote.content()["server"]["max_num_seqs"] == 32
+    assert reference_key(remote, 1) == reference_key(local, 1)
+    assert profile_key(remote, ProfileConfig()) == profile_key(local, ProfileConfig())
 
 
 def test_a_node_may_be_another_kind_of_server(compose):
@@ -255,6 +262,6 @@ def test_a_node_may_be_another_kind_of_server(compose):
         "env=cluster", "server=ray",
         "+env.nodes.node0.server={inner: {base: vllm_cpu, url: 'http://127.0.0.1:8000'}}",
     )  # fmt: skip
-    configs = catalog.build("env", config.env).node_configs(config)
-    targets = [own.server.inner["_target_"].rpartition(".")[2] for own in configs.values()]
+    nodes = scenarios_of(config).values()
+    targets = [type(server_itself(own).server_config).__name__ for own in nodes]
     assert targets == ["VllmServerConfig", "SimulatedServerConfig", "SimulatedServerConfig"]

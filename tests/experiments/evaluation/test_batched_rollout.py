@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 
 from baselines.fixed_knobs import FixedKnobs
-from envs import catalog
 from envs.knobs import Knobs
 from experiments.benchmarking.scenario_runs import ScenarioRuns
 from experiments.evaluation.batched_rollout import (
@@ -33,11 +33,9 @@ SCENARIOS = {
 
 
 def run_of(compose, scenario, controller, seed):
-    """Configuration of the single run that a batched episode has to equal."""
+    """The single run that a batched episode has to equal."""
     config = compose(f"controller={controller}", f"seed={seed}", f"duration={SECONDS}")
-    for name, choice in scenario.parts.items():
-        OmegaConf.update(config, name, catalog.load(name, choice), merge=False)
-    return config
+    return scenario.scenario(config.scenario), config.options(controller)
 
 
 @pytest.mark.parametrize("controller", ["static", "governor", "pals"])
@@ -45,12 +43,12 @@ def run_of(compose, scenario, controller, seed):
 def test_metrics_equal_those_of_single_runs(compose, tmp_path, controller, name):
     scenario = SCENARIOS[name]
     config = compose("duration=75", name="benchmark")
-    runs = ScenarioRuns(config, name, scenario, [11, 12], tmp_path / "runs")
+    runs = ScenarioRuns(
+        config.scenario, config.profile, name, scenario, [11, 12], tmp_path / "runs"
+    )
     together = runs.run(controller, controller)
     for seed, summary in zip([11, 12], together, strict=True):
-        single = execute(
-            run_of(compose, scenario, controller, seed), tmp_path / f"{seed}", controller
-        )
+        single = execute(*run_of(compose, scenario, controller, seed), tmp_path / f"{seed}")
         del single["provenance"]
         within = summary.pop(WITHIN_BUDGET)
         assert summary == single
@@ -60,7 +58,9 @@ def test_metrics_equal_those_of_single_runs(compose, tmp_path, controller, name)
 def test_who_takes_all_that_the_budget_leaves_violates_nothing_within_it(compose, tmp_path):
     """Though it violates against a Baseline that knows no budget."""
     config = compose("duration=300", name="benchmark")
-    runs = ScenarioRuns(config, "budget", SCENARIOS["budget"], [11, 12], tmp_path / "runs")
+    runs = ScenarioRuns(
+        config.scenario, config.profile, "budget", SCENARIOS["budget"], [11, 12], tmp_path / "runs"
+    )
     highest = runs.run("static_dynamic_cap", "static_dynamic_cap")
     assert [summary[WITHIN_BUDGET] for summary in highest] == [0.0, 0.0]
     assert min(summary["qos_violation_rate"] for summary in highest) > 0.05
@@ -73,11 +73,18 @@ def test_the_oracle_chooses_as_in_a_single_run(compose, tmp_path):
         f"duration={SECONDS}", "action.power_caps_w=[200,400]", "action.max_num_seqs=[16,64]",
         name="benchmark",
     )  # fmt: skip
-    runs = ScenarioRuns(config, "budget", SCENARIOS["budget"], [11, 12, 13], tmp_path / "runs")
+    runs = ScenarioRuns(
+        config.scenario,
+        config.profile,
+        "budget",
+        SCENARIOS["budget"],
+        [11, 12, 13],
+        tmp_path / "runs",
+    )
     together = runs.run("oracle", "oracle")
-    single = run_of(compose, SCENARIOS["budget"], "oracle", 13)
-    single.action.power_caps_w, single.action.max_num_seqs = [200, 400], [16, 64]
-    expected = execute(single, tmp_path / "single", "oracle")
+    scenario, options = run_of(compose, SCENARIOS["budget"], "oracle", 13)
+    same = replace(scenario, action=config.action)
+    expected = execute(same, options, tmp_path / "single")
     del expected["provenance"]
     del together[2][WITHIN_BUDGET]
     assert together[2] == expected

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from baselines.fixed_knobs import FixedKnobs
+from envs.factory import make_env
 from envs.knobs import Knobs
-from experiments.app.environment import make_env
 from experiments.evaluation.metrics import summarise
 from experiments.evaluation.qos import add_reference
 from experiments.evaluation.rollout import run_episode
 from experiments.runs.baseline import reference_tokens
+from experiments.runs.options import RunOptions
 from experiments.runs.preparation import RunPreparation
 from experiments.runs.runner import execute
 
@@ -20,12 +21,17 @@ def held(config, env, knobs):
     controller = FixedKnobs(knobs)
     controller.bind(env.context)
     episode = run_episode(env, controller, seed=config.seed, duration_s=config.duration)
-    add_reference(episode.table, reference_tokens(config), env.context.qos, config.interval)
+    add_reference(
+        episode.table,
+        reference_tokens(config.scenario, config.seed),
+        env.context.qos,
+        config.interval,
+    )
     return summarise(episode, env.context)
 
 
 def by_batch(config):
-    env = make_env(config)
+    env = make_env(config.scenario)
     highest = env.context.highest.power_cap_w
     return {
         batch: held(config, env, Knobs(highest, batch)) for batch in env.context.grid.max_num_seqs
@@ -53,8 +59,8 @@ def test_a_full_kv_cache_asks_for_a_smaller_batch(compose):
 def test_the_oracle_holds_the_best_static_knobs_within_its_limit(compose, tmp_path):
     small = ("action.power_caps_w=[150,200,250,400]", "action.max_num_seqs=[16,32,64]")
     config = compose("controller=oracle", "duration=200", "seed=2", *small)
-    oracle = execute(config, tmp_path, "oracle")
-    env = make_env(config)
+    oracle = execute(config.scenario, config.options("oracle"), tmp_path)
+    env = make_env(config.scenario)
     every = [held(config, env, knobs) for knobs in env.context.grid.settings]
     within = [f.tokens_per_joule for f in every if f.qos_violation_rate <= 0.05]
     assert 1 <= len(within) < len(every)
@@ -65,9 +71,11 @@ def test_the_oracle_holds_the_best_static_knobs_within_its_limit(compose, tmp_pa
 
 def test_looking_ahead_agrees_with_running(compose):
     config = compose("duration=60", "objective=power_budget")
-    env = make_env(config)
+    env = make_env(config.scenario)
     knobs = Knobs(250.0, 32)
-    preparation = RunPreparation(config, reference_tokens(config))
+    preparation = RunPreparation(
+        config.scenario, config.options("oracle"), reference_tokens(config.scenario, config.seed)
+    )
     (outcome,) = preparation.evaluate([knobs])
     summary = held(config, env, knobs)
     assert outcome.tokens_per_joule == summary.tokens_per_joule
@@ -82,7 +90,9 @@ def test_looking_ahead_agrees_with_running(compose):
 def test_in_the_default_scenario_pals_and_the_governor_save_energy(compose, tmp_path, duration):
     figures = {
         name: execute(
-            compose(f"controller={name}", f"duration={duration}", "seed=1"), tmp_path / name, name
+            compose(f"duration={duration}").scenario,
+            RunOptions(seed=1, controller=name, controller_name=name),
+            tmp_path / name,
         )
         for name in ("static", "pals", "governor")
     }

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from baselines.fixed_knobs import FixedKnobs
+from envs.factory import make_env
 from envs.knobs import Knobs
 from envs.objectives.qos import QoSConfig
-from experiments.app.environment import make_env
 from experiments.evaluation.qos import add_reference, after_warmup, violation_rate
 from experiments.evaluation.rollout import run_episode
 from experiments.records.interval_table import IntervalTable
@@ -71,11 +71,13 @@ def test_another_strategy_may_be_the_reference():
 
 
 def evaluated(config, knobs):
-    env = make_env(config)
+    env = make_env(config.scenario)
     held = FixedKnobs(knobs or env.context.highest)
     held.bind(env.context)
     table = run_episode(env, held, seed=config.seed, duration_s=config.duration).table
-    add_reference(table, reference_tokens(config), env.context.qos, config.interval)
+    add_reference(
+        table, reference_tokens(config.scenario, config.seed), env.context.qos, config.interval
+    )
     return table
 
 
@@ -93,21 +95,25 @@ def test_a_starved_server_violates_qos(compose):
 
 def test_the_reference_is_cached_and_a_damaged_one_is_made_again(compose, empty_cache):
     config = compose("duration=10")
-    tokens = reference_tokens(config)
+    tokens = reference_tokens(config.scenario, config.seed)
     (file,) = (empty_cache / "references").iterdir()
     stamp = file.stat().st_mtime_ns
-    np.testing.assert_array_equal(reference_tokens(config), tokens)
+    np.testing.assert_array_equal(reference_tokens(config.scenario, config.seed), tokens)
     assert file.stat().st_mtime_ns == stamp
     file.write_bytes(b"damaged")
-    np.testing.assert_array_equal(reference_tokens(config), tokens)
+    np.testing.assert_array_equal(reference_tokens(config.scenario, config.seed), tokens)
+
+
+def key_of(config):
+    return reference_key(config.scenario, config.seed)
 
 
 def test_the_reference_depends_on_the_arrivals_and_not_on_the_demands(compose):
-    key = reference_key(compose())
+    key = key_of(compose())
     for same in ("controller=governor", "objective=demand_response", "reward=efficiency_only",
                  "tracker=wandb", "debug=on"):  # fmt: skip
-        assert reference_key(compose(same)) == key, same
+        assert key_of(compose(same)) == key, same
     for other in ("seed=1", "workload.load=0.5", "duration=61", "interval=1.0",
                   "model=olmoe_1b_7b", "gpu=h100_sxm", "server.tensor_parallel=2",
                   "env.domain_randomization=true"):  # fmt: skip
-        assert reference_key(compose(other)) != key, other
+        assert key_of(compose(other)) != key, other

@@ -5,13 +5,13 @@ import pytest
 
 from baselines.fixed_knobs import FixedKnobs
 from envs import catalog
+from envs.factory import make_env
 from envs.knobs import Knobs
-from experiments.app.environment import make_env
 from experiments.evaluation.rollout import run_episode
 
 
 def run(config, controller, seed=1, **options):
-    env = make_env(config)
+    env = make_env(config.scenario)
     controller.bind(env.context)
     return run_episode(env, controller, seed=seed, duration_s=config.duration, **options)
 
@@ -29,7 +29,7 @@ def test_same_seed_same_numbers_bit_for_bit(compose):
 
 def test_a_used_environment_repeats_itself_too(compose):
     config = compose("duration=20")
-    env = make_env(config)
+    env = make_env(config.scenario)
     held = FixedKnobs(env.context.highest)
     held.bind(env.context)
     runs = [run_episode(env, held, seed=seed, duration_s=20).table for seed in (5, 6, 5)]
@@ -66,7 +66,7 @@ def test_requests_are_conserved_in_every_interval(compose):
 
 def test_a_live_servers_extra_definitions_are_recorded(compose):
     config = compose("duration=2")
-    env = make_env(config)
+    env = make_env(config.scenario)
     env.system.extras = {"interval_overrun_s": 0.003}
     held = FixedKnobs(env.context.highest)
     held.bind(env.context)

@@ -11,6 +11,14 @@ from experiments.profiling import store as profiles
 from experiments.profiling.store import find_profile, profile_key, write_profile
 
 
+def found(config):
+    return find_profile(config.scenario, config.profile)
+
+
+def key_of(config):
+    return profile_key(config.scenario, config.profile)
+
+
 @pytest.fixture(scope="module")
 def olmoe(compose):
     return compose("model=olmoe_1b_7b", "server.tensor_parallel=2")
@@ -18,7 +26,7 @@ def olmoe(compose):
 
 @pytest.fixture(scope="module")
 def profile(olmoe):
-    return find_profile(olmoe)
+    return found(olmoe)
 
 
 def by_setting(profile, size):
@@ -53,28 +61,28 @@ def test_the_batch_is_full_while_measured(profile):
 
 def test_it_is_made_once(olmoe, profile, monkeypatch):
     monkeypatch.setattr(profiles, "sweep", lambda *_: pytest.fail("measured again"))
-    assert find_profile(olmoe) == profile
+    assert found(olmoe) == profile
 
 
 def test_it_depends_on_the_server_but_not_on_the_load(compose):
-    key = profile_key(compose())
+    key = key_of(compose())
     for same in ("workload.load=0.4", "seed=9", "objective=efficiency", "controller=static",
                  "duration=9", "workload.rate=3"):  # fmt: skip
-        assert profile_key(compose(same)) == key, same
+        assert key_of(compose(same)) == key, same
     for other in ("workload=poisson_hellaswag", "gpu=h100_sxm", "model=gpt2",
                   "server.max_num_seqs=32", "action.max_num_seqs=[8,16]",
                   "profile.measure_s=9"):  # fmt: skip
-        assert profile_key(compose(other)) != key, other
+        assert key_of(compose(other)) != key, other
 
 
 def test_sizes_that_do_not_fit_are_left_out(compose):
     config = compose("action.power_caps_w=[400]", "action.max_num_seqs=[64]")
-    assert {row.tensor_parallel for row in find_profile(config).rows} == {2, 4}
+    assert {row.tensor_parallel for row in found(config).rows} == {2, 4}
 
 
 def test_a_server_that_does_not_fit_is_an_error(compose):
     with pytest.raises(InfeasibleModelError, match="mixtral_8x7b"):
-        find_profile(compose("server.tensor_parallel=1"))
+        found(compose("server.tensor_parallel=1"))
 
 
 def test_files_say_the_same_and_can_be_named(compose, profile, tmp_path):
@@ -83,7 +91,7 @@ def test_files_say_the_same_and_can_be_named(compose, profile, tmp_path):
     pandas.testing.assert_frame_equal(frame, pandas.read_csv(tmp_path / "profile.csv"))
     assert frame["throughput_tok_s"].tolist() == [row.throughput_tok_s for row in profile.rows]
     named = compose("server.tensor_parallel=4", f"profile.path={tmp_path / 'profile.json'}")
-    read = find_profile(named)
+    read = found(named)
     assert read.rows == profile.rows
     assert read.tensor_parallel == 4
 
@@ -91,9 +99,7 @@ def test_files_say_the_same_and_can_be_named(compose, profile, tmp_path):
 def test_a_profile_of_another_size_is_refused(compose, profile, tmp_path):
     write_profile(profile, tmp_path)
     with pytest.raises(ConfigurationError, match="parallel sizes"):
-        find_profile(
-            compose("server.tensor_parallel=8", f"profile.path={tmp_path / 'profile.json'}")
-        )
+        found(compose("server.tensor_parallel=8", f"profile.path={tmp_path / 'profile.json'}"))
 
 
 @pytest.mark.parametrize("content", ["", "{}", json.dumps({"key": "k", "rows": [{"x": 1}]})])
@@ -101,11 +107,10 @@ def test_a_damaged_file_is_named(compose, tmp_path, content):
     file = tmp_path / "profile.json"
     file.write_text(content)
     with pytest.raises(ConfigurationError, match=r"profile\.json: not a profile"):
-        find_profile(compose(f"profile.path={file}"))
+        found(compose(f"profile.path={file}"))
 
 
 def test_a_live_server_is_never_profiled_by_a_run(compose, empty_cache, monkeypatch):
-    monkeypatch.setattr(profiles, "is_simulated", lambda config: False)
     monkeypatch.setattr(profiles, "sweep", lambda *_: pytest.fail("profiled a live server"))
     with pytest.raises(ConfigurationError, match=r"python -m experiments\.profile"):
-        find_profile(compose())
+        found(compose("server=vllm", "server.url=http://127.0.0.1:9"))

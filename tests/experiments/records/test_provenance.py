@@ -3,9 +3,21 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+import pytest
+
 from agents.bundle import find_bundle, read_bundle
 from experiments.records.hashing import digest, simulator_digest
 from experiments.records.provenance import configuration_hash, provenance
+from experiments.runs.options import run_record
+
+
+@pytest.fixture
+def recorded(compose):
+    def record(*overrides):
+        config = compose(*overrides)
+        return run_record(config.scenario, config.options("pals"))
+
+    return record
 
 
 def test_a_hash_follows_the_content_of_files(tmp_path):
@@ -17,16 +29,16 @@ def test_a_hash_follows_the_content_of_files(tmp_path):
     assert digest({"workload": {"path": str(file)}}) != before
 
 
-def test_the_configuration_hash_tells_runs_apart(compose):
-    key = configuration_hash(compose())
-    assert configuration_hash(compose("tracker=wandb", "debug=on")) == key
+def test_the_configuration_hash_tells_runs_apart(recorded):
+    key = configuration_hash(recorded())
+    assert configuration_hash(recorded("tracker=wandb", "debug=on")) == key
     for other in ("seed=1", "controller=static", "objective.qos.tolerance=0.1", "duration=61"):
-        assert configuration_hash(compose(other)) != key, other
+        assert configuration_hash(recorded(other)) != key, other
 
 
-def test_the_calibration_hash_follows_the_calibration(compose):
+def test_the_calibration_hash_follows_the_calibration(recorded):
     a100, again, h100 = (
-        provenance(compose(*overrides))["calibration_hash"]
+        provenance(recorded(*overrides))["calibration_hash"]
         for overrides in (["gpu=a100_sxm4_80gb"], ["seed=3"], ["gpu=h100_sxm"])
     )
     assert a100 == again != h100
@@ -34,22 +46,22 @@ def test_the_calibration_hash_follows_the_calibration(compose):
     assert trained_on == {"a100_sxm4": a100, "h100_sxm": h100}  # one hash for one calibration
 
 
-def test_provenance_names_version_commit_and_platform(compose):
-    where = provenance(compose())
+def test_provenance_names_version_commit_and_platform(recorded):
+    where = provenance(recorded())
     assert re.fullmatch(r"\d+\.\d+\.\d+.*", where["version"])
     assert where["git_commit"] is None or re.match(r"[0-9a-f]{40}", where["git_commit"])
     assert where["platform"]["python"].startswith("3.")
     assert where["code_hash"] == simulator_digest()
 
 
-def test_the_agent_hash_is_the_bundles(compose, monkeypatch):
-    assert provenance(compose("controller=pals"))["agent_hash"] is None
-    config = compose("controller=ppo")
-    own = provenance(config)["agent_hash"]
-    assert own == read_bundle(find_bundle(config.controller.bundle)).sha256
-    other = read_bundle(find_bundle(config.controller.bundle))
+def test_the_agent_hash_is_the_bundles(recorded, monkeypatch):
+    assert provenance(recorded("controller=pals"))["agent_hash"] is None
+    record = recorded("controller=ppo")
+    own = provenance(record)["agent_hash"]
+    assert own == read_bundle(find_bundle(record["controller"]["bundle"])).sha256
+    other = read_bundle(find_bundle(record["controller"]["bundle"]))
     monkeypatch.setattr(
         "experiments.records.provenance.read_bundle",
         lambda folder: replace(other, sha256="0"),
     )
-    assert provenance(config)["agent_hash"] == "0"
+    assert provenance(record)["agent_hash"] == "0"

@@ -60,7 +60,7 @@ def items(entries):
 
 def test_wandb_gets_configuration_rows_summary_and_plot(compose, tmp_path):
     config = compose("tracker=wandb", "controller=static", "duration=10", "seed=4")
-    summary = execute(config, tmp_path, "static")
+    summary = execute(config.scenario, config.options("static"), tmp_path)
     found = records(tmp_path)
 
     (run,) = [record.run for record in found if record.HasField("run")]
@@ -95,7 +95,7 @@ def test_a_run_that_fails_is_finished_as_failed(compose, tmp_path, monkeypatch):
     monkeypatch.setattr(execution, "run_episode", dies)
     config = compose("tracker=wandb", "controller=static", "duration=10")
     with pytest.raises(ServerError, match="gone"):
-        execute(config, tmp_path, "static")
+        execute(config.scenario, config.options("static"), tmp_path)
     assert wandb.run is None
     (end,) = [record.exit for record in records(tmp_path) if record.HasField("exit")]
     assert end.exit_code == 1
@@ -125,5 +125,6 @@ def test_no_account_is_one_clear_message(tmp_path, monkeypatch):
 
 
 def test_files_write_nothing_of_their_own(compose, tmp_path):
-    execute(compose("controller=static", "duration=10"), tmp_path, "static")
+    config = compose("controller=static", "duration=10")
+    execute(config.scenario, config.options("static"), tmp_path)
     assert not list(tmp_path.rglob("wandb*"))

@@ -1,0 +1,71 @@
+"""Turns what Hydra composes into typed options; below this room nobody sees a composed node."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from hydra import compose
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from envs.errors import ConfigurationError
+from envs.scenario import plain
+from experiments.app.settings import RunConfig
+
+T = TypeVar("T")
+
+
+def composed(cls: type[T], config_name: str, *overrides: str) -> T:
+    """Composes a configuration within a running application.
+
+    Args:
+        cls: The class of the configuration.
+        config_name: Its file in ``conf``, without ``.yaml``.
+        *overrides: Overrides as on the command line.
+    """
+    return typed(cls, compose(config_name, overrides=list(overrides)))
+
+
+def typed(cls: type[T], node: DictConfig) -> T:
+    """Returns a composed configuration as its own class, resolved.
+
+    Fields of a dataclass are built; choices, whose class the configuration names, stay plain
+    mappings until they are needed. Keys that the class does not have only served others.
+
+    Raises:
+        ConfigurationError: A value refers to a key that is not there.
+    """
+    hints = get_type_hints(cls)
+    values: dict[str, Any] = {}
+    for item in fields(cls):  # type: ignore[arg-type]
+        if item.name not in node:
+            continue
+        try:
+            value = plain(node[item.name])
+        except OmegaConfBaseException as error:
+            raise ConfigurationError(f"{item.name}: {error}") from error
+        hint = hints[item.name]
+        if is_dataclass(hint):
+            value = _built(item.name, hint, value)
+        elif get_origin(hint) is list and is_dataclass(get_args(hint)[0]):
+            of = get_args(hint)[0]
+            value = [
+                _built(f"{item.name}[{index}]", of, entry) for index, entry in enumerate(value)
+            ]
+        values[item.name] = value
+    return cls(**values)
+
+
+def _built(key: str, cls: Any, values: dict[str, Any]) -> Any:
+    """Builds an object of a class that the configuration's own class names."""
+    missing = [name for name, value in values.items() if value == MISSING]
+    if missing:
+        raise ConfigurationError(f"{key}.{min(missing)}: no value given")
+    return cls(**{name: value for name, value in values.items() if name != "_target_"})
+
+
+def saved_run(file: Path) -> RunConfig:
+    """Returns the configuration of a finished run from its ``config.yaml``."""
+    return typed(RunConfig, DictConfig(OmegaConf.load(file)))
