@@ -140,7 +140,9 @@ def transfer(config: TransferConfig, on_run: OnRun | None = None) -> Transfer:
     """
     if config.scenario.is_simulated:
         raise ConfigurationError("server: choose a live one, such as server=vllm")
-    if config.server.url and not (config.server.control and config.server.send_load):
+    described = config.scenario.server_config
+    attached = isinstance(described, VllmServerConfig) and described.url is not None
+    if attached and not (described.control and described.send_load):
         raise ConfigurationError(
             "server.control, server.send_load: the same requests under the same controllers need "
             "both; set them to true for a server that may be sent load and capped"
