@@ -140,9 +140,12 @@ def transfer(config: TransferConfig, on_run: OnRun | None = None) -> Transfer:
     """
     if config.scenario.is_simulated:
         raise ConfigurationError("server: choose a live one, such as server=vllm")
-    described = config.scenario.server_config
-    attached = isinstance(described, VllmServerConfig) and described.url is not None
-    if attached and not (described.control and described.send_load):
+    server = config.scenario.server_config
+    if (
+        isinstance(server, VllmServerConfig)
+        and server.url
+        and not (server.control and server.send_load)
+    ):
         raise ConfigurationError(
             "server.control, server.send_load: the same requests under the same controllers need "
             "both; set them to true for a server that may be sent load and capped"
