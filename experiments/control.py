@@ -7,48 +7,48 @@ import signal
 from pathlib import Path
 from types import FrameType
 
-from hydra import compose
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
 
-from baselines.base import Controller
 from envs import catalog
 from envs.errors import ConfigurationError
+from envs.factory import make_env
 from envs.objectives.objective import Objective
 from experiments.app.application import application
-from experiments.app.environment import is_simulated, make_env
-from experiments.app.settings import check_times
+from experiments.app.composition import composed
 from experiments.runs.interruption import Terminated, sigterm_interrupts
+from experiments.runs.options import check_times
 from experiments.runs.preparation import RunPreparation
+from experiments.service.config import ControlConfig
 from experiments.service.service import ControlService
 
 _LOG = logging.getLogger(__name__)
 
 
-@application("control")
-def main(config: DictConfig, directory: Path) -> None:
+@application("control", ControlConfig)
+def main(config: ControlConfig, directory: Path) -> None:
     """Controls; SIGTERM and Ctrl-C put everything back, SIGHUP reads the objective again."""
-    check_times(config)
-    if is_simulated(config):
+    scenario, options = config.scenario, config.options("")
+    check_times(scenario, options.seed)
+    if scenario.is_simulated:
         raise ConfigurationError("server: the service controls a live one, such as server=vllm")
     overrides = list(HydraConfig.get().overrides.task)
-    controller: Controller = catalog.build("controller", config.controller)
+    controller = options.new_controller()
     with sigterm_interrupts():
-        env = make_env(config)
+        env = make_env(scenario)
         try:
             controller.bind(env.context)
-            controller.prepare(RunPreparation(config, None))
+            controller.prepare(RunPreparation(scenario, options, None))
             service = ControlService(
                 env,
                 controller,
-                catalog.build("service", config.service),
+                config.service,
                 directory,
-                int(config.seed),
+                options.seed,
             )
 
             def objective() -> Objective:
                 read: Objective = catalog.build(
-                    "objective", compose("control", overrides=overrides).objective
+                    "objective", composed(ControlConfig, "control", *overrides).objective
                 )
                 return read
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 from envs.errors import ConfigurationError
 from experiments.app.settings import RunConfig
@@ -44,4 +43,4 @@ class ControlConfig(RunConfig):
     """
 
     duration: float = 86400.0
-    service: Any = None
+    service: ServiceConfig = field(default_factory=ServiceConfig)
