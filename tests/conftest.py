@@ -6,7 +6,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from envs.cache import cache_dir
+
 ROOT = Path(__file__).resolve().parents[1]
+
+os.environ.setdefault("PALS_COMPILED", str(cache_dir() / "compiled"))
+"""Compiled code takes long to make; caches of a test's own share it."""
 
 settings.register_profile(
     "repeatable",

@@ -27,7 +27,7 @@ from numba.core.caching import (
     _CacheLocator,
 )
 
-from envs.cache import cache_dir
+from envs.compiled.code_cache import CodeFiles
 
 _NUMBA: Any = config
 INTERPRETED: bool = bool(_NUMBA.DISABLE_JIT)
@@ -116,7 +116,7 @@ def fingerprint(function: Callable[..., Any]) -> str:
 
 
 class _KernelLocator(_CacheLocator):  # type: ignore[misc]
-    """Places compiled code in the project's cache folder, stamped with all its sources."""
+    """Stamps compiled code with all its sources; where it lies is :mod:`code_cache`'s matter."""
 
     def __init__(self, function: Any) -> None:
         self._function = function
@@ -126,15 +126,19 @@ class _KernelLocator(_CacheLocator):  # type: ignore[misc]
         return cls(py_func)
 
     def get_cache_path(self) -> str:
-        folder = cache_dir() / ("compiled_checked" if _NUMBA.BOUNDSCHECK else "compiled")
-        folder.mkdir(parents=True, exist_ok=True)
-        return str(folder)
+        return ""
+
+    def ensure_cache_path(self) -> None:
+        """Does nothing: the folder is made when code is kept."""
 
     def get_source_stamp(self) -> str:
         return fingerprint(self._function)
 
     def get_disambiguator(self) -> str:
-        return hashlib.sha256(inspect.getfile(self._function).encode()).hexdigest()[:12]
+        checked = " with bounds checked" if _NUMBA.BOUNDSCHECK else ""
+        return hashlib.sha256(f"{inspect.getfile(self._function)}{checked}".encode()).hexdigest()[
+            :12
+        ]
 
 
 class _KernelCacheImpl(CompileResultCacheImpl):  # type: ignore[misc]
@@ -143,6 +147,19 @@ class _KernelCacheImpl(CompileResultCacheImpl):  # type: ignore[misc]
 
 class _KernelCache(FunctionCache):  # type: ignore[misc]
     _impl_class = _KernelCacheImpl
+
+    def __init__(self, function: Any) -> None:
+        super().__init__(function)  # type: ignore[no-untyped-call]
+        stamp = self._impl.locator.get_source_stamp()
+        self._cache_file: Any = CodeFiles(self._impl.filename_base, stamp)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Returns the compiled form for a signature, or ``None`` if it has to be compiled."""
+        try:
+            return super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
+        except Exception:  # code that another version of a library has left
+            self._cache_file.flush()
+            return None
 
 
 _make_cache: Any = _KernelCache

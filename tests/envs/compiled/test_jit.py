@@ -50,6 +50,7 @@ def _run(folder: Path) -> tuple[int, int]:
     environment = {
         **os.environ,
         "PALS_CACHE": str(folder / "cache"),
+        "PALS_COMPILED": "",
         "PYTHONPATH": f"{folder}{os.pathsep}{root}",
     }
     done = subprocess.run(
