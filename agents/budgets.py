@@ -1,4 +1,4 @@
-"""Power budgets of many servers at once, as caps."""
+"""Converts the power budgets of many servers at once into caps."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ FloatArray = NDArray[np.float64]
 
 
 class PowerScopes:
-    """What each server's power budget covers and which cap it leaves; both are linear.
+    """What each server's power budget covers and which cap it allows; both are linear.
 
     Args:
-        contexts: What a controller of each server is told.
+        contexts: What a controller knows about each server.
     """
 
     def __init__(self, contexts: Sequence[ControlContext]) -> None:

@@ -2,7 +2,7 @@
 
 A bundle is a folder with ``policy.pt`` (weights alone, read with ``weights_only``) and
 ``bundle.json`` (everything else): which class the policy is, what its inputs and outputs mean,
-how it was trained, on which calibrations, and how it did.
+how it was trained, on which calibrations, and its evaluation on held-out scenarios.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _MOST_FACTS_BYTES, _MOST_WEIGHTS_BYTES = 16 << 20, 256 << 20
 
 
 def save_bundle(directory: Path, bundle: Bundle, policy: BasePolicy) -> None:
-    """Writes a bundle; the facts last, so that a folder with facts is complete."""
+    """Writes a bundle. The facts come last, so that a folder with facts is complete."""
     import torch
 
     buffer = io.BytesIO()
@@ -51,7 +51,7 @@ def save_bundle(directory: Path, bundle: Bundle, policy: BasePolicy) -> None:
 
 
 def find_bundle(name: str) -> Path:
-    """Returns the folder that a path, or the name of a bundle shipped here, stands for.
+    """Returns the folder of a bundle, given its path or the name of a shipped bundle.
 
     Raises:
         ConfigurationError: There is no bundle of that name.
@@ -123,10 +123,10 @@ def load_policy(directory: Path, bundle: Bundle, action_space: Any, device: str)
 
 
 def _weights(content: bytes, device: str) -> dict[str, Any]:
-    """Reads tensors from an archive; torch would take plain pickles, too, and any size.
+    """Reads tensors from an archive; torch alone would also accept plain pickles and any size.
 
     Raises:
-        ValueError: It is no archive of finite tensors.
+        ValueError: The content is not an archive of finite tensors.
     """
     import torch
 
@@ -142,7 +142,7 @@ def _weights(content: bytes, device: str) -> dict[str, Any]:
         isinstance(value, torch.Tensor) and bool(torch.isfinite(value).all())
         for value in weights.values()
     ):
-        raise ValueError("it holds something else than finite tensors")
+        raise ValueError("it holds values that are not finite tensors")
     return weights
 
 
@@ -158,7 +158,7 @@ def _policy_class(bundle: Bundle) -> Any:
 
 
 def policy_facts(recipe: Recipe, model: BaseAlgorithm) -> dict[str, Any]:
-    """Returns what a bundle has to know to build the policy of a trained model again."""
+    """Returns the facts from which the policy of a trained model can be built again."""
     arguments = dict(recipe.arguments.get("policy_kwargs") or {})
     if getattr(model, "use_sde", False):
         arguments["use_sde"] = True
@@ -176,7 +176,7 @@ def calibration_hashes(names: Iterable[str]) -> dict[str, str]:
 
 
 def stale_calibrations(calibrations: Mapping[str, str]) -> list[str]:
-    """Returns the calibrations that have changed since, or are gone."""
+    """Returns the names of calibrations that have changed or were removed since the training."""
     now = calibration_hashes(calibrations.keys() & set(catalog.names("calibration")))
     return sorted(name for name, value in calibrations.items() if now.get(name) != value)
 

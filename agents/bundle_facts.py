@@ -1,7 +1,7 @@
-"""What a bundle says about its policy, and the checks of what was read.
+"""The facts of a bundle about its policy, and the checks that they pass when they are read.
 
-A bundle may come from anywhere. It names only algorithms, policies and action encodings of written
-lists; all else in it is numbers and names, each checked for its type.
+A bundle may come from an untrusted source. It may name only algorithms, policies and action
+encodings that are listed here; every other entry is a number or a name whose type is checked.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Bundle:
         shield: Whether its caps are held within the power budget (:mod:`agents.shield`).
         calibrations: Hash of each calibration it was trained on, by name.
         configuration: The training's configuration.
-        evaluation: How it did on held-out settings.
+        evaluation: Its metrics on held-out scenarios.
         provenance: Version, commit and platform.
         weights_sha256: Hash of the weights' file.
         sha256: Hash of all other facts, the weights' hash among them: it names the agent.
@@ -60,7 +60,7 @@ class Bundle:
 
 
 def facts_sha256(facts: Mapping[str, Any]) -> str:
-    """Returns the hash of a bundle's facts, :attr:`Bundle.sha256` itself aside."""
+    """Returns the hash of a bundle's facts without :attr:`Bundle.sha256` itself."""
     kept = {key: value for key, value in facts.items() if key != "sha256"}
     text = json.dumps(kept, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Callbacks of a training: progress, checkpoints and evaluation, every so many steps."""
+"""Callbacks of a training: progress, checkpoints and evaluation at a fixed number of steps."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 
 class Every(BaseCallback):
-    """Calls a function every so many steps, between two updates of the policy.
+    """Calls a function after each ``steps`` steps, between two updates of the policy.
 
     Args:
         steps: Steps (of all servers together) between two calls.
         call: The function; it gets the number of steps done.
-        at_start: Whether it is called before the first step, too.
+        at_start: Whether it is also called before the first step.
     """
 
     def __init__(self, steps: int, call: Callable[[int], None], *, at_start: bool = False) -> None:

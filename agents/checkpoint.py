@@ -1,4 +1,4 @@
-"""Checkpoints of a training: all that is needed to go on, in one file without pickle."""
+"""Checkpoints of a training: all that resuming needs, in one file without pickle."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def save_checkpoint(file: Path, model: BaseAlgorithm, prices: Mapping[str, Price
     """Writes a model's parameters, optimisers, replay buffer, prices and progress whole.
 
     Args:
-        file: Where to.
+        file: The file to write.
         model: The model in training.
         prices: Prices of the constraints in force.
     """
@@ -45,7 +45,7 @@ def save_checkpoint(file: Path, model: BaseAlgorithm, prices: Mapping[str, Price
 
 
 def load_checkpoint(file: Path, model: BaseAlgorithm) -> dict[str, Price]:
-    """Puts a model back to where a checkpoint was written.
+    """Restores a model to the state in which a checkpoint was written.
 
     Args:
         file: The checkpoint.

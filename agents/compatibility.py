@@ -35,7 +35,7 @@ def observation_space(entries: list[dict[str, Any]]) -> gym.spaces.Box:
 
 
 def observation_mismatch(entries: list[dict[str, Any]], layout: ObservationLayout) -> list[str]:
-    """Returns how a server's observations differ from the described ones, in words."""
+    """Returns a sentence on how a server's observations differ from the described ones."""
     now = {entry["name"]: entry for entry in describe_observation(layout)}
     then = {entry["name"]: entry for entry in entries}
     found = [f"{name} is not observed any more" for name in then if name not in now]
@@ -55,7 +55,7 @@ def _scale(entry: dict[str, Any]) -> str:
 
 
 def describe_grid(grid: KnobGrid) -> dict[str, Any]:
-    """Returns what of a grid a policy depends on: caps by number, batch limits by value."""
+    """Returns the part of a grid that a policy depends on: number of caps, batch limits' values."""
     return {
         "power_caps": len(grid.power_caps_w),
         "max_num_seqs": list(grid.max_num_seqs),
@@ -64,7 +64,7 @@ def describe_grid(grid: KnobGrid) -> dict[str, Any]:
 
 
 def bound_encoding(action: dict[str, Any], limits: KnobLimits, grid: KnobGrid) -> ActionEncoding:
-    """Builds a policy's own action encoding for a server.
+    """Builds the action encoding that a policy was trained with, for another server.
 
     Args:
         action: Configuration of the encoding that the policy was trained with.
@@ -78,7 +78,7 @@ def bound_encoding(action: dict[str, Any], limits: KnobLimits, grid: KnobGrid) -
 
 
 def grid_mismatch(described: dict[str, Any], grid: KnobGrid) -> list[str]:
-    """Returns how a grid differs from the described one, in words."""
+    """Returns a sentence on how a grid differs from the described one."""
     now = describe_grid(grid)
     found = []
     if now["power_caps"] != described["power_caps"]:

@@ -29,7 +29,7 @@ class Cost(NamedTuple):
     """What one interval cost.
 
     Attributes:
-        amount: Cost of each server, shape ``(num_envs,)``; 0 where none is evaluated.
+        amount: Cost of each server, shape ``(num_envs,)``; 0 where it was not evaluated.
         evaluated: Whether each server's interval was evaluated, shape ``(num_envs,)``.
     """
 
@@ -55,7 +55,7 @@ class Servers:
     """The facts about the servers that costs need, as arrays.
 
     Args:
-        contexts: What a controller of each server is told.
+        contexts: What a controller knows about each server.
 
     Attributes:
         warmup_s: Time before throughput is evaluated, shape ``(num_envs,)``.
@@ -89,13 +89,13 @@ class Constraint(ABC):
     Attributes:
         limit: Highest mean rate of the cost.
         loose: Limit at the start, from which it is tightened; ``None`` for ``limit`` at once.
-            A policy that is held tightly from the start stays at the best static setting.
+            A policy under a tight limit from the start stays at the best static choice of knobs.
         tight_from: Fraction of the training after which ``limit`` holds.
         separate: Whether each scenario of the mixture has a price of its own. With one price for
-            all, the policy lets the scenario rot in which keeping the limit is dearest.
+            all, the policy violates persistently where keeping the limit costs the most reward.
         kp: Proportional gain: price per unit of excess rate.
         ki: Integral gain: price per unit of excess rate and update. Keep it slow: a policy
-            that is punished before it has learned to serve freezes at the highest knobs.
+            that is penalised before it has learned to serve stays at the highest knobs.
         kd: Derivative gain on a rising rate.
         smoothing: Weight of the last rate in the smoothed one that the loop sees, 0 to below 1.
         initial: Price at the start.
@@ -151,7 +151,7 @@ class Constraint(ABC):
         """Returns what one interval cost.
 
         Args:
-            observations: What is seen at its end, encoded, shape ``(num_envs, entries)``.
+            observations: Encoded observations at its end, shape ``(num_envs, entries)``.
             info: The ``info`` of :class:`envs.simulator.vector.VectorServingEnv`'s step.
             servers: Facts about the servers.
         """
@@ -161,7 +161,7 @@ class Constraint(ABC):
         return Price(self.initial, self.initial, None)
 
     def limit_at(self, progress: float) -> float:
-        """Returns the limit after this fraction of the training; it falls geometrically."""
+        """Returns the limit after a fraction of the training; it falls geometrically."""
         if self.loose is None or self.limit == self.loose or progress >= self.tight_from:
             return self.limit
         fraction = progress / self.tight_from
@@ -193,9 +193,9 @@ class Constraint(ABC):
 class ThroughputConstraint(Constraint):
     """Fraction of time in throughput violation, by the reward's definition (``info["cost"]``).
 
-    Baseline, which violations are read against, ignores power budgets. While a budget leaves no
-    higher cap than the one that is asked for, a violation is therefore nobody's choice: it is
-    not evaluated. Priced, it would only teach timidity where there is no budget.
+    Baseline, which violations are measured against, ignores power budgets. While a budget leaves no
+    higher cap than the requested one, the agent cannot avoid a violation, so the interval is not
+    evaluated. A price on it would only make the agent too cautious where there is no budget.
     """
 
     def cost(
@@ -213,7 +213,7 @@ class ThroughputConstraint(Constraint):
 
 @dataclass(kw_only=True)
 class LatencyConstraint(Constraint):
-    """Fraction of requests that missed a latency SLO, unfinished ones past it included."""
+    """Fraction of requests that missed a latency SLO, including unfinished ones already past it."""
 
     limit: float = 0.05
 
@@ -254,7 +254,7 @@ class BudgetConstraint(Constraint):
 
 @dataclass(kw_only=True)
 class SwitchingConstraint(Constraint):
-    """Fraction of intervals in which a knob was moved; each move costs a real server something."""
+    """Fraction of intervals in which a knob moved; each move has a cost on a real server."""
 
     limit: float = 0.4
 

@@ -21,7 +21,7 @@ from envs.knobs import Knobs
 
 @dataclass(kw_only=True)
 class Agent:
-    """Acts as the policy of a bundle says; implements :class:`baselines.base.Controller`.
+    """Acts by the policy of a bundle; implements :class:`baselines.base.Controller`.
 
     The policy's actions go through the encoding it was trained with, and the resulting knobs
     through the server's own, so an agent works under every encoding.
@@ -29,8 +29,8 @@ class Agent:
     Attributes:
         bundle: Folder of the bundle or of a training, or the name of a shipped bundle.
         device: Torch device.
-        fixed_max_num_seqs: Batch limit to keep to, whatever the policy says; ``None`` lets it
-            choose. It shows what the second knob is worth to the agent.
+        fixed_max_num_seqs: Batch limit that replaces the policy's own; ``None`` lets the policy
+            choose. The difference shows what the second knob is worth to the agent.
     """
 
     bundle: str

@@ -26,11 +26,11 @@ class PricedVecEnv(VecEnvWrapper):
 
     Args:
         venv: The servers.
-        constraints: Constraints by name; none leaves the reward as it is.
+        constraints: Constraints by name; without any the reward stays as it is.
         groups: Name of each server's group; ``None`` for a single group.
 
     Attributes:
-        prices: Price of each cost in force.
+        prices: The price in force of each cost.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class PricedVecEnv(VecEnvWrapper):
 
 
 class PriceUpdates(BaseCallback):
-    """Moves the prices every so many steps and logs rates and prices.
+    """Moves the prices after each ``every`` steps and logs rates and prices.
 
     Args:
         env: The environment whose prices are moved.

@@ -1,4 +1,4 @@
-"""Recipes: which algorithm of the library, with which arguments, on how many servers."""
+"""Recipes: which algorithm of Stable-Baselines3, with which arguments, on how many servers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Recipe:
 
     Attributes:
         algorithm: Import path of the algorithm's class, of Stable-Baselines3 or sb3-contrib.
-        arguments: Its arguments; environment, seed and device are given by the training.
+        arguments: Its arguments; the training adds environment, seed and device.
         action: Action encoding that suits the algorithm: a name in ``conf/action`` or a mapping.
         servers: Simulated servers stepped together.
         steps: Decisions to train for, of all servers together.
@@ -58,7 +58,9 @@ class Recipe:
 
         cls = catalog.buildable("algorithm", self.algorithm)
         if not (isinstance(cls, type) and issubclass(cls, BaseAlgorithm)):
-            raise ConfigurationError(f"agent.algorithm: {self.algorithm} is no algorithm")
+            raise ConfigurationError(
+                f"agent.algorithm: {self.algorithm} is not an algorithm of Stable-Baselines3"
+            )
         return cls
 
     def make(self, env: VecEnv, *, seed: int, device: str) -> BaseAlgorithm:

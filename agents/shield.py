@@ -1,4 +1,4 @@
-"""The shield: no action of an agent asks for a cap above what the power budget leaves.
+"""The shield: no action of an agent sets a cap above what the power budget allows.
 
 PALS and the rules filter their candidates in the same way (arXiv:2605.21427 §3.3, line 2).
 """
@@ -28,9 +28,9 @@ class BudgetShield:
     The lowest cap is always allowed: a server cannot be told to draw less.
 
     Args:
-        contexts: What a controller of each server of a batch is told; one context for a
+        contexts: What a controller knows about each server of a batch; one context for a
             batch of servers that are all alike.
-        encodings: How each one's actions are encoded; by default as the server's own are.
+        encodings: Encoding of each server's actions; by default the server's own.
     """
 
     def __init__(
@@ -50,11 +50,11 @@ class BudgetShield:
     def __call__(
         self, actions: NDArray[Any], observations: NDArray[np.floating[Any]]
     ) -> NDArray[Any]:
-        """Returns the actions that are let through.
+        """Returns the actions with every cap that exceeds the budget lowered.
 
         Args:
             actions: Actions, with a leading axis of servers.
-            observations: What each was decided on, encoded.
+            observations: The encoded observation that each action was chosen on.
         """
         budget = observations[:, self._budget]
         if (budget >= self._unlimited).all():
@@ -81,7 +81,7 @@ class ShieldedVecEnv(VecEnvWrapper):
 
     Args:
         venv: The servers.
-        contexts: What a controller of each server is told.
+        contexts: What a controller knows about each server.
     """
 
     def __init__(self, venv: VecEnv, contexts: Sequence[ControlContext]) -> None:

@@ -1,4 +1,4 @@
-"""A trained policy together with the shield that it acts behind."""
+"""A trained policy whose actions pass through the shield."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ShieldedPolicy:
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = True,
     ) -> tuple[Any, Any]:
-        """Returns the action that is let through, and the policy's next state.
+        """Returns the shielded action, and the policy's next state.
 
         Args:
             observation: One encoded observation, or a batch with a leading axis.

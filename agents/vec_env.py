@@ -26,8 +26,8 @@ class ServingVecEnv(VecEnv):
     ``TimeLimit.truncated``. Observations and rewards are handed on as they are, without a
     copy; each step makes new arrays, so those of earlier steps stay valid.
 
-    Building a dictionary of everything for every server costs more than simulating it, so an
-    info holds only what is asked for; :attr:`vector_info` has all of the last step.
+    Building a dictionary of all values for every server costs more than simulating it, so an
+    info holds only the requested keys; :attr:`vector_info` has all of the last step.
 
     Args:
         env: The servers, in the autoreset mode ``same_step``.
@@ -94,8 +94,8 @@ class ServingVecEnv(VecEnv):
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """Returns an attribute for each server.
 
-        Known are what :meth:`set_attr` has set, ``context`` (what a controller is told),
-        ``action_masks``, and the attributes of the vector environment, the same for all.
+        These are the attributes that :meth:`set_attr` has set, ``context`` (what a controller
+        knows), ``action_masks``, and the attributes of the vector environment, the same for all.
 
         Raises:
             AttributeError: There is no such attribute.

@@ -1,4 +1,4 @@
-"""PALS with one hand tied: the batch limit adapts, the cap stays at its highest."""
+"""An ablation of PALS: the batch limit adapts, the cap stays at its highest."""
 
 from __future__ import annotations
 

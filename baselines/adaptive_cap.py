@@ -1,4 +1,4 @@
-"""PALS with one hand tied: the cap adapts, the batch limit stays."""
+"""An ablation of PALS: the cap adapts, the batch limit stays."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ class _State(NamedTuple):
     """The pull in progress and what was learned from those before it.
 
     Attributes:
-        arm: The setting being tried.
+        arm: The arm being tried.
         intervals: Intervals it has been in force.
         earned: Rewards summed over the intervals that count.
         pulls: Discounted number of pulls per arm.
@@ -40,9 +40,9 @@ class _State(NamedTuple):
 class Bandit(KnobController):
     """Discounted UCB (arXiv:0805.3415) on energy efficiency under a throughput penalty.
 
-    In the manner of bandits for GPU energy (arXiv:2410.11855): settings are arms, one is held
-    for ``hold_s``, its reward is efficiency less a penalty while throughput is short, and the
-    arm in force is kept unless another one's index is better by ``switch_margin``. The
+    It follows bandits for GPU energy (arXiv:2410.11855): each choice of knobs is an arm, one is
+    held for ``hold_s``, its reward is efficiency less a penalty while throughput is short, and
+    the arm in force is kept unless another one's index is better by ``switch_margin``. The
     reward is what an operator can see: output tokens per joule as a fraction of the capacity
     at full power, minus ``penalty`` in intervals that are below the target while requests wait.
     Loads change, so old rewards are discounted.
@@ -130,7 +130,7 @@ class Bandit(KnobController):
         allowed = self._caps < budget
         untried = allowed & (pulls < 1e-3)
         if untried.any():
-            return int(np.flatnonzero(untried)[-1])  # fastest settings first: the safe end
+            return int(np.flatnonzero(untried)[-1])  # fastest arms first: they are the safe ones
         total = np.log(1.0 + pulls.sum())
         tried = np.maximum(pulls, 1e-3)
         index = rewards / tried + self.exploration * np.sqrt(total / tried)

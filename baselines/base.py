@@ -1,4 +1,4 @@
-"""The controllers' shared protocol, and a base class for those that think in knobs."""
+"""The protocol of all controllers, and a base class for those that decide in knobs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from envs.observations import Observation
 
 
 class Outcome(NamedTuple):
-    """What fixed knobs achieve on the very episode a controller will face.
+    """What a static choice of knobs achieves on the episode that a controller is about to run.
 
     Attributes:
         tokens_per_joule: Prompt and output tokens over GPU energy.
@@ -31,7 +31,7 @@ class Outcome(NamedTuple):
 
 
 class Preparation(Protocol):
-    """What an experiment can give a controller before an episode, at the controller's request."""
+    """What an experiment provides to a controller before an episode, on request."""
 
     def profile(self) -> Profile:
         """Returns the offline profile of this server: throughput and power by knobs."""
@@ -62,17 +62,17 @@ class Policy(Protocol):
 
 @runtime_checkable
 class Controller(Policy, Protocol):
-    """A policy that is told which server it controls, and may prepare for an episode."""
+    """A policy that is bound to the server it controls, and may prepare for an episode."""
 
     def bind(self, context: ControlContext) -> None:
-        """Tells the controller which server it is to control."""
+        """Binds the controller to the server that it is to control."""
 
     def prepare(self, preparation: Preparation) -> None:
-        """Lets the controller ask for a profile or, as an oracle, for a look ahead."""
+        """Lets the controller request a profile or, if it is an oracle, a look ahead."""
 
 
 class _Memory(NamedTuple):
-    """What is kept between two decisions about one server."""
+    """State between two decisions about one server."""
 
     own: Any
     knobs: Knobs
@@ -103,7 +103,7 @@ class KnobController(ABC):
             state: What this method returned last, or ``None`` at the start of an episode.
 
         Returns:
-            The knobs, and the state to hand to the next call. Nothing else is remembered.
+            The knobs, and the state to pass to the next call. No other state is kept.
         """
 
     def predict(

@@ -30,9 +30,9 @@ class ClockLock(KnobController):
     """Locks the clock that an offline sweep found to cost the least energy per token.
 
     arXiv:2605.11999 argues that decoding rarely reaches a power cap, and that locking the SM
-    clock saves energy at little loss of throughput where a cap does nothing. The clock is
-    read off the profile: its rows at the largest batch give throughput and power against the
-    mean clock, between which is interpolated; clocks slower than any of them are not used.
+    clock saves energy at little loss of throughput where a cap does nothing. The clock follows
+    from the profile: its rows at the largest batch give throughput and power against the
+    mean clock, with interpolation in between; clocks slower than any of them are not used.
     The lock is the most efficient clock that keeps throughput at saturation within
     ``max_loss`` of a free clock's, or above the target by ``headroom`` where that is less.
     The cap stays the highest that the budget leaves, the batch limit the highest.
@@ -73,7 +73,7 @@ class ClockLock(KnobController):
         self._clocks: list[_Clock] = []
 
     def prepare(self, preparation: Preparation) -> None:
-        """Reads throughput and efficiency against the clock off the profile."""
+        """Interpolates throughput and efficiency against the clock from the profile."""
         clock, throughput, power = _sweep(preparation.profile())
         grid = self.context.grid.sm_clocks_mhz
         top = _Clock(None, float(throughput[-1]), float(throughput[-1] / power[-1]))

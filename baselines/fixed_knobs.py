@@ -14,10 +14,10 @@ from envs.knobs import Knobs
 
 
 class FixedKnobs:
-    """Asks for the same knobs in every interval, whatever a power budget says.
+    """Requests the same knobs in every interval and ignores power budgets.
 
-    It implements :class:`baselines.base.Controller` and is what measurements are made with:
-    Baseline's output on the same arrivals, an oracle's look ahead, saturated servers.
+    It implements :class:`baselines.base.Controller`. Measurements use it: Baseline's output on the
+    same arrivals, an oracle's look ahead, saturated servers.
     :class:`baselines.static.Static` is the controller that users configure.
 
     Args:
@@ -30,7 +30,7 @@ class FixedKnobs:
 
     @classmethod
     def per_server(cls, knobs: Sequence[Knobs]) -> FixedKnobs:
-        """Returns a controller of a batch of servers, each of which has knobs of its own."""
+        """Returns a controller of a batch of servers, each with its own knobs."""
         clocks = [one.sm_clock_mhz for one in knobs]
         return cls(
             Knobs(

@@ -21,22 +21,22 @@ class _State(NamedTuple):
 class Governor(KnobController):
     """Sets the cap level from running and waiting requests, as CPU governors do from load.
 
-    The occupancy is the number of requests over the places there are for them: the batch
+    The occupancy is the number of requests relative to the number that can run: the batch
     limit, or as many as the KV cache holds where that is fewer. The thresholds divide it
-    between ``low`` and ``high`` evenly among the caps. Going up is immediate, to the level
-    that the occupancy asks for; going down is one level at a time, after the occupancy has
+    between ``low`` and ``high`` evenly among the caps. The level rises immediately to the one
+    that belongs to the occupancy; it falls one step at a time, after the occupancy has
     stayed ``margin`` below the threshold for ``hold_s``. The batch limit stays at its highest.
 
     While throughput is above the target by ``surplus`` the level falls whatever the
     occupancy, and it does not rise while throughput is above the target at all: a server
-    that is offered more than was asked for is always full. This ends as soon as a request has
-    waited for ``patience_s``, lest energy be bought with queueing.
+    that is offered more than its target is always full. This ends as soon as a request has
+    waited for ``patience_s``, so that energy is not saved at the price of queueing.
 
     Attributes:
-        low: Occupancy below which the lowest cap does.
+        low: Occupancy below which the lowest cap is used.
         high: Occupancy from which on the highest cap is used.
         margin: Occupancy below a threshold at which the level may fall (hysteresis).
-        hold_s: Time a reason to fall must last before the level falls, in seconds.
+        hold_s: Time in seconds that a reason to lower the level must last before it falls.
         surplus: Throughput above the target, as a fraction of it, that lets the level fall.
         patience_s: Longest wait for a first token, in seconds, that surplus throughput
             excuses; half the TTFT SLO where that is shorter.
@@ -83,14 +83,14 @@ class Governor(KnobController):
         return Knobs(caps[level], seqs), _State(level, calm_s)
 
     def _above_target(self, observation: Observation) -> float:
-        """Returns throughput above the target as a fraction; negative if it excuses nothing."""
+        """Returns throughput above the target as a fraction; negative if it must not count."""
         patience_s = min(self.patience_s, 0.5 * observation.ttft_slo_s)
         if observation.target_tok_s <= 0 or observation.oldest_wait_s > patience_s:
             return -1.0
         return float(observation.throughput_tok_s / observation.target_tok_s - 1.0)
 
     def _level(self, occupancy: float) -> int:
-        """Returns the cap level that an occupancy asks for."""
+        """Returns the cap level that belongs to an occupancy."""
         count = len(self.context.grid.power_caps_w)
         if occupancy < self.low or count == 1:
             return 0

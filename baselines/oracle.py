@@ -1,4 +1,4 @@
-"""The best static setting in hindsight: a yardstick, not a controller one could deploy."""
+"""The best static choice of knobs in hindsight: an upper bound that cannot be deployed."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from envs.observations import Observation
 
 @dataclass(kw_only=True)
 class Oracle(KnobController):
-    """Tries every setting of the grid on the coming episode and keeps the best.
+    """Tries all knobs of the grid on the coming episode and keeps the best.
 
-    It looks ahead: each setting serves the very arrivals, targets and budgets that the
-    episode will bring (arXiv:2605.21427 §4's exhaustive search). It takes the most tokens per
-    joule among the settings within all limits; when none is, the one that exceeds
-    them least.
+    It looks ahead: each choice of knobs runs with the arrivals, targets and budgets of the coming
+    episode (arXiv:2605.21427 §4's exhaustive search). It takes the most tokens per joule among
+    the choices within all limits, and the one that exceeds the limits least if there is none.
 
     Attributes:
         qos_limit: Highest fraction of time in (reference-relative) throughput violation.

@@ -45,7 +45,7 @@ class Profile:
     """Rows of a sweep on one server with one workload.
 
     Attributes:
-        rows: One row a configuration.
+        rows: One row per configuration.
         tensor_parallel: Tensor-parallel size of the server to be controlled.
         expert_parallel: Its expert-parallel size.
         data_parallel: Its data-parallel size.

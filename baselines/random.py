@@ -1,4 +1,4 @@
-"""Random settings: what no skill at all achieves."""
+"""Random knobs: the lower end of what controllers achieve."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from envs.observations import Observation
 
 @dataclass(kw_only=True)
 class Random(KnobController):
-    """Draws settings uniformly from the grid.
+    """Draws knobs uniformly from the grid.
 
     The draw is a function of the seed, the number of decisions so far and the observation:
-    the same episode gives the same settings, other episodes and other servers of a batch
-    get others, and nothing is remembered outside ``predict``'s state.
+    the same episode gives the same knobs, other episodes and other servers of a batch
+    get others, and all state is in ``predict``'s.
 
     Attributes:
         seed: Seed of the draws.
-        hold: Decisions for which a setting is kept.
+        hold: Decisions for which the drawn knobs are kept.
     """
 
     seed: int = 0

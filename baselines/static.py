@@ -1,4 +1,4 @@
-"""One setting throughout: the paper's Baseline strategy by default."""
+"""The same knobs throughout: the paper's Baseline strategy by default."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Static(KnobController):
         power_cap_w: Power cap per GPU in watts; ``None`` takes the highest of the grid.
         max_num_seqs: Batch limit; ``None`` takes the highest of the grid.
         respect_budget: Whether the cap is lowered to what the power budget leaves. The
-            paper's Baseline knows no budget.
+            paper's Baseline ignores budgets.
     """
 
     power_cap_w: float | None = None

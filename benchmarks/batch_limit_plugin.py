@@ -1,10 +1,10 @@
-"""What the batch-limit plug-in costs: paired throughput of vLLM with and without it.
+"""The cost of the batch-limit plug-in: paired throughput of vLLM with and without it.
 
 Two servers with the same model, one stock and one with the plug-in, serve the same requests.
-The speed of a shared machine may change by a fifth from one ten seconds to the next, so they
-take turns of half a second, in the order A B B A A B ...: whoever's turn it is not is stopped
-(SIGSTOP, all of its processes). That leaves a noise of some percent, so the time that the
-plug-in itself takes at a step is measured as well. Needs ``.venv-live`` (``.ci/test-live``
+The speed of a shared machine may change by a fifth within ten seconds, so the servers
+take turns of half a second, in the order A B B A A B ...; the other server is stopped
+(SIGSTOP, all of its processes). A noise of a few percent remains, so the time that the
+plug-in itself takes per step is measured as well. It needs ``.venv-live`` (``.ci/test-live``
 builds it)::
 
     .venv/bin/python benchmarks/batch_limit_plugin.py --rounds 16 --turns 40
@@ -87,13 +87,13 @@ class Server:
         )  # fmt: skip
 
     def load(self, seed: int) -> None:
-        """Begins a closed loop of requests."""
+        """Starts a closed loop of requests."""
         arrivals, prompts = np.random.default_rng(seed).spawn(2)
         stream = self.workload.stream(arrivals, 1.0)
         self.generator.begin(stream, prompts, self.workload.concurrency)
 
     def rest(self) -> None:
-        """Cancels what is under way and waits for its end."""
+        """Cancels the requests under way and waits until they have ended."""
         self.generator.pause()
         while metrics.fetch(self.client).gauges["running"]:
             time.sleep(0.1)
@@ -130,7 +130,7 @@ def main() -> None:
 
 
 def own_time_s() -> float:
-    """Returns what the plug-in adds to a call of the scheduler that does nothing itself."""
+    """Returns the time in seconds that the plug-in adds to a call of an empty scheduler."""
     done = subprocess.run(
         [str(PYTHON), "-c", OWN_TIME], check=True, capture_output=True, text=True,
         env=os.environ | {"PYTHONPATH": str(PLUGIN), "VLLM_LOGGING_LEVEL": "ERROR"},
@@ -139,7 +139,7 @@ def own_time_s() -> float:
 
 
 def compare(servers: list[Server], options: argparse.Namespace) -> None:
-    """Lets the servers take turns and prints what each delivered, round by round."""
+    """Runs the servers in turns and prints each one's throughput, round by round."""
     ratios = []
     for number in range(options.rounds + 1):
         stock, plugin = one_round(servers, number, options.turns, options.seconds)

@@ -1,7 +1,7 @@
 """Cost of clusters: lockstep per node and interval, and the coordinator's decision.
 
-``cpu`` is this process's own processor time, which other work on the machine does not lengthen;
-with Ray it is the coordinator's share alone.
+``cpu`` is this process's own processor time, which other programs on the machine do not lengthen;
+with Ray it is the coordinator's time alone.
 
 Run by hand: ``python -m benchmarks.cluster`` (``--ray 3,16,64 --local 3,100,1000``).
 """
@@ -30,7 +30,7 @@ INTERVAL_S = 0.5
 
 
 def local_nodes(count: int) -> list[Node]:
-    """Returns nodes in this process that share one description of a server."""
+    """Returns nodes in this process with the same description of a server."""
     first = factory.make_simulated(model=MODEL, objective=_OBJECTIVE)
     return [Node("node0", first)] + [
         Node(f"node{index}", _twin(first)) for index in range(1, count)
@@ -67,7 +67,7 @@ def cluster_of(nodes: Sequence[Node], allocator: Allocator, *, concurrent: bool)
 
 
 def lockstep(cluster: Cluster, intervals: int) -> dict[str, float]:
-    """Times intervals, and apart from them the servers' own work (no commands, no evaluating)."""
+    """Times intervals, and separately the servers' own work (no commands, no evaluation)."""
     actions = [node.env.action_space.sample() for node in cluster.nodes]
     cluster.reset(0)
     for _ in range(3):
@@ -93,7 +93,7 @@ def lockstep(cluster: Cluster, intervals: int) -> dict[str, float]:
 
 
 def decision(cluster: Cluster, repeats: int) -> dict[str, float]:
-    """Times what the coordinator does in an interval: learn, split, hand out."""
+    """Times the coordinator's work in an interval: observe, split, set budgets."""
     cluster.reset(0)
     cluster.step([node.env.action_space.sample() for node in cluster.nodes])
     waits = []
@@ -111,7 +111,7 @@ def decision(cluster: Cluster, repeats: int) -> dict[str, float]:
 
 
 def predictive(nodes: Sequence[Node]) -> Allocator:
-    """Returns PALS's allocator with a made-up curve a node: only its time is of interest."""
+    """Returns PALS's allocator with an invented curve per node: only its time is measured."""
     from baselines.pals.allocator import PowerCurve, Predictive
 
     allocator = Predictive()
@@ -129,7 +129,7 @@ def predictive(nodes: Sequence[Node]) -> Allocator:
 
 
 def main() -> None:
-    """Measures and prints one JSON line a measurement."""
+    """Measures and prints one JSON line per measurement."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--local", default="3,100,1000", help="cluster sizes in one process")
     parser.add_argument("--ray", default="3,16,64", help="cluster sizes in Ray; empty for none")
@@ -155,8 +155,8 @@ def _sizes(text: str) -> list[int]:
     return [int(size) for size in text.split(",") if size]
 
 
-def _tell(**figures: Any) -> None:
-    print(json.dumps({k: round(v, 3) if isinstance(v, float) else v for k, v in figures.items()}))
+def _tell(**values: Any) -> None:
+    print(json.dumps({k: round(v, 3) if isinstance(v, float) else v for k, v in values.items()}))
 
 
 if __name__ == "__main__":

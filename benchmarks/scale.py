@@ -1,7 +1,7 @@
 """How time and memory grow with the batch, the load, the length, the fleet and the GPUs.
 
 Run by hand: ``python -m benchmarks.scale`` (two minutes; ``--hours 24`` is the long part). Each
-setting runs in a process of its own, so that its peak memory is its own.
+scenario runs in a process of its own, so that its peak memory is measured alone.
 """
 
 from __future__ import annotations
@@ -23,54 +23,54 @@ MODEL = "olmoe_1b_7b"
 INTERVAL_S = 0.5
 
 
-def episode(setting: dict[str, Any]) -> dict[str, float]:
-    """Runs one server for ``setting["hours"]`` and returns costs a simulated hour."""
+def episode(scenario: dict[str, Any]) -> dict[str, float]:
+    """Runs one server for ``scenario["hours"]`` and returns costs per simulated hour."""
     from envs.factory import build_server_spec
     from envs.scenario import Scenario
     from envs.simulator.server import SimulatedServer
 
     server = {
         "base": "simulated",
-        "max_num_seqs": setting["batch"],
-        "tensor_parallel": setting["gpus"],
+        "max_num_seqs": scenario["batch"],
+        "tensor_parallel": scenario["gpus"],
     }
-    workload = {"base": "poisson_gsm8k", "load": setting["load"]}
+    workload = {"base": "poisson_gsm8k", "load": scenario["load"]}
     system = SimulatedServer(
         build_server_spec(Scenario(model=MODEL, server=server, workload=workload))
     )
     system.reset(0)
-    spent = _spent(lambda: system.advance(INTERVAL_S).finished, setting["hours"])
+    spent = _spent(lambda: system.advance(INTERVAL_S).finished, scenario["hours"])
     return {
         "requests": spent.requests,
-        "cpu_s_per_hour": spent.cpu_s / setting["hours"],
+        "cpu_s_per_hour": spent.cpu_s / scenario["hours"],
         **spent.costs(spent.intervals),
     }
 
 
-def fleet(setting: dict[str, Any]) -> dict[str, float]:
-    """Runs ``setting["envs"]`` servers at once for ``setting["hours"]``."""
+def fleet(scenario: dict[str, Any]) -> dict[str, float]:
+    """Runs ``scenario["envs"]`` servers at once for ``scenario["hours"]``."""
     from envs.factory import make_simulated_vector
 
     env = make_simulated_vector(
-        setting["envs"],
+        scenario["envs"],
         model=MODEL,
-        workload={"base": "poisson_gsm8k", "load": setting["load"]},
+        workload={"base": "poisson_gsm8k", "load": scenario["load"]},
     )
     env.reset(seed=0)
     actions = env.action_space.sample()
     spent = _spent(lambda: float(env.step(actions)[4]["telemetry"].finished.sum()),
-                   setting["hours"])  # fmt: skip
-    steps = spent.intervals * setting["envs"]
+                   scenario["hours"])  # fmt: skip
+    steps = spent.intervals * scenario["envs"]
     return {
         "requests": spent.requests,
         **spent.costs(steps),
         "steps_per_s": steps / spent.wall_s,
-        "memory_kb_per_env": spent.first_kb / setting["envs"],
+        "memory_kb_per_env": spent.first_kb / scenario["envs"],
     }
 
 
 class _Spent(NamedTuple):
-    """What some intervals took; the memory is that before the first of them, and what it grew."""
+    """The cost of some intervals: time, memory before the first one, and growth of memory."""
 
     intervals: int
     requests: float
@@ -80,7 +80,7 @@ class _Spent(NamedTuple):
     grown_kb: float
 
     def costs(self, steps: int) -> dict[str, float]:
-        """Returns costs by step and request, and the growth of memory."""
+        """Returns costs per step and request, and the growth of memory."""
         return {
             "us_per_interval": 1e6 * self.cpu_s / steps,
             "us_per_request": 1e6 * self.cpu_s / max(self.requests, 1.0),
@@ -89,7 +89,7 @@ class _Spent(NamedTuple):
 
 
 def _spent(step: Callable[[], float], hours: float) -> _Spent:
-    """Measures so many simulated hours of a step that returns the requests it finished."""
+    """Measures a number of simulated hours of a step that returns the requests it finished."""
     for _ in range(20):
         step()
     first_kb, intervals = _memory_kb(), round(hours * 3600 / INTERVAL_S)
@@ -105,7 +105,7 @@ def _memory_kb() -> float:
 
 
 def main() -> None:
-    """Measures along each axis, the others held, and prints one table an axis."""
+    """Varies one axis at a time and prints one table per axis."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hours", default="0.25,1,6,24", help="simulated hours")
     parser.add_argument("--json", type=Path, default=Path("outputs/benchmarks/scale.json"))
@@ -122,10 +122,10 @@ def main() -> None:
     for axis, values in axes.items():
         rows = []
         for value in values:
-            setting = {**base, axis: value, **({"load": 0.9} if axis == "hours" else {})}
+            scenario = {**base, axis: value, **({"load": 0.9} if axis == "hours" else {})}
             if axis == "envs":
-                setting["hours"] = min(0.5, 20 / value)
-            rows.append({axis: value, **_alone(fleet if axis == "envs" else episode, setting)})
+                scenario["hours"] = min(0.5, 20 / value)
+            rows.append({axis: value, **_alone(fleet if axis == "envs" else episode, scenario)})
         found[axis] = rows
         table = Table(*rows[0], title=f"{MODEL}, {axis} varies")
         for row in rows:
@@ -135,10 +135,10 @@ def main() -> None:
     arguments.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
-def _alone(measure: Any, setting: dict[str, Any]) -> dict[str, float]:
+def _alone(measure: Any, scenario: dict[str, Any]) -> dict[str, float]:
     """Runs a measurement in a fresh process."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        result: dict[str, float] = pool.apply(measure, (setting,))
+        result: dict[str, float] = pool.apply(measure, (scenario,))
     return result
 
 

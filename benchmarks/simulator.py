@@ -1,4 +1,4 @@
-"""Speed of the simulator: steps, engine iterations, requests and simulated time a second.
+"""Speed of the simulator: steps, engine iterations, requests and simulated time per second.
 
 Run by hand on an idle machine::
 
@@ -35,10 +35,10 @@ from benchmarks.spread import Spread, rates
 
 WORKLOAD = {"base": "poisson_gsm8k", "load": 1.2}
 HIGHEST = np.array([5, 5])  # the highest cap and 64 sequences on the default grid
-Figure = tuple[str, Spread]
+Measurement = tuple[str, Spread]
 
 
-def single(repeats: int, steps: int) -> Iterator[Figure]:
+def single(repeats: int, steps: int) -> Iterator[Measurement]:
     """Measures ``gymnasium.make`` with all its wrappers, at saturation, on one core."""
     import gymnasium
 
@@ -48,7 +48,7 @@ def single(repeats: int, steps: int) -> Iterator[Figure]:
     yield from _stepped(env, steps, repeats)
 
 
-def _stepped(env: Any, steps: int, repeats: int) -> Iterator[Figure]:
+def _stepped(env: Any, steps: int, repeats: int) -> Iterator[Measurement]:
     env.reset(seed=0)
     server = env.unwrapped.system
     seen: dict[str, list[float]] = {"iterations": [], "requests": []}
@@ -78,7 +78,7 @@ def _times(spread: Spread, factor: float) -> Spread:
     return Spread(spread.median * factor, spread.low * factor, spread.high * factor, spread.repeats)
 
 
-def vector(count: int, repeats: int, steps: int) -> Iterator[Figure]:
+def vector(count: int, repeats: int, steps: int) -> Iterator[Measurement]:
     """Measures ``gymnasium.make_vec``: all servers in one compiled call."""
     import gymnasium
 
@@ -94,7 +94,7 @@ def vector(count: int, repeats: int, steps: int) -> Iterator[Figure]:
     yield from _vector_rates(f"{count} environments", env.step, count, repeats, steps)
 
 
-def stable_baselines(count: int, repeats: int, steps: int) -> Iterator[Figure]:
+def stable_baselines(count: int, repeats: int, steps: int) -> Iterator[Measurement]:
     """Measures the Stable-Baselines3 view of the same servers."""
     from agents.vec_env import make_vec_env
 
@@ -105,7 +105,7 @@ def stable_baselines(count: int, repeats: int, steps: int) -> Iterator[Figure]:
 
 def _vector_rates(
     name: str, step: Callable[[Any], Any], count: int, repeats: int, steps: int
-) -> Iterator[Figure]:
+) -> Iterator[Measurement]:
     actions = np.tile(HIGHEST, (count, 1))
     for _ in range(100):
         step(actions)
@@ -133,7 +133,7 @@ print(imported - began, time.perf_counter() - imported)
 """
 
 
-def start_up(repeats: int) -> Iterator[Figure]:
+def start_up(repeats: int) -> Iterator[Measurement]:
     """Measures imports and the first step in fresh processes, without and with the cache."""
     cold, warm, imports = [], [], []
     for _ in range(repeats):
@@ -159,7 +159,7 @@ def _start(cache: str) -> tuple[float, float]:
     return float(imported), float(first)
 
 
-def peers(commands: list[str], repeats: int, requests: int) -> Iterator[Figure]:
+def peers(commands: list[str], repeats: int, requests: int) -> Iterator[Measurement]:
     """Measures other simulators on the requests of the default workload."""
     from envs import factory
     from envs.scenario import Scenario
@@ -206,19 +206,19 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path("outputs/benchmarks/simulator.json"))
     arguments = parser.parse_args()
     repeats = arguments.repeats
-    figures = [*start_up(min(repeats, 3)), *single(repeats, arguments.steps)]
+    measurements = [*start_up(min(repeats, 3)), *single(repeats, arguments.steps)]
     for text in arguments.envs.split(","):
         count = int(text)
-        figures += vector(count, repeats, max(20, 100_000 // count))
-        figures += stable_baselines(count, repeats, max(20, 100_000 // count))
-    figures += peers(arguments.peer, min(repeats, 3), arguments.requests)
-    report("Simulator", figures, arguments.json)
+        measurements += vector(count, repeats, max(20, 100_000 // count))
+        measurements += stable_baselines(count, repeats, max(20, 100_000 // count))
+    measurements += peers(arguments.peer, min(repeats, 3), arguments.requests)
+    report("Simulator", measurements, arguments.json)
 
 
-def report(title: str, figures: list[Figure], file: Path) -> None:
-    """Prints figures as a table and writes them as JSON."""
+def report(title: str, measurements: list[Measurement], file: Path) -> None:
+    """Prints measurements as a table and writes them as JSON."""
     table = Table("", "median", "lowest … highest", title=title)
-    for name, spread in figures:
+    for name, spread in measurements:
         text = str(spread)
         table.add_row(name, text.partition(" ")[0], text.partition(" ")[2].strip("()"))
     Console().print(table)
@@ -228,7 +228,7 @@ def report(title: str, figures: list[Figure], file: Path) -> None:
         "cores": os.cpu_count(),
         "load_average": os.getloadavg(),
         "python": platform.python_version(),
-        "figures": {name: asdict(spread) for name, spread in figures},
+        "measurements": {name: asdict(spread) for name, spread in measurements},
     }
     file.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     Console().print(f"Written to {file}")

@@ -1,4 +1,4 @@
-"""Repeated measurements and what they scatter by."""
+"""Repeated measurements and their spread."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Spread:
-    """A figure over repeats.
+    """A measurement over repeats.
 
     Attributes:
-        median: The figure to quote.
+        median: The value to quote.
         low: The lowest repeat.
         high: The highest repeat.
         repeats: Number of repeats.
@@ -34,7 +34,7 @@ class Spread:
 
 
 def number(value: float) -> str:
-    """Returns a number with about four digits, thousands apart."""
+    """Returns a number with about four digits and a thousands separator."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
@@ -42,8 +42,8 @@ def rates(work: Callable[[], float], repeats: int) -> tuple[Spread, Spread]:
     """Repeats some work and returns its rate.
 
     Args:
-        work: Does it, and returns how much it did.
-        repeats: How often.
+        work: Does some work and returns its amount.
+        repeats: Number of repeats.
 
     Returns:
         Work per second of wall time, and per second of this process's own processor time (all

@@ -1,4 +1,4 @@
-"""What a controller is told about the server it is to control, before the first decision."""
+"""What a controller knows about its server before the first decision."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ControlContext:
         interval_s: Time between two decisions in seconds.
         num_gpus: GPUs of the server.
         capacity_tok_s: Baseline's saturated throughput in output tokens/s.
-        offered_tok_s: Output tokens/s the workload asks for on average.
+        offered_tok_s: Output tokens/s that the workload offers on average.
         system_power: ``(alpha, beta_w)`` of the node's power.
         power_scope: What a power budget covers, ``gpu`` or ``system``.
         qos: How throughput is evaluated.
@@ -42,12 +42,12 @@ class ControlContext:
 
     @property
     def grid(self) -> KnobGrid:
-        """The knob settings that all controllers choose from."""
+        """The grid of knobs that all controllers choose from."""
         return self.encoding.grid
 
     @property
     def highest(self) -> Knobs:
-        """The Baseline's setting: highest cap and batch limit of the grid, free clock."""
+        """Baseline's knobs: highest cap and batch limit of the grid, free clock."""
         return Knobs(self.grid.power_caps_w[-1], self.grid.max_num_seqs[-1], None)
 
     def cap_limit_w(self, budget_w: Any) -> Any:

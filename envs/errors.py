@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class PalsError(Exception):
-    """Base of every error that is the user's or the world's to mend, not a bug.
+    """Base of all errors whose cause lies outside the code: configuration, files, devices, servers.
 
     Entry points print such an error as one message and exit with a code other than 0.
     """

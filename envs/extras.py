@@ -1,7 +1,7 @@
 """Optional dependencies: which extra brings a library that is not installed.
 
-The base installation runs every simulated experiment. What trains, draws, tracks or attaches to
-a live server needs more, and says so in one line.
+The base installation runs every simulated experiment. Training, plotting, tracking and live
+servers need more libraries; a missing one is reported in one line.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ EXTRAS: dict[str, str] = {
 
 
 def missing_extra(error: ImportError) -> str | None:
-    """Returns the one line that tells which extra an import is missing.
+    """Returns one line that names the extra of a missing import.
 
     Args:
         error: What the import raised.
 
     Returns:
-        The message; ``None`` where the module is none of an extra's.
+        The message; ``None`` if the module belongs to no extra.
     """
     module = (error.name or "").partition(".")[0]
     if module not in EXTRAS:

@@ -46,7 +46,7 @@ def make_env(scenario: Scenario) -> ServingEnv:
             return remote_env(scenario, make_env)
         case other:
             raise ConfigurationError(
-                f"server: {type(other).__name__} is no kind of server that can be built"
+                f"server: {type(other).__name__} is not a kind of server that can be built"
             )
 
 
@@ -137,7 +137,7 @@ def make_simulated_vector(
         num_envs: Number of servers.
         max_episode_steps: Steps after which an episode is truncated.
         autoreset_mode: ``next_step``, ``same_step`` or ``disabled``.
-        record_latency: Whether ``fleet.latency`` can be asked for; counting costs time.
+        record_latency: Whether latencies are counted, so that they can be read; it costs time.
         **parts: Parts of a :class:`~envs.scenario.Scenario`. Each of ``model``, ``gpu``,
             ``workload``, ``objective``, ``server`` and ``calibration`` may be a list with one
             choice per server, or a shorter list that is repeated.

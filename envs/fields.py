@@ -16,7 +16,7 @@ from dataclasses import dataclass
 class Part:
     """The field holds an object, or objects, that a nested ``_target_`` names.
 
-    A mapping in a field without it is data: nothing is built from it, whatever it says.
+    A mapping in a field without it is data: nothing is built from it, whatever its keys.
 
     Attributes:
         kind: What may be built: a key of :data:`envs.catalog.kinds.BASES` or

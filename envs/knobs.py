@@ -9,7 +9,7 @@ import numpy as np
 
 
 class Knobs(NamedTuple):
-    """One setting of all knobs.
+    """A value for each knob.
 
     For a vector of servers each field holds an array of shape ``(num_envs,)``.
 

@@ -48,7 +48,7 @@ class LatencyRecord:
 
     Attributes:
         ttft: Requests per TTFT bucket, shape ``(LATENCY_BUCKETS,)``; requests still
-            without a first token are in it with their age.
+            without a first token count with their age.
         tpot: The same for the mean time per output token of finished requests.
         e2e: The same for the time from arrival to the last token of finished requests.
         finished: Requests finished.
@@ -65,6 +65,6 @@ class LatencyRecord:
 
     @property
     def slo_violation_rate(self) -> float | None:
-        """Fraction of requests that missed an SLO, unfinished ones already past it included."""
+        """Fraction of requests that missed an SLO, including unfinished ones already past it."""
         evaluated = self.finished + self.slo_overdue
         return (self.slo_missed + self.slo_overdue) / evaluated if evaluated else None

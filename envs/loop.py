@@ -37,11 +37,12 @@ class Evaluation(NamedTuple):
         reward: Weighted sum of the reward terms.
         terms: Each weighted term by name.
         conditions: What was demanded during the interval.
-        cost: Constraint signal for safe RL: 1 where throughput QoS is violated in the
-            reward's reading, 0 elsewhere and during the warm-up.
+        cost: Constraint signal for safe RL: 1 where throughput QoS is violated by the
+            reward's definition, 0 elsewhere and during the warm-up.
         throughput_tok_s: Output tokens/s over the QoS window.
-        violation_backlog: 1 where the backlog-aware reading is violated (after the warm-up).
-        violation_plain: 1 where the plain reading is violated (after the warm-up).
+        violation_backlog: 1 where QoS is violated by the backlog-aware definition (after the
+            warm-up).
+        violation_plain: 1 where QoS is violated by the plain definition (after the warm-up).
     """
 
     reward: Any
@@ -78,13 +79,13 @@ class ControlLoop:
     """Conditions, QoS windows, reward and observation of one or many servers.
 
     Args:
-        settings: One a server.
+        settings: One per server.
         reward: Reward terms, the same for all.
         interval_s: Length of a control interval in seconds.
         telemetry: Where the telemetry of each interval will be found, shape
             ``(num_envs, len(NUMERIC_FIELDS))``.
         reference: The same of servers that run the Baseline strategy on the same arrivals;
-            needed when the reward's reading is ``reference``.
+            needed when the reward's definition of QoS is ``reference``.
 
     Attributes:
         addresses: Address of each server's row, for :mod:`envs.compiled.control`.
@@ -203,7 +204,7 @@ class ControlLoop:
         self.observe(index)
 
     def ask(self, knobs: Knobs) -> None:
-        """Notes the knobs asked for in the interval to come, shape ``(num_envs,)`` each."""
+        """Stores the knobs requested for the interval to come, shape ``(num_envs,)`` each."""
         requested, clock_mhz = self._requested, knobs.sm_clock_mhz
         requested[:, 0] = knobs.power_cap_w
         requested[:, 1] = knobs.max_num_seqs
@@ -211,7 +212,7 @@ class ControlLoop:
 
     @property
     def requested(self) -> Knobs:
-        """Knobs asked for by the last action, shape ``(num_envs,)`` each."""
+        """Knobs requested by the last action, shape ``(num_envs,)`` each."""
         return Knobs(*self._raw[:, _LAST].T.copy())
 
     @property
@@ -232,7 +233,7 @@ class ControlLoop:
 
         Args:
             telemetry: What was observed over it, shape ``(num_envs,)`` a field.
-            knobs: Knobs asked for at its beginning, likewise.
+            knobs: Knobs requested at its beginning, likewise.
         """
         facts = self._limits, self._capacity, self._rated_power
         previous = Knobs(*self._raw.T[_PREVIOUS])
@@ -241,9 +242,9 @@ class ControlLoop:
         return self._evaluate(telemetry, conditions, knobs, previous, evaluated, facts)
 
     def evaluate_one(self, knobs: Knobs) -> Evaluation:
-        """The same of a single server, in numbers of NumPy, which is several times as fast.
+        """Rewards the interval of a single server with NumPy scalars, several times as fast.
 
-        Numbers of NumPy divide by zero as arrays do, so a term behaves alike for both.
+        NumPy scalars divide by zero as arrays do, so a term behaves alike for both.
         """
         telemetry = Telemetry.from_row(
             self.telemetry[0], gpu_power_w=(), requested=knobs, power_source=MODELLED

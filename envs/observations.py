@@ -44,12 +44,12 @@ class Observation(NamedTuple):
         tpot_slo_s: TPOT SLO of the coming interval; ``inf`` when none.
         power_cap_w: Power cap in force per GPU.
         max_num_seqs: Batch limit in force.
-        last_power_cap_w: Power cap asked for by the last action.
-        last_max_num_seqs: Batch limit asked for by the last action.
-        last_sm_clock_mhz: Clock limit asked for by the last action (the highest when free).
-        previous_power_cap_w: Power cap asked for by the action before.
-        previous_max_num_seqs: Batch limit asked for by the action before.
-        previous_sm_clock_mhz: Clock limit asked for by the action before.
+        last_power_cap_w: Power cap requested by the last action.
+        last_max_num_seqs: Batch limit requested by the last action.
+        last_sm_clock_mhz: Clock limit requested by the last action (the highest when free).
+        previous_power_cap_w: Power cap requested by the action before.
+        previous_max_num_seqs: Batch limit requested by the action before.
+        previous_sm_clock_mhz: Clock limit requested by the action before.
     """
 
     throughput_tok_s: Any
@@ -84,13 +84,13 @@ class Observation(NamedTuple):
 
 @dataclass(frozen=True)
 class Scale:
-    """How one entry is brought to a range of about 0 to 1.
+    """How one entry is scaled to a range of about 0 to 1.
 
     Attributes:
-        unit: The value that stands for 1 on a linear scale, or where a logarithmic scale
+        unit: The value that is encoded as 1 on a linear scale, or where a logarithmic scale
             begins to bend.
         logarithmic: Encodes ``log(1 + x/unit) / log(1 + top/unit)`` instead of ``x/unit``.
-        top: The value that stands for 1 on a logarithmic scale.
+        top: The value that is encoded as 1 on a logarithmic scale.
         unbounded: Values at the upper bound decode as infinity (no budget, no SLO).
     """
 
@@ -111,9 +111,9 @@ class ObservationLayout:
 
     Attributes:
         high: Upper bound of each encoded entry; the lower one is 0.
-        inverse_unit: What each entry is multiplied with first.
-        log_factor: What the logarithm of one plus the entry is multiplied with then; 0 where
-            the scale is linear.
+        inverse_unit: First factor on each entry.
+        log_factor: Factor on the logarithm of one plus that product; 0 where the scale is
+            linear.
     """
 
     names: tuple[str, ...] = Observation._fields

@@ -26,11 +26,11 @@ class Step(NamedTuple):
     Attributes:
         telemetry: What was observed over the interval.
         conditions: What was demanded during the interval.
-        knobs: Knobs asked for at its beginning.
-        previous_knobs: Knobs asked for before.
+        knobs: Knobs requested at its beginning.
+        previous_knobs: Knobs requested before.
         throughput_tok_s: Output tokens/s over the QoS window.
-        violation: Whether throughput QoS was violated, by the reading the reward uses.
-        shortfall: Relative shortfall below the target (or reference) in that reading, 0 to 1.
+        violation: Whether throughput QoS was violated, by the reward's definition.
+        shortfall: Relative shortfall below the target (or reference) of that definition, 0 to 1.
         power_in_scope_w: Power that the budget covers.
         capacity_tok_s: Baseline's saturated throughput.
         rated_power_w: Power of all GPUs in that state.
@@ -70,7 +70,7 @@ class Efficiency(RewardTerm):
     """Energy that the tokens would have cost at the reference point, minus energy spent.
 
     The reference is Baseline at saturation; the term is in units of its energy per interval,
-    so that 0 means "as efficient as Baseline at full load" and 1 is the most there could be.
+    so that 0 means "as efficient as Baseline at full load" and 1 is the upper bound.
     """
 
     def __call__(self, step: Step) -> Any:
@@ -133,7 +133,7 @@ class LatencyShortfall(RewardTerm):
 
 @dataclass(kw_only=True)
 class SwitchingCost(RewardTerm):
-    """Minus the distance the knobs moved, each knob's full range counting 1."""
+    """Minus the distance that the knobs moved, where the full range of each counts 1."""
 
     weight: float = 0.02
 
@@ -156,7 +156,7 @@ class Reward:
 
     Attributes:
         terms: The terms by name; each appears in ``info["rewards"]``.
-        qos_definition: Reading of a throughput violation that the reward and ``info["cost"]``
+        qos_definition: Definition of a throughput violation that the reward and ``info["cost"]``
             use: ``backlog`` (below target while work waits: a live server can know it),
             ``plain``, or ``reference`` (below Baseline on the same arrivals; simulation only).
     """

@@ -1,4 +1,4 @@
-"""Reading files that somebody else may have put there."""
+"""Reading files that another user may have written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from envs.errors import ConfigurationError
 def read_regular(file: Path, most_bytes: int) -> bytes:
     """Returns the content of a regular file of bounded size.
 
-    A pipe would be waited for without end, and a device such as ``/dev/zero`` has no end.
+    Reading a pipe could block for ever, and a device such as ``/dev/zero`` has no end.
 
     Args:
         file: The file.

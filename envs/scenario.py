@@ -1,4 +1,4 @@
-"""What is controlled: a server, its requests and what is asked of it. The one list of these parts.
+"""What is controlled: a server, its requests and its objective. The one list of these parts.
 
 Everything that builds an environment takes a :class:`Scenario`; ``gymnasium.make`` takes its
 fields as keyword arguments.
@@ -32,7 +32,7 @@ Named = str | Mapping[str, Any]
 
 
 class ServerConfig(Protocol):
-    """What every configuration of a server tells (``conf/server``)."""
+    """What every configuration of a server provides (``conf/server``)."""
 
     @property
     def is_simulated(self) -> bool:
@@ -41,7 +41,7 @@ class ServerConfig(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """A server, its requests and what is asked of it.
+    """A server, its requests and its objective.
 
     Every choice is a name from ``conf/<group>``, a mapping with the keys of such a file
     (``{"base": "poisson_gsm8k", "load": 1.2}``) or a built object. Mappings are copied, so that
@@ -105,10 +105,10 @@ class Scenario:
         return self.server_config.is_simulated
 
     def content(self) -> dict[str, Any]:
-        """Returns all parts as plain values, each name replaced by what it stands for.
+        """Returns all parts as plain values, each name replaced by its configuration.
 
-        Equal contents describe the same scenario, however it was written down; it can be
-        written as JSON or YAML, and hashed.
+        Equal contents describe the same scenario, in whatever form it was given; the contents can
+        be written as JSON or YAML, and hashed.
 
         Raises:
             ConfigurationError: A name is unknown, or an object cannot be written down.
@@ -128,7 +128,7 @@ CHOICES = tuple(
 
 
 def _choice(group: str, value: Any) -> Any:
-    """Returns a choice that nobody else can change; the path of a model as a mapping."""
+    """Returns a copy of a choice; the path of a model as a mapping."""
     if isinstance(value, Mapping):
         return plain(value)
     if group == "model" and isinstance(value, str) and _is_model_file(value):
@@ -141,7 +141,7 @@ def _is_model_file(text: str) -> bool:
 
 
 def plain(node: Any) -> Any:
-    """Returns a mapping or composed configuration as plain values of its own, resolved."""
+    """Returns a mapping or composed configuration as a resolved copy of plain values."""
     if OmegaConf.is_config(node):
         return OmegaConf.to_container(node, resolve=True)
     if isinstance(node, Mapping):

@@ -31,9 +31,9 @@ class ServingEnv(gym.Env[NDArray[np.float32], Any]):
     One step sets the knobs, lets one control interval pass and observes. ``info`` holds the
     raw :class:`~envs.telemetry.Telemetry` under ``telemetry``, the
     :class:`~envs.objectives.conditions.Conditions` of the interval under ``conditions``, the
-    :class:`~envs.knobs.Knobs` asked for under ``knobs``, each weighted reward term under
-    ``rewards``, the constraint signal under ``cost``, and the windowed throughput and the
-    readings of a QoS violation that a live server allows.
+    requested :class:`~envs.knobs.Knobs` under ``knobs``, each weighted reward term under
+    ``rewards``, the constraint signal under ``cost``, the windowed throughput, and the QoS
+    violations by the definitions that a live server can evaluate.
 
     Episodes end by truncation only (``TimeLimit``); a server that dies raises a
     :class:`~envs.errors.ServerError`.
@@ -47,7 +47,7 @@ class ServingEnv(gym.Env[NDArray[np.float32], Any]):
         horizon_s: Time over which the objective's signals are laid out; later they repeat.
         power_caps_w: Power caps of the grid when the encoding names none.
         reference: A second system that runs the Baseline strategy on the same arrivals; for
-            rewards that read violations relative to it (simulation only).
+            rewards that count violations relative to it (simulation only).
     """
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - Gymnasium's own protocol
@@ -94,7 +94,7 @@ class ServingEnv(gym.Env[NDArray[np.float32], Any]):
         self.observation_space: gym.Space[Any] = task.context.layout.space
         self.action_space = encoding.space
         self.cap_ceiling_w = math.inf
-        """Highest power cap per GPU that a cluster leaves to this server, in watts."""
+        """Highest power cap per GPU that a cluster allows this server, in watts."""
         self._slos = (math.inf, math.inf)
         self._requested = system.knob_limits.highest
         self._conditions = Conditions()
@@ -106,7 +106,7 @@ class ServingEnv(gym.Env[NDArray[np.float32], Any]):
         """Starts an episode.
 
         Args:
-            seed: Seed of every random draw; ``None`` goes on with the current generator.
+            seed: Seed of every random draw; ``None`` continues with the current generator.
             options: Not used.
 
         Returns:
@@ -127,7 +127,7 @@ class ServingEnv(gym.Env[NDArray[np.float32], Any]):
         return observation, {"telemetry": telemetry, "conditions": self._conditions}
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
-        """Sets the knobs that ``action`` stands for and lets one interval pass.
+        """Sets the knobs that ``action`` encodes and lets one interval pass.
 
         Raises:
             ServerError: A live server failed; never a stale or made-up observation.
@@ -159,7 +159,7 @@ class ServingEnv(gym.Env[NDArray[np.float32], Any]):
         return loop.observations[0].copy(), float(evaluated.reward), False, False, info
 
     def _decode(self, action: Any) -> Knobs:
-        """Returns the knobs that an action stands for, as plain numbers."""
+        """Returns the knobs that an action encodes, as plain numbers."""
         knobs = self.encoding.decode(action, self._requested)
         cap_w, clock_mhz = float(knobs.power_cap_w), None
         if knobs.sm_clock_mhz is not None and math.isfinite(knobs.sm_clock_mhz):
@@ -167,7 +167,7 @@ class ServingEnv(gym.Env[NDArray[np.float32], Any]):
         return Knobs(min(cap_w, self.cap_ceiling_w), int(knobs.max_num_seqs), clock_mhz)
 
     def _note(self, telemetry: Telemetry) -> None:
-        """Puts telemetry where the loop finds it, if the system has not written it there."""
+        """Writes telemetry where the loop reads it, unless the system has done so."""
         if self._copies_telemetry:
             self._row[0] = telemetry[:NUM_TELEMETRY]
 

@@ -1,4 +1,4 @@
-"""The plant's contract: what a simulator and a live server have in common."""
+"""The contract of a serving system: what a simulator and a live server have in common."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 class RatedServer(Protocol):
-    """What is known of a server before it runs: its size and what Baseline delivers on it."""
+    """What is known about a server before it runs: its size and Baseline's throughput on it."""
 
     @property
     def knob_limits(self) -> KnobLimits:
@@ -41,7 +41,7 @@ class RatedServer(Protocol):
 
     @property
     def offered_tok_s(self) -> float:
-        """Output tokens per second that the workload asks for on average."""
+        """Output tokens per second that the workload offers on average."""
 
     @property
     def system_power(self) -> tuple[float, float]:
@@ -53,10 +53,10 @@ class ServingSystem(Protocol):
     """An LLM server under control; a :class:`RatedServer` that runs.
 
     Attributes:
-        extras: Facts of the last interval that other servers have none of, as plain numbers
-            by name; they stand beside the telemetry in the record of a run.
-        facts: What is known of server and device, for the record of a run.
-        events: Failures that were recovered from, for the same record.
+        extras: Facts of the last interval that only this kind of server has, as plain numbers
+            by name; the record of a run has them beside the telemetry.
+        facts: Facts about server and device, for the record of a run.
+        events: Failures from which the server has recovered, for the same record.
     """
 
     knob_limits: KnobLimits
@@ -92,7 +92,7 @@ class ServingSystem(Protocol):
         """Lets ``seconds`` pass and reports what was observed.
 
         Raises:
-            ServerError: The server died, hangs, or answers garbage; never a made-up reading.
+            ServerError: The server died, hangs, or answers garbage; telemetry is never made up.
         """
 
     def latency(self) -> LatencyRecord:
@@ -102,12 +102,12 @@ class ServingSystem(Protocol):
         """Leaves requests that arrive before ``seconds`` out of :meth:`latency`."""
 
     def close(self) -> None:
-        """Releases the server and puts back every knob that was changed."""
+        """Releases the server and restores every knob that was changed."""
 
 
 @runtime_checkable
 class KeepsTelemetryRow(Protocol):
-    """A system that keeps the numbers of its last telemetry in one place, to be read there.
+    """A system that keeps the numbers of its last telemetry in one array.
 
     Attributes:
         telemetry_row: The numbers in the order of :data:`~envs.telemetry.NUMERIC_FIELDS`,

@@ -1,4 +1,4 @@
-"""One server, what is asked of it, and all that follows from the two before it runs."""
+"""One server, its objective, and all that follows from the two before the server runs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from envs.system import RatedServer
 
 
 class ControlTask:
-    """What controls, observes and evaluates one server; the same for one and for many.
+    """All that controlling, observing and evaluating one server needs, for one and for many.
 
     Args:
-        server: The server, of which only what is known beforehand is used.
+        server: The server; only facts that are known before it runs are used.
         objective: What is demanded.
         encoding: How actions become knobs; it is bound to the server.
         interval_s: Length of a control interval in seconds.
@@ -24,9 +24,9 @@ class ControlTask:
         power_caps_w: Power caps of the grid when the encoding names none.
 
     Attributes:
-        context: What a controller is told.
+        context: What a controller knows about the server.
         setting: What evaluating and observing needs.
-        planner: Lays out the conditions of episodes.
+        planner: Makes the conditions of episodes.
         intervals: Control intervals until the conditions repeat.
 
     Raises:

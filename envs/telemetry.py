@@ -31,7 +31,7 @@ class Telemetry(NamedTuple):
         running: Requests in the running batch at the end of the interval.
         waiting: Requests waiting for a place at the end of the interval.
         prefill_backlog_tokens: Prompt tokens of the requests that have no first token yet
-            (how far a prompt under way has come cannot be seen from outside).
+            (the progress of a prompt under way cannot be observed from outside).
         oldest_wait_s: Age of the oldest request that has no first token yet; 0 if none.
         kv_cache_usage: Fraction of the KV-cache blocks in use, 0 to 1.
         preemptions: Requests preempted for lack of KV blocks or by a lowered limit.
@@ -53,7 +53,7 @@ class Telemetry(NamedTuple):
         slo_overdue: Unfinished requests that are already past an SLO at the interval's end.
         power_w: Mean power of all GPUs together, as the sensor reports it (averaged over
             its window).
-        gpu_power_w: The same per GPU, one entry a GPU.
+        gpu_power_w: The same per GPU, one entry per GPU.
         energy_gpu_j: Energy of all GPUs over the interval (exact, not from the sensor).
         energy_system_j: The node's energy: alpha times GPU energy plus beta times time
             (arXiv:2605.21427 §3.1).
@@ -61,7 +61,7 @@ class Telemetry(NamedTuple):
         cap_binding: Fraction of the interval in which the power cap, not the load, set the clock.
         power_cap_w: Power cap in force per GPU at the end of the interval.
         max_num_seqs: Batch limit in force at the end of the interval.
-        requested: Knobs the controller asked for.
+        requested: Knobs that the controller requested.
         power_source: ``"measured"``, or ``"modelled"`` where no power meter exists.
     """
 
@@ -117,7 +117,7 @@ class Telemetry(NamedTuple):
         Args:
             row: One number (or array of shape ``(num_envs,)``) for each numeric field.
             gpu_power_w: Power of each GPU.
-            requested: Knobs the controller asked for.
+            requested: Knobs that the controller requested.
             power_source: :data:`MEASURED` or :data:`MODELLED`.
 
         Raises:

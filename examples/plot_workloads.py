@@ -40,7 +40,7 @@ def requests(name: str, duration_s: float) -> RequestChunk:
 
 
 def azure() -> Recording | None:
-    """Returns the Azure trace, where it lies on this machine."""
+    """Returns the Azure trace if it is on this machine."""
     trace = build("workload", "azure_conv")
     try:
         return trace.read(trace.file)  # type: ignore[no-any-return]
@@ -49,7 +49,7 @@ def azure() -> Recording | None:
 
 
 def draw_rates(axes: Axes, recording: Recording | None) -> None:
-    """Draws arrivals a second over ten minutes, one lane a workload."""
+    """Draws arrivals per second over ten minutes, one lane per workload."""
     duration_s, bin_s = 600.0, 5.0
     edges = np.arange(0.0, duration_s + bin_s, bin_s)
     lanes = {name: requests(name, duration_s).arrival_time_s for name in ARRIVALS}

@@ -50,8 +50,8 @@ def make_model(shape: str, seed: int) -> Any:
     torch.manual_seed(seed)
     common = {
         "vocab_size": VOCABULARY,
-        # Heads of 80: for multiples of 32 vLLM 0.32 takes its AMX attention on CPUs that have
-        # AMX, and dies of an illegal instruction where the kernel wants to be asked first.
+        # Heads of 80: for multiples of 32 vLLM 0.32 uses its AMX attention on CPUs that have
+        # AMX, and dies of an illegal instruction if the operating system has not enabled AMX.
         "hidden_size": 320,
         "num_hidden_layers": 4,
         "num_attention_heads": 4,

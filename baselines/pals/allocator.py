@@ -20,11 +20,11 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class PowerCurve:
-    """What a node is predicted to deliver at each power it may be given.
+    """Predicted throughput of a node at each power that it may get.
 
     Attributes:
         budget_w: Power of the node at each cap of its grid, ascending.
-        throughput_tok_s: Highest predicted throughput among the settings with that cap or a
+        throughput_tok_s: Highest predicted throughput among the knobs with that cap or a
             lower one.
     """
 
@@ -38,7 +38,7 @@ class PowerCurve:
 
 
 def power_curve(context: ControlContext, table: PredictionTable) -> PowerCurve:
-    """Returns what a node delivers at each cap with its best batch limit, as predicted."""
+    """Returns a node's predicted throughput at each cap with its best batch limit."""
     gpus = context.num_gpus * np.asarray(context.grid.power_caps_w, dtype=np.float64)
     power = power_in_scope(gpus, context.power_scope, context.system_power)
     best = np.maximum.accumulate(table.throughput_tok_s.max(axis=1))
@@ -49,13 +49,12 @@ def power_curve(context: ControlContext, table: PredictionTable) -> PowerCurve:
 class Predictive(Allocator):
     """PALS's model at the cluster's level (the division of labour of arXiv:2605.21427 §6).
 
-    Each node's offline model says which power its target needs. If the budget covers all
-    of these, the rest is spread evenly as headroom. If not, power goes step by step to
-    where a watt is predicted to bring the most of the throughput still missing, relative to
-    the node's target.
+    Each node's offline model predicts which power its target needs. If the budget covers the
+    sum, the rest is spread evenly as headroom. If not, power goes step by step to the node where
+    a watt is predicted to gain most of the missing throughput, relative to the node's target.
 
     Attributes:
-        margin: Throughput asked of the model beyond the target, as a fraction of it.
+        margin: Predicted throughput required beyond the target, as a fraction of it.
         forest: The offline models.
     """
 
@@ -106,7 +105,7 @@ class Predictive(Allocator):
     def _greedy(
         self, budget_w: float, demands: Demands, curves: list[PowerCurve], target: FloatArray
     ) -> FloatArray:
-        """Climbs each node's curve where the next watt brings most of what is missing."""
+        """Climbs each node's curve where the next watt gains most of the missing throughput."""
         power = np.where(demands.alive, demands.floor_w, 0.0)
         left = budget_w - power.sum()
         steps = []
@@ -116,7 +115,7 @@ class Predictive(Allocator):
             reached = np.minimum(curve.throughput_tok_s, target[node]) / target[node]
             gain = np.diff(reached)
             cost = np.diff(curve.budget_w)
-            # A cap whose gain per watt is below that of the next one is passed in one stride.
+            # A cap whose gain per watt is below that of the next one is skipped.
             for step, rate in enumerate(_concave(gain, cost)):
                 steps.append((-rate, step, node, float(cost[step])))
         for rate, _, node, cost_w in sorted(steps):

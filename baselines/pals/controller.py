@@ -1,4 +1,4 @@
-"""PALS: the model ranks the settings, feedback corrects the model (arXiv:2605.21427 §3)."""
+"""PALS: the model ranks the knobs, feedback corrects the model (arXiv:2605.21427 §3)."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from envs.observations import Observation
 
 
 class Ranking(NamedTuple):
-    """Candidate settings of one budget, the most efficient first.
+    """Candidate knobs within one budget, the most efficient first.
 
     Attributes:
-        knobs: The settings.
+        knobs: The candidates.
         throughput_tok_s: Their predicted throughput.
         tpot_s: Their predicted time per output token.
         fastest: Position of the one with the highest predicted throughput.
@@ -36,7 +36,7 @@ class Ranking(NamedTuple):
 
 
 class _State(NamedTuple):
-    """What is remembered between two decisions."""
+    """State between two decisions."""
 
     knobs: Knobs
     saturated: bool
@@ -52,12 +52,12 @@ class _State(NamedTuple):
 class Pals(KnobController):
     """Algorithm 1 of arXiv:2605.21427 with its offline model and its PID loop.
 
-    Among the settings whose caps keep within the power budget it takes the one with the
+    Among the candidates whose caps keep within the power budget it takes the one with the
     highest predicted throughput per watt of those predicted to reach the target, or the
-    fastest when none is. A new choice is applied when throughput has been off target
+    fastest if none is. A new choice is applied when throughput has been off target
     by more than ``threshold`` for ``sustain_s``, and at once when target or budget change.
-    Without a target it takes the most efficient setting. It looks at throughput alone: not
-    at queues, and not at latency unless ``tpot_aware``.
+    Without a target it takes the most efficient candidate. It considers throughput alone, not
+    queues, and latency only if ``tpot_aware``.
 
     Attributes:
         threshold: Relative throughput error that is tolerated (the paper's 5 %).
@@ -66,8 +66,8 @@ class Pals(KnobController):
             as a change of an external constraint.
         settle_s: Time after the start in which feedback waits for the throughput window to
             fill; ``None`` takes that window's length.
-        tpot_aware: Whether settings predicted to break the TPOT SLO are infeasible. An
-            extension: the paper's controller knows throughput only.
+        tpot_aware: Whether candidates predicted to violate the TPOT SLO are infeasible. This is
+            an extension: the paper's controller considers throughput only.
         feedback: The PID loop.
         forest: The offline model.
     """
@@ -105,7 +105,7 @@ class Pals(KnobController):
         self._rankings = [self._rank(table, level) for level in levels]
 
     def candidates(self, caps: int) -> NDArray[np.bool_]:
-        """Marks the settings to choose from when the ``caps`` lowest caps are in the budget.
+        """Marks the knobs to choose from when the ``caps`` lowest caps are within the budget.
 
         Returns:
             Array of shape ``(caps of the grid, batch limits)``. Variants that move one
@@ -152,7 +152,7 @@ class Pals(KnobController):
     def _choose(
         self, ranking: Ranking, observation: Observation, wanted_tok_s: float
     ) -> tuple[int, bool]:
-        """Returns the position of the choice, and whether it is the fastest there is."""
+        """Returns the position of the choice, and whether it is the fastest candidate."""
         enough = ranking.throughput_tok_s >= wanted_tok_s  # line 4
         if self.tpot_aware:
             in_time = ranking.tpot_s <= observation.tpot_slo_s
@@ -167,7 +167,7 @@ class Pals(KnobController):
         return ranking.fastest, True
 
     def _changed(self, observation: Observation, last: _State) -> bool:
-        """Returns whether a constraint is no longer what the last choice was made for."""
+        """Returns whether target or budget have changed since the last choice."""
         pairs = (
             (observation.target_tok_s, last.target_tok_s),
             (observation.power_budget_w, last.budget_w),

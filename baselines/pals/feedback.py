@@ -9,7 +9,7 @@ from envs.errors import ConfigurationError
 
 
 class FeedbackState(NamedTuple):
-    """What the loop remembers.
+    """State of the loop.
 
     Attributes:
         integral: Integrated error, already times the integral gain.
@@ -25,8 +25,8 @@ class Feedback:
     """PID on the throughput error, as a fraction of the target (arXiv:2605.21427 §3.3).
 
     The paper gives neither gains nor the point where the correction enters. Here it scales
-    the target that the model is asked for: ``target * (1 + correction)``. A model that
-    promises 10 % too much is thus corrected at every target alike.
+    the target that the model has to reach: ``target * (1 + correction)``. A model that
+    predicts 10 % too much is thus corrected equally at every target.
 
     Attributes:
         kp: Proportional gain: correction per relative error.
@@ -65,8 +65,8 @@ class Feedback:
             error: ``1 - measured / target``.
             seconds: Time since the call before.
             state: What the call before returned.
-            saturated: Whether the fastest setting is in force already, so that integrating
-                a shortfall further would be to no avail.
+            saturated: Whether the fastest knobs are in force already, so that integrating
+                a shortfall further has no effect.
 
         Returns:
             The correction as a fraction of the target, and the next state.

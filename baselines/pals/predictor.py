@@ -23,7 +23,7 @@ INPUTS = ("power_cap_w", "max_num_seqs", "tensor_parallel", "expert_parallel", "
 """Inputs of the forests (arXiv:2605.21427 §3.2)."""
 TARGETS = ("throughput_tok_s", "power_w", "tpot_s")
 _TRUSTED = {"sklearn.tree._tree.Tree"}
-"""What skops does not know by itself but forests are made of."""
+"""Types of which forests are made and which skops does not trust by default."""
 
 
 @dataclass(kw_only=True)
@@ -68,7 +68,7 @@ class PredictionTable(NamedTuple):
 
 
 class FitReport(NamedTuple):
-    """How well the forests know the profile.
+    """How well the forests fit the profile.
 
     Attributes:
         rows: Rows fitted to.
@@ -100,7 +100,7 @@ class Predictor:
         """Fits the forests to a profile and cross-validates them.
 
         Raises:
-            ConfigurationError: The profile has fewer rows than folds, or a reading that is
+            ConfigurationError: The profile has fewer rows than folds, or a measurement that is
                 not positive and finite.
         """
         from sklearn.model_selection import KFold
@@ -131,10 +131,10 @@ class Predictor:
         return cls(forests, FitReport(len(profile.rows), mape, importance))
 
     def tabulate(self, grid: KnobGrid, profile: Profile) -> PredictionTable:
-        """Predicts every setting of the grid once, so that deciding is a look-up.
+        """Predicts all knobs of the grid once, so that deciding is a look-up.
 
         Args:
-            grid: Caps and batch limits (a clock axis plays no part).
+            grid: Caps and batch limits (a clock axis is ignored).
             profile: Names the parallelism of the server to be controlled.
         """
         sizes = (profile.tensor_parallel, profile.expert_parallel, profile.data_parallel)

@@ -1,4 +1,4 @@
-"""The contract of an action encoding, and the grid of knob settings it works on."""
+"""The contract of an action encoding, and the grid of knobs that it works on."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PAPER_BATCHES = (1, 4, 8, 16, 32, 64)
 
 @dataclass(frozen=True)
 class KnobGrid:
-    """The settings that discrete encodings and configuration searches choose from.
+    """The knobs that discrete encodings and configuration searches choose from.
 
     Attributes:
         power_caps_w: Power caps per GPU in watts, ascending.
@@ -35,7 +35,7 @@ class KnobGrid:
 
     @property
     def settings(self) -> list[Knobs]:
-        """All settings, cap slowest, clock fastest."""
+        """All knobs of the grid; the cap varies slowest, the clock fastest."""
         clocks: tuple[float | None, ...] = (None,)
         if self.sm_clocks_mhz:
             clocks = (*self.sm_clocks_mhz[:-1], None)
@@ -129,7 +129,7 @@ class ActionEncoding(ABC):
 
         Args:
             action: One action, or a batch with a leading axis.
-            current: Knobs asked for by the action before (a batch of them likewise).
+            current: Knobs requested by the previous action (a batch of them likewise).
 
         Returns:
             Knobs whose fields are arrays of the batch's shape; a free clock is ``inf``
@@ -148,7 +148,7 @@ class ActionEncoding(ABC):
 
         Args:
             cap_limit_w: Highest cap per GPU in watts that the power budget allows.
-            current: Knobs asked for by the action before.
+            current: Knobs requested by the previous action.
 
         Returns:
             Flat boolean array in the form sb3-contrib's MaskablePPO takes.
@@ -184,13 +184,13 @@ class ActionEncoding(ABC):
 def group_by_grid(
     encodings: Sequence[ActionEncoding],
 ) -> list[tuple[ActionEncoding, NDArray[np.int64] | slice]]:
-    """Groups servers whose encodings are of one kind and share a grid.
+    """Groups servers that have the same kind of encoding and the same grid.
 
     Args:
         encodings: The encoding of each server; a single one stands for any number of servers.
 
     Returns:
-        For each group an encoding that stands for all, and the servers it holds for.
+        For each group one encoding that is valid for all its servers, and the servers' indices.
     """
     if len(encodings) == 1:
         return [(encodings[0], slice(None))]

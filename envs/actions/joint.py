@@ -15,7 +15,7 @@ from envs.knobs import Knobs
 
 @dataclass(kw_only=True)
 class Joint(ActionEncoding):
-    """``Discrete``: an index into the list of all settings, cap slowest."""
+    """``Discrete``: an index into the list of all knobs of the grid, cap slowest."""
 
     @property
     def space(self) -> gym.spaces.Discrete:

@@ -13,13 +13,13 @@ FloatArray = NDArray[np.float64]
 
 
 class Demands(NamedTuple):
-    """What an allocator knows about the nodes, one entry a node.
+    """What an allocator knows about the nodes, one entry per node.
 
     Attributes:
         alive: Nodes that answer.
-        floor_w: Least power that a node's caps can be brought down to.
+        floor_w: Power of each node at its lowest caps.
         ceiling_w: Power at the highest caps.
-        target_tok_s: Output tokens/s asked of the node; 0 when there is no target.
+        target_tok_s: Target of each node in output tokens/s; 0 when there is no target.
         capacity_tok_s: Output tokens/s of the Baseline strategy at saturation.
         throughput_tok_s: Output tokens/s over the QoS window.
         waiting: Requests waiting.
@@ -40,7 +40,7 @@ class Allocation(NamedTuple):
     """A split of the budget.
 
     Attributes:
-        budget_w: Power left to each node; 0 for one that does not answer.
+        budget_w: Power budget of each node; 0 for one that does not answer.
         feasible: Whether the split keeps within the cluster's budget.
     """
 
@@ -61,7 +61,7 @@ class Allocator(ABC):
 
         Args:
             budget_w: Power for all nodes together, in watts.
-            demands: What is known of the nodes.
+            demands: What is known about the nodes.
         """
         floor = np.where(demands.alive, demands.floor_w, 0.0)
         ceiling = np.where(demands.alive, demands.ceiling_w, 0.0)
@@ -78,8 +78,9 @@ class Allocator(ABC):
 def fit(wanted: FloatArray, floor: FloatArray, ceiling: FloatArray, budget_w: float) -> FloatArray:
     """Scales wishes so that they lie between floor and ceiling and sum up to the budget.
 
-    What one node cannot take or must take at least is shared among the others in proportion
-    to their wishes (water filling). The sum is the budget, or all ceilings if they are less.
+    The power that a node cannot use, or needs in addition, is shared among the others in
+    proportion to their wishes (water filling). The sum is the budget, or the sum of all ceilings
+    if that is less.
 
     Args:
         wanted: Wishes in watts, at least 0.
@@ -111,11 +112,11 @@ class Uniform(Allocator):
 
 @dataclass(kw_only=True)
 class Proportional(Allocator):
-    """In proportion to demand: the target as a fraction of the node's capacity.
+    """Power in proportion to demand: the target as a fraction of the node's capacity.
 
     Attributes:
-        backlog_gain: Further weight of a node per waiting request, as a fraction of its weight.
-        backlog_limit: Largest such further weight.
+        backlog_gain: Additional weight of a node per waiting request, relative to its weight.
+        backlog_limit: Largest additional weight.
     """
 
     backlog_gain: float = 0.01
@@ -131,13 +132,13 @@ class Proportional(Allocator):
 
 @dataclass(kw_only=True)
 class ByAction(Allocator):
-    """In proportion to weights that an agent's action sets; equal weights until it does."""
+    """Power in proportion to weights that an agent's action sets; equal weights until then."""
 
     def __post_init__(self) -> None:
         self._weights: FloatArray | None = None
 
     def set_weights(self, weights: FloatArray) -> None:
-        """Takes the weights for the coming interval, one a node, at least 0."""
+        """Sets the weights for the coming interval, one per node, at least 0."""
         self._weights = np.maximum(np.asarray(weights, dtype=np.float64), 0.0)
 
     def wishes(self, budget_w: float, demands: Demands) -> FloatArray:

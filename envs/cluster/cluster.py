@@ -25,9 +25,9 @@ class ClusterState(NamedTuple):
         power_w: Mean power of all nodes over it.
         next_budget_w: Budget of the interval to come.
         announced_budget_w: Budget at the end of the notice time.
-        allocation_w: Power left to each node in the interval to come.
+        allocation_w: Power budget of each node in the interval to come.
         feasible: Whether the nodes' least power fits the budget to come.
-        events: What happened to nodes, such as ``"node1 down: ServerDied: ..."``.
+        events: Failures and recoveries of nodes, such as ``"node1 down: ServerDied: ..."``.
     """
 
     budget_w: float
@@ -45,11 +45,11 @@ class ClusterBudget:
 
     Attributes:
         signal: Watts over time, or a fraction of the highest power of all nodes.
-        unit: ``w`` or ``share``.
-        notice_s: How long before a change the cluster is told of it, in seconds. The
+        unit: ``w`` or ``fraction``.
+        notice_s: Time in seconds by which the cluster knows of a change in advance. The
             allocation falls in time for an announced drop.
-        ramp_w_per_s: Fastest change of the budget that is passed on, in watts per second;
-            ``None`` passes on every change at once. Drops are never delayed.
+        ramp_w_per_s: Fastest rise of the budget, in watts per second; ``None`` lets every change
+            take effect at once. Drops are never delayed.
     """
 
     signal: Annotated[Any, Part("signal")]
@@ -65,7 +65,7 @@ class ClusterBudget:
         """
         self.signal = as_signal(self.signal)
         if self.unit not in ("w", "fraction"):
-            raise ConfigurationError(f"env.budget.unit: must be w or share, got {self.unit!r}")
+            raise ConfigurationError(f"env.budget.unit: must be w or fraction, got {self.unit!r}")
         if self.notice_s < 0:
             raise ConfigurationError(f"env.budget.notice_s: must be >= 0, got {self.notice_s}")
         if self.ramp_w_per_s is not None and self.ramp_w_per_s <= 0:
@@ -79,7 +79,7 @@ class ClusterBudget:
         """Returns the budget of every interval in watts, ramps applied.
 
         Args:
-            highest_w: Highest power of all nodes, for the unit ``share``.
+            highest_w: Highest power of all nodes, for the unit ``fraction``.
             rng: Source of the random draws of random signals.
             intervals: Number of intervals; some more are laid out for the notice time.
             interval_s: Length of an interval in seconds.
@@ -102,9 +102,9 @@ def node_seeds(seed: int, nodes: int) -> list[int]:
 
 
 class Cluster:
-    """Nodes in lockstep: every interval the budget is split, then each node takes its step.
+    """Nodes in lockstep: in every interval the budget is split, then each node takes its step.
 
-    Caps are clipped to what a node is left, so the sum of all caps, with the nodes' overhead
+    Caps are clipped to the node's budget, so the sum of all caps, with the nodes' overhead
     where the budget covers it, keeps within the budget as soon as lowered caps have settled.
 
     Args:
@@ -112,7 +112,7 @@ class Cluster:
         budget: The cluster's budget.
         allocator: Splits it.
         intervals: Number of intervals the budget is laid out for; later it repeats.
-        concurrent: Steps the nodes at the same time, in threads; for live or remote ones.
+        concurrent: Whether the nodes step at the same time, in threads; for live or remote ones.
 
     Raises:
         ConfigurationError: There is no node, or nodes do not go together.
@@ -168,7 +168,7 @@ class Cluster:
         """Lets one interval pass on every node and splits the budget of the next one.
 
         Args:
-            actions: One action a node, in the form its action encoding takes.
+            actions: One action per node, in the form that its action encoding takes.
         """
         before = [node.alive for node in self.nodes]
         budget_w = self._at(self._interval)
@@ -178,7 +178,7 @@ class Cluster:
         return self.fraction(budget_w, power_w, self._failures(before))
 
     def close(self) -> None:
-        """Releases all nodes, also when one of them fails; each puts back what it changed.
+        """Releases all nodes, even if one of them fails; each restores the knobs it changed.
 
         Raises:
             PalsError: A node could not be released.
@@ -195,7 +195,7 @@ class Cluster:
             raise failures[0]
 
     def demands(self) -> Demands:
-        """Returns what the allocator may know of the nodes."""
+        """Returns what the allocator may know about the nodes."""
         infos = [node.info for node in self.nodes]
         conditions = [info.get("conditions") for info in infos]
         telemetry = [info.get("telemetry") for info in infos]
@@ -213,7 +213,7 @@ class Cluster:
     def fraction(
         self, budget_w: float = 0.0, power_w: float = 0.0, events: tuple[str, ...] = ()
     ) -> ClusterState:
-        """Splits the budget of the interval to come over the nodes and hands it out.
+        """Splits the budget of the interval to come over the nodes and sets their budgets.
 
         Args:
             budget_w: Budget of the interval that has passed, for the state returned.
@@ -222,7 +222,7 @@ class Cluster:
         """
         coming = self._at(self._interval)
         announced = min(self._at(self._interval + ahead) for ahead in range(self._ahead + 1))
-        # One interval is time enough for caps to settle, so an announced drop is met in time.
+        # Caps settle within one interval, so an announced drop is met in time.
         due = min(coming, self._at(self._interval + 1)) if self._ahead else coming
         allocation: Allocation = self.allocator.allocate(due, self.demands())
         for node, watts in zip(self.nodes, allocation.budget_w.tolist(), strict=True):

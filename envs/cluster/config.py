@@ -14,7 +14,7 @@ from envs.scenario import Scenario, described
 
 @dataclass(kw_only=True)
 class ClusterNode:
-    """What is special about a node; all else is as the scenario of the whole cluster says.
+    """The parts in which a node differs from the scenario of the whole cluster.
 
     Attributes:
         model: Its model; ``None`` takes the scenario's.
@@ -24,8 +24,8 @@ class ClusterNode:
         server: Another server, or keys of the scenario's server that differ; with the key
             ``base`` another choice of that group.
         target_fraction: Throughput target as a fraction of the node's capacity, and its load
-            unless the workload has a rate or is a closed loop; ``None`` takes objective and
-            workload as they are.
+            unless the workload has a rate or is a closed loop; ``None`` leaves objective and
+            workload unchanged.
     """
 
     model: Any = None
@@ -47,7 +47,7 @@ class ClusterNode:
             )
 
     def scenario(self, shared: Scenario, power_scope: str) -> Scenario:
-        """Returns the node's scenario, as if it were a run of its own.
+        """Returns the node's scenario, as if the node ran alone.
 
         Args:
             shared: The scenario of the whole cluster.
@@ -125,7 +125,7 @@ class ServerCluster:
             raise ConfigurationError("env.budget: choose one, budget@env.budget=constant")
 
     def node_scenarios(self, shared: Scenario) -> dict[str, Scenario]:
-        """Returns each node's scenario, as if it were a run of its own.
+        """Returns each node's scenario, as if the node ran alone.
 
         Args:
             shared: The scenario of the whole cluster.

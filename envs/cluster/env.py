@@ -14,7 +14,7 @@ from envs.errors import ConfigurationError
 from envs.serving import MAX_SEED
 
 WEIGHT_LEVELS = 6
-"""Levels of a node's share when actions are discrete."""
+"""Levels of a node's weight when actions are discrete."""
 CLUSTER_ENTRIES = ("next_budget", "announced_budget", "power", "infeasible")
 
 
@@ -22,9 +22,9 @@ class ClusterEnv(gym.Env[NDArray[np.float32], Any]):
     """All nodes' observations and actions side by side.
 
     The observation is the nodes' observations one after another, then per node whether it
-    answers and its fraction of the budget, then the entries of :data:`CLUSTER_ENTRIES` as shares
-    of the cluster's highest power. The action is the nodes' actions one after another; with
-    the allocator ``by_action`` one weight a node follows. The reward is the nodes' mean,
+    answers and its fraction of the budget, then the entries of :data:`CLUSTER_ENTRIES` as
+    fractions of the cluster's highest power. The action is the nodes' actions one after another,
+    followed by one weight per node with the allocator ``by_action``. The reward is the nodes' mean,
     less the overshoot of the cluster's budget. ``info`` holds each node's own ``info`` under
     ``nodes``, the :class:`~envs.cluster.cluster.ClusterState` under ``cluster``, and the mean
     ``cost``.
@@ -62,7 +62,7 @@ class ClusterEnv(gym.Env[NDArray[np.float32], Any]):
         return self._observe(state), self._info(state)
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
-        """Sets all nodes' knobs (and shares) and lets one interval pass."""
+        """Sets all nodes' knobs (and weights) and lets one interval pass."""
         parts = np.split(np.asarray(action), np.cumsum(self._sizes))
         if self._by_action:
             weights = parts[-1] + 1.0

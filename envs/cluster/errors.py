@@ -1,4 +1,4 @@
-"""What can go wrong with a node that lives in another process or on another machine."""
+"""Errors of a node that runs in another process or on another machine."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from envs.errors import ServerError
 
 
 class NodeDiedError(ServerError):
-    """The process or machine that a node's server lives in is gone."""
+    """The process or machine that runs a node's server has ended."""
 
 
 class NodeHangsError(ServerError):

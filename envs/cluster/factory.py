@@ -24,7 +24,7 @@ PAPER_NODES: tuple[dict[str, Any], ...] = (
     {"name": "node1", "model": "mixtral_8x7b", "target_fraction": 0.60},
     {"name": "node2", "model": "olmoe_1b_7b", "target_fraction": 0.75},
 )
-"""The nodes of arXiv:2605.21427 figure 9: models and targets as fraction of their capacity."""
+"""The nodes of arXiv:2605.21427 figure 9: models, and targets as fractions of their capacity."""
 PAPER_BUDGET_W = 4800.0
 """Their budget."""
 _NODE_KEYS = {"name", *(field.name for field in fields(ClusterNode))}
@@ -32,14 +32,14 @@ _CLUSTER_KEYS = {field.name for field in fields(ServerCluster)}
 
 
 def build_cluster(cluster: ServerCluster, scenario: Scenario) -> Cluster:
-    """Builds a cluster; nodes built before one that cannot be are released.
+    """Builds a cluster; if a node cannot be built, those built before it are released.
 
     Args:
-        cluster: What is special about each node, and the budget they share.
-        scenario: What holds for all of them.
+        cluster: The parts in which the nodes differ, and their common budget.
+        scenario: The parts that all nodes have in common.
 
     Raises:
-        PalsError: The description is wrong, or a live node is not to be had.
+        PalsError: The description is wrong, or a live node cannot be reached.
     """
     scenarios = cluster.node_scenarios(scenario)
     nodes: list[Node] = []
@@ -64,14 +64,14 @@ def described_cluster(
     budget: Any = PAPER_BUDGET_W,
     **parts: Any,
 ) -> tuple[ServerCluster, Scenario]:
-    """Returns a cluster and what all its nodes share, from keyword arguments.
+    """Returns a cluster and the scenario that its nodes have in common, from keyword arguments.
 
     Args:
         nodes: One mapping per node: ``name`` and the fields of a
             :class:`~envs.cluster.config.ClusterNode`.
         budget: Power budget: watts, a signal, or a :class:`ClusterBudget` (or its
-            configuration). The paper's 4,800 W never bind its 12 GPUs alone (12 x 400 W);
-            over whole nodes they leave 299 W per GPU.
+            configuration). The paper's 4,800 W never bind for its 12 GPUs alone (12 x 400 W);
+            for whole nodes they leave 299 W per GPU.
         **parts: Fields of a :class:`~envs.cluster.config.ServerCluster`, such as ``allocator``
             and ``power_scope``, and parts of a :class:`~envs.scenario.Scenario`.
 

@@ -15,8 +15,8 @@ class Node:
     """A server of a cluster.
 
     A node whose server fails is *down*: it gets no budget, its actions are ignored, its
-    telemetry is empty and its observation is all zeros. It is asked to rejoin every
-    ``retry_s``. Its own guard restores its knobs.
+    telemetry is empty and its observation is all zeros. The cluster tries to restart it every
+    ``retry_s``. The node's own guard restores its knobs.
 
     Args:
         name: Name of the node.
@@ -39,7 +39,7 @@ class Node:
 
     @property
     def seed(self) -> int:
-        """Seed of the episode under way; another one after every attempt to rejoin."""
+        """Seed of the current episode; it changes with every attempt to restart."""
         return self._seed + self._restarts
 
     @property

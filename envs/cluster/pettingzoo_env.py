@@ -17,8 +17,8 @@ from envs.serving import MAX_SEED
 class ParallelClusterEnv(ParallelEnv[str, NDArray[np.float32], Any]):  # type: ignore[misc]
     """Nodes as agents that act at the same time; needs the extra ``[ray]`` (PettingZoo).
 
-    Each agent observes its own server, with the power budget that the cluster leaves it, acts
-    on its own knobs and earns its own reward. Its ``info`` is its server's; the
+    Each agent observes its own server, with the power budget that the cluster gives it, sets
+    its own knobs and gets its own reward. Its ``info`` is its server's; the
     :class:`~envs.cluster.cluster.ClusterState` is added under ``cluster``.
 
     Args:

@@ -1,4 +1,4 @@
-"""What runs on a node's own machine: the server, behind a Ray actor."""
+"""The part of a node that runs on its own machine: the server, behind a Ray actor."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from envs.telemetry import Telemetry
 
 
 class Place(NamedTuple):
-    """Which process an actor is.
+    """Identifies the process of an actor.
 
     Attributes:
         node_id: Ray's name of its machine.
         pid: Its process id there.
-        started: When it began, in the kernel's ticks: ids are used again.
+        started: When it began, in the kernel's ticks, because process ids are reused.
     """
 
     node_id: str
@@ -37,7 +37,7 @@ class ServerFacts(NamedTuple):
         num_gpus: GPUs of the server.
         capacity_tok_s: Baseline's saturated throughput.
         rated_power_w: Power in that state.
-        offered_tok_s: Output tokens/s the workload asks for.
+        offered_tok_s: Output tokens/s that the workload offers.
         system_power: ``(alpha, beta_w)``.
         power_caps_w: Caps that controllers choose from.
         place: The process that owns the server.
@@ -56,7 +56,8 @@ class ServerFacts(NamedTuple):
 class ServerActor:
     """Owns a server; every method is one message, :meth:`build` the first.
 
-    It is not built with the actor, because Ray tells of an actor that cannot be made in prose.
+    The server is not built in the constructor, because Ray reports a failed constructor as text
+    without the type of the error.
     """
 
     def build(self, build: Callable[[Scenario], ServingEnv], scenario: Scenario) -> ServerFacts:
@@ -92,7 +93,7 @@ class ServerActor:
     def advance(
         self, knobs: Knobs | None, slos: tuple[float, float] | None, seconds: float
     ) -> tuple[Telemetry, dict[str, float]]:
-        """Sets knobs and SLOs that have changed, lets time pass and tells what was observed."""
+        """Sets knobs and SLOs that have changed, lets time pass and returns the telemetry."""
         if slos is not None:
             self._system.set_slos(*slos)
         if knobs is not None:
@@ -111,10 +112,10 @@ class ServerActor:
 
 
 def end(place: Place) -> None:
-    """Ends an actor's process; to be run on its machine.
+    """Ends an actor's process; it has to run on the actor's machine.
 
-    Ray ends an actor by a message, which a process that hangs does not read. Until it is gone
-    its guard, which waits for that, restores nothing.
+    Ray ends an actor by a message, which a process that hangs does not read. Until the process
+    has ended, its guard waits and restores nothing.
     """
     if start_ticks(place.pid) == place.started:
         os.kill(place.pid, signal.SIGKILL)

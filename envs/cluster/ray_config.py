@@ -11,21 +11,21 @@ from envs.scenario import Scenario, described
 
 @dataclass(kw_only=True)
 class RayServerConfig:
-    """A server, with its power device, that lives in a Ray actor on its own machine.
+    """A server, with its power device, that runs in a Ray actor on its own machine.
 
     Attributes:
         inner: The server itself: simulated or live.
         address: Ray cluster to join, such as ``auto`` or ``ray://head:10001``; ``None`` takes
             the one this process has joined, or starts one on this machine.
-        resources: Custom resources the actor needs: this is how a node's actor gets onto its
+        resources: Custom resources that the actor needs; they place a node's actor on its
             machine (``ray start --resources='{"node0": 1}'``).
         num_cpus: CPU cores reserved for the actor.
         num_gpus: GPUs reserved for the actor; a live server's device manages its own.
         start_timeout_s: Longest time for a node to start.
         call_timeout_s: Longest time for an answer, beyond the time an interval takes. ``None``:
-            one control interval for a live server, so that a node that hangs is known and its
-            budget is spent elsewhere within two, and 60 s for a simulated one.
-        object_store_bytes: Memory of the object store where Ray is started here.
+            one control interval for a live server, so that a node that hangs is detected and its
+            budget goes to other nodes within two, and 60 s for a simulated one.
+        object_store_bytes: Memory of the object store if Ray is started by this process.
     """
 
     is_simulated: ClassVar[bool] = False

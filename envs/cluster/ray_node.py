@@ -26,10 +26,10 @@ _SIMULATED_TIMEOUT_S = 60.0
 class RayServer(ServingSystem):
     """Implements :class:`envs.system.ServingSystem` by messages to an actor.
 
-    One message an interval carries the knobs there and the telemetry back. An actor that is
-    gone or silent raises a typed error and is given up: :meth:`reset` asks for another one and
-    raises :class:`NodeStartingError` until it is ready, so that other nodes need not wait.
-    What a live server's guard on the actor's machine restores, it restores by itself.
+    One message per interval carries the knobs there and the telemetry back. An actor that has
+    ended or does not answer raises a typed error and is abandoned: :meth:`reset` starts another
+    one and raises :class:`NodeStartingError` until it is ready, so that other nodes do not wait.
+    A live server's guard on the actor's machine restores the knobs by itself.
 
     Args:
         config: Where and how the actor runs.
@@ -175,7 +175,7 @@ class RayServer(ServingSystem):
             raise error.cause from None
 
     def _end_there(self) -> None:
-        """Has the actor's own machine end its process; does not wait for it."""
+        """Makes the actor's own machine end its process, without waiting for it."""
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -186,7 +186,7 @@ class RayServer(ServingSystem):
             ray.remote(end).options(num_cpus=0, scheduling_strategy=there).remote(self._place)
 
     def _give_up(self) -> None:
-        """Lets go of the actor, for good; a live server's guard puts its machine in order."""
+        """Abandons the actor; a live server's guard restores the knobs of its machine."""
         import ray
 
         actor, self._actor, self._ready, self._place = self._actor, None, None, None
@@ -210,7 +210,7 @@ def _join_ray(config: RayServerConfig) -> None:
         include_dashboard=False,
         log_to_driver=False,
         object_store_memory=config.object_store_bytes,
-        # Ray's workers yield to all else by default (15); a controller must act in time.
+        # Ray runs its workers at low priority by default (nice 15); a controller must act in time.
         _system_config={"worker_niceness": 0},
     )
 

@@ -1,1 +1,1 @@
-"""What is demanded of a server: targets, budgets, latency SLOs, and how QoS is defined."""
+"""Demands on a server: targets, budgets, latency SLOs, and the definitions of QoS."""

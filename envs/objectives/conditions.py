@@ -1,4 +1,4 @@
-"""What the outside demands of a server during one control interval."""
+"""The demands on a server during one control interval."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Conditions(NamedTuple):
     For a vector of servers each field holds an array of shape ``(num_envs,)``.
 
     Attributes:
-        target_tok_s: Output tokens per second asked for; 0 when there is no target.
+        target_tok_s: Target in output tokens per second; 0 when there is no target.
         power_budget_w: Power budget in watts over the scope that the objective names
             (all GPUs, or the whole node); ``inf`` when there is none.
         ttft_slo_s: Longest acceptable time to first token in seconds; ``inf`` when none.

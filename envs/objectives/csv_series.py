@@ -25,7 +25,7 @@ def read_series(
         time_column: Column of times, ascending: seconds, or ISO 8601 timestamps, which
             are counted in seconds from the first one (without a time zone: UTC).
         value_column: Column of values.
-        skip_gaps: Leaves rows without a value out instead of refusing the file.
+        skip_gaps: Skips rows without a value instead of refusing the file.
 
     Returns:
         Times in seconds and values, shape ``(rows,)`` each.

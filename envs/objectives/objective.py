@@ -1,4 +1,4 @@
-"""Objectives: what is asked of a server over an episode, as a table of conditions."""
+"""Objectives: the demands on a server over an episode, as a table of conditions."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ POWER_SCOPES = ("gpu", "system")
 
 @dataclass(kw_only=True)
 class Objective:
-    """Targets, budgets and latency SLOs, fixed or moving; a number stands for a signal.
+    """Targets, budgets and latency SLOs, fixed or moving; a number is a constant signal.
 
     Attributes:
         target: Throughput target over time (output tokens); ``None`` for no target.
-        target_unit: What the target is a multiple of: ``offered`` (what the workload asks
-            for, at most the capacity), ``capacity`` (Baseline's saturated throughput) or
+        target_unit: What the target is a multiple of: ``offered`` (the workload's offered
+            load, at most the capacity), ``capacity`` (Baseline's saturated throughput) or
             ``tok_s`` (plain tokens per second).
         power_budget: Power budget over time; ``None`` for no budget.
-        power_budget_unit: ``share`` of the highest power (all GPUs at their highest cap,
+        power_budget_unit: ``fraction`` of the highest power (all GPUs at their highest cap,
             plus the node's overhead when the scope is ``system``) or ``w`` (watts).
         power_scope: ``gpu``: the budget covers the GPUs; ``system``: the whole node
             (arXiv:2605.21427 §3.1).
         ttft_slo_s: Longest acceptable time to first token in seconds; ``None`` for none.
         tpot_slo_s: Longest acceptable time per output token in seconds; ``None`` for none.
-        carbon_g_kwh: Carbon intensity over time; ``None`` when it plays no part.
-        price_per_kwh: Electricity price over time; ``None`` when it plays no part.
+        carbon_g_kwh: Carbon intensity over time; ``None`` when it is not considered.
+        price_per_kwh: Electricity price over time; ``None`` when it is not considered.
         qos: How throughput is evaluated against the target.
     """
 
@@ -82,7 +82,7 @@ class Objective:
         intervals: int,
         interval_s: float,
     ) -> NDArray[np.float64]:
-        """Lays out the conditions of every interval of an episode.
+        """Returns the conditions of every interval of an episode.
 
         Args:
             system: The server, for its capacity, offered load and highest power.
@@ -119,7 +119,7 @@ class Objective:
 
 
 def highest_power_w(system: RatedServer, scope: str) -> float:
-    """Returns the power in watts that a budget of 100 % stands for."""
+    """Returns the power in watts of a budget of 100 %."""
     gpus = system.num_gpus * system.knob_limits.power_cap_max_w
     return float(power_in_scope(gpus, scope, system.system_power))
 

@@ -18,9 +18,9 @@ class QoSConfig:
         window_s: Length of the sliding window over which throughput is averaged.
         tolerance: Shortfall that is forgiven, as a fraction of the target.
         warmup_s: Time after reset that QoS and latency leave out (never energy or tokens).
-        backlog_s: By the backlog-aware definition work waits when requests wait for a place and
-            the oldest has had no first token for this long. Without it a request that came
-            in the middle of an engine step would count as work kept waiting.
+        backlog_s: In the backlog-aware definition, work waits when requests wait for a place and
+            the oldest has had no first token for this long. Without this time a request that
+            arrives in the middle of an engine step would count as waiting work.
     """
 
     window_s: float = 10.0
@@ -53,7 +53,7 @@ def shortfall(throughput: Any, target: Any) -> Any:
 
 
 def violation_plain(throughput: Any, target: Any, tolerance: Any) -> Any:
-    """Below the target, as arXiv:2605.21427 §4 words it (with the tolerance)."""
+    """Whether throughput is below the target, as in arXiv:2605.21427 §4 (with the tolerance)."""
     return throughput < (1.0 - tolerance) * target
 
 
@@ -63,5 +63,5 @@ def work_waits(waiting: Any, oldest_wait_s: Any, backlog_s: Any) -> Any:
 
 
 def violation_reference(throughput: Any, target: Any, reference: Any, tolerance: Any) -> Any:
-    """Below what the Baseline strategy delivers on the same arrivals, or below the target."""
+    """Whether throughput is below both the target and Baseline's on the same arrivals."""
     return violation_plain(throughput, np.minimum(target, reference), tolerance)

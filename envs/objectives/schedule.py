@@ -14,7 +14,7 @@ from envs.system import RatedServer
 
 @dataclass(frozen=True)
 class Schedule:
-    """Conditions of every interval; a day of them takes no more memory than their changes.
+    """Conditions of every interval, stored as their changes to save memory.
 
     Attributes:
         begins: Interval at which each stretch begins, and the number of intervals, after
@@ -27,14 +27,14 @@ class Schedule:
 
     @classmethod
     def of(cls, table: NDArray[np.float64]) -> Schedule:
-        """Returns the schedule of a table with one row an interval."""
+        """Returns the schedule of a table with one row per interval."""
         changes = np.flatnonzero((table[1:] != table[:-1]).any(axis=1)) + 1
         begins = np.concatenate([[0], changes, [len(table)]]).astype(np.int64)
         return cls(begins, np.ascontiguousarray(table[begins[:-1]]))
 
 
 class Planner:
-    """Lays out the conditions of episodes; those without chance only once.
+    """Makes the conditions of episodes; those without random draws only once.
 
     Args:
         objective: What is demanded.
@@ -66,6 +66,6 @@ class Planner:
         schedule = Schedule.of(
             self._objective.schedule(system, rng, self._intervals, self._interval_s)
         )
-        if rng.bit_generator.state == untouched:  # nothing was drawn: always the same
+        if rng.bit_generator.state == untouched:  # nothing was drawn, so every episode has it
             self._fixed = facts, schedule
         return schedule

@@ -199,10 +199,9 @@ class FromFile(Signal):
         time_column: Column of times, ascending: seconds, or ISO 8601 timestamps.
         value_column: Column of values.
         begin_s: Time in the file, in seconds after its first row, at which the signal begins.
-        time_scale: Factor on the times (``1/60`` plays an hour in a minute).
+        time_scale: Factor on the times (``1/60`` compresses an hour into a minute).
         value_scale: Factor on the values.
-        skip_gaps: Lets the value before a row without one hold on, instead of refusing the
-            file.
+        skip_gaps: Keeps the previous value at a row without one instead of refusing the file.
     """
 
     path: str
@@ -245,9 +244,10 @@ class Band(Signal):
         signal: The other signal, or a number.
         low: Lower end of the band.
         high: Upper end of the band.
-        from_low: Value that stands for ``low``; ``None`` takes the lowest of the episode.
-        from_high: Value that stands for ``high``; ``None`` takes the highest of the episode.
-        invert: Turns the band round: the dirtier or dearer, the less.
+        from_low: Value that maps to ``low``; ``None`` takes the lowest of the episode.
+        from_high: Value that maps to ``high``; ``None`` takes the highest of the episode.
+        invert: Reverses the mapping: the higher the carbon intensity or price, the lower this
+            signal.
     """
 
     signal: Annotated[Any, Part("signal")]

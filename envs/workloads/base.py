@@ -89,12 +89,12 @@ class Workload(ABC):
 
     @property
     def own_rate_per_s(self) -> float | None:
-        """Rate that the workload brings along, as a trace does; ``None`` if it brings none."""
+        """Rate that the workload itself has, as a trace does; ``None`` if it has none."""
         return None
 
     @property
     def needs_capacity(self) -> bool:
-        """Whether the arrival rate depends on what the server can do (only ``load`` is set)."""
+        """Whether the arrival rate depends on the server's capacity (only ``load`` is set)."""
         return self.rate is None and self.load is not None
 
     def endless(self) -> Workload:

@@ -12,7 +12,7 @@ from envs.errors import ConfigurationError
 from envs.workloads.base import check_positive
 from envs.workloads.synthetic import SyntheticWorkload, UnitArrivals
 
-_SOJOURNS = 64  # even, so that every batch begins in the state the episode began in
+_SOJOURNS = 64  # even, so that every batch begins in the state in which the episode began
 
 
 class ModulatedArrivals:
@@ -21,7 +21,7 @@ class ModulatedArrivals:
     Args:
         rng: Source of every draw.
         rates_per_s: Arrival rates in the two states, requests per second.
-        sojourns_s: Mean times spent in the two states at a stretch, seconds.
+        sojourns_s: Mean duration of a stay in each of the two states, in seconds.
     """
 
     def __init__(

@@ -12,7 +12,7 @@ from envs.workloads.synthetic import BLOCK, SyntheticWorkload
 
 
 class NoArrivals:
-    """Arrival times where there are none: the server asks for requests as others finish."""
+    """Zeros in place of arrival times: the server takes requests as others finish."""
 
     def next_block(self) -> NDArray[np.float64]:
         """Returns zeros."""

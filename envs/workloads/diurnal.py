@@ -61,7 +61,7 @@ class DailyArrivals:
 class Diurnal(SyntheticWorkload):
     """Arrivals whose rate swings like a day: a trough, a peak, and back.
 
-    Over whole days the mean rate is the one asked for.
+    Over whole days the mean rate is the configured one.
 
     Attributes:
         peak_to_trough: Highest over lowest arrival rate (3 is assumed).

@@ -1,4 +1,4 @@
-"""Traffic that somebody else sends: a live server is observed and nothing is sent."""
+"""Traffic of other clients: a live server is observed and no request is sent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from envs.workloads.base import Workload, check_positive
 
 @dataclass(kw_only=True)
 class External(Workload):
-    """A live server's own users. What is expected of them only scales targets.
+    """The traffic of a live server's own users; the expected lengths only scale targets.
 
     Attributes:
         expected_prompt_tokens: Mean prompt length to expect.
@@ -44,7 +44,7 @@ class External(Workload):
         return self.expected_output_tokens * self.output_scale
 
     def stream(self, rng: np.random.Generator, rate_per_s: float) -> NoReturn:
-        """Sends nothing, so there is no stream.
+        """Raises an error: this workload sends no requests, so that it has no stream.
 
         Raises:
             ConfigurationError: Always; a simulator has no users of its own.

@@ -31,7 +31,7 @@ class LengthDistribution(ABC):
         """Returns the lengths in tokens that these fraction of requests do not exceed.
 
         Args:
-            probability: Ascending shares between 0 and 1, shape ``(n,)``.
+            probability: Ascending fractions between 0 and 1, shape ``(n,)``.
         """
 
     def table(self, scale: float = 1.0) -> NDArray[np.int64]:
@@ -47,14 +47,14 @@ class LengthDistribution(ABC):
 
 @dataclass(kw_only=True)
 class LogNormal(LengthDistribution):
-    """A log-normal length, clipped, behind a part that all requests share.
+    """A clipped log-normal length after a prefix that all requests share.
 
     Attributes:
         mean_tokens: Mean of the variable part, before clipping.
         std_tokens: Standard deviation of the variable part, before clipping.
         min_tokens: Shortest variable part.
         max_tokens: Longest variable part.
-        shared_tokens: Tokens that every request has besides, such as few-shot examples.
+        shared_tokens: Tokens of the shared prefix, such as few-shot examples.
     """
 
     mean_tokens: float = MISSING
@@ -97,8 +97,8 @@ class Quantiles(LengthDistribution):
     """Measured quantiles, with straight lines between them.
 
     Attributes:
-        probabilities: Ascending fraction of requests, from 0 to 1.
-        tokens: Lengths that those fraction of requests do not exceed, as many.
+        probabilities: Ascending fractions of requests, from 0 to 1.
+        tokens: Length that each fraction of requests does not exceed; a list of the same length.
     """
 
     probabilities: list[float] = field(default_factory=list)
@@ -144,7 +144,7 @@ class Fixed(LengthDistribution):
             raise _error(f"tokens must be at least 1, got {self.tokens}")
 
     def quantile(self, probability: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Returns the length, once for each share."""
+        """Returns the length, once for each fraction."""
         return np.full(len(probability), float(self.tokens))
 
 

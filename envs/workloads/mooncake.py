@@ -21,7 +21,7 @@ _KEYS = ("timestamp", "input_length", "output_length")
 class Mooncake(Trace):
     """Replay of a Mooncake trace: JSON lines with timestamp (ms), input and output length.
 
-    The public traces keep time in steps of 3 s, so that requests arrive in heaps;
+    The public traces record time in steps of 3 s, so that many requests arrive at once;
     ``spread_ties`` spreads them. ``hash_ids`` (shared prefixes) are not used, because
     prefix caching is off.
     """
@@ -43,7 +43,7 @@ class Mooncake(Trace):
 
     @classmethod
     def rows(cls, path: Path) -> Iterator[TraceRow]:
-        """Reads one request a line; see the base class."""
+        """Reads one request per line; see the base class."""
         with path.open(encoding="utf-8-sig") as file:
             for line, text in enumerate(file, start=1):
                 if text.strip():

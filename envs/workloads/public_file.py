@@ -1,4 +1,4 @@
-"""Public files that workloads read: where they come from and where they lie."""
+"""Public files that workloads read: their source and their place on this machine."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class PublicFile:
         """Returns the path of the file.
 
         Raises:
-            WorkloadError: The file is in none of the places where it may lie.
+            WorkloadError: The file is in none of the searched folders.
         """
         places = [self.download_path]
         if "PALS_DATA" in os.environ:

@@ -65,7 +65,7 @@ def read_recording(rows: RowReader, path: Path) -> Recording:
     """Reads and checks a file; a process reads an unchanged file once and shares the arrays.
 
     Args:
-        rows: Reads the rows of a file in the order in which they stand there.
+        rows: Reads the rows of a file in the file's order.
         path: The file.
 
     Raises:
@@ -131,7 +131,7 @@ def spread(times: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def head_sha256(recording: Recording, count: int) -> str:
-    """Returns the SHA-256 of the first requests: a line of milliseconds, prompt, output each.
+    """Returns the SHA-256 of the first requests, one line of milliseconds, prompt, output each.
 
     Args:
         recording: Requests; times count from the first one.

@@ -98,7 +98,7 @@ class BlockStream:
         return chunk
 
     def _draw(self) -> None:
-        # 32 random bits a request serve both tables: two independent indices of 12 bits each.
+        # 32 random bits per request serve both tables: two independent indices of 12 bits each.
         bits = self._rng.integers(0, 2**64, BLOCK // 2, dtype=np.uint64).view(np.uint32)
         prompt = (bits >> TABLE_BITS) & _TABLE_MASK
         output = bits & _TABLE_MASK

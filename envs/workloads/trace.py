@@ -19,7 +19,7 @@ from envs.workloads.recording import Recording, TraceRow, read_recording, requir
 
 
 class TraceStream:
-    """A recording replayed; nothing is copied but the chunks that are asked for.
+    """Replays a recording; only the requested chunks are copied.
 
     Args:
         recording: Requests, with times between 0 and ``period_s``.
@@ -79,7 +79,7 @@ class Trace(Workload):
         end_s: End of the window; ``None`` for the end of the trace, which lies one mean gap
             after its last request.
         repeat: Whether the window starts again when it ends.
-        random_start: Whether an episode begins at a random time of the window (and goes round
+        random_start: Whether an episode begins at a random time of the window (and wraps around
             once), so that seeds differ.
         spread_ties: Whether requests recorded at the same instant are spread evenly until the
             next instant, for recordings with a coarse clock.
@@ -115,7 +115,7 @@ class Trace(Workload):
     @classmethod
     @abstractmethod
     def rows(cls, path: Path) -> Iterator[TraceRow]:
-        """Reads the requests of a file in the order in which they stand there.
+        """Reads the requests of a file in the file's order.
 
         Raises:
             WorkloadError: A row is malformed or a column is missing.
