@@ -88,7 +88,7 @@ class Bandit(KnobController):
         super().bind(context)
         grid = context.grid
         fewest = self.batch_fraction * grid.max_num_seqs[-1]
-        self._arms = [knobs for knobs in grid.settings if knobs.max_num_seqs >= fewest]
+        self._arms = [knobs for knobs in grid.choices if knobs.max_num_seqs >= fewest]
         self._caps = np.array([grid.power_caps_w.index(arm.power_cap_w) for arm in self._arms])
         self._hold = max(1, round(self.hold_s / context.interval_s))
         self._settle = min(self._hold - 1, round(self.settle_s / context.interval_s))

@@ -47,10 +47,10 @@ class Oracle(KnobController):
 
     def prepare(self, preparation: Preparation) -> None:
         """Searches the grid on the coming episode; to be called before every episode."""
-        settings = self.context.grid.settings
-        outcomes = preparation.evaluate(settings)
-        best = max(range(len(settings)), key=lambda index: self._merit(outcomes[index]))
-        self.choice = settings[best]
+        choices = self.context.grid.choices
+        outcomes = preparation.evaluate(choices)
+        best = max(range(len(choices)), key=lambda index: self._merit(outcomes[index]))
+        self.choice = choices[best]
 
     def _merit(self, outcome: Outcome) -> tuple[float, float]:
         excess = (

@@ -43,7 +43,7 @@ class Random(KnobController):
     def bind(self, context: ControlContext) -> None:
         """See :meth:`Controller.bind`."""
         super().bind(context)
-        self._settings = context.grid.settings
+        self._choices = context.grid.choices
 
     def decide(self, observation: Observation, state: Any) -> tuple[Knobs, Any]:
         """See :meth:`KnobController.decide`; the state is the count and the last setting."""
@@ -51,5 +51,5 @@ class Random(KnobController):
         if count % self.hold == 0:
             seen = crc32(np.array(observation, dtype=np.float64).tobytes())
             rng = np.random.default_rng([self.seed, count, seen])
-            knobs = self._settings[int(rng.integers(len(self._settings)))]
+            knobs = self._choices[int(rng.integers(len(self._settings)))]
         return knobs, (count + 1, knobs)

@@ -34,7 +34,7 @@ class KnobGrid:
     sm_clocks_mhz: tuple[float, ...] = ()
 
     @property
-    def settings(self) -> list[Knobs]:
+    def choices(self) -> list[Knobs]:
         """All knobs of the grid; the cap varies slowest, the clock fastest."""
         clocks: tuple[float | None, ...] = (None,)
         if self.sm_clocks_mhz:

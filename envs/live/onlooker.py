@@ -120,18 +120,18 @@ class Onlooker:
         return round(max(0.0, self._curve[index][1] - served)) if index >= 0 else 0
 
     def _warn(self, now: Snapshot, slos: tuple[float, float]) -> None:
-        """Says once by what an SLO is judged that is no bucket bound."""
+        """Says once which bound replaces an SLO that is not a bucket bound."""
         for name, slo in zip(("ttft", "tpot"), slos, strict=True):
             histogram = now.histograms.get(name, Histogram())
             if math.isinf(slo) or name in self._warned or not histogram.bounds:
                 continue
             self._warned.add(name)
-            judged = histogram.bound_for(slo)
-            if not math.isclose(judged, slo):
+            bound = histogram.bound_for(slo)
+            if not math.isclose(bound, slo):
                 _LOG.warning(
                     "objective.%s_slo_s: %g s is no bucket bound of the server's histogram; its "
-                    "users' requests are judged by %g s%s", name, slo, judged,
-                    "" if judged > slo else ", which is stricter: it knows no longer times",
+                    "users' requests are evaluated against %g s%s", name, slo, bound,
+                    "" if bound > slo else ", which is stricter: it knows no longer times",
                 )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ RECORD = (
     "ours",
     "low",
     "high",
-    "setting",
+    "scenario",
     "verdict",
     "reason",
 )
@@ -64,7 +64,7 @@ def record(claim: Claim) -> dict[str, Any]:
         reason += " " + sensitivity_range(claim)
     if claim.unsaid:
         reason += f" What would settle it: {claim.unsaid}."
-    values = {**asdict(claim), "setting": claim.scenario, "reason": reason}
+    values = {**asdict(claim), "reason": reason}
     return {key: values[key] for key in RECORD}
 
 

@@ -259,7 +259,7 @@ def _short(value: Any) -> Any:
 
 
 def main() -> None:
-    """Writes the summary of a folder anew."""
+    """Writes the summary of a folder again."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--telemetry", type=Path, help="telemetry.csv, if it is elsewhere")

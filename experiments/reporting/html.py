@@ -151,7 +151,7 @@ def _probability(cell: Mapping[str, Any] | None) -> str:
 def _figures(directory: Path, claims: Sequence[Mapping[str, Any]]) -> str:
     rows = [
         [c["figure"], c["claim"], _paper(c["paper"]), format_number(c["ours"]), _ends(c),
-         c["verdict"], f"{c['reason']} Scenario: {c['setting']}."]
+         c["verdict"], f"{c['reason']} Scenario: {c['scenario']}."]
         for c in claims
     ]  # fmt: skip
     head = ("Figure", "Claim", "Paper", "Ours", "Interval", "Verdict", "Why")

@@ -21,7 +21,7 @@ def outcomes(context: ControlContext, seed: int, low: float) -> dict[Knobs, Outc
     rng = np.random.default_rng(seed)
     return {
         knobs: Outcome(rng.uniform(1, 2), *rng.uniform(low, low + 0.1, 3).tolist())
-        for knobs in context.grid.settings
+        for knobs in context.grid.choices
     }
 
 

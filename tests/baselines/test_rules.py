@@ -60,7 +60,7 @@ def test_random_is_uniform_over_the_grid(make_context: MakeContext, observe: Any
     for _ in range(draws):
         knobs, state = decide(controller, observe, state)
         counts[knobs] += 1
-    assert set(counts) == set(controller.context.grid.settings)
+    assert set(counts) == set(controller.context.grid.choices)
     expected = draws / 36
     chi_square = sum((count - expected) ** 2 / expected for count in counts.values())
     assert chi_square < 66.6  # 99.9 % quantile with 35 degrees of freedom

@@ -1,4 +1,4 @@
-"""Every file in ``conf`` composes and builds what it describes, so that nothing there rots."""
+"""Every file in ``conf`` composes and builds what it describes, so that no file goes stale."""
 
 from __future__ import annotations
 

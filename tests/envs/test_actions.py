@@ -29,7 +29,7 @@ def bound(name: str, sm_clock: bool = False, **overrides: object) -> ActionEncod
 
 
 def grid_knobs(grid: KnobGrid) -> st.SearchStrategy[Knobs]:
-    return st.sampled_from(grid.settings)
+    return st.sampled_from(grid.choices)
 
 
 def as_batch(rows: list[Knobs]) -> Knobs:
@@ -56,9 +56,9 @@ def assert_same(got: Knobs, wanted: Knobs) -> None:
 @pytest.mark.parametrize("name", ABSOLUTE)
 def test_every_setting_survives_the_way_there_and_back(name: str, sm_clock: bool) -> None:
     encoding = bound(name, sm_clock)
-    settings = encoding.grid.settings
-    assert len(settings) == 36 * (6 if sm_clock else 1)
-    for knobs in settings:
+    choices = encoding.grid.choices
+    assert len(choices) == 36 * (6 if sm_clock else 1)
+    for knobs in choices:
         action = encoding.encode(knobs, LIMITS.highest)
         assert encoding.space.contains(action)
         assert_same(encoding.decode(action, LIMITS.highest), knobs)
@@ -69,12 +69,12 @@ def test_every_setting_survives_the_way_there_and_back(name: str, sm_clock: bool
 def test_every_discrete_action_survives_the_way_back(name: str, sm_clock: bool) -> None:
     encoding = bound(name, sm_clock)
     seen = set()
-    for knobs in encoding.grid.settings:
+    for knobs in encoding.grid.choices:
         action = encoding.encode(knobs, LIMITS.highest)
         again = encoding.encode(encoding.decode(action, LIMITS.highest), LIMITS.highest)
         np.testing.assert_array_equal(again, action)
         seen.add(tuple(np.atleast_1d(action).tolist()))
-    assert len(seen) == len(encoding.grid.settings)
+    assert len(seen) == len(encoding.grid.choices)
 
 
 @pytest.mark.parametrize("sm_clock", [False, True])
@@ -218,7 +218,7 @@ def test_levels_the_server_lacks_are_dropped_and_sorted() -> None:
 def test_the_highest_clock_of_the_grid_means_a_free_clock() -> None:
     encoding = bound("grid", sm_clock=True, sm_clock_levels=3)
     assert encoding.grid.sm_clocks_mhz == (210.0, 810.0, 1410.0)
-    assert {knobs.sm_clock_mhz for knobs in encoding.grid.settings} == {210.0, 810.0, None}
+    assert {knobs.sm_clock_mhz for knobs in encoding.grid.choices} == {210.0, 810.0, None}
 
 
 @pytest.mark.parametrize(

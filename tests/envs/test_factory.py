@@ -178,7 +178,7 @@ def test_the_reference_runs_beside_only_when_the_reward_reads_it() -> None:
     assert isinstance(reading._reference, SimulatedServer)
 
 
-def test_domain_randomisation_draws_physics_anew_for_every_episode() -> None:
+def test_domain_randomisation_draws_physics_again_for_every_episode() -> None:
     doubtful = {
         "base": "a100_sxm4",
         "uncertainty": {"busy_power_w": 0.2},

@@ -147,19 +147,19 @@ def test_a_mapping_in_a_field_of_plain_data_stays_a_mapping(marker: Path) -> Non
     assert cluster.nodes["node0"].server == node
     suite = catalog.build(
         "suite", {"_target_": "experiments.evaluation.suites.Suite",
-                  "settings": {"s": {"server": node}}}
+                  "scenarios": {"s": {"server": node}}}
     )  # fmt: skip
     with pytest.raises(ConfigurationError, match="outside the allowed packages"):
-        _ = suite.settings["s"].built
+        _ = suite.scenarios["s"].built
     assert not marker.exists()
 
 
 @pytest.mark.parametrize("part", ["model", "gpu", "server", "workload", "objective"])
 def test_suites_and_mixtures_are_data(part: str, marker: Path) -> None:
     for node in calls(marker).values():
-        suite = {"_target_": "experiments.evaluation.suites.Suite", "settings": {"s": {part: node}}}
+        suite = {"_target_": "experiments.evaluation.suites.Suite", "scenarios": {"s": {part: node}}}
         with pytest.raises(ConfigurationError):
-            _ = catalog.build("suite", suite).settings["s"].built
+            _ = catalog.build("suite", suite).scenarios["s"].built
     assert not marker.exists()
 
 

@@ -249,8 +249,8 @@ def test_masks_allow_the_caps_within_the_budget_and_always_the_lowest(action: st
         assert masks[len(caps) :].all()
         assert masks.size == sum(env.action_space.nvec)  # type: ignore[attr-defined]
     elif action == "joint":
-        settings = env.encoding.grid.settings
-        assert masks.tolist() == [knobs.power_cap_w <= 260.0 for knobs in settings]
+        choices = env.encoding.grid.choices
+        assert masks.tolist() == [knobs.power_cap_w <= 260.0 for knobs in choices]
     else:  # at 400 W: neither staying nor going up keeps within 260 W
         assert masks[:3].tolist() == [True, False, False]
     tight = make_simulated(

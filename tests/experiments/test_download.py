@@ -101,7 +101,7 @@ def test_a_good_file_is_not_fetched_again(url: str, server: _Server) -> None:
     assert server.requests == 1
 
 
-def test_a_damaged_file_is_fetched_anew(url: str, tmp_path: Path) -> None:
+def test_a_damaged_file_is_fetched_again(url: str, tmp_path: Path) -> None:
     path = tmp_path / "trace.csv"
     path.write_bytes(GOOD[:50])
     download(AzureConv, to=path, url=url, sha256=SHA256)

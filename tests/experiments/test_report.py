@@ -98,7 +98,7 @@ def test_a_damaged_summary_is_named(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_figures_have_their_claims_escaped(tmp_path: Path) -> None:
     claim = {
         "id": "a", "figure": "fig07", "claim": "a < b & c", "paper": [1.0, 2.0], "ours": 1.5,
-        "low": 1.4, "high": None, "setting": "here", "verdict": "reproduced", "reason": "<b>",
+        "low": 1.4, "high": None, "scenario": "here", "verdict": "reproduced", "reason": "<b>",
     }  # fmt: skip
     (tmp_path / "claims.json").write_text(json.dumps([claim]))
     (tmp_path / "fig07.png").write_bytes(b"\x89PNG")

@@ -34,7 +34,7 @@ def table(profile: Profile, make_context: MakeContext) -> dict[Knobs, tuple[floa
     grid = make_context().grid
     predicted = predictor_for(profile, ForestConfig(trees=10)).tabulate(grid, profile)
     pairs = zip(predicted.throughput_tok_s.ravel(), predicted.power_w.ravel(), strict=True)
-    return dict(zip(grid.settings, pairs, strict=True))
+    return dict(zip(grid.choices, pairs, strict=True))
 
 
 def play(controller: Any, observe: Any, episode: list[dict[str, float]]) -> list[Knobs]:

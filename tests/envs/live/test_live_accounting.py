@@ -141,7 +141,7 @@ def test_an_onlookers_latencies_reach_the_episodes_record(
         fields = onlooker.fields(added, added, time_s, slos)
     assert fields["slo_missed"] == 1  # beyond 1 s, the bound next above the SLO
     assert "no bucket bound" in caplog.text
-    assert caplog.text.count("judged by 1 s") == 1
+    assert caplog.text.count("evaluated against 1 s") == 1
     record = onlooker.latency()
     assert (record.finished, record.slo_missed, record.slo_overdue) == (10, 1, 0)
     assert int(record.ttft.sum()) == 10

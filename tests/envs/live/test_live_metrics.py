@@ -114,7 +114,7 @@ def test_difference_of_two_definitions() -> None:
     assert added.gauges == second.gauges
 
 
-def test_after_a_restart_counting_begins_anew() -> None:
+def test_after_a_restart_counting_begins_again() -> None:
     by_counter = parse(OLD.replace(" 50", " 20"))
     assert by_counter.restarted_since(parse(OLD))
     assert by_counter.since(parse(OLD)).counters["output_tokens"] == 20
@@ -142,7 +142,7 @@ def test_never_too_many_are_said_to_exceed_a_limit() -> None:
     assert Histogram().above(1.0) == 0.0
 
 
-def test_beyond_the_last_bound_the_last_bound_judges() -> None:
+def test_beyond_the_last_bound_the_last_bound_counts() -> None:
     """Of samples of 50 s a histogram that ends at 10 s knows that they took longer than 10 s."""
     samples = Histogram((1.0, 10.0, math.inf), (0.0, 3.0, 8.0), 260.0)
     assert samples.bound_for(30.0) == 10.0

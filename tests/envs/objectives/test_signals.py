@@ -65,7 +65,7 @@ def test_constant_is_constant() -> None:
     assert set(Constant(value=0.4).values(TIMES, rng()).tolist()) == {0.4}
 
 
-def test_steps_begin_anew_after_the_last() -> None:
+def test_steps_begin_again_after_the_last() -> None:
     times = np.array([0.0, 9.9, 10.0, 29.0, 30.0])
     values = Steps(levels=[1.0, 2.0, 3.0], every_s=10.0).values(times, rng())
     assert values.tolist() == [1, 1, 2, 3, 1]

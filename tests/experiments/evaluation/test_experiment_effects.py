@@ -61,7 +61,7 @@ def test_the_oracle_holds_the_best_static_knobs_within_its_limit(compose, tmp_pa
     config = compose("controller=oracle", "duration=200", "seed=2", *small)
     oracle = execute(config.scenario, config.options("oracle"), tmp_path)
     env = make_env(config.scenario)
-    every = [held(config, env, knobs) for knobs in env.context.grid.settings]
+    every = [held(config, env, knobs) for knobs in env.context.grid.choices]
     within = [f.tokens_per_joule for f in every if f.qos_violation_rate <= 0.05]
     assert 1 <= len(within) < len(every)
     assert oracle["tokens_per_joule"] == pytest.approx(max(within), rel=1e-9)
