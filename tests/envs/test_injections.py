@@ -157,7 +157,8 @@ def test_a_mapping_in_a_field_of_plain_data_stays_a_mapping(marker: Path) -> Non
 @pytest.mark.parametrize("part", ["model", "gpu", "server", "workload", "objective"])
 def test_suites_and_mixtures_are_data(part: str, marker: Path) -> None:
     for node in calls(marker).values():
-        suite = {"_target_": "experiments.evaluation.suites.Suite", "scenarios": {"s": {part: node}}}
+        target = "experiments.evaluation.suites.Suite"
+        suite = {"_target_": target, "scenarios": {"s": {part: node}}}
         with pytest.raises(ConfigurationError):
             _ = catalog.build("suite", suite).scenarios["s"].built
     assert not marker.exists()
