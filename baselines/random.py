@@ -51,5 +51,5 @@ class Random(KnobController):
         if count % self.hold == 0:
             seen = crc32(np.array(observation, dtype=np.float64).tobytes())
             rng = np.random.default_rng([self.seed, count, seen])
-            knobs = self._choices[int(rng.integers(len(self._settings)))]
+            knobs = self._choices[int(rng.integers(len(self._choices)))]
         return knobs, (count + 1, knobs)
