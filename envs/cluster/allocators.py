@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from envs.context import ControlContext
 
 FloatArray = NDArray[np.float64]
 
@@ -51,6 +54,17 @@ class Allocation(NamedTuple):
 @dataclass(kw_only=True)
 class Allocator(ABC):
     """Splits a budget; the split never exceeds it unless the floors alone do."""
+
+    def prepare(  # noqa: B027 - most allocators need nothing
+        self, contexts: Sequence[ControlContext], preparations: Sequence[Any]
+    ) -> None:
+        """Gets ready before the first interval; by default nothing is needed.
+
+        Args:
+            contexts: What each node's controller is told, in the order of the nodes.
+            preparations: What each node's controller may ask for beforehand
+                (:class:`baselines.base.Preparation`).
+        """
 
     def allocate(self, budget_w: float, demands: Demands) -> Allocation:
         """Splits a power budget over the nodes that answer.

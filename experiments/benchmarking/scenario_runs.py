@@ -18,14 +18,14 @@ from envs.knobs import Knobs
 from envs.scenario import Scenario, described
 from envs.serving import ServingEnv
 from experiments.benchmarking.metrics import MetricRow
+from experiments.evaluation.baseline import evaluated, outcome
 from experiments.evaluation.batched_rollout import (
     Assignment,
     Episodes,
-    evaluated,
     run_batch,
     vector_of,
 )
-from experiments.evaluation.metrics import RunMetrics, write_json
+from experiments.evaluation.metrics import write_json
 from experiments.evaluation.suites import SuiteScenario
 from experiments.profiling.store import find_profile
 from experiments.profiling.sweep import ProfileConfig
@@ -213,15 +213,6 @@ def _look_ahead(
         evaluated(episode, reference[index // count], env) for index, episode in enumerate(episodes)
     ]
     return [
-        [_outcome(metrics) for metrics in summaries[begin : begin + count]]
+        [outcome(metrics) for metrics in summaries[begin : begin + count]]
         for begin in range(0, len(summaries), count)
     ]
-
-
-def _outcome(metrics: RunMetrics) -> Outcome:
-    return Outcome(
-        tokens_per_joule=metrics.tokens_per_joule or 0.0,
-        qos_violation_rate=metrics.qos_violation_rate or 0.0,
-        slo_violation_rate=metrics.slo_violation_rate or 0.0,
-        budget_overshoot_rate=metrics.budget_overshoot_rate or 0.0,
-    )

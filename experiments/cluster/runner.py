@@ -16,9 +16,9 @@ from envs.cluster.ray_config import server_itself
 from envs.scenario import Scenario
 from experiments.cluster.metrics import evaluate, summarise_cluster
 from experiments.cluster.rollout import ClusterEpisode, run_cluster_episode
+from experiments.evaluation.baseline import reference_tokens
 from experiments.evaluation.metrics import Summary
 from experiments.records.interval_table import IntervalTable
-from experiments.runs.baseline import reference_tokens
 from experiments.runs.options import RunOptions
 from experiments.runs.preparation import RunPreparation
 from experiments.runs.recorder import OnProgress, RunRecorder
@@ -89,9 +89,7 @@ def _controllers(
         controller.prepare(preparation)
         controllers.append(controller)
         preparations.append(preparation)
-    prepare = getattr(cluster.allocator, "prepare", None)
-    if prepare is not None:
-        prepare([node.env.context for node in cluster.nodes], preparations)
+    cluster.allocator.prepare([node.env.context for node in cluster.nodes], preparations)
     return controllers
 
 

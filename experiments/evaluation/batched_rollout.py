@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baselines.base import Policy
-from baselines.static import Static
 from envs.serving import ServingEnv
 from envs.simulator.vector import VectorServer, VectorServingEnv
 from envs.telemetry import MODELLED, NUMERIC_FIELDS
-from experiments.evaluation.metrics import RunMetrics, summarise
+from experiments.evaluation.baseline import baseline, evaluated
+from experiments.evaluation.metrics import RunMetrics
 from experiments.evaluation.qos import add_reference, violation_rate
 from experiments.evaluation.rollout import Episode
 from experiments.records.interval_table import IntervalTable
@@ -155,12 +155,10 @@ class Episodes:
         Args:
             respect_budget: Whether it keeps to power budgets; the paper's knows none.
         """
-        assignments = []
-        for name, env in self.envs.items():
-            controller = Static(respect_budget=respect_budget)
-            controller.bind(env.context)
-            assignments.append(Assignment(controller, self.members[name]))
-        return assignments
+        return [
+            Assignment(baseline(env.context, respect_budget=respect_budget), self.members[name])
+            for name, env in self.envs.items()
+        ]
 
     @property
     def reference(self) -> list[FloatArray]:
@@ -213,12 +211,6 @@ class Episodes:
         return run_batch(
             self._env, assignments, seeds=seeds, duration_s=self.duration_s, on_step=on_step
         )
-
-
-def evaluated(episode: Episode, reference_tokens: FloatArray, env: ServingEnv) -> RunMetrics:
-    """Returns the metrics of an episode, with its QoS evaluated against Baseline's output."""
-    add_reference(episode.table, reference_tokens, env.context.qos, env.interval_s)
-    return summarise(episode, env.context)
 
 
 def vector_of(envs: list[ServingEnv]) -> VectorServingEnv:

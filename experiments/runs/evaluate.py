@@ -10,12 +10,13 @@ from baselines.base import Controller
 from envs.factory import make_env
 from envs.scenario import Named, Scenario
 from experiments.evaluation.aggregate import aggregated, metric_names
+from experiments.evaluation.baseline import evaluated
 from experiments.evaluation.metrics import RunMetrics
 from experiments.evaluation.rollout import run_episode
 from experiments.profiling.sweep import ProfileConfig
 from experiments.records.interval_table import IntervalTable
 from experiments.runs.options import RunOptions, check_times, seed_list
-from experiments.runs.preparation import episode_metrics, prepared_controller
+from experiments.runs.preparation import prepared_controller
 from experiments.runs.recorder import OnProgress
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def _episode(scenario: Scenario, options: RunOptions, tell: OnProgress) -> Evalu
     try:
         controller, reference = prepared_controller(env, scenario, options, tell)
         episode = run_episode(env, controller, seed=options.seed, duration_s=scenario.duration_s)
-        metrics = episode_metrics(episode, reference, env)
+        metrics = evaluated(episode, reference, env)
     finally:
         env.close()
     return EvaluatedEpisode(options.seed, metrics, episode.table)

@@ -15,11 +15,9 @@ from envs.factory import make_env
 from envs.knobs import Knobs
 from envs.scenario import Scenario
 from envs.serving import ServingEnv
-from experiments.evaluation.metrics import RunMetrics, summarise
-from experiments.evaluation.qos import add_reference
-from experiments.evaluation.rollout import Episode, run_episode
+from experiments.evaluation.baseline import evaluated, outcome, reference_tokens
+from experiments.evaluation.rollout import run_episode
 from experiments.profiling.store import find_profile
-from experiments.runs.baseline import reference_tokens
 from experiments.runs.options import RunOptions
 
 OnProgress = Callable[[str, int, int], None]
@@ -80,13 +78,7 @@ class RunPreparation:
         episode = run_episode(
             env, held, seed=self._options.seed, duration_s=self._scenario.duration_s
         )
-        metrics = episode_metrics(episode, reference, env)
-        return Outcome(
-            tokens_per_joule=metrics.tokens_per_joule or 0.0,
-            qos_violation_rate=metrics.qos_violation_rate or 0.0,
-            slo_violation_rate=metrics.slo_violation_rate or 0.0,
-            budget_overshoot_rate=metrics.budget_overshoot_rate or 0.0,
-        )
+        return outcome(evaluated(episode, reference, env))
 
 
 def prepared_controller(
@@ -105,18 +97,3 @@ def prepared_controller(
     controller.bind(env.context)
     controller.prepare(RunPreparation(scenario, options, reference, on_progress))
     return controller, reference
-
-
-def episode_metrics(
-    episode: Episode, reference: NDArray[np.float64] | None, env: ServingEnv
-) -> RunMetrics:
-    """Returns the metrics of an episode, with its QoS evaluated against Baseline's output.
-
-    Args:
-        episode: The episode; its table gets the columns of the QoS.
-        reference: Baseline's output tokens per interval; ``None`` on a live server.
-        env: The environment it took place in.
-    """
-    if reference is not None:
-        add_reference(episode.table, reference, env.context.qos, env.interval_s)
-    return summarise(episode, env.context)

@@ -13,12 +13,13 @@ from envs.scenario import Scenario
 from envs.serving import ServingEnv
 from envs.system import ServingSystem
 from experiments.cluster.runner import execute_cluster
+from experiments.evaluation.baseline import evaluated
 from experiments.evaluation.metrics import Summary
 from experiments.evaluation.rollout import Episode, run_episode
 from experiments.records.interval_table import IntervalTable, Row
 from experiments.runs.interruption import sigterm_interrupts
 from experiments.runs.options import RunOptions, check_times
-from experiments.runs.preparation import episode_metrics, prepared_controller
+from experiments.runs.preparation import prepared_controller
 from experiments.runs.recorder import OnProgress, RunRecorder
 
 
@@ -89,7 +90,7 @@ def _episode(
     def written(episode: Episode, baseline: NDArray[np.float64] | None, **more: Any) -> Summary:
         from experiments.runs.plot import draw_run
 
-        metrics = episode_metrics(episode, baseline, env).to_dict()
+        metrics = evaluated(episode, baseline, env).to_dict()
         return recorder.finish(
             {**metrics, **_live_facts(env.system), **more},
             episode.table.write_parquet,

@@ -19,10 +19,10 @@ from envs.factory import make_env
 from envs.simulator.server import SimulatedServer
 from experiments.app.composition import saved_run
 from experiments.compare import main as compare_main
+from experiments.evaluation.baseline import reference_key, reference_tokens
 from experiments.profiling.store import profile_key
 from experiments.profiling.sweep import ProfileConfig
 from experiments.run import main
-from experiments.runs.baseline import reference_key, reference_tokens
 from experiments.runs.runner import execute
 
 FILES = {"summary.json", "intervals.parquet", "config.yaml", "run.png"}

@@ -7,10 +7,10 @@ import pytest
 from baselines.fixed_knobs import FixedKnobs
 from envs.factory import make_env
 from envs.knobs import Knobs
+from experiments.evaluation.baseline import reference_tokens
 from experiments.evaluation.metrics import summarise
 from experiments.evaluation.qos import add_reference
 from experiments.evaluation.rollout import run_episode
-from experiments.runs.baseline import reference_tokens
 from experiments.runs.options import RunOptions
 from experiments.runs.preparation import RunPreparation
 from experiments.runs.runner import execute

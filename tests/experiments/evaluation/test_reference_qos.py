@@ -7,10 +7,10 @@ from baselines.fixed_knobs import FixedKnobs
 from envs.factory import make_env
 from envs.knobs import Knobs
 from envs.objectives.qos import QoSConfig
+from experiments.evaluation.baseline import reference_key, reference_tokens
 from experiments.evaluation.qos import add_reference, after_warmup, violation_rate
 from experiments.evaluation.rollout import run_episode
 from experiments.records.interval_table import IntervalTable
-from experiments.runs.baseline import reference_key, reference_tokens
 
 QOS = QoSConfig(window_s=1.0, tolerance=0.05, warmup_s=1.0)
 
