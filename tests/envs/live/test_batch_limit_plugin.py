@@ -370,7 +370,15 @@ def test_only_loopback_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) ->
     assert call(client=("testclient", 4))[0] == 403
     assert call(client=("::1", 4))[0] == 200
     assert call(client=None)[0] == 200
+    assert call(client=("::ffff:127.0.0.1", 4))[0] == 200
+    assert call(client=("::ffff:10.1.2.3", 4))[0] == 403
     assert call(origin="http://page.example")[0] == 403
+    for name in ("x-forwarded-for", "x-real-ip", "forwarded"):
+        assert call(**{name: "127.0.0.1"})[0] == 403
+    for host in ("localhost:8000", "127.0.0.1:8000", "[::1]:8000", "LOCALHOST"):
+        assert call(host=host)[0] == 200
+    for host in ("page.example:8000", "localhost.page.example", ""):
+        assert call(host=host)[0] == 403
     monkeypatch.setenv(route.ALLOW_REMOTE, "1")
     assert call(client=("10.1.2.3", 4))[0] == 200
 

@@ -16,6 +16,8 @@ PATH = "/pals/batch_limit"
 UTILITY = "pals_batch_limit"
 ALLOW_REMOTE = "PALS_BATCH_LIMIT_ALLOW_REMOTE"
 MAX_BODY_BYTES = 4096
+FORWARDED = (b"x-forwarded-for", b"x-real-ip", b"forwarded")
+"""Headers by which proxies tell whom they speak for."""
 ENGINE_TIMEOUT_S = 5.0
 
 
@@ -84,15 +86,37 @@ async def _answer(scope: Any, receive: Any) -> dict[str, Any]:
 def _check_caller(scope: Any, headers: dict[bytes, bytes]) -> None:
     if b"origin" in headers:
         raise RouteError(403, "web pages may not use this route")
-    client = scope.get("client")
-    if os.environ.get(ALLOW_REMOTE) == "1" or client is None:  # None: a Unix socket
+    if os.environ.get(ALLOW_REMOTE) == "1":
         return
-    try:
-        local = ipaddress.ip_address(client[0]).is_loopback
-    except ValueError:
-        local = False
-    if not local:
+    # Whoever stands behind a proxy may name any address, and the server may believe it.
+    if any(name in headers for name in FORWARDED):
+        raise RouteError(403, f"not through a proxy; {ALLOW_REMOTE}=1 lets others in")
+    if not _is_literal(headers.get(b"host", b"localhost").decode("latin-1")):
+        raise RouteError(403, "call the server by its address or as localhost")
+    client = scope.get("client")
+    if client is not None and not _is_loopback(client[0]):  # None: a Unix socket
         raise RouteError(403, f"only loopback callers; {ALLOW_REMOTE}=1 lets others in")
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    mapped = getattr(found, "ipv4_mapped", None)  # ::ffff:127.0.0.1
+    return bool((mapped or found).is_loopback)
+
+
+def _is_literal(host: str) -> bool:
+    """Whether a Host header names no domain: a web page's could point anywhere, also here."""
+    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    if name.lower() == "localhost":
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _check_key(state: Any, headers: dict[bytes, bytes]) -> None:
