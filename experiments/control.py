@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import time
 from pathlib import Path
 from types import FrameType
 
@@ -27,6 +28,7 @@ _LOG = logging.getLogger(__name__)
 @application("control", ControlConfig)
 def main(config: ControlConfig, directory: Path) -> None:
     """Controls; SIGTERM and Ctrl-C put everything back, SIGHUP reads the objective again."""
+    _stamp_log_lines()
     scenario, options = config.scenario, config.options("")
     check_times(scenario, options.seed)
     if scenario.is_simulated:
@@ -66,6 +68,14 @@ def main(config: ControlConfig, directory: Path) -> None:
                 service.close()
         finally:
             env.close()
+
+
+def _stamp_log_lines() -> None:
+    """Begins every line of the log with its time (UTC) and level."""
+    stamped = logging.Formatter("%(asctime)sZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+    stamped.converter = time.gmtime
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(stamped)
 
 
 if __name__ == "__main__":

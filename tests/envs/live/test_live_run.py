@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -115,7 +116,8 @@ def test_the_service_controls_until_it_is_told_to_end(fake_vllm: FakeVllm, tmp_p
         process.kill()
     assert process.stdout is not None
     said = process.stdout.read()
-    assert "sends it nothing" in said.splitlines()[0]
+    first = said.splitlines()[0]
+    assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ INFO http://.*sends it nothing", first)
     assert "everything is put back" in said
     assert fake_vllm.limit()["owner"] is None
     (records,) = tmp_path.glob("intervals-*.jsonl")
