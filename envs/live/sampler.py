@@ -16,6 +16,13 @@ TOLERANCE = 0.05
 """A cap has taken effect once power exceeds it by no more than this share."""
 
 
+COMPARED_S = 10.0
+"""Energy counter and power sensor are compared over this time, once."""
+
+COUNTER_GAP = 0.05
+"""They may differ by this much of each other before it is said."""
+
+
 class IntervalPower(NamedTuple):
     """What a device did over one interval.
 
@@ -61,6 +68,7 @@ class PowerSampler:
         self._last: IntervalPower | None = None
         self._told_s = time.monotonic()
         self._advance_j = 0.0
+        self._compared_s = self._counted_j = self._integrated_j = 0.0
         self._readings: list[Reading] = []
         self._error: DeviceError | None = None
         self._awaited: tuple[float, float] | None = None
@@ -97,11 +105,29 @@ class PowerSampler:
 
     def _told(self, readings: list[Reading]) -> IntervalPower:
         power = summarise(readings)
+        self._compare(readings, power)
         # What was told ahead while the device stalled is part of what it counts now.
         energy = max(0.0, power.energy_j - self._advance_j)
         self._stalls, self._advance_j = 0, 0.0
         self._last, self._told_s = power, time.monotonic()
         return power._replace(energy_j=energy)
+
+    def _compare(self, readings: list[Reading], power: IntervalPower) -> None:
+        """Compares energy counter and sensor over the first seconds; says so if they differ."""
+        span_s = readings[-1].time_s - readings[0].time_s
+        if readings[-1].energy_j is None or self._compared_s > COMPARED_S or span_s <= 0:
+            return
+        self._compared_s += span_s
+        self._counted_j += power.energy_j
+        self._integrated_j += sum(power.power_w) * span_s
+        if self._compared_s > COMPARED_S and self._integrated_j > 0:
+            gap = self._counted_j / self._integrated_j - 1.0
+            if abs(gap) > COUNTER_GAP:
+                _LOG.warning(
+                    "the energy counter tells %.0f %% %s than the power sensor over %.0f s; energy "
+                    "is taken from the counter", abs(gap) * 100.0,
+                    "more" if gap > 0 else "less", self._compared_s,
+                )  # fmt: skip
 
     def _stalled(self) -> IntervalPower:
         self._stalls += 1

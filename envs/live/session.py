@@ -113,6 +113,7 @@ class Session:
         self.facts: dict[str, Any] = self.host.describe() | {
             "power_source": self.device.power_source,
             "device": self.device.keys,
+            "device_facts": self.device.facts,
             "control": config.sets_knobs,
             "send_load": config.sends_load,
             "batch_limit": config.batch_limit,

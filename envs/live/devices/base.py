@@ -98,6 +98,11 @@ class PowerDevice(ABC):
             DeviceError: The device cannot tell.
         """
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What is known of the device, as JSON values, for the record of a run."""
+        return {}
+
     @abstractmethod
     def read(self) -> Reading:
         """Reads all GPUs.

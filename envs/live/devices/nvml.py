@@ -11,7 +11,6 @@ import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import Any
 
 from typing_extensions import override
@@ -19,12 +18,10 @@ from typing_extensions import override
 from envs.errors import ConfigurationError, DeviceError
 from envs.live.devices.base import DeviceLimits, PowerDevice, Reading
 from envs.live.devices.cap_notes import CapNote, CapNotes
+from envs.live.devices.nvml_library import gpu_facts, kind_of, library
 from envs.live.errors import (
-    DeviceLostError,
-    DeviceNotFoundError,
     DeviceNotSupportedError,
     DevicePermissionError,
-    DeviceRangeError,
 )
 from envs.telemetry import MEASURED
 
@@ -65,7 +62,7 @@ class Nvml(PowerDevice):
 
     @override
     def open(self, server_pid: int | None) -> None:
-        self._nvml = _library()
+        self._nvml = library()
         with self._errors("opening"):
             self._nvml.nvmlInit()
             for gpu in self.gpus:
@@ -127,6 +124,13 @@ class Nvml(PowerDevice):
                 gpu, now * 1e-3, note.found_mw * 1e-3,
             )  # fmt: skip
         return note
+
+    @property
+    @override
+    def facts(self) -> dict[str, Any]:
+        told = gpu_facts(self._nvml, dict(zip(self._uuids, self._handles, strict=True)))
+        reading = "instant" if self._has_instant else "average of a second"
+        return told | {"power_reading": reading, "energy_counter": self._has_energy}
 
     @override
     def read(self) -> Reading:
@@ -258,42 +262,5 @@ class Nvml(PowerDevice):
         try:
             yield
         except nvml.NVMLError as error:
-            kinds: dict[int, tuple[type[DeviceError], str]] = {
-                nvml.NVML_ERROR_NO_PERMISSION: (
-                    DevicePermissionError,
-                    "setting needs root (docs/live.md); server.control=false only looks on",
-                ),
-                nvml.NVML_ERROR_NOT_SUPPORTED: (
-                    DeviceNotSupportedError,
-                    "the GPU or its mode (MIG, for one) does not allow it",
-                ),
-                nvml.NVML_ERROR_GPU_IS_LOST: (DeviceLostError, "it needs a reset or a reboot"),
-                nvml.NVML_ERROR_RESET_REQUIRED: (DeviceLostError, "it needs a reset"),
-                nvml.NVML_ERROR_UNINITIALIZED: (DeviceLostError, "NVML was shut down"),
-                nvml.NVML_ERROR_INVALID_ARGUMENT: (
-                    DeviceRangeError,
-                    "the value or the GPU's number is out of range",
-                ),
-                nvml.NVML_ERROR_LIBRARY_NOT_FOUND: (
-                    DeviceNotFoundError,
-                    "is an NVIDIA driver installed, and visible inside this container?",
-                ),
-                nvml.NVML_ERROR_DRIVER_NOT_LOADED: (
-                    DeviceNotFoundError,
-                    "load the NVIDIA driver",
-                ),
-                nvml.NVML_ERROR_NOT_FOUND: (DeviceNotFoundError, "see nvidia-smi -L"),
-            }
-            kind, advice = kinds.get(error.value, (DeviceError, "see the driver's log"))
+            kind, advice = kind_of(nvml, error.value)
             raise kind(f"nvml, {what}: {error}; {advice}") from error
-
-
-def _library() -> ModuleType:
-    try:
-        import pynvml
-    except ImportError as error:
-        raise DeviceNotFoundError(
-            "device=nvml needs the package nvidia-ml-py (pip install 'pals-gym[live]')"
-        ) from error
-    library: ModuleType = pynvml
-    return library

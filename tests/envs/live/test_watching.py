@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from typing import Any
@@ -109,6 +110,24 @@ def test_a_server_that_cannot_tell_its_limit_is_believed(caplog: pytest.LogCaptu
             assert "server.max_num_seqs (8) is taken" in caplog.text
     finally:
         bare.stop()
+
+
+def test_an_energy_counter_that_disagrees_with_the_sensor_is_told(
+    fake_vllm: FakeVllm,
+    fake_gpus: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("envs.live.sampler.COMPARED_S", 1.0)
+    config = attach(fake_vllm, device=Nvml(), control=False, send_load=False)
+    with live(config) as server:
+        server.reset(1)
+        run(server, 2.0)  # the counter stands still while 260 W are drawn
+        assert caplog.text.count("100 % less than the power sensor") == 1
+        facts = server.facts["device_facts"]
+        assert facts["power_reading"] == "instant"
+        assert facts["gpus"]["GPU-00000000"]["default_limit_w"] == 400.0
+        json.dumps(server.facts)
 
 
 def test_long_pieces_do_not_lose_a_request(fake_vllm: FakeVllm) -> None:
