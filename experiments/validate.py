@@ -6,15 +6,16 @@ from pathlib import Path
 
 from experiments.app.application import application
 from experiments.calibration.config import ValidateConfig, data_folder
+from experiments.calibration.reports.docs_page import fill
 from experiments.calibration.reports.plots import draw_all
-from experiments.calibration.reports.tables import write_validation
+from experiments.calibration.reports.tables import signed_block, write_validation
 from experiments.calibration.reports.terminal import print_stage, print_validation
 from experiments.calibration.validation.validate import validate
 
 
 @application("validate", ValidateConfig)
 def main(config: ValidateConfig, directory: Path) -> None:
-    """Writes ``validation.json``, tables and plots into the folder."""
+    """Writes ``validation.json``, tables and plots into the folder, and a block of ``page``."""
     validation = validate(
         data_folder(config.data),
         held_out=config.held_out,
@@ -24,7 +25,11 @@ def main(config: ValidateConfig, directory: Path) -> None:
     )
     errors = write_validation(validation, directory)
     plots = draw_all(validation.evaluated, directory)
-    print_validation(errors, validation.skipped, [directory / "validation.json", *plots])
+    written = [directory / "validation.json", *plots]
+    if config.page != "none":
+        fill(Path(config.page), {"simulator": signed_block(validation)})
+        written.append(Path(config.page))
+    print_validation(errors, validation.skipped, written)
 
 
 if __name__ == "__main__":

@@ -59,6 +59,8 @@ class ValidateConfig:
         held_out: Whether fits are repeated without each model, family and cap; without it
             only the installed calibrations are evaluated.
         ablations: Whether fits are repeated with parts of the physics removed.
+        page: Markdown file whose block ``simulator`` is replaced by the signed errors of runs of
+            ``experiments.measure_gpu``; ``none`` for no file.
         processes: Number of processes for repeated fits.
         allow_packages: Packages besides this project's whose classes ``_target_`` may name.
         debug: How much of an error is shown.
@@ -67,6 +69,7 @@ class ValidateConfig:
     data: str | None = None
     held_out: bool = True
     ablations: bool = False
+    page: str = "none"
     processes: int = 2
     allow_packages: list[str] = field(default_factory=list)
     debug: Any = None

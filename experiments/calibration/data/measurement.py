@@ -10,6 +10,7 @@ from typing import Any
 from envs.simulator.gpus import GPUSpec
 from envs.simulator.models import ModelSpec
 from envs.simulator.parallelism import Parallelism
+from envs.workloads.base import RequestChunk
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,69 @@ class Measurement:
 
 
 @dataclass(frozen=True)
+class IdlePower:
+    """Power of a GPU whose server has nothing to do.
+
+    Attributes:
+        dataset: Name of the data set.
+        gpu: GPU type.
+        model: Model that is loaded.
+        run: When that was.
+        power_w: Power of the GPU in watts.
+        temperature_c: Mean temperature of the chip.
+    """
+
+    dataset: str
+    gpu: GPUSpec
+    model: ModelSpec
+    run: str
+    power_w: float
+    temperature_c: float | None
+
+
+@dataclass(frozen=True)
+class RecordedLoad:
+    """Requests as they were sent, and what was measured over a stretch of them.
+
+    Attributes:
+        dataset: Name of the data set.
+        gpu: GPU type; one GPU served.
+        model: Model.
+        run: When that was.
+        requests: The requests; times count from the first one.
+        in_flight: Requests that a closed loop kept in flight; ``None`` for open arrivals.
+        begin_s: Begin of the stretch, in the time of the requests.
+        end_s: Its end.
+        running: Mean number of running requests.
+        output_tok_s: Output tokens per second.
+        prompt_tok_s: Prompt tokens per second.
+        itl_s: Mean time between tokens in seconds.
+        ttft_mean_s: Mean time to first token in seconds, as the server counts it.
+        ttft_p50_s: Median as the client saw it, of requests that came in the stretch;
+            ``None`` where no client looked.
+        power_w: Mean power in watts.
+        clock_fraction: Mean SM clock as a fraction of the highest.
+    """
+
+    dataset: str
+    gpu: GPUSpec
+    model: ModelSpec
+    run: str
+    requests: RequestChunk
+    in_flight: int | None
+    begin_s: float
+    end_s: float
+    running: float
+    output_tok_s: float
+    prompt_tok_s: float
+    itl_s: float
+    ttft_mean_s: float
+    ttft_p50_s: float | None
+    power_w: float
+    clock_fraction: float
+
+
+@dataclass(frozen=True)
 class Skipped:
     """A row that cannot be compared with the simulator.
 
@@ -107,15 +171,21 @@ class MeasuredData:
     Attributes:
         measurements: Rows that can be compared with the simulator.
         skipped: Rows that cannot, with the reason.
+        idle: Power of servers that idle; no step tells it, so no fit uses it.
+        loads: Recorded loads, to be played to a simulated server.
     """
 
     measurements: list[Measurement] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
+    idle: list[IdlePower] = field(default_factory=list)
+    loads: list[RecordedLoad] = field(default_factory=list)
 
     def extend(self, other: MeasuredData) -> None:
         """Appends the rows of other files."""
         self.measurements += other.measurements
         self.skipped += other.skipped
+        self.idle += other.idle
+        self.loads += other.loads
 
 
 def digest(row: Mapping[str, Any]) -> str:

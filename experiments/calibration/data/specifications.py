@@ -44,3 +44,16 @@ def find_gpu(name: str) -> GPUSpec:
     """Returns the GPU type of a catalogue name."""
     spec: GPUSpec = catalog.build("gpu", name)
     return spec
+
+
+def find_gpu_of_device(device_name: str) -> GPUSpec:
+    """Returns the GPU type whose driver reports a name.
+
+    Raises:
+        RowError: There is no such specification.
+    """
+    for name in catalog.names("gpu"):
+        spec = find_gpu(name)
+        if spec.device_name == device_name:
+            return spec
+    raise RowError(f"no specification of the GPU {device_name!r} (conf/gpu)")

@@ -66,6 +66,9 @@ def _scatter(
         if good.any():
             axis.scatter(real[good], simulated[good], s=9, color=colour, alpha=0.6, lw=0, label=gpu)
             extremes += [real[good].min(), real[good].max()]
+    if not extremes:
+        axis.set(title=f"{label}: not measured")
+        return
     low, high = 0.8 * min(extremes), 1.25 * max(extremes)
     line = np.array([low, high])
     axis.fill_between(line, 0.9 * line, 1.1 * line, color=GREY, alpha=0.2, lw=0)

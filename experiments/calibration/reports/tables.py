@@ -12,6 +12,7 @@ import pandas as pd
 from envs.cache import atomic_write_text
 from experiments.calibration.data.measurement import Skipped
 from experiments.calibration.fitting.simulate import QUANTITIES, measured
+from experiments.calibration.reports.signed_errors import signed_tables
 from experiments.calibration.validation.ablation_study import ablation_table
 from experiments.calibration.validation.cap_response import cap_losses, clock_records, interior
 from experiments.calibration.validation.cross_validation import SPLITS, Evaluated, relative_errors
@@ -95,8 +96,15 @@ def as_markdown(
         lines += ["## Host-bound servers", "", host_table(host), ""]
     if validation.ablations:
         lines += ["## Ablations", "", ablation_table(validation.ablations), ""]
+    if validation.points:
+        lines += ["## Own measurements, row by row", "", signed_block(validation), ""]
     lines += ["## Rows that could not be compared", "", skip_table(validation.skipped), ""]
     return "\n".join(lines)
+
+
+def signed_block(validation: Validation) -> str:
+    """Returns the signed errors of runs of ``experiments.measure_gpu``, row by row."""
+    return signed_tables(validation.points, validation.idle, validation.replays)
 
 
 def error_table(errors: Sequence[Record]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from envs.simulator.gpus import GPUSpec
-from experiments.calibration.data.measurement import Measurement, Skipped
+from experiments.calibration.data.measurement import IdlePower, Measurement, Skipped
 from experiments.calibration.data.readers import read_folder
 from experiments.calibration.fitting.gpu_fit import GPUFit, fit_gpu
 from experiments.calibration.fitting.least_squares import AT_CAP
@@ -33,6 +33,8 @@ from experiments.calibration.validation.cross_validation import (
     leave_out,
     relative_errors,
 )
+from experiments.calibration.validation.load_replay import Replay, replay
+from experiments.calibration.validation.operating_points import OperatingPoint, operating_points
 
 ALL = "all"
 OnStage = Callable[[str], None]
@@ -47,12 +49,18 @@ class Validation:
         skipped: Rows that could not be compared.
         files: The data files.
         ablations: Errors with parts of the physics removed; see :mod:`.ablation_study`.
+        points: Steady rows of one's own GPU, simulated as the engine does.
+        idle: Measured power of servers that idle.
+        replays: Recorded loads, played to a simulated server.
     """
 
     evaluated: list[Evaluated]
     skipped: list[Skipped]
     files: list[Path]
     ablations: list[dict[str, Any]] = field(default_factory=list)
+    points: list[OperatingPoint] = field(default_factory=list)
+    idle: list[IdlePower] = field(default_factory=list)
+    replays: list[Replay] = field(default_factory=list)
 
 
 def validate(
@@ -86,7 +94,12 @@ def validate(
             on_stage(f"{gpu.calibration}: ablations")
             studied = [m for m in fit_rows(rows, gpu) if not m.has_level]
             studies += study(gpu, studied, processes)
-    return Validation(evaluated, data.skipped, files, studies)
+    replays = []
+    for load in data.loads:
+        on_stage(f"{load.gpu.calibration}: {load.run}")
+        replays.append(replay(load, installed(load.gpu)))
+    points = operating_points(data.measurements)
+    return Validation(evaluated, data.skipped, files, studies, points, data.idle, replays)
 
 
 def _gpu_types(measurements: Sequence[Measurement]) -> list[GPUSpec]:

@@ -2,7 +2,8 @@
 
 A reader takes a file and returns :class:`~experiments.calibration.data.measurement.MeasuredData`;
 a row that it cannot use is listed with the reason, never dropped. To add a format, write a module
-with ``parse_row`` and ``read`` and name its file in :data:`FILES`.
+with ``parse_row`` and ``read`` and name its file in :data:`FILES`; runs of one's own GPU
+(:mod:`.gpu_run`) are found by what lies beside them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,13 @@ from pathlib import Path
 
 from envs.errors import WorkloadError
 from experiments.calibration.data.measurement import MeasuredData
-from experiments.calibration.data.readers import argonne, cap_sweep, mlenergy_v2, mlenergy_v3
+from experiments.calibration.data.readers import (
+    argonne,
+    cap_sweep,
+    gpu_run,
+    mlenergy_v2,
+    mlenergy_v3,
+)
 
 FILES: dict[str, Callable[[Path], MeasuredData]] = {
     "mlenergy-v3/llm_runs.csv": mlenergy_v3.read,
@@ -25,7 +32,7 @@ FILES: dict[str, Callable[[Path], MeasuredData]] = {
 
 
 def read_folder(folder: Path) -> tuple[MeasuredData, list[Path]]:
-    """Reads every known file of a data folder.
+    """Reads every known file of a data folder, and every run of ``experiments.measure_gpu``.
 
     Returns:
         The rows, and the files they come from.
@@ -33,10 +40,14 @@ def read_folder(folder: Path) -> tuple[MeasuredData, list[Path]]:
     Raises:
         WorkloadError: The folder holds none of the known files, or one is broken.
     """
-    files = [name for name in FILES if (folder / name).is_file()]
-    if not files:
-        raise WorkloadError(f"{folder}: holds none of {', '.join(FILES)}; set data=DIR")
-    return _merge(FILES[name](folder / name) for name in files), [folder / n for n in files]
+    readers = {folder / name: read for name, read in FILES.items() if (folder / name).is_file()}
+    readers |= dict.fromkeys(gpu_run.find(folder), gpu_run.read)
+    if not readers:
+        raise WorkloadError(
+            f"{folder}: holds none of {', '.join(FILES)} and no rows.csv with board.json beside "
+            "it; set data=DIR"
+        )
+    return _merge(read(file) for file, read in readers.items()), list(readers)
 
 
 def _merge(parts: Iterable[MeasuredData]) -> MeasuredData:

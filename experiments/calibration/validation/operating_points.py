@@ -1,0 +1,72 @@
+"""Simulates the steady rows of one's own GPU as the engine does, for their signed errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from envs.simulator.step_layout import POPULARITY_SPREAD, TOKEN_DENSITY
+from envs.simulator.step_model import compile_step_model
+from experiments.calibration.data.measurement import Measurement
+from experiments.calibration.data.readers import gpu_run
+from experiments.calibration.validation.cross_validation import evaluate, installed
+
+DECODE, PREFILL, MIXED = "decode", "prefill", "mixed"
+_EVEN_SPREAD = 1e6
+"""Popularity so even that every expert is as likely as any other."""
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """A row beside its simulated counterpart.
+
+    Attributes:
+        measurement: The row.
+        kind: Whether its steps decode, compute prompts, or both.
+        simulated: Simulated quantities, as the engine computes them.
+        uniform: The same with routing that is as uniform as that of random weights; ``None``
+            for dense models.
+        coverage: Fraction of the experts that a step of a decoding batch touches, as simulated
+            and under uniform routing; ``None`` for other rows.
+    """
+
+    measurement: Measurement
+    kind: str
+    simulated: dict[str, float]
+    uniform: dict[str, float] | None
+    coverage: tuple[float, float] | None
+
+
+def operating_points(measurements: Sequence[Measurement]) -> list[OperatingPoint]:
+    """Simulates the rows of runs of ``experiments.measure_gpu`` with installed calibrations.
+
+    The engine knows no temperature of the chip, so the measured one is left out here.
+    """
+    return [_simulate(m) for m in measurements if m.dataset == gpu_run.DATASET]
+
+
+def kind_of(m: Measurement) -> str:
+    """Returns what a row's steps do."""
+    if not any(step.prefill_tokens for step in m.steps):
+        return DECODE
+    return MIXED if any(step.decode_seqs for step in m.steps) else PREFILL
+
+
+def _simulate(m: Measurement) -> OperatingPoint:
+    calibration = installed(m.gpu)
+    row = [replace(m, temperature_c=None)]
+    simulated = evaluate(row, calibration, "")[0].simulated
+    uniform = None
+    if m.model.experts:
+        even = replace(calibration, popularity_spread=_EVEN_SPREAD)
+        uniform = evaluate(row, even, "")[0].simulated
+    kind = kind_of(m)
+    coverage = _coverage(m) if m.model.experts and kind == DECODE else None
+    return OperatingPoint(m, kind, simulated, uniform, coverage)
+
+
+def _coverage(m: Measurement) -> tuple[float, float]:
+    c = compile_step_model(m.gpu, m.model, m.parallelism, installed(m.gpu))
+    visited = m.model.top_k / m.model.experts
+    simulated = 1.0 - (1.0 + m.batch * c[TOKEN_DENSITY]) ** -c[POPULARITY_SPREAD]
+    return max(float(simulated), visited), 1.0 - (1.0 - visited) ** m.batch
