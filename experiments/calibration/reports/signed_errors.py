@@ -51,6 +51,10 @@ def signed_tables(
     experts = [p for p in points if p.coverage is not None]
     if experts:
         parts.append(("Experts touched: popularity as calibrated, and uniform", _experts(experts)))
+    limited = [p for p in points if p.held is not None]
+    if limited:
+        parts.append(("Where the power limit acts: clocks, and step at the measured clock",
+                      _limited(limited)))  # fmt: skip
     if idle:
         parts.append(("Idle with the model loaded", _idle(idle)))
     if replays:
@@ -137,6 +141,32 @@ def _experts(points: Sequence[OperatingPoint]) -> str:
     head = ["run", "batch", "experts touched, calibrated", "uniform", "ITL error, calibrated",
             "uniform", "power error, calibrated", "uniform"]  # fmt: skip
     return markdown_table(head, rows, "lrrrrrrr")
+
+
+def _limited(points: Sequence[OperatingPoint]) -> str:
+    rows = []
+    for p in points:
+        assert p.held is not None
+        m = p.measurement
+        measured_clock = float(m.clock_fraction or np.nan)
+        real_s = float(m.tpot_s or np.nan)
+        rows.append(
+            [
+                m.run,
+                f"{m.batch:.0f}",
+                f"{m.context_per_seq:.0f}",
+                f"{measured_clock * m.gpu.sm_clock_max_mhz:.0f}",
+                f"{p.simulated['clock'] * m.gpu.sm_clock_max_mhz:.0f}",
+                signed(p.simulated["clock"], measured_clock),
+                f"{p.natural_w:.0f}",
+                signed(p.simulated["tpot"], real_s),
+                signed(p.held[0], real_s),
+                signed(p.held[1], float(m.power_w or np.nan)),
+            ]
+        )
+    head = ["run", "batch", "tokens each", "MHz", "simulated", "error", "simulated W, no limit",
+            "time error", "at the measured clock: time error", "power error"]  # fmt: skip
+    return markdown_table(head, rows, "lrrrrrrrrr")
 
 
 def _idle(idle: Sequence[IdlePower]) -> str:

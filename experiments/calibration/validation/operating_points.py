@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from envs.simulator.step_layout import POPULARITY_SPREAD, TOKEN_DENSITY
-from envs.simulator.step_model import compile_step_model
+from envs.simulator.step_layout import CAP_MAX_W, POPULARITY_SPREAD, TOKEN_DENSITY
+from envs.simulator.step_model import compile_step_model, resolve_step
 from experiments.calibration.data.measurement import Measurement
 from experiments.calibration.data.readers import gpu_run
 from experiments.calibration.validation.cross_validation import evaluate, installed
 
 DECODE, PREFILL, MIXED = "decode", "prefill", "mixed"
+LIMITED_CLOCK = 0.995
+"""Mean clock, as a fraction of the highest, below which the power limit acted on a row."""
 _EVEN_SPREAD = 1e6
 """Popularity so even that every expert is as likely as any other."""
 
@@ -28,6 +31,9 @@ class OperatingPoint:
             for dense models.
         coverage: Fraction of the experts that a step of a decoding batch touches, as simulated
             and under uniform routing; ``None`` for other rows.
+        natural_w: Simulated power at the highest clock, without a limit.
+        held: Simulated time per output token and power at the measured clock, without a limit;
+            ``None`` where the limit did not act.
     """
 
     measurement: Measurement
@@ -35,6 +41,8 @@ class OperatingPoint:
     simulated: dict[str, float]
     uniform: dict[str, float] | None
     coverage: tuple[float, float] | None
+    natural_w: float
+    held: tuple[float, float] | None
 
 
 def operating_points(measurements: Sequence[Measurement]) -> list[OperatingPoint]:
@@ -62,7 +70,31 @@ def _simulate(m: Measurement) -> OperatingPoint:
         uniform = evaluate(row, even, "")[0].simulated
     kind = kind_of(m)
     coverage = _coverage(m) if m.model.experts and kind == DECODE else None
-    return OperatingPoint(m, kind, simulated, uniform, coverage)
+    clock = m.clock_fraction
+    return OperatingPoint(
+        m,
+        kind,
+        simulated,
+        uniform,
+        coverage,
+        natural_w=_at_clock(m, 1.0)[1],
+        held=_at_clock(m, clock) if clock is not None and clock < LIMITED_CLOCK else None,
+    )
+
+
+def _at_clock(m: Measurement, clock: float) -> tuple[float, float]:
+    """Returns time per output token and mean power at a clock, where no power limit acts."""
+    c = compile_step_model(m.gpu, m.model, m.parallelism, installed(m.gpu))
+    c[CAP_MAX_W] = math.inf
+    seconds = joules = 0.0
+    for step in m.steps:
+        time_s, power_w, _, _ = resolve_step(
+            c, step.decode_seqs, step.context_tokens, step.prefill_tokens, step.prefill_pairs,
+            math.inf, clock,
+        )  # fmt: skip
+        seconds += step.weight * time_s
+        joules += step.weight * time_s * power_w
+    return seconds, m.parallelism.num_gpus * joules / seconds
 
 
 def _coverage(m: Measurement) -> tuple[float, float]:

@@ -78,6 +78,23 @@ def test_the_engine_knows_no_temperature(points: list[OperatingPoint]) -> None:
     assert warm.simulated == cold.simulated
 
 
+def test_where_the_limit_acts_a_step_is_also_simulated_at_the_measured_clock(
+    points: list[OperatingPoint],
+) -> None:
+    held = [p for p in points if p.held is not None]
+    assert len(held) > 10
+    for p in points:
+        clock = p.measurement.clock_fraction
+        assert clock is not None
+        assert (p.held is not None) == (clock < module.LIMITED_CLOCK)
+        assert p.natural_w >= p.simulated["power"] - 1e-6
+    for p in held:
+        assert p.held is not None
+        if p.simulated["binding"] == 0.0:
+            assert p.held[0] > p.simulated["tpot"], "a lower clock takes longer"
+            assert p.held[1] < p.natural_w
+
+
 def test_coverage_is_that_of_the_calibration_and_of_uniform_routing(
     points: list[OperatingPoint],
 ) -> None:
