@@ -13,6 +13,7 @@ from experiments.calibration.validation.operating_points import (
     MIXED,
     PREFILL,
     OperatingPoint,
+    implied_efficiency,
 )
 from experiments.reporting.markdown import markdown_table
 
@@ -48,6 +49,9 @@ def signed_tables(
         part = [p for p in points if p.kind == kind]
         if part:
             parts.append((title, markdown_table(_HEAD, map(_cells, part), "l" + "r" * 12)))
+    decoding = [p for p in points if p.kind == DECODE]
+    if decoding:
+        parts.append(("Decode without the calibration's time per sequence", _host(decoding)))
     experts = [p for p in points if p.coverage is not None]
     if experts:
         parts.append(("Experts touched: popularity as calibrated, and uniform", _experts(experts)))
@@ -119,6 +123,25 @@ def _span(errors: Iterable[float]) -> str:
     return f"{middle:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
+def _host(points: Sequence[OperatingPoint]) -> str:
+    rows = []
+    for p in points:
+        real_s, simulated_s = time_quantity(p)
+        power_w = float(p.measurement.power_w or np.nan)
+        rows.append(
+            [
+                p.measurement.run,
+                f"{p.measurement.batch:.0f}",
+                signed(simulated_s, real_s),
+                signed(p.no_sequence_time["itl"], real_s),
+                signed(p.simulated["power"], power_w),
+                signed(p.no_sequence_time["power"], power_w),
+            ]
+        )
+    head = ["run", "batch", "ITL error", "without", "power error", "without"]
+    return markdown_table(head, rows, "lrrrrr")
+
+
 def _experts(points: Sequence[OperatingPoint]) -> str:
     rows = []
     for p in points:
@@ -126,6 +149,7 @@ def _experts(points: Sequence[OperatingPoint]) -> str:
         assert p.uniform is not None
         real_s, simulated_s = time_quantity(p)
         power_w = float(p.measurement.power_w or np.nan)
+        efficiency = implied_efficiency(p, points)
         rows.append(
             [
                 p.measurement.run,
@@ -136,11 +160,13 @@ def _experts(points: Sequence[OperatingPoint]) -> str:
                 signed(p.uniform["itl"], real_s),
                 signed(p.simulated["power"], power_w),
                 signed(p.uniform["power"], power_w),
+                "–" if efficiency is None else f"{efficiency:.2f}",
             ]
         )
     head = ["run", "batch", "experts touched, calibrated", "uniform", "ITL error, calibrated",
-            "uniform", "power error, calibrated", "uniform"]  # fmt: skip
-    return markdown_table(head, rows, "lrrrrrrr")
+            "uniform", "power error, calibrated", "uniform",
+            "efficiency that uniform implies"]  # fmt: skip
+    return markdown_table(head, rows, "lrrrrrrrr")
 
 
 def _limited(points: Sequence[OperatingPoint]) -> str:

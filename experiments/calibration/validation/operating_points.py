@@ -29,6 +29,8 @@ class OperatingPoint:
         simulated: Simulated quantities, as the engine computes them.
         uniform: The same with routing that is as uniform as that of random weights; ``None``
             for dense models.
+        no_sequence_time: Simulated quantities without the calibration's time per sequence
+            (``sequence_s``, ``sampling_s``), which an asynchronous engine hides.
         coverage: Fraction of the experts that a step of a decoding batch touches, as simulated
             and under uniform routing; ``None`` for other rows.
         natural_w: Simulated power at the highest clock, without a limit.
@@ -40,6 +42,7 @@ class OperatingPoint:
     kind: str
     simulated: dict[str, float]
     uniform: dict[str, float] | None
+    no_sequence_time: dict[str, float]
     coverage: tuple[float, float] | None
     natural_w: float
     held: tuple[float, float] | None
@@ -68,6 +71,8 @@ def _simulate(m: Measurement) -> OperatingPoint:
     if m.model.experts:
         even = replace(calibration, popularity_spread=_EVEN_SPREAD)
         uniform = evaluate(row, even, "")[0].simulated
+    asynchronous = replace(calibration, sequence_s=0.0, sampling_s=0.0)
+    no_sequence_time = evaluate(row, asynchronous, "")[0].simulated
     kind = kind_of(m)
     coverage = _coverage(m) if m.model.experts and kind == DECODE else None
     clock = m.clock_fraction
@@ -76,10 +81,32 @@ def _simulate(m: Measurement) -> OperatingPoint:
         kind,
         simulated,
         uniform,
+        no_sequence_time,
         coverage,
         natural_w=_at_clock(m, 1.0)[1],
         held=_at_clock(m, clock) if clock is not None and clock < LIMITED_CLOCK else None,
     )
+
+
+def implied_efficiency(point: OperatingPoint, points: Sequence[OperatingPoint]) -> float | None:
+    """Returns the share of the memory's bandwidth at which uniform coverage would be read.
+
+    It is the bytes of the experts that a step touches more than one of the smallest batch of the
+    same run, over the bandwidth and over the rise of the measured ITL.
+
+    Returns:
+        The share, or ``None`` where the run has no smaller batch or nothing rose.
+    """
+    m = point.measurement
+    same = [p for p in points if p.measurement.run == m.run and p.coverage and p.measurement.itl_s]
+    least = min(same, key=lambda p: p.measurement.batch, default=point)
+    if not (point.coverage and least.coverage and m.itl_s and least.measurement.itl_s):
+        return None
+    rise_s = m.itl_s - least.measurement.itl_s
+    rise_bytes = m.model.expert_bytes * (point.coverage[1] - least.coverage[1])
+    if rise_s <= 0.0 or rise_bytes <= 0.0:
+        return None
+    return rise_bytes / (1e12 * m.gpu.memory_bandwidth_tb_s) / rise_s
 
 
 def _at_clock(m: Measurement, clock: float) -> tuple[float, float]:

@@ -78,6 +78,35 @@ def test_the_engine_knows_no_temperature(points: list[OperatingPoint]) -> None:
     assert warm.simulated == cold.simulated
 
 
+def test_expert_reads_of_a_made_up_machine_give_its_efficiency_back(
+    points: list[OperatingPoint],
+) -> None:
+    moe = [p for p in points if p.coverage is not None and p.measurement.run.endswith(" 128")]
+    model, gpu = moe[0].measurement.model, moe[0].measurement.gpu
+    made_up = []
+    for p in moe:
+        assert p.coverage is not None
+        read_s = model.expert_bytes * p.coverage[1] / (0.7e12 * gpu.memory_bandwidth_tb_s)
+        made_up.append(replace(p, measurement=replace(p.measurement, itl_s=2e-3 + read_s)))
+    found = [module.implied_efficiency(p, made_up) for p in made_up]
+    assert found[0] is None, "nothing is smaller than the smallest batch"
+    assert found[1:] == pytest.approx([0.7] * (len(made_up) - 1))
+
+
+def test_without_its_time_per_sequence_only_large_batches_are_much_faster(
+    points: list[OperatingPoint],
+) -> None:
+    saved = {
+        p.measurement.batch: p.simulated["itl"] - p.no_sequence_time["itl"]
+        for p in points
+        if p.kind == module.DECODE and p.measurement.model.name == "llama31_8b"
+    }
+    calibration = installed(points[0].measurement.gpu)
+    each_s = calibration.sequence_s + calibration.sampling_s * 128256 / 150e3
+    assert saved[1.0] == pytest.approx(each_s)
+    assert saved[256.0] == pytest.approx(256.0 * each_s)
+
+
 def test_where_the_limit_acts_a_step_is_also_simulated_at_the_measured_clock(
     points: list[OperatingPoint],
 ) -> None:
