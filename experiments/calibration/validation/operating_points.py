@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from envs.simulator.step_layout import CAP_MAX_W, POPULARITY_SPREAD, TOKEN_DENSITY
 from envs.simulator.step_model import compile_step_model, resolve_step
 from experiments.calibration.data.measurement import Measurement
 from experiments.calibration.data.readers import gpu_run
@@ -112,7 +111,7 @@ def implied_efficiency(point: OperatingPoint, points: Sequence[OperatingPoint]) 
 def _at_clock(m: Measurement, clock: float) -> tuple[float, float]:
     """Returns time per output token and mean power at a clock, where no power limit acts."""
     c = compile_step_model(m.gpu, m.model, m.parallelism, installed(m.gpu))
-    c[CAP_MAX_W] = math.inf
+    c.cap_max_w = math.inf
     seconds = joules = 0.0
     for step in m.steps:
         time_s, power_w, _, _ = resolve_step(
@@ -127,5 +126,5 @@ def _at_clock(m: Measurement, clock: float) -> tuple[float, float]:
 def _coverage(m: Measurement) -> tuple[float, float]:
     c = compile_step_model(m.gpu, m.model, m.parallelism, installed(m.gpu))
     visited = m.model.top_k / m.model.experts
-    simulated = 1.0 - (1.0 + m.batch * c[TOKEN_DENSITY]) ** -c[POPULARITY_SPREAD]
+    simulated = 1.0 - (1.0 + m.batch * c.token_density) ** -c.popularity_spread
     return max(float(simulated), visited), 1.0 - (1.0 - visited) ** m.batch
