@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnvWrapper
+from typing_extensions import override
 
 from agents.constraints import Constraint, Price, Servers
 from agents.vec_env import ServingVecEnv
@@ -57,12 +58,12 @@ class PricedVecEnv(VecEnvWrapper):
         self._sums = {name: np.zeros((2, len(keys))) for name, keys in self._keys.items()}
         self._reward_sum, self._rewards = 0.0, 0
 
+    @override
     def reset(self) -> Any:
-        """See :meth:`VecEnv.reset`."""
         return self.venv.reset()
 
+    @override
     def step_wait(self) -> Any:
-        """See :meth:`VecEnv.step_wait`."""
         observations, rewards, ended, infos = self._servers.step_wait()
         self._reward_sum += float(rewards.sum())
         self._rewards += len(rewards)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
+from typing_extensions import override
 
 from agents.budgets import PowerScopes
 from envs.actions.base import ActionEncoding, group_by_grid
@@ -89,17 +90,18 @@ class ShieldedVecEnv(VecEnvWrapper):
         self._shield = BudgetShield(contexts)
         self._seen: Any = None
 
+    @override
     def reset(self) -> Any:
-        """See :meth:`VecEnv.reset`."""
         self._seen = self.venv.reset()
         return self._seen
 
+    @override
     def step_async(self, actions: NDArray[Any]) -> None:
-        """See :meth:`VecEnv.step_async`; the algorithm keeps what it asked for."""
+        """Sends shielded actions; the algorithm keeps the actions that it chose."""
         self.venv.step_async(self._shield(actions, self._seen))
 
+    @override
     def step_wait(self) -> Any:
-        """See :meth:`VecEnv.step_wait`."""
         result = self.venv.step_wait()
         self._seen = result[0]
         return result

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from baselines.pals.controller import Pals
 
@@ -17,8 +18,8 @@ class AdaptiveBatch(Pals):
     The cap is the highest of the grid, or the highest that the power budget leaves.
     """
 
+    @override
     def candidates(self, caps: int) -> NDArray[np.bool_]:
-        """See :meth:`Pals.candidates`."""
         mask = super().candidates(caps)
         mask[: caps - 1] = False
         return mask

@@ -7,17 +7,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
-from baselines.base import Preparation
+from baselines.base import Controller, Preparation
 from envs.context import ControlContext
 from envs.knobs import Knobs
 
 
-class FixedKnobs:
+class FixedKnobs(Controller):
     """Requests the same knobs in every interval and ignores power budgets.
 
-    It implements :class:`baselines.base.Controller`. Measurements use it: Baseline's output on the
-    same arrivals, an oracle's look ahead, saturated servers.
+    Measurements use it: Baseline's output on the same arrivals, an oracle's look ahead, saturated
+    servers.
     :class:`baselines.static.Static` is the controller that users configure.
 
     Args:
@@ -42,13 +43,14 @@ class FixedKnobs:
             )
         )
 
+    @override
     def bind(self, context: ControlContext) -> None:
-        """See :meth:`Controller.bind`."""
         self._context = context
 
     def prepare(self, preparation: Preparation) -> None:
-        """See :meth:`Controller.prepare`; nothing is needed."""
+        """Needs no preparation."""
 
+    @override
     def predict(
         self,
         observation: NDArray[np.floating[Any]],
@@ -56,7 +58,6 @@ class FixedKnobs:
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = True,
     ) -> tuple[Any, Any]:
-        """See :meth:`Controller.predict`."""
         seen = self._context.layout.decode(observation)
         current = Knobs(seen.last_power_cap_w, seen.last_max_num_seqs, seen.last_sm_clock_mhz)
         knobs = self._knobs

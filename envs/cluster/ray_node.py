@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from typing_extensions import override
+
 from envs import catalog
 from envs.cluster.errors import NodeDiedError, NodeHangsError, NodeStartingError
 from envs.cluster.ray_actor import Place, ServerActor, ServerFacts, end
@@ -86,8 +88,9 @@ class RayServer(ServingSystem):
         self._ready, self._place = None, facts.place
         return facts
 
+    @override
     def reset(self, seed: int) -> Telemetry:
-        """See :meth:`ServingSystem.reset`.
+        """Starts an episode on the node; requests another actor if the last one is gone.
 
         Raises:
             NodeStartingError: The actor is being started again.
@@ -107,20 +110,24 @@ class RayServer(ServingSystem):
         telemetry: Telemetry = self._call("reset", limit_s, seed, self._warmup_s)
         return telemetry
 
+    @override
     def apply(self, knobs: Knobs) -> None:
-        """See :meth:`ServingSystem.apply`; the knobs travel with the next :meth:`advance`."""
+        """Keeps the knobs; the next :meth:`advance` sends them."""
         self._knobs = knobs
 
+    @override
     def set_slos(self, ttft_slo_s: float, tpot_slo_s: float) -> None:
-        """See :meth:`ServingSystem.set_slos`; they travel with the next :meth:`advance`."""
+        """Keeps the SLOs; the next :meth:`advance` sends them."""
         self._slos = (ttft_slo_s, tpot_slo_s)
 
+    @override
     def set_warmup(self, seconds: float) -> None:
-        """See :meth:`ServingSystem.set_warmup`; it holds from the next :meth:`reset`."""
+        """Sets the warm-up from the next :meth:`reset` on."""
         self._warmup_s = seconds
 
+    @override
     def advance(self, seconds: float) -> Telemetry:
-        """See :meth:`ServingSystem.advance`.
+        """Sends the knobs, lets time pass on the node and returns its telemetry.
 
         Raises:
             NodeDiedError: The actor is gone.
@@ -134,13 +141,14 @@ class RayServer(ServingSystem):
         )
         return telemetry
 
+    @override
     def latency(self) -> LatencyRecord:
-        """See :meth:`ServingSystem.latency`."""
         record: LatencyRecord = self._call("latency", self._slack_s)
         return record
 
+    @override
     def close(self) -> None:
-        """See :meth:`ServingSystem.close`; the actor ends."""
+        """Ends the actor, which restores the knobs."""
         if self._actor is None:
             return
         try:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from envs import catalog
 from envs.errors import ConfigurationError
@@ -25,10 +26,11 @@ class LiveServingEnv(ServingEnv):
 
     _ready = False
 
+    @override
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """See :meth:`ServingEnv.reset`.
+        """Starts an episode on the live server.
 
         Raises:
             ConfigurationError: The server's capacity is not known, so observations have no

@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 import numpy as np
+from typing_extensions import override
 
 from envs.errors import ConfigurationError, PalsError, ServerError
 from envs.knobs import Knobs
@@ -113,8 +114,9 @@ class LiveServer(ServingSystem):
     def _sends(self) -> bool:
         return not isinstance(self.workload, External)
 
+    @override
     def reset(self, seed: int) -> Telemetry:
-        """See :meth:`ServingSystem.reset`. Cancels our own requests, nobody else's.
+        """Starts an episode; cancels own requests only.
 
         Raises:
             PalsError: Server or device failed; by then everything is put back.
@@ -166,8 +168,9 @@ class LiveServer(ServingSystem):
                 )
             time.sleep(0.05)
 
+    @override
     def apply(self, knobs: Knobs) -> None:
-        """See :meth:`ServingSystem.apply`. Returns at once; a thread sets the knobs."""
+        """Hands the knobs to a thread that sets them, and returns at once."""
         self._decision_s = time.monotonic() - self._returned_s
         self._requested = self.knob_limits.clip(knobs)
         if self.config.batch_limit == "off":  # what is not set must not be recorded as set
@@ -177,23 +180,25 @@ class LiveServer(ServingSystem):
         else:
             self._session.actuator.ask(self._requested)
 
+    @override
     def set_slos(self, ttft_slo_s: float, tpot_slo_s: float) -> None:
-        """See :meth:`ServingSystem.set_slos`."""
         self._accounts.ttft_slo_s = ttft_slo_s
         self._accounts.tpot_slo_s = tpot_slo_s
 
+    @override
     def set_warmup(self, seconds: float) -> None:
-        """See :meth:`ServingSystem.set_warmup`."""
         self._accounts.warmup_s = self._onlooker.warmup_s = seconds
 
+    @override
     def latency(self) -> LatencyRecord:
-        """See :meth:`ServingSystem.latency`; of somebody else's requests by the buckets."""
+        """Returns the latencies of own requests; if none are sent, those in the histograms."""
         if not self._sends:
             return self._onlooker.latency()
         return self._accounts.latency(self._session.generator.now_s)
 
+    @override
     def advance(self, seconds: float) -> Telemetry:
-        """See :meth:`ServingSystem.advance`. Sleeps until the interval's end.
+        """Sleeps until the interval's end and returns its telemetry.
 
         Raises:
             PalsError: Server or device failed; by then everything is put back.
@@ -315,8 +320,9 @@ class LiveServer(ServingSystem):
             **fields,
         )
 
+    @override
     def close(self) -> None:
-        """See :meth:`ServingSystem.close`; may be called twice."""
+        """Restores the knobs and ends what was started; further calls do nothing."""
         self._session.close()
         atexit.unregister(self.close)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing_extensions import override
+
 from envs.knobs import Knobs
 from envs.latency import LatencyRecord
 from envs.simulator.fleet import Fleet
@@ -35,35 +37,35 @@ class SimulatedServer(ServingSystem):
         self._requested = self.knob_limits.highest
         self._fractions: list[float] = []
 
+    @override
     def reset(self, seed: int) -> Telemetry:
-        """See :meth:`ServingSystem.reset`."""
         self._fleet.reset(0, seed)
         self._fractions = self._fleet.power_fractions[0].tolist()
         self._requested = self.knob_limits.highest
         return self._telemetry()
 
+    @override
     def apply(self, knobs: Knobs) -> None:
-        """See :meth:`ServingSystem.apply`."""
         # Clipped here for the record of what was requested. The kernel, which many servers
         # give their knobs to directly, clips by the same rule (kernel/steps.py, _take_knobs).
         self._requested = self.knob_limits.clip(knobs)
         self._fleet.apply(self._requested)
 
+    @override
     def set_slos(self, ttft_slo_s: float, tpot_slo_s: float) -> None:
-        """See :meth:`ServingSystem.set_slos`."""
         self._fleet.set_slos(ttft_slo_s, tpot_slo_s)
 
+    @override
     def set_warmup(self, seconds: float) -> None:
-        """See :meth:`ServingSystem.set_warmup`."""
         self._fleet.set_warmup(seconds)
 
+    @override
     def advance(self, seconds: float) -> Telemetry:
-        """See :meth:`ServingSystem.advance`."""
         self._fleet.advance(seconds)
         return self._telemetry()
 
+    @override
     def latency(self) -> LatencyRecord:
-        """See :meth:`ServingSystem.latency`."""
         return self._fleet.latency(0)
 
     def close(self) -> None:

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
 
+from typing_extensions import override
+
 from envs.errors import WorkloadError
 from envs.workloads.public_file import PublicFile
 from envs.workloads.recording import TraceRow
@@ -36,8 +38,9 @@ class AzureConv(Trace):
     )
 
     @classmethod
+    @override
     def rows(cls, path: Path) -> Iterator[TraceRow]:
-        """Reads the columns TIMESTAMP, ContextTokens and GeneratedTokens; see the base class."""
+        """Reads the columns TIMESTAMP, ContextTokens and GeneratedTokens."""
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
             header = [name.strip() for name in next(reader, [])]

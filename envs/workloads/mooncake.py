@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from typing_extensions import override
+
 from envs.errors import WorkloadError
 from envs.workloads.public_file import PublicFile
 from envs.workloads.recording import TraceRow
@@ -42,8 +44,9 @@ class Mooncake(Trace):
     )
 
     @classmethod
+    @override
     def rows(cls, path: Path) -> Iterator[TraceRow]:
-        """Reads one request per line; see the base class."""
+        """Reads one request per line."""
         with path.open(encoding="utf-8-sig") as file:
             for line, text in enumerate(file, start=1):
                 if text.strip():

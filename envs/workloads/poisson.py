@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from envs.workloads.synthetic import SyntheticWorkload, UnitArrivals
 
@@ -33,6 +34,6 @@ class PoissonArrivals:
 class Poisson(SyntheticWorkload):
     """Poisson arrivals, the workload of the paper (arXiv:2605.21427 §4)."""
 
+    @override
     def arrivals(self, rng: np.random.Generator, rate_per_s: float) -> PoissonArrivals:
-        """Starts the arrivals of one episode; see the base class."""
         return PoissonArrivals(rng, rate_per_s)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from envs.catalog import build
 from envs.errors import ConfigurationError
@@ -146,8 +147,8 @@ class SyntheticWorkload(Workload):
             rate_per_s: Mean arrival rate in requests per second.
         """
 
+    @override
     def stream(self, rng: np.random.Generator, rate_per_s: float) -> BlockStream:
-        """Starts the sequence of requests of one episode; see the base class."""
         arrivals_rng, lengths_rng = rng.spawn(2)
         arrivals = self.arrivals(arrivals_rng, rate_per_s)
         return BlockStream(arrivals, lengths_rng, self._prompt_table, self._output_table)

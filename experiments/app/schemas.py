@@ -9,6 +9,7 @@ from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
+from typing_extensions import override
 
 from envs import catalog
 
@@ -63,8 +64,8 @@ class DataclassSource(ConfigSource):
 class DataclassSearchPath(SearchPathPlugin):
     """Puts :class:`DataclassSource` at the end of Hydra's search path."""
 
+    @override
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """See :meth:`SearchPathPlugin.manipulate_search_path`."""
         search_path.append("schemas", f"{_SCHEME}://")
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from typing_extensions import override
 
 from agents.bundle import find_bundle, read_bundle
-from baselines.base import Controller, Outcome
+from baselines.base import Controller, Outcome, Preparation
 from baselines.fixed_knobs import FixedKnobs
 from baselines.profile import Profile
 from envs import catalog
@@ -38,11 +39,11 @@ _LOOK_AHEAD_SEEDS = 2
 
 
 class LooksAhead(Exception):
-    """A controller asks for a look ahead, which belongs to one episode."""
+    """A controller requested a look ahead, which belongs to one episode."""
 
 
-class EpisodePreparation:
-    """Implements :class:`baselines.base.Preparation` for episodes that run together.
+class EpisodePreparation(Preparation):
+    """What a controller may request before episodes that run together.
 
     Args:
         scenario: What is controlled.
@@ -63,12 +64,13 @@ class EpisodePreparation:
         self._outlook = outlook
         self._seed_index = seed_index
 
+    @override
     def profile(self) -> Profile:
-        """See :meth:`Preparation.profile`."""
         return find_profile(self._scenario, self._profile)
 
+    @override
     def evaluate(self, candidates: list[Knobs]) -> list[Outcome]:
-        """See :meth:`Preparation.evaluate`.
+        """Returns the outcomes of fixed knobs on one of the episodes.
 
         Raises:
             LooksAhead: The controller serves several episodes; each needs its own.

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from typing_extensions import override
+
 from envs.errors import ConfigurationError
 from experiments.records.interval_table import Row
 
@@ -47,39 +49,39 @@ class Tracker(Protocol):
         """Opens a run and closes it at the end, marked as failed if the body raises."""
 
 
-class _Nowhere:
+class _Nowhere(TrackedRun):
     """A run that is shown nowhere."""
 
-    def interval(self, number: int, row: Row) -> None:
-        """See :meth:`TrackedRun.interval`."""
+    @override
+    def interval(self, number: int, row: Row) -> None: ...
 
-    def finished(self, summary: Mapping[str, Any], plot: Path) -> None:
-        """See :meth:`TrackedRun.finished`."""
+    @override
+    def finished(self, summary: Mapping[str, Any], plot: Path) -> None: ...
 
 
 @dataclass(kw_only=True)
-class Files:
+class Files(Tracker):
     """Nothing beyond the files that every run writes."""
 
+    @override
     @contextmanager
     def follow(self, facts: RunFacts) -> Iterator[TrackedRun]:
-        """See :meth:`Tracker.follow`."""
         yield _Nowhere()
 
 
-class _WandbRun:
+class _WandbRun(TrackedRun):
     """A run in Weights & Biases."""
 
     def __init__(self, run: Any) -> None:
         self._run = run
 
+    @override
     def interval(self, number: int, row: Row) -> None:
-        """See :meth:`TrackedRun.interval`."""
         known = {key: value for key, value in row.items() if value is not None}
         self._run.log(known, step=number, commit=True)
 
+    @override
     def finished(self, summary: Mapping[str, Any], plot: Path) -> None:
-        """See :meth:`TrackedRun.finished`."""
         import wandb
 
         if plot.is_file():  # without matplotlib there is none
@@ -88,7 +90,7 @@ class _WandbRun:
 
 
 @dataclass(kw_only=True)
-class Wandb:
+class Wandb(Tracker):
     """Weights & Biases: the configuration, one row per interval, the summary and the plot.
 
     ``WANDB_MODE=offline`` needs neither account nor network; ``wandb sync`` uploads later.
@@ -108,9 +110,10 @@ class Wandb:
     tags: list[str] = field(default_factory=list)
     mode: str | None = None
 
+    @override
     @contextmanager
     def follow(self, facts: RunFacts) -> Iterator[TrackedRun]:
-        """See :meth:`Tracker.follow`.
+        """Opens a run in Weights & Biases, and marks it as failed if the body raises.
 
         Raises:
             ConfigurationError: Weights & Biases refuses, for want of an account for example.

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
-from baselines.base import Controller, Outcome
+from baselines.base import Controller, Outcome, Preparation
 from baselines.fixed_knobs import FixedKnobs
 from baselines.profile import Profile
 from envs.errors import ConfigurationError
@@ -23,8 +24,8 @@ from experiments.runs.options import RunOptions
 OnProgress = Callable[[str, int, int], None]
 
 
-class RunPreparation:
-    """Implements :class:`baselines.base.Preparation` for one run.
+class RunPreparation(Preparation):
+    """What a controller may request before one run.
 
     Args:
         scenario: What is controlled.
@@ -45,19 +46,20 @@ class RunPreparation:
         self._reference = reference
         self._on_progress = on_progress or (lambda what, done, total: None)
 
+    @override
     def profile(self) -> Profile:
-        """See :meth:`Preparation.profile`."""
         return find_profile(
             self._scenario,
             self._options.profile,
             lambda done, total: self._on_progress("profile", done, total),
         )
 
+    @override
     def evaluate(self, candidates: list[Knobs]) -> list[Outcome]:
-        """See :meth:`Preparation.evaluate`.
+        """Runs fixed knobs on the coming episode, one after the other.
 
         Raises:
-            ConfigurationError: The server is live: nobody can look ahead there.
+            ConfigurationError: The server is live, so that its future is unknown.
         """
         if not self._scenario.is_simulated or self._reference is None:
             raise ConfigurationError(

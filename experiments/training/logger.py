@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from stable_baselines3.common.logger import CSVOutputFormat, KVWriter, Logger
+from typing_extensions import override
 
 from experiments.records.tracking import TrackedRun
 
@@ -36,8 +37,9 @@ class TrackerFormat(KVWriter):
             },
         )
 
+    @override
     def close(self) -> None:
-        """See :meth:`KVWriter.close`; the caller that opened the tracker closes it."""
+        """Does nothing: the caller that opened the tracker closes it."""
 
 
 def training_logger(directory: Path, tracked: TrackedRun) -> Logger:
