@@ -14,7 +14,7 @@ from experiments.runs.runner import execute
 
 @application("run", RunConfig)
 def main(config: RunConfig, directory: Path) -> None:
-    """Runs it, shows its progress and prints the figures."""
+    """Runs it, shows its progress and prints the metrics."""
     options = config.options(str(HydraConfig.get().runtime.choices["controller"]))
     with Progress() as progress:
         summary = execute(config.scenario, options, directory, progress.update)

@@ -1,6 +1,6 @@
 """Which classes a configuration may have built.
 
-A configuration is data, and often somebody else's. What it names is therefore imported from this
+A configuration is data, and often another user's. What it names is therefore imported from this
 project's packages and those that the user has allowed, is a dataclass that the named module itself
 defines, and derives from the base type of what is wanted. No function is ever called by name.
 """

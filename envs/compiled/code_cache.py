@@ -1,6 +1,6 @@
 """Where compiled code is kept between processes, so that nobody else's is ever run.
 
-Numba keeps pickles, which are code: whoever can write them can run what they like as the reader.
+Numba keeps pickles, which are code: a user who can write them can run any code as the reader.
 Here they lie in a folder that is the user's own and closed to others, and each is read only when
 it is as it was written. A file that is damaged is compiled again, and a folder that cannot be used
 costs the time to compile, never the run.

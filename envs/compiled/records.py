@@ -6,7 +6,7 @@ fixed size). :func:`dtype_of` makes NumPy's description of it; type checkers rea
 
 Compiled code is given addresses instead of arrays: Numba counts references to every array that
 it passes on, with atomic operations, and in a loop over servers that costs more than the
-simulation. What is seen at an address is not counted; whoever passes the address keeps the
+simulation. What is seen at an address is not counted; the caller that passes the address keeps the
 memory alive. Where Numba is switched off (``NUMBA_DISABLE_JIT=1``) the same functions see the
 same memory through ctypes, and an index beyond an array's end is an error.
 """

@@ -1,1 +1,1 @@
-"""Offline profiles: a server measured at each setting of its knobs."""
+"""Offline profiles: a server measured at all knobs of its grid."""

@@ -1,4 +1,4 @@
-"""The record of a service: a line an interval, a file a day."""
+"""The record of a service: one line per interval, one file per day."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ class Exposition:
             self._efficiency.labels("interval").set(tokens / joules if joules > 0 else 0.0)
 
     def reloaded(self, outcome: str) -> None:
-        """Counts settings that were read again: ``done`` or ``refused``."""
+        """Counts configurations that were read again: ``done`` or ``refused``."""
         self._reloads.labels(outcome).inc()
 
     def text(self) -> bytes:

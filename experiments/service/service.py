@@ -1,4 +1,4 @@
-"""The service's loop: decides, records, tells; ends by SIGTERM and reads settings by SIGHUP."""
+"""The service's loop: decides, records, reports; ends by SIGTERM, reloads targets by SIGHUP."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ControlService:
         status: Serves health and metrics.
 
     Args:
-        env: The environment; closed by whoever made it.
+        env: The environment; the caller closes it.
         controller: A controller that is bound and prepared.
         config: How the service is looked at.
         folder: Where records go.
@@ -130,7 +130,7 @@ class ControlService:
             self._disk_is_full = False
 
     def close(self) -> None:
-        """Stops serving; the environment is left to whoever made it."""
+        """Stops serving; the caller closes the environment."""
         self.status.close()
         self._records.close()
 

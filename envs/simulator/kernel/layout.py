@@ -8,7 +8,7 @@ samples. :mod:`~envs.simulator.kernel.views` shows each of them (``requests_of(s
 Lists are found by their distance from the row's beginning, so a row may be copied over another
 one of the same size: that forks a server. Four things lie outside, because they are shared or
 grow: the step model, the requests that are queued or yet to come, and the telemetry that is
-written for whoever reads it. Their addresses are the last words of the record; a copy needs
+written for the reader. Their addresses are the last words of the record; a copy needs
 its own.
 
 The queue is a stretch ``queue_head`` to ``queue_tail`` of a list of arrival times and lengths,

@@ -172,7 +172,7 @@ class MeasuredData:
         measurements: Rows that can be compared with the simulator.
         skipped: Rows that cannot, with the reason.
         idle: Power of servers that idle; no step tells it, so no fit uses it.
-        loads: Recorded loads, to be played to a simulated server.
+        loads: Recorded loads, to be replayed on a simulated server.
     """
 
     measurements: list[Measurement] = field(default_factory=list)

@@ -51,7 +51,7 @@ class Validation:
         ablations: Errors with parts of the physics removed; see :mod:`.ablation_study`.
         points: Steady rows of one's own GPU, simulated as the engine does.
         idle: Measured power of servers that idle.
-        replays: Recorded loads, played to a simulated server.
+        replays: Recorded loads, replayed on a simulated server.
     """
 
     evaluated: list[Evaluated]
