@@ -10,16 +10,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agents.budgets import PowerScopes
 from envs.context import ControlContext
-from envs.errors import ConfigurationError
+from envs.fields import Checked
 from envs.knobs import Knobs
 from envs.objectives.conditions import Conditions
+from envs.quantities import FractionBelowOne, Gain, PositiveFraction
 from envs.telemetry import Telemetry
 
 FloatArray = NDArray[np.float64]
@@ -83,7 +84,7 @@ class Servers:
 
 
 @dataclass(kw_only=True)
-class Constraint(ABC):
+class Constraint(Checked, ABC):
     """A cost whose mean rate is to stay below a limit.
 
     Attributes:
@@ -103,46 +104,27 @@ class Constraint(ABC):
         highest: Highest price.
     """
 
-    limit: float = 0.02
-    loose: float | None = None
-    tight_from: float = 0.6
+    config_key: ClassVar[str] = "constraints"
+
+    limit: Gain = 0.02
+    loose: Gain | None = None
+    tight_from: PositiveFraction = 0.6
     separate: bool = False
-    kp: float = 0.0
-    ki: float = 0.5
-    kd: float = 0.0
-    smoothing: float = 0.8
-    initial: float = 1.0
-    lowest: float = 0.05
-    highest: float = 6.0
+    kp: Gain = 0.0
+    ki: Gain = 0.5
+    kd: Gain = 0.0
+    smoothing: FractionBelowOne = 0.8
+    initial: Gain = 1.0
+    lowest: Gain = 0.05
+    highest: Gain = 6.0
 
     def __post_init__(self) -> None:
-        """Checks the values.
-
-        Raises:
-            ConfigurationError: A value is out of range.
-        """
-        for key in ("limit", "kp", "ki", "kd", "lowest"):
-            if not getattr(self, key) >= 0:
-                raise ConfigurationError(
-                    f"constraints.{key}: must be >= 0, got {getattr(self, key)}"
-                )
-        if self.loose is not None and not self.loose >= self.limit:
-            raise ConfigurationError(
-                f"constraints.loose: must be >= limit ({self.limit}), got {self.loose}"
-            )
-        if not 0 < self.tight_from <= 1:
-            raise ConfigurationError(
-                f"constraints.tight_from: must be in (0, 1], got {self.tight_from}"
-            )
-        if not 0 <= self.smoothing < 1:
-            raise ConfigurationError(
-                f"constraints.smoothing: must be in [0, 1), got {self.smoothing}"
-            )
-        if not self.lowest <= self.initial <= self.highest:
-            raise ConfigurationError(
-                "constraints.lowest, initial, highest: must ascend, "
-                f"got {self.lowest}, {self.initial}, {self.highest}"
-            )
+        """Checks that limits and prices are in order."""
+        super().__post_init__()
+        eased = self.loose is None or self.loose >= self.limit
+        self.require(eased, "loose", f"be >= limit ({self.limit})")
+        ascending = self.lowest <= self.initial <= self.highest
+        self.require(ascending, "initial", f"lie in {self.lowest} to {self.highest}")
 
     @abstractmethod
     def cost(
@@ -215,7 +197,7 @@ class ThroughputConstraint(Constraint):
 class LatencyConstraint(Constraint):
     """Fraction of requests that missed a latency SLO, including unfinished ones already past it."""
 
-    limit: float = 0.05
+    limit: Gain = 0.05
 
     def cost(
         self, observations: NDArray[np.floating[Any]], info: dict[str, Any], servers: Servers
@@ -238,7 +220,7 @@ class BudgetConstraint(Constraint):
         tolerance: Overshoot that is forgiven, as a fraction of the budget.
     """
 
-    tolerance: float = 0.01
+    tolerance: Gain = 0.01
 
     def cost(
         self, observations: NDArray[np.floating[Any]], info: dict[str, Any], servers: Servers
@@ -256,7 +238,7 @@ class BudgetConstraint(Constraint):
 class SwitchingConstraint(Constraint):
     """Fraction of intervals in which a knob moved; each move has a cost on a real server."""
 
-    limit: float = 0.4
+    limit: Gain = 0.4
 
     def cost(
         self, observations: NDArray[np.floating[Any]], info: dict[str, Any], servers: Servers

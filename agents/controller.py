@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,13 @@ from agents.shielded_policy import ShieldedPolicy
 from baselines.base import Preparation
 from envs.context import ControlContext
 from envs.errors import ConfigurationError
+from envs.fields import Checked
 from envs.knobs import Knobs
+from envs.quantities import Batch
 
 
 @dataclass(kw_only=True)
-class Agent:
+class Agent(Checked):
     """Acts by the policy of a bundle; implements :class:`baselines.base.Controller`.
 
     The policy's actions go through the encoding it was trained with, and the resulting knobs
@@ -33,9 +35,11 @@ class Agent:
             choose. The difference shows what the second knob is worth to the agent.
     """
 
+    config_key: ClassVar[str] = "controller"
+
     bundle: str
     device: str = "cpu"
-    fixed_max_num_seqs: int | None = None
+    fixed_max_num_seqs: Batch | None = None
 
     def __post_init__(self) -> None:
         """Reads the bundle's facts.
@@ -43,6 +47,7 @@ class Agent:
         Raises:
             ConfigurationError: There is no such bundle, or it is damaged.
         """
+        super().__post_init__()
         self._folder = find_bundle(self.bundle)
         self.facts = read_bundle(self._folder)
         stale = stale_calibrations(self.facts.calibrations)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from envs import catalog
 from envs.errors import ConfigurationError
-from envs.fields import Part
+from envs.fields import Checked, Part, Range
+from envs.quantities import Decisions
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
-class Recipe:
+class Recipe(Checked):
     """How an agent is trained (``conf/agent``).
 
     Attributes:
@@ -29,23 +30,15 @@ class Recipe:
             (:mod:`agents.shield`).
     """
 
+    config_key: ClassVar[str] = "agent"
+
     algorithm: str = "stable_baselines3.PPO"
     arguments: Annotated[dict[str, Any], Part("algorithm argument")] = field(default_factory=dict)
     action: Any = "grid"
-    servers: int = 256
-    steps: int = 3_000_000
-    price_every: int = 16_384
+    servers: Annotated[int, Range(least=1, most=100_000)] = 256
+    steps: Decisions = 3_000_000
+    price_every: Decisions = 16_384
     shield: bool = True
-
-    def __post_init__(self) -> None:
-        """Checks the values.
-
-        Raises:
-            ConfigurationError: A number is not positive, or the class is no algorithm.
-        """
-        for key in ("servers", "steps", "price_every"):
-            if getattr(self, key) < 1:
-                raise ConfigurationError(f"agent.{key}: must be >= 1, got {getattr(self, key)}")
 
     @property
     def algorithm_class(self) -> type[BaseAlgorithm]:

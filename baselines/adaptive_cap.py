@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from baselines.pals.controller import Pals
 from envs.errors import ConfigurationError
+from envs.quantities import Batch
 
 
 @dataclass(kw_only=True)
@@ -19,7 +20,7 @@ class AdaptiveCap(Pals):
         max_num_seqs: The batch limit, one of the grid; ``None`` takes its highest.
     """
 
-    max_num_seqs: int | None = None
+    max_num_seqs: Batch | None = None
 
     def candidates(self, caps: int) -> NDArray[np.bool_]:
         """See :meth:`Pals.candidates`.

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from baselines.base import KnobController
 from baselines.budget import caps_within
 from envs.context import ControlContext
-from envs.errors import ConfigurationError
 from envs.knobs import Knobs
 from envs.observations import Observation
+from envs.quantities import Fraction, Gain, PositiveFraction, Seconds, SecondsOrNone
 
 
 class _State(NamedTuple):
@@ -59,29 +59,18 @@ class Bandit(KnobController):
             arms, the sooner each has been tried.
     """
 
-    hold_s: float = 5.0
-    settle_s: float = 1.5
-    discount: float = 0.99
-    exploration: float = 0.3
-    penalty: float = 1.0
-    switch_margin: float = 0.0
-    batch_fraction: float = 0.5
+    hold_s: Seconds = 5.0
+    settle_s: SecondsOrNone = 1.5
+    discount: PositiveFraction = 0.99
+    exploration: Gain = 0.3
+    penalty: Gain = 1.0
+    switch_margin: Gain = 0.0
+    batch_fraction: Fraction = 0.5
 
     def __post_init__(self) -> None:
-        """Checks the values.
-
-        Raises:
-            ConfigurationError: A value is out of range.
-        """
-        if not 0 <= self.settle_s < self.hold_s:
-            raise ConfigurationError("controller.settle_s: must be in [0, controller.hold_s)")
-        if not 0 < self.discount <= 1:
-            raise ConfigurationError("controller.discount: must be in (0, 1]")
-        if not 0 <= self.batch_fraction <= 1:
-            raise ConfigurationError("controller.batch_fraction: must be in [0, 1]")
-        for key in ("exploration", "penalty", "switch_margin"):
-            if getattr(self, key) < 0:
-                raise ConfigurationError(f"controller.{key}: must be >= 0")
+        """Checks that something of an arm's time counts."""
+        super().__post_init__()
+        self.require(self.settle_s < self.hold_s, "settle_s", f"be < hold_s ({self.hold_s})")
 
     def bind(self, context: ControlContext) -> None:
         """See :meth:`Controller.bind`."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from baselines.profile import Profile
 from envs.context import ControlContext
+from envs.fields import Checked
 from envs.knobs import Knobs
 from envs.observations import Observation
 
@@ -78,12 +79,14 @@ class _Memory(NamedTuple):
     knobs: Knobs
 
 
-class KnobController(ABC):
+class KnobController(Checked, ABC):
     """A controller that decides on :class:`~envs.knobs.Knobs` from a decoded observation.
 
     Subclasses implement :meth:`decide`; the action encoding does the rest, so that every
     controller works under every encoding and on batches of observations.
     """
+
+    config_key: ClassVar[str] = "controller"
 
     context: ControlContext
 
@@ -91,7 +94,7 @@ class KnobController(ABC):
         """See :meth:`Controller.bind`."""
         self.context = context
 
-    def prepare(self, preparation: Preparation) -> None:  # noqa: B027  (optional, not abstract)
+    def prepare(self, preparation: Preparation) -> None:
         """See :meth:`Controller.prepare`; nothing is needed by default."""
 
     @abstractmethod

@@ -15,6 +15,7 @@ from envs.context import ControlContext
 from envs.errors import ConfigurationError
 from envs.knobs import Knobs
 from envs.observations import Observation
+from envs.quantities import FractionBelowOne, Gain
 
 
 class _Clock(NamedTuple):
@@ -45,19 +46,8 @@ class ClockLock(KnobController):
             arrivals come in bursts, and a server without slack falls behind.
     """
 
-    max_loss: float = 0.05
-    headroom: float = 0.2
-
-    def __post_init__(self) -> None:
-        """Checks the values.
-
-        Raises:
-            ConfigurationError: A value is out of range.
-        """
-        if not 0 <= self.max_loss < 1:
-            raise ConfigurationError(f"controller.max_loss: must be in [0, 1), got {self.max_loss}")
-        if self.headroom < 0:
-            raise ConfigurationError(f"controller.headroom: must be >= 0, got {self.headroom}")
+    max_loss: FractionBelowOne = 0.05
+    headroom: Gain = 0.2
 
     def bind(self, context: ControlContext) -> None:
         """See :meth:`Controller.bind`.

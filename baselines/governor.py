@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from baselines.base import KnobController
 from baselines.budget import caps_within
-from envs.errors import ConfigurationError
 from envs.knobs import Knobs
 from envs.observations import Observation
+from envs.quantities import Gain, SecondsOrNone
 
 
 class _State(NamedTuple):
@@ -42,27 +42,17 @@ class Governor(KnobController):
             excuses; half the TTFT SLO where that is shorter.
     """
 
-    low: float = 0.6
-    high: float = 3.0
-    margin: float = 0.05
-    hold_s: float = 2.0
-    surplus: float = 0.05
-    patience_s: float = 2.0
+    low: Gain = 0.6
+    high: Gain = 3.0
+    margin: Gain = 0.05
+    hold_s: SecondsOrNone = 2.0
+    surplus: Gain = 0.05
+    patience_s: SecondsOrNone = 2.0
 
     def __post_init__(self) -> None:
-        """Checks the values.
-
-        Raises:
-            ConfigurationError: The thresholds are not in order, or a value is negative.
-        """
-        if not 0 <= self.low < self.high:
-            raise ConfigurationError(
-                f"controller.low, controller.high: need 0 <= low < high, "
-                f"got {self.low} and {self.high}"
-            )
-        for key in ("margin", "hold_s", "surplus", "patience_s"):
-            if getattr(self, key) < 0:
-                raise ConfigurationError(f"controller.{key}: must be >= 0")
+        """Checks that the thresholds are in order."""
+        super().__post_init__()
+        self.require(self.low < self.high, "low", f"be < high ({self.high})")
 
     def decide(self, observation: Observation, state: _State | None) -> tuple[Knobs, Any]:
         """See :meth:`KnobController.decide`."""

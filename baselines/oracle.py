@@ -10,6 +10,7 @@ from envs.context import ControlContext
 from envs.errors import ConfigurationError
 from envs.knobs import Knobs
 from envs.observations import Observation
+from envs.quantities import Fraction
 
 
 @dataclass(kw_only=True)
@@ -26,19 +27,9 @@ class Oracle(KnobController):
         budget_limit: Highest fraction of intervals above the power budget.
     """
 
-    qos_limit: float = 0.05
-    slo_limit: float = 0.05
-    budget_limit: float = 0.05
-
-    def __post_init__(self) -> None:
-        """Checks the values.
-
-        Raises:
-            ConfigurationError: A limit is not a share.
-        """
-        for key in ("qos_limit", "slo_limit", "budget_limit"):
-            if not 0 <= getattr(self, key) <= 1:
-                raise ConfigurationError(f"controller.{key}: must be in [0, 1]")
+    qos_limit: Fraction = 0.05
+    slo_limit: Fraction = 0.05
+    budget_limit: Fraction = 0.05
 
     def bind(self, context: ControlContext) -> None:
         """See :meth:`Controller.bind`."""

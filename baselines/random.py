@@ -10,9 +10,9 @@ import numpy as np
 
 from baselines.base import KnobController
 from envs.context import ControlContext
-from envs.errors import ConfigurationError
 from envs.knobs import Knobs
 from envs.observations import Observation
+from envs.quantities import Count, Seed
 
 
 @dataclass(kw_only=True)
@@ -28,17 +28,8 @@ class Random(KnobController):
         hold: Decisions for which the drawn knobs are kept.
     """
 
-    seed: int = 0
-    hold: int = 1
-
-    def __post_init__(self) -> None:
-        """Checks the values.
-
-        Raises:
-            ConfigurationError: The seed is negative or a setting is held for no decision.
-        """
-        if self.seed < 0 or self.hold < 1:
-            raise ConfigurationError("controller.seed must be >= 0, controller.hold >= 1")
+    seed: Seed = 0
+    hold: Count = 1
 
     def bind(self, context: ControlContext) -> None:
         """See :meth:`Controller.bind`."""

@@ -7,9 +7,9 @@ from typing import Any
 
 from baselines.base import KnobController
 from baselines.budget import caps_within
-from envs.errors import ConfigurationError
 from envs.knobs import Knobs
 from envs.observations import Observation
+from envs.quantities import Batch, Watts
 
 
 @dataclass(kw_only=True)
@@ -23,20 +23,9 @@ class Static(KnobController):
             paper's Baseline ignores budgets.
     """
 
-    power_cap_w: float | None = None
-    max_num_seqs: int | None = None
+    power_cap_w: Watts | None = None
+    max_num_seqs: Batch | None = None
     respect_budget: bool = False
-
-    def __post_init__(self) -> None:
-        """Checks the values.
-
-        Raises:
-            ConfigurationError: A knob is not positive.
-        """
-        for key in ("power_cap_w", "max_num_seqs"):
-            value = getattr(self, key)
-            if value is not None and not value > 0:
-                raise ConfigurationError(f"controller.{key}: must be > 0, got {value}")
 
     def decide(self, observation: Observation, state: Any) -> tuple[Knobs, Any]:
         """See :meth:`KnobController.decide`."""

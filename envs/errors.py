@@ -14,6 +14,10 @@ class ConfigurationError(PalsError):
     """A configuration value is missing, unknown or impossible; the message names its key."""
 
 
+class ActionError(PalsError, ValueError):
+    """An action is outside its space: no whole number, no such index, or NaN."""
+
+
 class InfeasibleModelError(ConfigurationError):
     """The model does not fit into the memory of the GPUs it is to run on."""
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from envs.errors import ConfigurationError
-from envs.fields import Part
+from envs.fields import Checked, FieldError, OneOf, Part
 from envs.knobs import KnobLimits, Knobs
 from envs.objectives.conditions import Conditions
+from envs.quantities import Positive, Weight
 from envs.telemetry import Telemetry
 
 
@@ -51,14 +51,16 @@ class Step(NamedTuple):
 
 
 @dataclass(kw_only=True)
-class RewardTerm(ABC):
+class RewardTerm(Checked, ABC):
     """One named part of the reward.
 
     Attributes:
         weight: Factor on the term in the sum.
     """
 
-    weight: float = 1.0
+    config_key: ClassVar[str] = "reward.terms"
+
+    weight: Weight = 1.0
 
     @abstractmethod
     def __call__(self, step: Step) -> Any:
@@ -89,8 +91,8 @@ class QoSShortfall(RewardTerm):
         shortfall_weight: Weight of the relative shortfall against the violation itself.
     """
 
-    weight: float = 1.0
-    shortfall_weight: float = 2.0
+    weight: Weight = 1.0
+    shortfall_weight: Weight = 2.0
 
     def __call__(self, step: Step) -> Any:
         """See :meth:`RewardTerm.__call__`."""
@@ -101,7 +103,7 @@ class QoSShortfall(RewardTerm):
 class BudgetOvershoot(RewardTerm):
     """Minus the power above the budget, as a fraction of the budget."""
 
-    weight: float = 5.0
+    weight: Weight = 5.0
 
     def __call__(self, step: Step) -> Any:
         """See :meth:`RewardTerm.__call__`."""
@@ -117,8 +119,8 @@ class LatencyShortfall(RewardTerm):
         limit: Largest relative excess that counts, per SLO.
     """
 
-    weight: float = 0.5
-    limit: float = 2.0
+    weight: Weight = 0.5
+    limit: Positive = 2.0
 
     def __call__(self, step: Step) -> Any:
         """See :meth:`RewardTerm.__call__`."""
@@ -135,7 +137,7 @@ class LatencyShortfall(RewardTerm):
 class SwitchingCost(RewardTerm):
     """Minus the distance that the knobs moved, where the full range of each counts 1."""
 
-    weight: float = 0.02
+    weight: Weight = 0.02
 
     def __call__(self, step: Step) -> Any:
         """See :meth:`RewardTerm.__call__`."""
@@ -151,7 +153,7 @@ QOS_DEFINITIONS = ("backlog", "plain", "reference")
 
 
 @dataclass(kw_only=True)
-class Reward:
+class Reward(Checked):
     """Weighted sum of named terms.
 
     Attributes:
@@ -161,25 +163,18 @@ class Reward:
             ``plain``, or ``reference`` (below Baseline on the same arrivals; simulation only).
     """
 
+    config_key: ClassVar[str] = "reward"
+
     terms: Annotated[dict[str, Any], Part("reward term")] = field(default_factory=dict)
-    qos_definition: str = "backlog"
+    qos_definition: Annotated[str, OneOf(*QOS_DEFINITIONS)] = "backlog"
 
     def __post_init__(self) -> None:
-        """Checks the values.
-
-        Raises:
-            ConfigurationError: The reading is unknown, or there is no term.
-        """
-        if self.qos_definition not in QOS_DEFINITIONS:
-            raise ConfigurationError(
-                f"reward.qos_definition: must be one of {', '.join(QOS_DEFINITIONS)}, "
-                f"got {self.qos_definition!r}"
-            )
-        if not self.terms:
-            raise ConfigurationError("reward.terms: at least one term is needed")
+        """Checks that there are terms."""
+        super().__post_init__()
+        self.require(len(self.terms) > 0, "terms", "hold at least one term")
         for name, term in self.terms.items():
-            if not callable(term):
-                raise ConfigurationError(f"reward.terms.{name}: is not a reward term")
+            if not isinstance(term, RewardTerm):
+                raise FieldError(self.config_key, f"terms.{name}", "is not a reward term")
 
     def __call__(self, step: Step) -> tuple[Any, dict[str, Any]]:
         """Returns the reward and each weighted term by name."""

@@ -17,6 +17,8 @@ from omegaconf import OmegaConf
 
 from envs import catalog
 from envs.errors import ConfigurationError
+from envs.fields import check_values
+from envs.quantities import Interval, Seconds
 
 if TYPE_CHECKING:
     from envs.actions.base import ActionEncoding
@@ -37,6 +39,12 @@ class ServerConfig(Protocol):
     @property
     def is_simulated(self) -> bool:
         """Whether the server is simulated: an episode can be run again, or ahead of time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Times:
+    interval_s: Interval
+    duration_s: Seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,13 +79,15 @@ class Scenario:
     reward: Named | Reward = "default"
     server: Named | ServerConfig = "simulated"
     calibration: Named | Calibration | None = None
-    interval_s: float = 0.5
-    duration_s: float = 600.0
+    interval_s: Interval = 0.5
+    duration_s: Seconds = 600.0
     domain_randomization: bool = False
 
     def __post_init__(self) -> None:
         for name in CHOICES:
             object.__setattr__(self, name, _choice(name, getattr(self, name)))
+        times = {"interval_s": self.interval_s, "duration_s": self.duration_s}
+        check_values(_Times, times, "")
 
     @classmethod
     def of(cls, **parts: Any) -> Scenario:

@@ -14,6 +14,7 @@ from envs.cluster.allocators import Allocator, Demands
 from envs.context import ControlContext
 from envs.errors import ConfigurationError
 from envs.objectives.objective import power_in_scope
+from envs.quantities import Gain
 
 FloatArray = NDArray[np.float64]
 
@@ -58,7 +59,7 @@ class Predictive(Allocator):
         forest: The offline models.
     """
 
-    margin: float = 0.05
+    margin: Gain = 0.05
     forest: ForestConfig = field(default_factory=ForestConfig)
 
     def prepare(

@@ -17,6 +17,7 @@ from envs.context import ControlContext
 from envs.errors import ConfigurationError
 from envs.knobs import Knobs
 from envs.observations import Observation
+from envs.quantities import Gain, SecondsOrNone
 
 
 class Ranking(NamedTuple):
@@ -72,23 +73,13 @@ class Pals(KnobController):
         forest: The offline model.
     """
 
-    threshold: float = 0.05
-    sustain_s: float = 2.0
-    change: float = 0.01
-    settle_s: float | None = None
+    threshold: Gain = 0.05
+    sustain_s: SecondsOrNone = 2.0
+    change: Gain = 0.01
+    settle_s: SecondsOrNone | None = None
     tpot_aware: bool = False
     feedback: Feedback = field(default_factory=Feedback)
     forest: ForestConfig = field(default_factory=ForestConfig)
-
-    def __post_init__(self) -> None:
-        """Checks the values.
-
-        Raises:
-            ConfigurationError: A value is negative.
-        """
-        for key in ("threshold", "sustain_s", "change", "settle_s"):
-            if (getattr(self, key) or 0.0) < 0:
-                raise ConfigurationError(f"controller.{key}: must be >= 0")
 
     def bind(self, context: ControlContext) -> None:
         """See :meth:`Controller.bind`."""

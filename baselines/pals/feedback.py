@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
-from envs.errors import ConfigurationError
+from envs.fields import Checked
+from envs.quantities import FractionBelowOne, Gain
 
 
 class FeedbackState(NamedTuple):
@@ -21,7 +22,7 @@ class FeedbackState(NamedTuple):
 
 
 @dataclass(kw_only=True)
-class Feedback:
+class Feedback(Checked):
     """PID on the throughput error, as a fraction of the target (arXiv:2605.21427 §3.3).
 
     The paper gives neither gains nor the point where the correction enters. Here it scales
@@ -38,23 +39,13 @@ class Feedback:
             loop also lowers it while the server over-delivers, and then violates.
     """
 
-    kp: float = 1.0
-    ki: float = 0.05
-    kd: float = 0.0
-    limit: float = 0.3
+    config_key: ClassVar[str] = "controller.feedback"
+
+    kp: Gain = 1.0
+    ki: Gain = 0.05
+    kd: Gain = 0.0
+    limit: FractionBelowOne = 0.3
     one_sided: bool = True
-
-    def __post_init__(self) -> None:
-        """Checks the values.
-
-        Raises:
-            ConfigurationError: A gain is negative or the limit is not below 1.
-        """
-        for key in ("kp", "ki", "kd"):
-            if getattr(self, key) < 0:
-                raise ConfigurationError(f"controller.feedback.{key}: must be >= 0")
-        if not 0 <= self.limit < 1:
-            raise ConfigurationError("controller.feedback.limit: must be in [0, 1)")
 
     def correct(
         self, error: float, seconds: float, state: FeedbackState, saturated: bool

@@ -8,7 +8,7 @@ import zipfile
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from baselines.profile import Profile, ProfileRow
 from envs.actions.base import KnobGrid
 from envs.cache import atomic_write_bytes, cache_dir
 from envs.errors import ConfigurationError, PalsError
+from envs.fields import Checked, Range
 
 FloatArray = NDArray[np.float64]
 INPUTS = ("power_cap_w", "max_num_seqs", "tensor_parallel", "expert_parallel", "data_parallel")
@@ -27,7 +28,7 @@ _TRUSTED = {"sklearn.tree._tree.Tree"}
 
 
 @dataclass(kw_only=True)
-class ForestConfig:
+class ForestConfig(Checked):
     """The forests' parameters; the paper does not give its own.
 
     Attributes:
@@ -37,20 +38,12 @@ class ForestConfig:
         random_state: Seed of the forests and folds.
     """
 
-    trees: int = 100
-    min_samples_leaf: int = 1
-    folds: int = 5
-    random_state: int = 0
+    config_key: ClassVar[str] = "controller.forest"
 
-    def __post_init__(self) -> None:
-        """Checks the values.
-
-        Raises:
-            ConfigurationError: A number is too small.
-        """
-        for key, lowest in (("trees", 1), ("min_samples_leaf", 1), ("folds", 2)):
-            if getattr(self, key) < lowest:
-                raise ConfigurationError(f"controller.forest.{key}: must be >= {lowest}")
+    trees: Annotated[int, Range(least=1, most=10_000)] = 100
+    min_samples_leaf: Annotated[int, Range(least=1, most=10_000)] = 1
+    folds: Annotated[int, Range(least=2, most=1000)] = 5
+    random_state: Annotated[int, Range(least=0, most=2**32 - 1)] = 0
 
 
 class PredictionTable(NamedTuple):

@@ -5,14 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.errors import ConfigurationError
+from envs.errors import ActionError, ConfigurationError
+from envs.fields import Checked, Range
 from envs.knobs import KnobLimits, Knobs
+from envs.quantities import Batch, Watts
 
 PAPER_BATCHES = (1, 4, 8, 16, 32, 64)
 """Batch sizes of arXiv:2605.21427 Table 1."""
@@ -54,7 +56,7 @@ def nearest(levels: NDArray[np.float64], values: Any) -> NDArray[np.int64]:
 
 
 @dataclass(kw_only=True)
-class ActionEncoding(ABC):
+class ActionEncoding(Checked, ABC):
     """Turns actions into knobs and back; works on one action or a batch of them.
 
     Attributes:
@@ -64,21 +66,12 @@ class ActionEncoding(ABC):
         sm_clock_levels: Number of clock limits of the grid.
     """
 
-    power_caps_w: list[float] | None = None
-    max_num_seqs: list[int] = field(default_factory=lambda: list(PAPER_BATCHES))
+    config_key: ClassVar[str] = "action"
+
+    power_caps_w: list[Watts] | None = None
+    max_num_seqs: list[Batch] = field(default_factory=lambda: list(PAPER_BATCHES))
     sm_clock: bool = False
-    sm_clock_levels: int = 6
-
-    def __post_init__(self) -> None:
-        """Checks the values.
-
-        Raises:
-            ConfigurationError: There are fewer than two clock levels (one of them is free).
-        """
-        if self.sm_clock_levels < 2:
-            raise ConfigurationError(
-                f"action.sm_clock_levels: must be >= 2, got {self.sm_clock_levels}"
-            )
+    sm_clock_levels: Annotated[int, Range(least=2, most=10_000)] = 6
 
     def bind(self, limits: KnobLimits, default_caps_w: list[float]) -> None:
         """Fixes the grid for a server.
@@ -159,6 +152,22 @@ class ActionEncoding(ABC):
         allowed = self._caps <= cap_limit_w + 1e-9
         allowed[0] = True
         return allowed
+
+    def _whole(self, action: Any, sizes: Any) -> NDArray[np.int64]:
+        """Returns an action of indices, each from 0 up to its size.
+
+        Raises:
+            ActionError: One is no whole number, or outside; an index of -1 would wrap round.
+        """
+        given = np.asarray(action)
+        if given.dtype.kind not in "iu":
+            numbers = given.astype(np.float64)
+            if not np.array_equal(numbers, np.rint(numbers)):  # NaN is not equal to itself
+                raise ActionError(f"action: must be whole numbers, got {action}")
+        index = given.astype(np.int64)
+        if not bool(np.all((index >= 0) & (index < np.asarray(sizes)))):
+            raise ActionError(f"action: must be indices below {sizes}, 0 or above, got {action}")
+        return index
 
     def _sizes(self) -> list[int]:
         sizes = [len(self._caps), len(self._seqs)]

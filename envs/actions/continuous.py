@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.actions.base import ActionEncoding
+from envs.errors import ActionError
 from envs.knobs import Knobs
 
 
@@ -27,7 +28,10 @@ class Continuous(ActionEncoding):
 
     def decode(self, action: Any, current: Knobs) -> Knobs:
         """See :meth:`ActionEncoding.decode`."""
-        fraction = 0.5 * (np.clip(np.asarray(action, dtype=np.float64), -1.0, 1.0) + 1.0)
+        given = np.asarray(action, dtype=np.float64)
+        if np.isnan(given).any():
+            raise ActionError(f"action: must be numbers, got {action}")
+        fraction = 0.5 * (np.clip(given, -1.0, 1.0) + 1.0)
         cap = self._caps[0] + fraction[..., 0] * (self._caps[-1] - self._caps[0])
         low, high = np.log2(self._seqs[0]), np.log2(self._seqs[-1])
         seqs = np.rint(np.exp2(low + fraction[..., 1] * (high - low))).astype(np.int64)

@@ -24,7 +24,7 @@ class Delta(ActionEncoding):
 
     def decode(self, action: Any, current: Knobs) -> Knobs:
         """See :meth:`ActionEncoding.decode`."""
-        step = np.asarray(action, dtype=np.int64) - 1
+        step = self._whole(action, 3) - 1
         moved = [
             np.clip(index + step[..., axis], 0, size - 1)
             for axis, (index, size) in enumerate(

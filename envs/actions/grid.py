@@ -24,7 +24,7 @@ class Grid(ActionEncoding):
 
     def decode(self, action: Any, current: Knobs) -> Knobs:
         """See :meth:`ActionEncoding.decode`."""
-        index = np.asarray(action, dtype=np.int64)
+        index = self._whole(action, self._sizes())
         return self._at(index[..., 0], index[..., 1], index[..., 2] if self.sm_clock else None)
 
     def encode(self, knobs: Knobs, current: Knobs) -> NDArray[np.int64]:

@@ -24,7 +24,7 @@ class Joint(ActionEncoding):
 
     def decode(self, action: Any, current: Knobs) -> Knobs:
         """See :meth:`ActionEncoding.decode`."""
-        parts = np.unravel_index(np.asarray(action, dtype=np.int64), self._sizes())
+        parts = np.unravel_index(self._whole(action, int(np.prod(self._sizes()))), self._sizes())
         return self._at(parts[0], parts[1], parts[2] if self.sm_clock else None)
 
     def encode(self, knobs: Knobs, current: Knobs) -> Any:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
-from functools import cache
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from dataclasses import is_dataclass
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from envs.catalog.choices import checked, load, named_class
-from envs.catalog.files import first_line, leaves_open
+from envs.catalog.files import first_line, leaves_open, optional_fields
 from envs.errors import ConfigurationError
-from envs.fields import Part
+from envs.fields import FieldError, check_values, field_parts, owner_name
 
 
 def build(key: str, choice: Any, **runtime: Any) -> Any:
@@ -38,9 +37,10 @@ def build(key: str, choice: Any, **runtime: Any) -> Any:
 
 def _construct(key: str, node: DictConfig, runtime: Mapping[str, Any], cls: type[Any]) -> Any:
     missing = OmegaConf.missing_keys(node)
-    if missing and not leaves_open(cls):
-        raise ConfigurationError(f"{key}.{min(missing)}: no value given")
-    parts = _parts(cls) if is_dataclass(cls) else {}
+    needed = missing - set(optional_fields(cls)) if leaves_open(cls) else missing
+    if needed:
+        raise ConfigurationError(f"{key}.{min(needed)}: no value given")
+    parts = field_parts(cls) if is_dataclass(cls) else {}
     values = {}
     for item in node:
         name = str(item)
@@ -52,8 +52,14 @@ def _construct(key: str, node: DictConfig, runtime: Mapping[str, Any], cls: type
             raise ConfigurationError(f"{key}: {first_line(error)}") from error
         values[name] = _convert(f"{key}.{name}", value, parts.get(name))
     try:
+        if is_dataclass(cls):
+            check_values(cls, values, key)
         return cls(**{**values, **runtime})
-    except (TypeError, ValueError) as error:
+    except FieldError as error:
+        if error.owner != owner_name(cls):  # a part of it, which knows its own key
+            raise
+        raise FieldError(key, error.field, error.problem) from error
+    except (TypeError, ValueError, OverflowError) as error:
         raise ConfigurationError(f"{key}: {error}") from error
 
 
@@ -70,17 +76,3 @@ def _convert(key: str, value: Any, kind: str | None) -> Any:
     if OmegaConf.is_list(value):
         return [_convert(f"{key}[{index}]", item, kind) for index, item in enumerate(value)]
     return value
-
-
-@cache
-def _parts(cls: type[Any]) -> dict[str, str]:
-    """Returns the kind of the objects that each field holds, by the field's name."""
-    hints = get_type_hints(cls, include_extras=True)
-    kinds = {}
-    for field in fields(cls):
-        hint = hints[field.name]
-        if get_origin(hint) is Annotated:
-            for note in get_args(hint)[1:]:
-                if isinstance(note, Part):
-                    kinds[field.name] = note.kind
-    return kinds

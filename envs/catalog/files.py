@@ -51,9 +51,8 @@ def schema(path: str) -> DictConfig:
     cls = configuration_class(target)
     node: DictConfig = OmegaConf.structured(cls)
     if leaves_open(cls):
-        for field in fields(cls):
-            if field.default is not NO_DEFAULT or field.default_factory is not NO_DEFAULT:
-                node[field.name] = MISSING
+        for name in optional_fields(cls):
+            node[name] = MISSING
     OmegaConf.update(node, "_target_", target, force_add=True)
     return node
 
@@ -64,6 +63,15 @@ def leaves_open(cls: type[Any]) -> bool:
     Such a class sets ``leaves_open = True``; it gets the keys that are given, and no defaults.
     """
     return bool(getattr(cls, "leaves_open", False))
+
+
+def optional_fields(cls: type[Any]) -> list[str]:
+    """Returns the fields of a dataclass that have a default."""
+    return [
+        field.name
+        for field in fields(cls)
+        if field.default is not NO_DEFAULT or field.default_factory is not NO_DEFAULT
+    ]
 
 
 def schema_paths(directory: Path = CONF_DIR) -> Iterator[str]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from envs.context import ControlContext
+from envs.fields import Checked
+from envs.quantities import Gain
 
 FloatArray = NDArray[np.float64]
 
@@ -52,12 +54,12 @@ class Allocation(NamedTuple):
 
 
 @dataclass(kw_only=True)
-class Allocator(ABC):
+class Allocator(Checked, ABC):
     """Splits a budget; the split never exceeds it unless the floors alone do."""
 
-    def prepare(  # noqa: B027 - most allocators need nothing
-        self, contexts: Sequence[ControlContext], preparations: Sequence[Any]
-    ) -> None:
+    config_key: ClassVar[str] = "allocator"
+
+    def prepare(self, contexts: Sequence[ControlContext], preparations: Sequence[Any]) -> None:
         """Gets ready before the first interval; by default nothing is needed.
 
         Args:
@@ -133,8 +135,8 @@ class Proportional(Allocator):
         backlog_limit: Largest additional weight.
     """
 
-    backlog_gain: float = 0.01
-    backlog_limit: float = 1.0
+    backlog_gain: Gain = 0.01
+    backlog_limit: Gain = 1.0
 
     def wishes(self, budget_w: float, demands: Demands) -> FloatArray:
         """See :meth:`Allocator.wishes`."""
@@ -149,6 +151,7 @@ class ByAction(Allocator):
     """Power in proportion to weights that an agent's action sets; equal weights until then."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._weights: FloatArray | None = None
 
     def set_weights(self, weights: FloatArray) -> None:

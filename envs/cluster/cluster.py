@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from envs.cluster.allocators import Allocation, Allocator, Demands
 from envs.cluster.node import Node
 from envs.errors import ConfigurationError, PalsError
-from envs.fields import Part
+from envs.fields import Checked, OneOf, Part
 from envs.objectives.signals import Signal, as_signal
+from envs.quantities import Positive, SecondsOrNone
 
 
 class ClusterState(NamedTuple):
@@ -40,7 +41,7 @@ class ClusterState(NamedTuple):
 
 
 @dataclass(kw_only=True)
-class ClusterBudget:
+class ClusterBudget(Checked):
     """The power a cluster may draw.
 
     Attributes:
@@ -52,26 +53,20 @@ class ClusterBudget:
             take effect at once. Drops are never delayed.
     """
 
+    config_key: ClassVar[str] = "env.budget"
+
     signal: Annotated[Any, Part("signal")]
-    unit: str = "w"
-    notice_s: float = 0.0
-    ramp_w_per_s: float | None = None
+    unit: Annotated[str, OneOf("w", "fraction")] = "w"
+    notice_s: SecondsOrNone = 0.0
+    ramp_w_per_s: Positive | None = None
 
     def __post_init__(self) -> None:
-        """Checks the values.
-
-        Raises:
-            ConfigurationError: A value is out of range.
-        """
+        """Checks that the signal is one, and never below 0."""
+        super().__post_init__()
         self.signal = as_signal(self.signal)
-        if self.unit not in ("w", "fraction"):
-            raise ConfigurationError(f"env.budget.unit: must be w or fraction, got {self.unit!r}")
-        if self.notice_s < 0:
-            raise ConfigurationError(f"env.budget.notice_s: must be >= 0, got {self.notice_s}")
-        if self.ramp_w_per_s is not None and self.ramp_w_per_s <= 0:
-            raise ConfigurationError(
-                f"env.budget.ramp_w_per_s: must be > 0, got {self.ramp_w_per_s}"
-            )
+        self.require(isinstance(self.signal, Signal), "signal", "be a signal or a number")
+        lowest = self.signal.lowest()
+        self.require(lowest is None or lowest >= 0, "signal", f"be >= 0, not {lowest}")
 
     def schedule(
         self, highest_w: float, rng: np.random.Generator, intervals: int, interval_s: float

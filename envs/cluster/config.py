@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from envs.cluster.cluster import ClusterBudget
-from envs.errors import ConfigurationError
-from envs.fields import Part
+from envs.fields import Checked, OneOf, Part, Range
+from envs.quantities import SecondsOrNone, Weight
 from envs.scenario import Scenario, described
 
 
 @dataclass(kw_only=True)
-class ClusterNode:
+class ClusterNode(Checked):
     """The parts in which a node differs from the scenario of the whole cluster.
 
     Attributes:
@@ -28,23 +28,14 @@ class ClusterNode:
             workload unchanged.
     """
 
+    config_key: ClassVar[str] = "env.nodes.*"
+
     model: Any = None
     gpu: Any = None
     workload: Any = None
     objective: Any = None
     server: Any = field(default_factory=dict)
-    target_fraction: float | None = None
-
-    def __post_init__(self) -> None:
-        """Checks the values.
-
-        Raises:
-            ConfigurationError: The fraction is not positive.
-        """
-        if self.target_fraction is not None and not self.target_fraction > 0:
-            raise ConfigurationError(
-                f"env.nodes.*.target_fraction: must be > 0, got {self.target_fraction}"
-            )
+    target_fraction: Annotated[float, Range(above=0.0, most=100.0)] | None = None
 
     def scenario(self, shared: Scenario, power_scope: str) -> Scenario:
         """Returns the node's scenario, as if the node ran alone.
@@ -91,7 +82,7 @@ class ClusterNode:
 
 
 @dataclass(kw_only=True)
-class ServerCluster:
+class ServerCluster(Checked):
     """Several servers under one power budget.
 
     Attributes:
@@ -105,24 +96,22 @@ class ServerCluster:
         overshoot_weight: Weight of the budget's overshoot in a central agent's reward.
     """
 
+    config_key: ClassVar[str] = "env"
+
     nodes: dict[str, ClusterNode | None] = field(default_factory=dict)
     budget: Annotated[Any, Part("budget")] = None
     allocator: Annotated[Any, Part("allocator")] = None
-    power_scope: str = "system"
-    retry_s: float = 5.0
+    power_scope: Annotated[str, OneOf("gpu", "system")] = "system"
+    retry_s: SecondsOrNone = 5.0
     concurrent: bool | None = None
-    overshoot_weight: float = 5.0
+    overshoot_weight: Weight = 5.0
 
     def __post_init__(self) -> None:
-        """Checks the values.
-
-        Raises:
-            ConfigurationError: No node is left, or there is no budget.
-        """
-        if not any(self.nodes.values()):
-            raise ConfigurationError("env.nodes: a cluster needs at least one node")
-        if not isinstance(self.budget, ClusterBudget):
-            raise ConfigurationError("env.budget: choose one, budget@env.budget=constant")
+        """Checks that there are nodes and a budget."""
+        super().__post_init__()
+        self.require(any(self.nodes.values()), "nodes", "hold at least one node")
+        rule = "be a budget; choose one, budget@env.budget=constant"
+        self.require(isinstance(self.budget, ClusterBudget), "budget", rule)
 
     def node_scenarios(self, shared: Scenario) -> dict[str, Scenario]:
         """Returns each node's scenario, as if the node ran alone.

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from envs.errors import ConfigurationError
+from envs.fields import Checked
+from envs.quantities import Bytes, NotNegative, Seconds
 from envs.scenario import Scenario, described
 
 
 @dataclass(kw_only=True)
-class RayServerConfig:
+class RayServerConfig(Checked):
     """A server, with its power device, that runs in a Ray actor on its own machine.
 
     Attributes:
@@ -28,30 +29,18 @@ class RayServerConfig:
         object_store_bytes: Memory of the object store if Ray is started by this process.
     """
 
+    config_key: ClassVar[str] = "server"
+
     is_simulated: ClassVar[bool] = False
 
     inner: Any = None
     address: str | None = None
-    resources: dict[str, float] = field(default_factory=dict)
-    num_cpus: float = 0.0
-    num_gpus: float = 0.0
-    start_timeout_s: float = 300.0
-    call_timeout_s: float | None = None
-    object_store_bytes: int = 100_000_000
-
-    def __post_init__(self) -> None:
-        """Checks the values.
-
-        Raises:
-            ConfigurationError: A value is out of range.
-        """
-        for key in ("start_timeout_s", "call_timeout_s", "object_store_bytes"):
-            value = getattr(self, key)
-            if value is not None and not value > 0:
-                raise ConfigurationError(f"server.{key}: must be > 0, got {value}")
-        for key in ("num_cpus", "num_gpus"):
-            if getattr(self, key) < 0:
-                raise ConfigurationError(f"server.{key}: must be >= 0, got {getattr(self, key)}")
+    resources: dict[str, NotNegative] = field(default_factory=dict)
+    num_cpus: NotNegative = 0.0
+    num_gpus: NotNegative = 0.0
+    start_timeout_s: Seconds = 300.0
+    call_timeout_s: Seconds | None = None
+    object_store_bytes: Bytes = 100_000_000
 
 
 def server_itself(scenario: Scenario) -> Scenario:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.errors import ConfigurationError
-from envs.fields import Part
+from envs.fields import Checked, OneOf, Part
 from envs.objectives.conditions import Conditions
 from envs.objectives.qos import QoSConfig
 from envs.objectives.signals import Signal, as_signal
+from envs.quantities import Seconds
 from envs.system import RatedServer
 
 TARGET_UNITS = ("offered", "capacity", "tok_s")
@@ -21,7 +21,7 @@ POWER_SCOPES = ("gpu", "system")
 
 
 @dataclass(kw_only=True)
-class Objective:
+class Objective(Checked):
     """Targets, budgets and latency SLOs, fixed or moving; a number is a constant signal.
 
     Attributes:
@@ -41,39 +41,33 @@ class Objective:
         qos: How throughput is evaluated against the target.
     """
 
+    config_key: ClassVar[str] = "objective"
+
     target: Annotated[Any, Part("signal")] = None
-    target_unit: str = "offered"
+    target_unit: Annotated[str, OneOf(*TARGET_UNITS)] = "offered"
     power_budget: Annotated[Any, Part("signal")] = None
-    power_budget_unit: str = "fraction"
-    power_scope: str = "gpu"
-    ttft_slo_s: float | None = None
-    tpot_slo_s: float | None = None
+    power_budget_unit: Annotated[str, OneOf(*BUDGET_UNITS)] = "fraction"
+    power_scope: Annotated[str, OneOf(*POWER_SCOPES)] = "gpu"
+    ttft_slo_s: Seconds | None = None
+    tpot_slo_s: Seconds | None = None
     carbon_g_kwh: Annotated[Any, Part("signal")] = None
     price_per_kwh: Annotated[Any, Part("signal")] = None
     qos: QoSConfig = field(default_factory=QoSConfig)
 
     def __post_init__(self) -> None:
-        """Checks the values.
+        """Checks that signals are signals, and that none falls below 0 where that means nothing.
 
         Raises:
-            ConfigurationError: A unit or scope is unknown, or an SLO is not positive.
+            ConfigurationError: One does.
         """
-        for key, allowed in (
-            ("target_unit", TARGET_UNITS),
-            ("power_budget_unit", BUDGET_UNITS),
-            ("power_scope", POWER_SCOPES),
-        ):
-            if getattr(self, key) not in allowed:
-                raise ConfigurationError(
-                    f"objective.{key}: must be one of {', '.join(allowed)}, "
-                    f"got {getattr(self, key)!r}"
-                )
+        super().__post_init__()
         for key in ("target", "power_budget", "carbon_g_kwh", "price_per_kwh"):
-            setattr(self, key, as_signal(getattr(self, key)))
-        for key in ("ttft_slo_s", "tpot_slo_s"):
-            value = getattr(self, key)
-            if value is not None and not value > 0:
-                raise ConfigurationError(f"objective.{key}: must be > 0, got {value}")
+            signal = as_signal(getattr(self, key))
+            setattr(self, key, signal)
+            self.require(signal is None or isinstance(signal, Signal), key, "be a signal")
+            lowest = None if signal is None else signal.lowest()
+            if key != "price_per_kwh":  # electricity can have a negative price
+                self.require(lowest is None or lowest >= 0, key, f"be >= 0, not {lowest}")
 
     def schedule(
         self,

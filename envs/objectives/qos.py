@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from envs.errors import ConfigurationError
+from envs.fields import Checked
+from envs.quantities import FractionBelowOne, Seconds, SecondsOrNone
 
 
 @dataclass(kw_only=True)
-class QoSConfig:
+class QoSConfig(Checked):
     """How throughput QoS is evaluated.
 
     Attributes:
@@ -23,28 +24,12 @@ class QoSConfig:
             arrives in the middle of an engine step would count as waiting work.
     """
 
-    window_s: float = 10.0
-    tolerance: float = 0.05
-    warmup_s: float = 30.0
-    backlog_s: float = 0.5
+    config_key: ClassVar[str] = "objective.qos"
 
-    def __post_init__(self) -> None:
-        """Checks the values.
-
-        Raises:
-            ConfigurationError: A value is out of range.
-        """
-        if self.window_s <= 0:
-            raise ConfigurationError(f"objective.qos.window_s: must be > 0, got {self.window_s}")
-        if not 0 <= self.tolerance < 1:
-            raise ConfigurationError(
-                f"objective.qos.tolerance: must be in [0, 1), got {self.tolerance}"
-            )
-        for key in ("warmup_s", "backlog_s"):
-            if getattr(self, key) < 0:
-                raise ConfigurationError(
-                    f"objective.qos.{key}: must be >= 0, got {getattr(self, key)}"
-                )
+    window_s: Seconds = 10.0
+    tolerance: FractionBelowOne = 0.05
+    warmup_s: SecondsOrNone = 30.0
+    backlog_s: SecondsOrNone = 0.5
 
 
 def shortfall(throughput: Any, target: Any) -> Any:

@@ -5,21 +5,23 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.errors import ConfigurationError
-from envs.fields import Part
+from envs.fields import Checked, Part, Range
 from envs.objectives.csv_series import read_series
+from envs.quantities import Hold, Number, SecondsOrNone
 
 FloatArray = NDArray[np.float64]
 
 
 @dataclass(kw_only=True)
-class Signal(ABC):
+class Signal(Checked, ABC):
     """A number that changes over time."""
+
+    config_key: ClassVar[str] = "signal"
 
     @abstractmethod
     def values(self, times_s: FloatArray, rng: np.random.Generator) -> FloatArray:
@@ -30,6 +32,10 @@ class Signal(ABC):
             rng: Source of every random draw.
         """
 
+    def lowest(self) -> float | None:
+        """Returns a value that the signal never falls below; ``None`` if that is not known."""
+        return None
+
 
 @dataclass(kw_only=True)
 class Constant(Signal):
@@ -39,19 +45,15 @@ class Constant(Signal):
         value: The value.
     """
 
-    value: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Checks the value.
-
-        Raises:
-            ConfigurationError: It is not a number.
-        """
-        _require(math.isfinite(self.value), "value", "must be a finite number", self.value)
+    value: Number = 1.0
 
     def values(self, times_s: FloatArray, rng: np.random.Generator) -> FloatArray:
         """See :meth:`Signal.values`."""
         return np.full(times_s.shape, float(self.value))
+
+    def lowest(self) -> float:
+        """Returns the lowest value."""
+        return self.value
 
 
 @dataclass(kw_only=True)
@@ -63,22 +65,22 @@ class Steps(Signal):
         every_s: Time between two steps in seconds.
     """
 
-    levels: list[float] = field(default_factory=lambda: [1.0, 0.7, 0.85])
-    every_s: float = 60.0
+    levels: list[Number] = field(default_factory=lambda: [1.0, 0.7, 0.85])
+    every_s: Hold = 60.0
 
     def __post_init__(self) -> None:
-        """Checks the values.
-
-        Raises:
-            ConfigurationError: There is no level or the time is not positive.
-        """
-        _require(len(self.levels) > 0, "levels", "needs at least one level", self.levels)
-        _require(self.every_s > 0, "every_s", "must be > 0", self.every_s)
+        """Checks that there is a level."""
+        super().__post_init__()
+        self.require(len(self.levels) > 0, "levels", "have at least one level")
 
     def values(self, times_s: FloatArray, rng: np.random.Generator) -> FloatArray:
         """See :meth:`Signal.values`."""
         index = (times_s / self.every_s).astype(np.int64) % len(self.levels)
         return np.asarray(self.levels, dtype=np.float64)[index]
+
+    def lowest(self) -> float:
+        """Returns the lowest value."""
+        return min(self.levels)
 
 
 @dataclass(kw_only=True)
@@ -91,18 +93,14 @@ class RandomSteps(Signal):
         mean_hold_s: Mean time a level is held, in seconds.
     """
 
-    low: float = 0.5
-    high: float = 1.0
-    mean_hold_s: float = 60.0
+    low: Number = 0.5
+    high: Number = 1.0
+    mean_hold_s: Hold = 60.0
 
     def __post_init__(self) -> None:
-        """Checks the values.
-
-        Raises:
-            ConfigurationError: The bounds are not in order or the time is not positive.
-        """
-        _require(self.low <= self.high, "low", f"must be <= high ({self.high})", self.low)
-        _require(self.mean_hold_s > 0, "mean_hold_s", "must be > 0", self.mean_hold_s)
+        """Checks that the bounds are in order."""
+        super().__post_init__()
+        self.require(self.low <= self.high, "low", f"be <= high ({self.high})")
 
     def values(self, times_s: FloatArray, rng: np.random.Generator) -> FloatArray:
         """See :meth:`Signal.values`."""
@@ -111,6 +109,10 @@ class RandomSteps(Signal):
         begins = np.concatenate([[0.0], np.cumsum(rng.exponential(self.mean_hold_s, count))])
         levels = rng.uniform(self.low, self.high, count + 1)
         return levels[np.searchsorted(begins, times_s, side="right") - 1]
+
+    def lowest(self) -> float:
+        """Returns the lowest value."""
+        return self.low
 
 
 @dataclass(kw_only=True)
@@ -123,22 +125,18 @@ class Sine(Signal):
         period_s: Period in seconds.
     """
 
-    low: float = 0.5
-    high: float = 0.9
-    period_s: float = 300.0
-
-    def __post_init__(self) -> None:
-        """Checks the values.
-
-        Raises:
-            ConfigurationError: The period is not positive.
-        """
-        _require(self.period_s > 0, "period_s", "must be > 0", self.period_s)
+    low: Number = 0.5
+    high: Number = 0.9
+    period_s: Hold = 300.0
 
     def values(self, times_s: FloatArray, rng: np.random.Generator) -> FloatArray:
         """See :meth:`Signal.values`."""
         wave = 0.5 - 0.5 * np.cos(2.0 * np.pi * times_s / self.period_s)
         return self.low + (self.high - self.low) * wave
+
+    def lowest(self) -> float:
+        """Returns the lowest value."""
+        return min(self.low, self.high)
 
 
 @dataclass(kw_only=True)
@@ -157,21 +155,16 @@ class Regulation(Signal):
         ramp_per_s: Largest change per second as a fraction of the band; ``inf`` when unlimited.
     """
 
-    low: float = 0.5
-    high: float = 1.0
-    hold_s: float = 4.0
-    reversion_s: float = 120.0
-    ramp_per_s: float = math.inf
+    low: Number = 0.5
+    high: Number = 1.0
+    hold_s: Hold = 4.0
+    reversion_s: Hold = 120.0
+    ramp_per_s: Annotated[float, Range(above=0.0, most=1e6, infinite=True)] = math.inf
 
     def __post_init__(self) -> None:
-        """Checks the values.
-
-        Raises:
-            ConfigurationError: The bounds are not in order or a time is not positive.
-        """
-        _require(self.low <= self.high, "low", f"must be <= high ({self.high})", self.low)
-        for key in ("hold_s", "reversion_s", "ramp_per_s"):
-            _require(getattr(self, key) > 0, key, "must be > 0", getattr(self, key))
+        """Checks that the bounds are in order."""
+        super().__post_init__()
+        self.require(self.low <= self.high, "low", f"be <= high ({self.high})")
 
     def values(self, times_s: FloatArray, rng: np.random.Generator) -> FloatArray:
         """See :meth:`Signal.values`."""
@@ -188,6 +181,10 @@ class Regulation(Signal):
             levels[index] = level
         middle, half = 0.5 * (self.low + self.high), 0.5 * (self.high - self.low)
         return middle + half * levels[(times_s / self.hold_s).astype(np.int64)]
+
+    def lowest(self) -> float:
+        """Returns the lowest value."""
+        return self.low
 
 
 @dataclass(kw_only=True)
@@ -207,19 +204,18 @@ class FromFile(Signal):
     path: str
     time_column: str = "time_s"
     value_column: str = "value"
-    begin_s: float = 0.0
-    time_scale: float = 1.0
-    value_scale: float = 1.0
+    begin_s: SecondsOrNone = 0.0
+    time_scale: Annotated[float, Range(least=1e-9, most=1e9)] = 1.0
+    value_scale: Number = 1.0
     skip_gaps: bool = False
 
     def __post_init__(self) -> None:
         """Reads the file.
 
         Raises:
-            ConfigurationError: The time scale is not positive.
             WorkloadError: The file cannot be read; the message names file and line.
         """
-        _require(self.time_scale > 0, "time_scale", "must be > 0", self.time_scale)
+        super().__post_init__()
         times, values = read_series(
             self.path, self.time_column, self.value_column, skip_gaps=self.skip_gaps
         )
@@ -231,6 +227,10 @@ class FromFile(Signal):
         """See :meth:`Signal.values`; beyond its rows it has its first or last value."""
         index = np.searchsorted(self._times, times_s, side="right") - 1
         return self._values[np.maximum(index, 0)]
+
+    def lowest(self) -> float:
+        """Returns the lowest value."""
+        return float(self._values.min())
 
 
 @dataclass(kw_only=True)
@@ -251,10 +251,10 @@ class Band(Signal):
     """
 
     signal: Annotated[Any, Part("signal")]
-    low: float = 0.5
-    high: float = 1.0
-    from_low: float | None = None
-    from_high: float | None = None
+    low: Number = 0.5
+    high: Number = 1.0
+    from_low: Number | None = None
+    from_high: Number | None = None
     invert: bool = False
 
     def __post_init__(self) -> None:
@@ -263,11 +263,12 @@ class Band(Signal):
         Raises:
             ConfigurationError: The bounds are not in order.
         """
+        super().__post_init__()
         self.signal = as_signal(self.signal)
-        _require(self.low <= self.high, "low", f"must be <= high ({self.high})", self.low)
+        self.require(isinstance(self.signal, Signal), "signal", "be a signal or a number")
+        self.require(self.low <= self.high, "low", f"be <= high ({self.high})")
         if self.from_low is not None and self.from_high is not None:
-            rule = f"must be < from_high ({self.from_high})"
-            _require(self.from_low < self.from_high, "from_low", rule, self.from_low)
+            self.require(self.from_low < self.from_high, "from_low", f"be < {self.from_high}")
 
     def values(self, times_s: FloatArray, rng: np.random.Generator) -> FloatArray:
         """See :meth:`Signal.values`."""
@@ -279,13 +280,12 @@ class Band(Signal):
             fraction = 1.0 - fraction
         return np.asarray(self.low + (self.high - self.low) * fraction)
 
+    def lowest(self) -> float:
+        """Returns the lowest value."""
+        return self.low
+
 
 def as_signal(value: Any) -> Any:
     """Returns a constant signal for a plain number, and anything else as it is."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return Constant(value=float(value)) if number else value
-
-
-def _require(holds: bool, key: str, rule: str, value: object) -> None:
-    if not holds:
-        raise ConfigurationError(f"signal.{key}: {rule}, got {value}")

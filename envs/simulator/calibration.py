@@ -5,27 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-from envs.errors import ConfigurationError
+from envs.fields import Checked, FieldError, Range
+from envs.quantities import Fraction, NotNegative, Number
 
-SHARES = frozenset(
-    {
-        "bandwidth_efficiency", "kv_bandwidth_efficiency", "expert_bandwidth_efficiency",
-        "flops_efficiency", "expert_flops_efficiency", "attention_flops_efficiency",
-        "link_efficiency", "network_efficiency", "overlap", "launch_clock_fraction",
-        "clock_linear_fraction",
-    }
-)  # fmt: skip
-"""Coefficients that lie between 0 and 1."""
+Coefficient = NotNegative
+"""A coefficient of any size."""
 
 _MOST_DEVIATION = 0.2
 
 
 @dataclass(kw_only=True)
-class Calibration:
+class Calibration(Checked):
     """Coefficients of one GPU type; none belongs to a model.
 
     Attributes:
@@ -88,77 +82,84 @@ class Calibration:
         fit_error: Median absolute percentage error of the fit by quantity.
     """
 
+    config_key: ClassVar[str] = "calibration"
+
     name: str = ""
-    bandwidth_efficiency: float = 0.82
-    kv_bandwidth_efficiency: float = 0.80
-    expert_bandwidth_efficiency: float = 0.65
-    flops_efficiency: float = 0.70
-    expert_flops_efficiency: float = 0.40
-    attention_flops_efficiency: float = 0.40
-    fp8_bandwidth_factor: float = 0.80
-    fp8_flops_factor: float = 0.60
-    fp8_expert_bandwidth_factor: float = 0.70
-    overlap: float = 0.40
-    activation_fraction: float = 0.60
-    popularity_spread: float = 0.60
-    layer_s: float = 9e-6
-    moe_layer_s: float = 14e-6
-    block_fp8_layer_s: float = 60e-6
-    step_s: float = 2.0e-3
-    mixed_step_s: float = 2.0e-3
-    sequence_s: float = 15e-6
-    sampling_s: float = 20e-6
-    launch_clock_fraction: float = 0.5
-    all_reduce_s: float = 6e-6
-    link_efficiency: float = 0.60
-    network_efficiency: float = 0.70
-    network_latency_s: float = 15e-6
-    static_power_w: float = 120.0
-    busy_power_w: float = 400.0
-    weight_power_w_per_tera_s: float = 20.0
-    expert_weight_power_w_per_tera_s: float = 50.0
-    kv_power_w_per_tb_s: float = 80.0
-    activation_power_w_per_tb_s: float = 150.0
-    compute_power_w_per_tflop_s: float = 0.5
-    clock_power_floor_w: float = 120.0
-    clock_linear_fraction: float = 0.65
-    clock_exponent: float = 13.0
-    memory_clock_knee: float = 0.5
-    memory_clock_sharpness: float = 2.8
-    leakage_per_k: float = 0.004
-    cap_settling_s: float = 0.15
-    sensor_window_s: float = 1.0
-    device_spread: float = 0.06
-    run_levels: dict[str, list[float]] = field(default_factory=dict)
-    uncertainty: dict[str, float] = field(default_factory=dict)
-    ranges: dict[str, list[float]] = field(default_factory=dict)
+    bandwidth_efficiency: Fraction = 0.82
+    kv_bandwidth_efficiency: Fraction = 0.80
+    expert_bandwidth_efficiency: Fraction = 0.65
+    flops_efficiency: Fraction = 0.70
+    expert_flops_efficiency: Fraction = 0.40
+    attention_flops_efficiency: Fraction = 0.40
+    fp8_bandwidth_factor: Coefficient = 0.80
+    fp8_flops_factor: Coefficient = 0.60
+    fp8_expert_bandwidth_factor: Coefficient = 0.70
+    overlap: Fraction = 0.40
+    activation_fraction: Coefficient = 0.60
+    popularity_spread: Coefficient = 0.60
+    layer_s: Coefficient = 9e-6
+    moe_layer_s: Coefficient = 14e-6
+    block_fp8_layer_s: Coefficient = 60e-6
+    step_s: Coefficient = 2.0e-3
+    mixed_step_s: Coefficient = 2.0e-3
+    sequence_s: Coefficient = 15e-6
+    sampling_s: Coefficient = 20e-6
+    launch_clock_fraction: Fraction = 0.5
+    all_reduce_s: Coefficient = 6e-6
+    link_efficiency: Fraction = 0.60
+    network_efficiency: Fraction = 0.70
+    network_latency_s: Coefficient = 15e-6
+    static_power_w: Coefficient = 120.0
+    busy_power_w: Coefficient = 400.0
+    weight_power_w_per_tera_s: Coefficient = 20.0
+    expert_weight_power_w_per_tera_s: Coefficient = 50.0
+    kv_power_w_per_tb_s: Coefficient = 80.0
+    activation_power_w_per_tb_s: Coefficient = 150.0
+    compute_power_w_per_tflop_s: Coefficient = 0.5
+    clock_power_floor_w: Coefficient = 120.0
+    clock_linear_fraction: Fraction = 0.65
+    clock_exponent: Coefficient = 13.0
+    memory_clock_knee: Coefficient = 0.5
+    memory_clock_sharpness: Coefficient = 2.8
+    leakage_per_k: Coefficient = 0.004
+    cap_settling_s: Coefficient = 0.15
+    sensor_window_s: Coefficient = 1.0
+    device_spread: Coefficient = 0.06
+    run_levels: dict[str, list[NotNegative]] = field(default_factory=dict)
+    uncertainty: dict[str, Annotated[float, Range(least=0.0, most=10.0)]] = field(
+        default_factory=dict
+    )
+    ranges: dict[str, list[NotNegative]] = field(default_factory=dict)
     fitted_on: str = ""
     data_sha256: str = ""
     fitted_rows: str = ""
-    fit_error: dict[str, float] = field(default_factory=dict)
+    fit_error: dict[str, Number] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for key in coefficient_names():
-            value = getattr(self, key)
-            if not (np.isfinite(value) and value >= 0.0):
-                raise ConfigurationError(f"calibration.{key}: {value} must be 0 or above")
-            if key in SHARES and value > 1.0:
-                raise ConfigurationError(f"calibration.{key}: {value} is above 1")
+        """Checks that what is said of coefficients is said of known ones.
+
+        Raises:
+            ConfigurationError: A value is out of range, or there is no such coefficient.
+        """
+        super().__post_init__()
         known = set(coefficient_names())
         for group in ("uncertainty", "ranges"):
             for key in getattr(self, group):
                 if key not in known:
-                    raise ConfigurationError(f"calibration.{group}.{key}: no such coefficient")
+                    raise FieldError(self.config_key, f"{group}.{key}", "no such coefficient")
         for key, bounds in self.ranges.items():
-            if len(bounds) != 2 or not 0.0 <= bounds[0] <= bounds[1]:
-                raise ConfigurationError(
-                    f"calibration.ranges.{key}: {bounds} must be [lowest, highest], both 0 or above"
-                )
+            if len(bounds) != 2 or not bounds[0] <= bounds[1]:
+                problem = f"must be [lowest, highest], got {bounds}"
+                raise FieldError(self.config_key, f"ranges.{key}", problem)
+
+
+SHARES = frozenset(item.name for item in fields(Calibration) if item.type == "Fraction")
+"""Coefficients that lie between 0 and 1."""
 
 
 def coefficient_names() -> list[str]:
     """Returns the names of all coefficients, in order."""
-    return [item.name for item in fields(Calibration) if item.type in (float, "float")]
+    return [item.name for item in fields(Calibration) if item.type in ("Fraction", "Coefficient")]
 
 
 def calibration_hash(calibration: Calibration) -> str:

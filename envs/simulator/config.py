@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from envs.errors import ConfigurationError
+from envs.fields import Checked, Range
+from envs.quantities import Batch, GPUs, PositiveFraction, Tokens, WattsOrNone
 from envs.simulator.gpus import GPUSpec
 
 
 @dataclass(kw_only=True)
-class SimulatedServerConfig:
+class SimulatedServerConfig(Checked):
     """How the simulated vLLM server is started. Names are vLLM's where vLLM has them.
 
     Attributes:
@@ -30,59 +31,40 @@ class SimulatedServerConfig:
         exact_steps: Takes every engine step by itself; the reference for the fast path.
     """
 
-    tensor_parallel: int = 4
-    expert_parallel: int = 1
-    data_parallel: int = 1
-    num_gpus: int | None = None
-    gpus_per_node: int = 4
-    max_num_seqs: int = 64
-    max_num_batched_tokens: int | None = None
-    max_model_len: int | None = None
-    gpu_memory_utilization: float = 0.9
-    block_size: int = 16
-    system_alpha: float = 1.05
-    system_beta_w: float = 345.0
+    config_key: ClassVar[str] = "server"
+
+    tensor_parallel: GPUs = 4
+    expert_parallel: GPUs = 1
+    data_parallel: GPUs = 1
+    num_gpus: GPUs | None = None
+    gpus_per_node: GPUs = 4
+    max_num_seqs: Batch = 64
+    max_num_batched_tokens: Tokens | None = None
+    max_model_len: Annotated[int, Range(least=2, most=10_000_000)] | None = None
+    gpu_memory_utilization: PositiveFraction = 0.9
+    block_size: Annotated[int, Range(least=1, most=65_536)] = 16
+    system_alpha: Annotated[float, Range(least=0.0, most=100.0)] = 1.05
+    system_beta_w: WattsOrNone = 345.0
     exact_steps: bool = False
 
     is_simulated: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        """Checks the values.
+        """Fills in the number of GPUs, and checks what belongs together.
 
         Raises:
             ConfigurationError: A value is out of range or two contradict each other.
         """
-        for key in (
-            "tensor_parallel", "expert_parallel", "data_parallel", "gpus_per_node",
-            "max_num_seqs", "block_size",
-        ):  # fmt: skip
-            if getattr(self, key) < 1:
-                raise ConfigurationError(f"server.{key}: must be >= 1, got {getattr(self, key)}")
+        super().__post_init__()
         gpus = self.tensor_parallel * self.data_parallel
         if self.num_gpus is None:
             self.num_gpus = gpus
-        if self.num_gpus != gpus:
-            raise ConfigurationError(
-                f"server.num_gpus: {self.num_gpus} is not server.tensor_parallel x "
-                f"server.data_parallel = {self.tensor_parallel} x {self.data_parallel}"
-            )
+        sizes = f"{self.tensor_parallel} x {self.data_parallel}"
+        rule = f"be server.tensor_parallel x server.data_parallel = {sizes}"
+        self.require(self.num_gpus == gpus, "num_gpus", rule)
         budget = self.max_num_batched_tokens
-        if budget is not None and budget < self.max_num_seqs:
-            raise ConfigurationError(
-                f"server.max_num_batched_tokens: {budget} is below "
-                f"server.max_num_seqs ({self.max_num_seqs}); each running sequence needs one"
-            )
-        if not 0.0 < self.gpu_memory_utilization <= 1.0:
-            raise ConfigurationError(
-                "server.gpu_memory_utilization: must be in (0, 1], "
-                f"got {self.gpu_memory_utilization}"
-            )
-        if self.max_model_len is not None and self.max_model_len < 2:
-            raise ConfigurationError(
-                f"server.max_model_len: must be >= 2, got {self.max_model_len}"
-            )
-        if self.system_alpha < 0 or self.system_beta_w < 0:
-            raise ConfigurationError("server.system_alpha, server.system_beta_w: must be >= 0")
+        rule = f"be at least server.max_num_seqs ({self.max_num_seqs}), one for each sequence"
+        self.require(budget is None or budget >= self.max_num_seqs, "max_num_batched_tokens", rule)
 
     def token_budget(self, gpu: GPUSpec) -> int:
         """Returns the token budget of one engine step.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated, ClassVar
 
-from envs.errors import ConfigurationError
+from envs.fields import Checked, Range
+from envs.quantities import Clock, Watts
 
 
 @dataclass(kw_only=True)
-class GPUSpec:
+class GPUSpec(Checked):
     """A GPU type.
 
     What a data sheet does not say (how much of the peak a server reaches, how power follows
@@ -35,56 +37,55 @@ class GPUSpec:
         sources: Where each number comes from.
     """
 
+    config_key: ClassVar[str] = "gpu"
+
     name: str = ""
     device_name: str = ""
-    memory_gb: float = 80.0
-    memory_bandwidth_tb_s: float = 2.0
-    flops_tera: dict[str, float] = field(default_factory=dict)
+    memory_gb: Annotated[float, Range(above=0.0, most=1e5)] = 80.0
+    memory_bandwidth_tb_s: Annotated[float, Range(above=0.0, most=1e4)] = 2.0
+    flops_tera: dict[str, Annotated[float, Range(above=0.0, most=1e7)]] = field(
+        default_factory=dict
+    )
     interconnect: str = "PCIe"
-    link_bandwidth_gb_s: float = 32.0
+    link_bandwidth_gb_s: Annotated[float, Range(above=0.0, most=1e6)] = 32.0
     switch_reduces: bool = False
-    network_bandwidth_gb_s: float = 25.0
-    sm_clock_min_mhz: float = 210.0
-    sm_clock_max_mhz: float = 1410.0
-    sm_clock_step_mhz: float = 15.0
-    power_cap_min_w: float = 100.0
-    power_cap_max_w: float = 400.0
-    power_caps_w: list[float] = field(default_factory=list)
-    idle_power_w: float = 60.0
+    network_bandwidth_gb_s: Annotated[float, Range(above=0.0, most=1e6)] = 25.0
+    sm_clock_min_mhz: Clock = 210.0
+    sm_clock_max_mhz: Clock = 1410.0
+    sm_clock_step_mhz: Clock = 15.0
+    power_cap_min_w: Watts = 100.0
+    power_cap_max_w: Watts = 400.0
+    power_caps_w: list[Watts] = field(default_factory=list)
+    idle_power_w: Watts = 60.0
     calibration: str = ""
     sources: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        positive = (
-            "memory_gb", "memory_bandwidth_tb_s", "link_bandwidth_gb_s",
-            "network_bandwidth_gb_s", "sm_clock_min_mhz", "sm_clock_step_mhz",
-            "power_cap_min_w", "idle_power_w",
-        )  # fmt: skip
-        for key in positive:
-            if not getattr(self, key) > 0.0:
-                raise ConfigurationError(f"gpu.{key}: {getattr(self, key)} must be above 0")
-        if self.flops_tera.get("bf16", 0.0) <= 0.0:
-            raise ConfigurationError("gpu.flops_tera.bf16: missing; it must be above 0")
-        for low, high in (
-            ("sm_clock_min_mhz", "sm_clock_max_mhz"),
-            ("power_cap_min_w", "power_cap_max_w"),
-        ):
-            if not getattr(self, low) < getattr(self, high):
-                raise ConfigurationError(
-                    f"gpu.{low}: {getattr(self, low)} must be below gpu.{high} "
-                    f"({getattr(self, high)})"
-                )
-        if not self.power_caps_w:
-            self.power_caps_w = [self.power_cap_min_w, self.power_cap_max_w]
-        self.power_caps_w = sorted(float(cap) for cap in self.power_caps_w)
-        if (
-            self.power_caps_w[0] < self.power_cap_min_w
-            or self.power_caps_w[-1] > self.power_cap_max_w
-        ):
-            raise ConfigurationError(
-                f"gpu.power_caps_w: {self.power_caps_w} leaves the allowed range "
-                f"{self.power_cap_min_w} to {self.power_cap_max_w} W"
-            )
+        """Checks what belongs together; sorts the caps.
+
+        Raises:
+            ConfigurationError: Bounds are not in order, or a cap is outside.
+        """
+        super().__post_init__()
+        self.require("bf16" in self.flops_tera, "flops_tera", "hold bf16")
+        self.require(
+            self.sm_clock_min_mhz < self.sm_clock_max_mhz,
+            "sm_clock_min_mhz",
+            f"be below gpu.sm_clock_max_mhz ({self.sm_clock_max_mhz})",
+        )
+        self.require(
+            self.power_cap_min_w < self.power_cap_max_w,
+            "power_cap_min_w",
+            f"be below gpu.power_cap_max_w ({self.power_cap_max_w})",
+        )
+        caps = self.power_caps_w or [self.power_cap_min_w, self.power_cap_max_w]
+        self.power_caps_w = sorted(float(cap) for cap in caps)
+        inside = (
+            self.power_cap_min_w <= self.power_caps_w[0]
+            and self.power_caps_w[-1] <= self.power_cap_max_w
+        )
+        allowed = f"{self.power_cap_min_w} to {self.power_cap_max_w} W"
+        self.require(inside, "power_caps_w", f"lie within the allowed range {allowed}")
 
     @property
     def min_clock_fraction(self) -> float:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from envs.errors import ConfigurationError
 
 
-def read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path, given: Collection[str] = ()) -> dict[str, Any]:
     """Returns the fields of a :class:`~envs.simulator.models.ModelSpec` for a ``config.json``.
+
+    Args:
+        path: The file, or the folder that holds it.
+        given: Fields that are known already, so that the file need not say them.
 
     Raises:
         ConfigurationError: The file is missing, is not JSON or lacks a shape.
@@ -26,12 +30,14 @@ def read_config(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise ConfigurationError(f"model: {file} holds no JSON object")
     try:
-        return spec_fields(config, file.parent.name)
+        return spec_fields(config, file.parent.name, given)
     except ConfigurationError as error:
         raise ConfigurationError(f"{error} ({file})") from None
 
 
-def spec_fields(config: Mapping[str, Any], name: str = "") -> dict[str, Any]:
+def spec_fields(
+    config: Mapping[str, Any], name: str = "", given: Collection[str] = ()
+) -> dict[str, Any]:
     """Returns the fields of a model specification for the contents of a ``config.json``.
 
     Understands the key names of the Llama, Mistral, Mixtral, Qwen (dense and MoE), OLMoE,
@@ -40,6 +46,7 @@ def spec_fields(config: Mapping[str, Any], name: str = "") -> dict[str, Any]:
     Args:
         config: Contents of the file; a multimodal model's ``text_config`` is used if present.
         name: Name to give the model when the configuration holds none.
+        given: Fields that are known already, so that the configuration need not say them.
     """
     text = {**config, **config["text_config"]} if "text_config" in config else dict(config)
     layers = int(_need(text, "num_hidden_layers", "n_layer"))
@@ -59,8 +66,9 @@ def spec_fields(config: Mapping[str, Any], name: str = "") -> dict[str, Any]:
         "vocab": int(_need(text, "vocab_size")),
         "tied_embeddings": bool(text.get("tie_word_embeddings", text.get("model_type") == "gpt2")),
         "max_model_len": int(_first(text, "max_position_embeddings", "n_positions") or 4096),
-        "weight_precision": _precision(config),
     }
+    if "weight_precision" not in given:
+        fields["weight_precision"] = _precision(config)
     fields.update(_experts(text, layers, dense_width))
     fields.update(_latent(text))
     fields.update(_window(text, layers))

@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 from envs.simulator.huggingface import read_config
 from envs.simulator.models import ModelSpec
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, init=False)
 class ModelFile(ModelSpec):
-    """A shape read from a file; keys that are set beside the path take precedence.
+    """A shape read from a file; keys that are given beside the path take precedence.
+
+    Args:
+        path: The ``config.json``, or the folder that holds it.
+        **given: Fields of a :class:`ModelSpec` that the file says otherwise, or not at all; one
+            that is as a :class:`ModelSpec` has it by default counts like any other.
 
     Attributes:
-        path: The ``config.json``, or the folder that holds it.
+        path: See above.
+
+    Raises:
+        ConfigurationError: The file is missing or lacks a shape; the message names it.
     """
+
+    leaves_open: ClassVar[bool] = True
 
     path: str
 
-    def __post_init__(self) -> None:
-        """Reads the file.
-
-        Raises:
-            ConfigurationError: The file is missing or lacks a shape; the message names it.
-        """
-        values = read_config(Path(self.path).expanduser())
-        for field in fields(self):
-            default = field.default
-            if field.default_factory is not MISSING:
-                default = field.default_factory()
-            if field.name in values and getattr(self, field.name) == default:
-                setattr(self, field.name, values[field.name])
-        super().__post_init__()
+    def __init__(self, *, path: str, **given: Any) -> None:
+        self.path = path
+        read = read_config(Path(path).expanduser(), given.keys())
+        super().__init__(**{**read, **given})

@@ -5,9 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
-from envs.errors import ConfigurationError
+from envs.fields import Checked, OneOf, Range
+from envs.quantities import (
+    Fraction,
+    Heads,
+    HeadsOrNone,
+    Layers,
+    LayersOrNone,
+    Tokens,
+    TokensOrNone,
+    Width,
+    WidthOrNone,
+)
 
 WEIGHT_BYTES = {
     "fp32": 4.0,
@@ -22,7 +33,7 @@ WEIGHT_BYTES = {
 
 
 @dataclass(kw_only=True)
-class ModelSpec:
+class ModelSpec(Checked):
     """The shape of a decoder-only transformer, dense or mixture-of-experts.
 
     Attributes:
@@ -62,66 +73,62 @@ class ModelSpec:
         sources: Where the numbers come from.
     """
 
+    config_key: ClassVar[str] = "model"
+
     name: str = ""
     huggingface_ids: list[str] = field(default_factory=list)
     family: str = ""
-    layers: int = 1
-    hidden: int = 1
-    heads: int = 1
-    kv_heads: int = 0
-    head_dim: int = 0
-    mlp_intermediate: int = 0
-    mlp_matrices: int = 3
-    vocab: int = 1
+    layers: Layers = 1
+    hidden: Width = 1
+    heads: Heads = 1
+    kv_heads: HeadsOrNone = 0
+    head_dim: WidthOrNone = 0
+    mlp_intermediate: WidthOrNone = 0
+    mlp_matrices: Annotated[int, Range(least=1, most=3)] = 3
+    vocab: Annotated[int, Range(least=1, most=10_000_000)] = 1
     tied_embeddings: bool = False
-    experts: int = 0
-    top_k: int = 0
-    expert_intermediate: int = 0
-    shared_expert_intermediate: int = 0
-    moe_layers: int = 0
-    sliding_window_tokens: int = 0
-    sliding_window_fraction: float = 0.0
-    latent_kv_rank: int = 0
-    latent_q_rank: int = 0
-    latent_rope_dim: int = 0
-    latent_nope_dim: int = 0
-    latent_v_dim: int = 0
-    linear_layers: int = 0
-    linear_params_per_layer: int = 0
-    linear_state_bytes: int = 0
-    weight_precision: str = "bf16"
-    expert_precision: str = ""
-    kv_bytes: float = 2.0
-    max_model_len: int = 4096
+    experts: HeadsOrNone = 0
+    top_k: HeadsOrNone = 0
+    expert_intermediate: WidthOrNone = 0
+    shared_expert_intermediate: WidthOrNone = 0
+    moe_layers: LayersOrNone = 0
+    sliding_window_tokens: TokensOrNone = 0
+    sliding_window_fraction: Fraction = 0.0
+    latent_kv_rank: WidthOrNone = 0
+    latent_q_rank: WidthOrNone = 0
+    latent_rope_dim: WidthOrNone = 0
+    latent_nope_dim: WidthOrNone = 0
+    latent_v_dim: WidthOrNone = 0
+    linear_layers: LayersOrNone = 0
+    linear_params_per_layer: Annotated[int, Range(least=0, most=10**11)] = 0
+    linear_state_bytes: Annotated[int, Range(least=0, most=10**10)] = 0
+    weight_precision: Annotated[str, OneOf(*WEIGHT_BYTES)] = "bf16"
+    expert_precision: Annotated[str, OneOf(*WEIGHT_BYTES, "")] = ""
+    kv_bytes: Annotated[float, Range(least=0.25, most=16.0)] = 2.0
+    max_model_len: Tokens = 4096
     sources: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        """Fills in what follows from the rest, and checks what belongs together.
+
+        Raises:
+            ConfigurationError: A number is impossible, by itself or beside another.
+        """
+        super().__post_init__()
         self.kv_heads = self.kv_heads or self.heads
-        self.head_dim = self.head_dim or self.hidden // self.heads
+        self.head_dim = self.head_dim or max(1, self.hidden // self.heads)
         self.expert_precision = self.expert_precision or self.weight_precision
-        for key in ("layers", "hidden", "heads", "head_dim", "vocab", "max_model_len"):
-            if getattr(self, key) < 1:
-                raise ConfigurationError(f"model.{key}: {getattr(self, key)} must be at least 1")
-        for key in ("weight_precision", "expert_precision"):
-            if getattr(self, key) not in WEIGHT_BYTES:
-                raise ConfigurationError(
-                    f"model.{key}: {getattr(self, key)!r} is not one of {', '.join(WEIGHT_BYTES)}"
-                )
-        if self.experts and not (
-            0 < self.top_k <= self.experts
-            and self.expert_intermediate > 0
-            and 0 < self.moe_layers <= self.layers
-        ):
-            raise ConfigurationError(
-                "model.experts: a mixture of experts needs 0 < top_k <= experts, "
-                "expert_intermediate > 0 and 0 < moe_layers <= layers"
+        if self.experts:
+            whole = (
+                0 < self.top_k <= self.experts
+                and self.expert_intermediate > 0
+                and 0 < self.moe_layers <= self.layers
             )
-        if not self.experts and self.mlp_intermediate < 1:
-            raise ConfigurationError("model.mlp_intermediate: a dense model needs a width")
-        if not 0.0 <= self.sliding_window_fraction <= 1.0:
-            raise ConfigurationError("model.sliding_window_fraction: must lie in [0, 1]")
-        if self.linear_layers > self.layers:
-            raise ConfigurationError("model.linear_layers: more than model.layers")
+            rule = "have 0 < top_k <= experts, expert_intermediate > 0, 0 < moe_layers <= layers"
+            self.require(whole, "experts", rule)
+        else:
+            self.require(self.mlp_intermediate > 0, "mlp_intermediate", "be > 0 in a dense model")
+        self.require(self.linear_layers <= self.layers, "linear_layers", f"be <= {self.layers}")
 
     @classmethod
     def from_huggingface(cls, path: str | Path) -> ModelSpec:

@@ -87,6 +87,13 @@ class ServerSpec:
     workload: Workload
     calibration: Calibration | None = field(default=None)
 
+    def __post_init__(self) -> None:
+        if self.model.heads % self.server.tensor_parallel:
+            raise ConfigurationError(
+                f"server.tensor_parallel: must divide model.heads ({self.model.heads}), "
+                f"got {self.server.tensor_parallel}"
+            )
+
     @cached_property
     def parallelism(self) -> Parallelism:
         """How the model is spread over GPUs."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Annotated, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from envs.errors import ConfigurationError
+from envs.fields import Checked, Range
+from envs.quantities import Factor, RatePerSecond
 
 
 class RequestChunk(NamedTuple):
@@ -40,7 +41,7 @@ class RequestStream(Protocol):
 
 
 @dataclass(kw_only=True)
-class Workload(ABC):
+class Workload(Checked, ABC):
     """Arrivals and request lengths of a serving system.
 
     Attributes:
@@ -53,24 +54,13 @@ class Workload(ABC):
         output_scale: Factor on every output length.
     """
 
-    load: float | None = 0.7
-    rate: float | None = None
+    config_key: ClassVar[str] = "workload"
+
+    load: Annotated[float, Range(above=0.0, most=100.0)] | None = 0.7
+    rate: RatePerSecond | None = None
     path: str | None = None
-    prompt_scale: float = 1.0
-    output_scale: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Checks the values.
-
-        Raises:
-            ConfigurationError: A rate, load or scale is not positive and finite.
-        """
-        for key in ("load", "rate"):
-            value = getattr(self, key)
-            if value is not None:
-                check_positive(key, value)
-        check_positive("prompt_scale", self.prompt_scale)
-        check_positive("output_scale", self.output_scale)
+    prompt_scale: Factor = 1.0
+    output_scale: Factor = 1.0
 
     @property
     @abstractmethod
@@ -131,13 +121,3 @@ class Workload(ABC):
         if own is None:
             raise ConfigurationError("workload.load: set it, or workload.rate; both are null")
         return own
-
-
-def check_positive(key: str, value: float) -> None:
-    """Checks that the value of ``workload.<key>`` is a positive, finite number.
-
-    Raises:
-        ConfigurationError: It is not.
-    """
-    if not (math.isfinite(value) and value > 0):
-        raise ConfigurationError(f"workload.{key}: must be a positive number, got {value}")

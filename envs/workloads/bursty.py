@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.errors import ConfigurationError
-from envs.workloads.base import check_positive
+from envs.fields import Range
+from envs.quantities import Hold
 from envs.workloads.synthetic import SyntheticWorkload, UnitArrivals
 
 _SOJOURNS = 64  # even, so that every batch begins in the state in which the episode began
@@ -72,26 +72,9 @@ class Bursty(SyntheticWorkload):
         burst_duration_s: Mean duration of a burst in seconds.
     """
 
-    burst_ratio: float = 1.517
-    burst_fraction: float = 0.372
-    burst_duration_s: float = 73.0
-
-    def __post_init__(self) -> None:
-        """Checks the values.
-
-        Raises:
-            ConfigurationError: A value is out of range.
-        """
-        super().__post_init__()
-        check_positive("burst_duration_s", self.burst_duration_s)
-        if not (math.isfinite(self.burst_ratio) and self.burst_ratio >= 1.0):
-            raise ConfigurationError(
-                f"workload.burst_ratio: must be at least 1, got {self.burst_ratio}"
-            )
-        if not 0.0 < self.burst_fraction < 1.0:
-            raise ConfigurationError(
-                f"workload.burst_fraction: must lie between 0 and 1, got {self.burst_fraction}"
-            )
+    burst_ratio: Annotated[float, Range(least=1.0, most=1e4)] = 1.517
+    burst_fraction: Annotated[float, Range(least=1e-4, most=0.9999)] = 0.372
+    burst_duration_s: Hold = 73.0
 
     def arrivals(self, rng: np.random.Generator, rate_per_s: float) -> ModulatedArrivals:
         """Starts the arrivals of one episode; see the base class."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.errors import ConfigurationError
+from envs.fields import Range
 from envs.workloads.synthetic import BLOCK, SyntheticWorkload
 
 
@@ -28,25 +29,14 @@ class ClosedLoop(SyntheticWorkload):
     """
 
     load: float | None = None
-    concurrency: int = 64
+    concurrency: Annotated[int, Range(least=1, most=100_000)] = 64
 
     def __post_init__(self) -> None:
-        """Checks the values.
-
-        Raises:
-            ConfigurationError: The concurrency is not at least 1, or a rate is given.
-        """
+        """Checks that no rate is given."""
         super().__post_init__()
-        if self.concurrency < 1:
-            raise ConfigurationError(
-                f"workload.concurrency: must be at least 1, got {self.concurrency}"
-            )
         for key in ("load", "rate"):
-            if getattr(self, key) is not None:
-                raise ConfigurationError(
-                    f"workload.{key}: a closed loop has no arrival rate; "
-                    "set workload.concurrency instead"
-                )
+            rule = "be null: a closed loop has no arrival rate; set workload.concurrency instead"
+            self.require(getattr(self, key) is None, key, rule)
 
     @property
     def own_rate_per_s(self) -> float:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.errors import ConfigurationError
-from envs.workloads.base import check_positive
+from envs.fields import Range
+from envs.quantities import FractionBelowOne
 from envs.workloads.synthetic import SyntheticWorkload, UnitArrivals
 
 _STEPS_PER_DAY = 4096
@@ -70,26 +71,9 @@ class Diurnal(SyntheticWorkload):
         start: Time of day at the beginning, as a fraction of the day after the trough.
     """
 
-    peak_to_trough: float = 3.0
-    period_s: float = 600.0
-    start: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Checks the values.
-
-        Raises:
-            ConfigurationError: A value is out of range.
-        """
-        super().__post_init__()
-        check_positive("period_s", self.period_s)
-        if not 1.0 <= self.peak_to_trough <= 1000.0:
-            raise ConfigurationError(
-                f"workload.peak_to_trough: must lie between 1 and 1000, got {self.peak_to_trough}"
-            )
-        if not 0.0 <= self.start < 1.0:
-            raise ConfigurationError(
-                f"workload.start: must be a fraction of the day from 0 up to 1, got {self.start}"
-            )
+    peak_to_trough: Annotated[float, Range(least=1.0, most=1000.0)] = 3.0
+    period_s: Annotated[float, Range(least=1.0, most=1e8)] = 600.0
+    start: FractionBelowOne = 0.0
 
     def arrivals(self, rng: np.random.Generator, rate_per_s: float) -> DailyArrivals:
         """Starts the arrivals of one episode; see the base class."""

@@ -8,7 +8,8 @@ from typing import NoReturn
 import numpy as np
 
 from envs.errors import ConfigurationError
-from envs.workloads.base import Workload, check_positive
+from envs.quantities import MeanTokens
+from envs.workloads.base import Workload
 
 
 @dataclass(kw_only=True)
@@ -20,18 +21,8 @@ class External(Workload):
         expected_output_tokens: Mean output length to expect.
     """
 
-    expected_prompt_tokens: float = 512.0
-    expected_output_tokens: float = 256.0
-
-    def __post_init__(self) -> None:
-        """Checks the values.
-
-        Raises:
-            ConfigurationError: A length is not positive.
-        """
-        super().__post_init__()
-        check_positive("expected_prompt_tokens", self.expected_prompt_tokens)
-        check_positive("expected_output_tokens", self.expected_output_tokens)
+    expected_prompt_tokens: MeanTokens = 512.0
+    expected_output_tokens: MeanTokens = 256.0
 
     @property
     def mean_prompt_tokens(self) -> float:

@@ -10,21 +10,23 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from omegaconf import MISSING
 
-from envs.errors import ConfigurationError
-from envs.fields import Part
+from envs.fields import Checked, Part, Range
+from envs.quantities import Fraction, MeanTokens, Tokens, TokensOrNone
 
 TABLE_BITS = 12
 TABLE_SIZE = 1 << TABLE_BITS
 
 
-class LengthDistribution(ABC):
+class LengthDistribution(Checked, ABC):
     """A distribution of lengths in tokens."""
+
+    config_key: ClassVar[str] = "workload.lengths"
 
     @abstractmethod
     def quantile(self, probability: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -57,29 +59,17 @@ class LogNormal(LengthDistribution):
         shared_tokens: Tokens of the shared prefix, such as few-shot examples.
     """
 
-    mean_tokens: float = MISSING
-    std_tokens: float = MISSING
-    min_tokens: int = 1
-    max_tokens: int = 1_000_000
-    shared_tokens: int = 0
+    mean_tokens: MeanTokens = MISSING
+    std_tokens: MeanTokens = MISSING
+    min_tokens: TokensOrNone = 1
+    max_tokens: Tokens = 1_000_000
+    shared_tokens: TokensOrNone = 0
 
     def __post_init__(self) -> None:
-        """Checks the values.
-
-        Raises:
-            ConfigurationError: A value is out of range.
-        """
-        for key in ("mean_tokens", "std_tokens"):
-            value = getattr(self, key)
-            if isinstance(value, str) or not (math.isfinite(value) and value > 0):
-                raise _error(f"{key} must be a positive number, got {value}")
-        if self.shared_tokens < 0:
-            raise _error(f"shared_tokens must not be negative, got {self.shared_tokens}")
-        if not 0 <= self.min_tokens <= self.max_tokens:
-            raise _error(
-                f"min_tokens must lie between 0 and max_tokens ({self.max_tokens}), "
-                f"got {self.min_tokens}"
-            )
+        """Checks that the bounds are in order."""
+        super().__post_init__()
+        rule = f"be at most max_tokens ({self.max_tokens})"
+        self.require(self.min_tokens <= self.max_tokens, "min_tokens", rule)
 
     def quantile(self, probability: NDArray[np.float64]) -> NDArray[np.float64]:
         """Returns the lengths in tokens that these fraction of requests do not exceed."""
@@ -101,23 +91,19 @@ class Quantiles(LengthDistribution):
         tokens: Length that each fraction of requests does not exceed; a list of the same length.
     """
 
-    probabilities: list[float] = field(default_factory=list)
-    tokens: list[float] = field(default_factory=list)
+    probabilities: list[Fraction] = field(default_factory=list)
+    tokens: list[Annotated[float, Range(least=0.0, most=1e7)]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Checks the values.
-
-        Raises:
-            ConfigurationError: The lists do not describe a distribution.
-        """
-        if len(self.probabilities) != len(self.tokens) or len(self.tokens) < 2:
-            raise _error("probabilities and tokens must be lists of one length, 2 or more")
-        if self.probabilities[0] != 0.0 or self.probabilities[-1] != 1.0:
-            raise _error("probabilities must run from 0 to 1")
-        if any(np.diff(self.probabilities) <= 0) or any(np.diff(self.tokens) < 0):
-            raise _error("probabilities and tokens must be ascending")
-        if self.tokens[0] < 0 or not math.isfinite(self.tokens[-1]):
-            raise _error("tokens must be finite and not negative")
+        """Checks that the lists describe a distribution."""
+        super().__post_init__()
+        same = len(self.probabilities) == len(self.tokens) >= 2
+        self.require(same, "tokens", "be as many as probabilities, 2 or more")
+        ends = (self.probabilities[0], self.probabilities[-1])
+        self.require(ends == (0.0, 1.0), "probabilities", "run from 0 to 1")
+        ascending = bool(np.all(np.diff(self.probabilities) > 0))
+        self.require(ascending, "probabilities", "be ascending")
+        self.require(bool(np.all(np.diff(self.tokens) >= 0)), "tokens", "be ascending")
 
     def quantile(self, probability: NDArray[np.float64]) -> NDArray[np.float64]:
         """Returns the lengths in tokens that these fraction of requests do not exceed."""
@@ -132,16 +118,7 @@ class Fixed(LengthDistribution):
         tokens: The length.
     """
 
-    tokens: int = MISSING
-
-    def __post_init__(self) -> None:
-        """Checks the value.
-
-        Raises:
-            ConfigurationError: The length is not at least 1.
-        """
-        if isinstance(self.tokens, str) or self.tokens < 1:
-            raise _error(f"tokens must be at least 1, got {self.tokens}")
+    tokens: Tokens = MISSING
 
     def quantile(self, probability: NDArray[np.float64]) -> NDArray[np.float64]:
         """Returns the length, once for each fraction."""
@@ -149,7 +126,7 @@ class Fixed(LengthDistribution):
 
 
 @dataclass(kw_only=True)
-class Lengths:
+class Lengths(Checked):
     """Prompt and output lengths of a workload, drawn independently of each other.
 
     Attributes:
@@ -157,25 +134,17 @@ class Lengths:
         output: The same for outputs.
     """
 
+    config_key: ClassVar[str] = "workload.lengths"
+
     prompt: Annotated[Any, Part("length")] = MISSING
     output: Annotated[Any, Part("length")] = MISSING
 
     def __post_init__(self) -> None:
-        """Checks the parts.
-
-        Raises:
-            ConfigurationError: A part is neither a distribution nor a number.
-        """
+        """Takes a whole number for one fixed length."""
+        super().__post_init__()
         for key in ("prompt", "output"):
             value = getattr(self, key)
             if isinstance(value, int) and not isinstance(value, bool):
                 setattr(self, key, Fixed(tokens=value))
-            elif not isinstance(value, LengthDistribution):
-                raise ConfigurationError(
-                    f"workload.lengths.{key}: must be a length distribution or a whole number "
-                    f"of tokens, got {value!r}"
-                )
-
-
-def _error(problem: str) -> ConfigurationError:
-    return ConfigurationError(f"workload.lengths: {problem}")
+            known = isinstance(getattr(self, key), LengthDistribution)
+            self.require(known, key, "be a length distribution or a whole number of tokens")

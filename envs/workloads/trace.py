@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from envs.errors import ConfigurationError, WorkloadError
+from envs.fields import Range
 from envs.workloads.base import RequestChunk, Workload
 from envs.workloads.public_file import PublicFile
 from envs.workloads.recording import Recording, TraceRow, read_recording, require_file, spread
@@ -87,28 +88,23 @@ class Trace(Workload):
     """
 
     load: float | None = None
-    start_s: float = 0.0
-    end_s: float | None = None
+    start_s: Annotated[float, Range(least=0.0, most=1e9)] = 0.0
+    end_s: Annotated[float, Range(above=0.0, most=1e9)] | None = None
     repeat: bool = False
     random_start: bool = False
     spread_ties: bool = False
     public_file: ClassVar[PublicFile | None] = None
 
     def __post_init__(self) -> None:
-        """Checks the values; the file is read when it is first needed.
+        """Checks the window; the file is read when it is first needed.
 
         Raises:
             ConfigurationError: A value is out of range.
             WorkloadError: A path is given, and there is no such file.
         """
         super().__post_init__()
-        if not 0.0 <= self.start_s < float("inf"):
-            raise ConfigurationError(f"workload.start_s: must not be negative, got {self.start_s}")
-        if self.end_s is not None and not self.end_s > self.start_s:
-            raise ConfigurationError(
-                f"workload.end_s: must be later than workload.start_s ({self.start_s}), "
-                f"got {self.end_s}"
-            )
+        after = self.end_s is None or self.end_s > self.start_s
+        self.require(after, "end_s", f"be later than workload.start_s ({self.start_s})")
         if self.path is not None:
             require_file(Path(self.path))
 

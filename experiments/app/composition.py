@@ -11,6 +11,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from envs.errors import ConfigurationError
+from envs.fields import check_values
 from envs.scenario import plain
 from experiments.app.settings import RunConfig
 
@@ -55,6 +56,7 @@ def typed(cls: type[T], node: DictConfig) -> T:
                 _built(f"{item.name}[{index}]", of, entry) for index, entry in enumerate(value)
             ]
         values[item.name] = value
+    check_values(cls, values, "")
     return cls(**values)
 
 

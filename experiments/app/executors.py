@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Annotated, Any, ClassVar, Protocol, runtime_checkable
 
-from envs.errors import ConfigurationError
+from envs.fields import Checked, Range
 
 
 @runtime_checkable
@@ -18,7 +18,7 @@ class Executor(Protocol):
 
 
 @dataclass(kw_only=True)
-class Joblib:
+class Joblib(Checked):
     """Processes on this machine, with joblib.
 
     Attributes:
@@ -26,17 +26,15 @@ class Joblib:
         backend: Joblib's backend.
     """
 
-    jobs: int = -1
+    config_key: ClassVar[str] = "executor"
+
+    jobs: Annotated[int, Range(least=-1, most=4096)] = -1
     backend: str = "loky"
 
     def __post_init__(self) -> None:
-        """Checks the values.
-
-        Raises:
-            ConfigurationError: The number of jobs is 0.
-        """
-        if self.jobs == 0:
-            raise ConfigurationError("executor.jobs: must be a number of processes or -1, got 0")
+        """Checks that there are processes."""
+        super().__post_init__()
+        self.require(self.jobs != 0, "jobs", "be a number of processes or -1")
 
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
         """See :meth:`Executor.map`."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 from envs import catalog
 from envs.errors import ConfigurationError
+from envs.fields import Checked, Range
+from envs.quantities import Bytes
 
 
 @dataclass(kw_only=True)
-class RayJobs:
+class RayJobs(Checked):
     """Processes of a Ray cluster, with joblib's Ray backend.
 
     Machines of a cluster need this project installed, the data a run reads, and the run's
@@ -24,22 +26,16 @@ class RayJobs:
         object_store_bytes: Memory of the object store where Ray is started here.
     """
 
+    config_key: ClassVar[str] = "executor"
+
     address: str | None = None
-    jobs: int = -1
-    object_store_bytes: int = 100_000_000
+    jobs: Annotated[int, Range(least=-1, most=100_000)] = -1
+    object_store_bytes: Bytes = 100_000_000
 
     def __post_init__(self) -> None:
-        """Checks the values.
-
-        Raises:
-            ConfigurationError: The number of jobs or bytes is impossible.
-        """
-        if self.jobs == 0 or self.jobs < -1:
-            raise ConfigurationError(
-                f"executor.jobs: must be a number of processes or -1, got {self.jobs}"
-            )
-        if self.object_store_bytes <= 0:
-            raise ConfigurationError("executor.object_store_bytes: must be > 0")
+        """Checks that there are processes."""
+        super().__post_init__()
+        self.require(self.jobs != 0, "jobs", "be a number of processes or -1")
 
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
         """Yields ``function(item)`` for every item, in the order in which they are done.

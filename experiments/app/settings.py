@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from envs import catalog
+from envs.quantities import Interval, Seconds, Seed
 from envs.scenario import CHOICES, Scenario
 from experiments.profiling.sweep import ProfileConfig
 from experiments.runs.options import RunOptions
@@ -58,9 +59,9 @@ class RunConfig:
         experiment: Name of a setting that changes several keys at once; ``None`` for none.
     """
 
-    seed: int = 0
-    duration: float = 600.0
-    interval: float = 0.5
+    seed: Seed = 0
+    duration: Seconds = 600.0
+    interval: Interval = 0.5
     allow_packages: list[str] = field(default_factory=list)
     env: Any = None
     server: Any = None

@@ -18,7 +18,7 @@ from envs import catalog
 from envs.errors import ConfigurationError
 
 _KEY = "allow_packages"
-_HYDRAS = ("hydra.", "hydra_plugins.")
+_HYDRAS = ("hydra.", "hydra_plugins.", "optuna.samplers.")
 _LOGGING = {
     "logging.FileHandler", "logging.Formatter", "logging.NullHandler", "logging.StreamHandler",
     "colorlog.ColoredFormatter", "rich.logging.RichHandler",

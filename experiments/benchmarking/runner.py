@@ -10,6 +10,7 @@ from typing import Any
 from agents.bundle import find_bundle, read_bundle
 from envs import catalog
 from envs.errors import ConfigurationError, PalsError
+from envs.quantities import Seeds
 from experiments.app.application import describe
 from experiments.app.executors import Executor
 from experiments.app.settings import RunConfig
@@ -40,7 +41,7 @@ class BenchmarkConfig(RunConfig):
     subject: str = "ppo"
     restricted: str | None = None
     suite: Any = None
-    seeds: int = 8
+    seeds: Seeds = 8
     report: str | None = None
     executor: Any = None
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from envs.errors import ConfigurationError
+from envs.quantities import GPUs, MeanTokens, Processes
 
 
 @dataclass(kw_only=True)
@@ -23,8 +24,8 @@ class ProfileRecord:
 
     path: str = "???"
     model: str = "???"
-    prompt_tokens: float = 256.0
-    gpus_per_node: int = 4
+    prompt_tokens: MeanTokens = 256.0
+    gpus_per_node: GPUs = 4
 
 
 @dataclass(kw_only=True)
@@ -70,7 +71,7 @@ class ValidateConfig:
     held_out: bool = True
     ablations: bool = False
     page: str = "none"
-    processes: int = 2
+    processes: Processes = 2
     allow_packages: list[str] = field(default_factory=list)
     debug: Any = None
 
@@ -94,7 +95,7 @@ class PhysicsConfig:
     page: str = "none"
     images: str = "docs/images"
     ablations: bool = True
-    processes: int = 2
+    processes: Processes = 2
     forest_models: list[str] = field(
         default_factory=lambda: ["mistral_7b", "mixtral_8x7b", "qwen15_moe_a27b", "olmoe_1b_7b"]
     )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from envs import catalog
 from envs.errors import ConfigurationError
 from envs.factory import simulated_env
+from envs.fields import Checked
+from envs.quantities import Seed
 from envs.scenario import Scenario, plain
 from envs.serving import ServingEnv
 
@@ -82,7 +84,7 @@ class SuiteScenario:
 
 
 @dataclass(kw_only=True)
-class Suite:
+class Suite(Checked):
     """Scenarios by name.
 
     Attributes:
@@ -91,8 +93,10 @@ class Suite:
         only: Names of the scenarios to take; empty for all of them.
     """
 
+    config_key: ClassVar[str] = "suite"
+
     scenarios: dict[str, SuiteScenario] = field(default_factory=dict)
-    seed: int = 0
+    seed: Seed = 0
     only: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -101,8 +105,8 @@ class Suite:
         Raises:
             ConfigurationError: There is no scenario, or none of a name.
         """
-        if not self.scenarios:
-            raise ConfigurationError("suite.scenarios: at least one scenario is needed")
+        super().__post_init__()
+        self.require(len(self.scenarios) > 0, "scenarios", "hold at least one scenario")
         unknown = [name for name in self.only if name not in self.scenarios]
         if unknown:
             raise ConfigurationError(

@@ -6,9 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from envs.errors import ConfigurationError
+from envs.fields import Checked
 from experiments.figures.claims import Claim
 from experiments.figures.context import FigureContext
 
@@ -55,8 +56,10 @@ class Result:
 
 
 @dataclass(kw_only=True)
-class Figure(ABC):
+class Figure(Checked, ABC):
     """A figure of the paper, or one beyond it; its fields are the keys of its YAML file."""
+
+    config_key: ClassVar[str] = "figure"
 
     @abstractmethod
     def make(self, context: FigureContext) -> Result:

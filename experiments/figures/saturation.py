@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from envs import catalog
 from envs.cache import cache_dir
-from envs.errors import ConfigurationError
+from envs.fields import Checked
 from envs.knobs import Knobs
+from envs.quantities import Seconds, Seeds
 from envs.simulator.fleet import Fleet
 from envs.telemetry import NUMERIC_FIELDS
 from experiments.figures.operating_point import OperatingPoint, is_possible, server_spec_of
@@ -42,7 +43,7 @@ _COLUMNS = (
 
 
 @dataclass(kw_only=True)
-class SteadyConfig:
+class SteadyConfig(Checked):
     """How a full server is measured (``figure.steady``).
 
     Attributes:
@@ -51,21 +52,11 @@ class SteadyConfig:
         measure_s: Duration of the measurement, in seconds.
     """
 
-    seeds: int = 8
-    settle_s: float = 20.0
-    measure_s: float = 60.0
+    config_key: ClassVar[str] = "figure.steady"
 
-    def __post_init__(self) -> None:
-        """Checks that all values are positive.
-
-        Raises:
-            ConfigurationError: A value is out of range.
-        """
-        for key in ("seeds", "settle_s", "measure_s"):
-            if not getattr(self, key) > 0:
-                raise ConfigurationError(
-                    f"figure.steady.{key}: must be > 0, got {getattr(self, key)}"
-                )
+    seeds: Seeds = 8
+    settle_s: Seconds = 20.0
+    measure_s: Seconds = 60.0
 
 
 class SteadyState:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -12,8 +12,10 @@ from baselines.profile import ProfileRow
 from envs import catalog
 from envs.errors import ConfigurationError, InfeasibleModelError
 from envs.factory import make_env
+from envs.fields import Checked, Range
 from envs.knobs import Knobs
 from envs.live.server import LiveServer
+from envs.quantities import GPUs, Seconds, Seed
 from envs.scenario import Scenario, described
 from envs.serving import ServingEnv
 from envs.system import ServingSystem
@@ -33,7 +35,7 @@ class Parallelism(NamedTuple):
 
 
 @dataclass(kw_only=True)
-class ProfileConfig:
+class ProfileConfig(Checked):
     """How a profile is made (arXiv:2605.21427 §3.2 says which inputs, not how long).
 
     Attributes:
@@ -46,23 +48,13 @@ class ProfileConfig:
         seed: Seed of the requests.
     """
 
+    config_key: ClassVar[str] = "profile"
+
     path: str | None = None
-    tensor_parallel: list[int] = field(default_factory=lambda: [1, 2, 4])
-    settle_s: float = 20.0
-    measure_s: float = 60.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Checks the values.
-
-        Raises:
-            ConfigurationError: A value is out of range.
-        """
-        for key in ("settle_s", "measure_s"):
-            if not getattr(self, key) > 0:
-                raise ConfigurationError(f"profile.{key}: must be > 0, got {getattr(self, key)}")
-        if any(size < 1 for size in self.tensor_parallel):
-            raise ConfigurationError("profile.tensor_parallel: sizes must be >= 1")
+    tensor_parallel: list[GPUs] = field(default_factory=lambda: [1, 2, 4])
+    settle_s: Seconds = 20.0
+    measure_s: Seconds = 60.0
+    seed: Seed = 0
 
 
 @dataclass(kw_only=True)
@@ -76,7 +68,7 @@ class Saturating(Workload):
 
     load: float | None = None
     requests: Any = None
-    in_flight: int = 128
+    in_flight: Annotated[int, Range(least=1, most=10_000_000)] = 128
 
     @property
     def mean_prompt_tokens(self) -> float:

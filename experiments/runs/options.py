@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +15,8 @@ from envs.scenario import CHOICES, Named, Scenario, described
 from experiments.profiling.sweep import ProfileConfig
 from experiments.records.tracking import Tracker
 
+MOST_INTERVALS = 20_000_000
+"""Longest episode: its conditions have to fit into memory."""
 _SINGLE = "experiments.app.settings.SingleServer"
 
 
@@ -61,19 +62,21 @@ class RunOptions:
 
 
 def check_times(scenario: Scenario, seed: int) -> None:
-    """Checks seed, duration and interval.
+    """Checks the seed, and duration and interval together.
 
     Raises:
         ConfigurationError: One of them is out of range.
     """
     if seed < 0:
         raise ConfigurationError(f"seed: must be >= 0, got {seed}")
-    for key, value in (("interval", scenario.interval_s), ("duration", scenario.duration_s)):
-        if not (math.isfinite(value) and value > 0):
-            raise ConfigurationError(f"{key}: must be a positive number of seconds, got {value}")
     if scenario.duration_s < scenario.interval_s:
         raise ConfigurationError(
             f"duration: must be at least one interval ({scenario.interval_s:g} s), "
+            f"got {scenario.duration_s:g}"
+        )
+    if scenario.duration_s / scenario.interval_s > MOST_INTERVALS:
+        raise ConfigurationError(
+            f"duration: must be at most {MOST_INTERVALS:,} intervals of {scenario.interval_s:g} s, "
             f"got {scenario.duration_s:g}"
         )
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated, ClassVar
 
-from envs.errors import ConfigurationError
+from envs.fields import Checked, Range
+from envs.quantities import Count, Seconds
 from experiments.app.settings import RunConfig
 
 
 @dataclass(kw_only=True)
-class ServiceConfig:
+class ServiceConfig(Checked):
     """How the service is looked at, and what it keeps.
 
     Attributes:
@@ -18,20 +20,11 @@ class ServiceConfig:
         stale_intervals: Intervals without a decision after which the service counts as not well.
     """
 
+    config_key: ClassVar[str] = "service"
+
     host: str = "127.0.0.1"
-    port: int = 9464
-    stale_intervals: int = 20
-
-    def __post_init__(self) -> None:
-        """Checks the values.
-
-        Raises:
-            ConfigurationError: A value is out of range.
-        """
-        if not 0 <= self.port < 65536:
-            raise ConfigurationError(f"service.port: {self.port} is no port")
-        if self.stale_intervals < 1:
-            raise ConfigurationError("service.stale_intervals: must be >= 1")
+    port: Annotated[int, Range(least=0, most=65_535)] = 9464
+    stale_intervals: Count = 20
 
 
 @dataclass(kw_only=True)
@@ -42,5 +35,5 @@ class ControlConfig(RunConfig):
         service: How the service is looked at.
     """
 
-    duration: float = 86400.0
+    duration: Seconds = 86400.0
     service: ServiceConfig = field(default_factory=ServiceConfig)

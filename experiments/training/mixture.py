@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from envs.errors import ConfigurationError
 from envs.factory import build_server_spec
+from envs.fields import Checked
+from envs.quantities import Factor, Load, Positive
 from envs.scenario import Scenario
 from experiments.evaluation.suites import SuiteScenario, built
 
 _T = TypeVar("_T")
+_RANGE = "be two positive numbers in order"
 
 
 @dataclass(kw_only=True)
@@ -32,7 +34,7 @@ class MixtureServer:
 
 
 @dataclass(kw_only=True)
-class MixtureScenario:
+class MixtureScenario(Checked):
     """Workloads and objectives that go together.
 
     Attributes:
@@ -45,30 +47,30 @@ class MixtureScenario:
         tpot_slo: Smallest and largest multiple for a TPOT SLO.
     """
 
-    weight: float = 1.0
+    config_key: ClassVar[str] = "mixture.scenarios"
+
+    weight: Positive = 1.0
     servers: list[MixtureServer] = field(default_factory=list)
     workloads: list[Any] = field(default_factory=lambda: [Scenario.workload])
     objectives: list[Any] = field(default_factory=lambda: [Scenario.objective])
-    load: list[float] = field(default_factory=lambda: [0.3, 1.1])
-    tpot_slo: list[float] = field(default_factory=lambda: [0.6, 1.2])
+    load: list[Load] = field(default_factory=lambda: [0.3, 1.1])
+    tpot_slo: list[Factor] = field(default_factory=lambda: [0.6, 1.2])
 
     def __post_init__(self) -> None:
-        """Checks the values.
+        """Checks that the lists hold what they need.
 
         Raises:
-            ConfigurationError: A list is empty, or a range is not two positive numbers.
+            ConfigurationError: A list is empty, or a range is not two numbers in order.
         """
+        super().__post_init__()
         for key in ("workloads", "objectives"):
-            if not getattr(self, key):
-                raise ConfigurationError(f"mixture.scenarios.{key}: needs at least one entry")
-        if not self.weight > 0:
-            raise ConfigurationError(f"mixture.scenarios.weight: must be > 0, got {self.weight}")
+            self.require(len(getattr(self, key)) > 0, key, "have at least one entry")
         for key in ("load", "tpot_slo"):
-            _check_range(f"mixture.scenarios.{key}", getattr(self, key))
+            self.require(_is_range(getattr(self, key)), key, _RANGE)
 
 
 @dataclass(kw_only=True)
-class Mixture:
+class Mixture(Checked):
     """Servers and scenarios that are combined at random.
 
     Each list is dealt like a deck of cards, so that its entries appear equally often; loads
@@ -82,24 +84,26 @@ class Mixture:
         domain_randomization: Draws the calibration again for every episode.
     """
 
+    config_key: ClassVar[str] = "mixture"
+
     servers: list[MixtureServer] = field(default_factory=lambda: [MixtureServer()])
     scenarios: dict[str, MixtureScenario] = field(default_factory=dict)
-    prompt_scale: list[float] = field(default_factory=lambda: [1.0, 1.0])
-    output_scale: list[float] = field(default_factory=lambda: [1.0, 1.0])
+    prompt_scale: list[Factor] = field(default_factory=lambda: [1.0, 1.0])
+    output_scale: list[Factor] = field(default_factory=lambda: [1.0, 1.0])
     domain_randomization: bool = True
 
     def __post_init__(self) -> None:
-        """Checks the values.
+        """Checks that the lists hold what they need.
 
         Raises:
-            ConfigurationError: There is no server or scenario, or a range is not two positive
-                numbers.
+            ConfigurationError: There is no server or scenario, or a range is not two numbers in
+                order.
         """
+        super().__post_init__()
         for key in ("servers", "scenarios"):
-            if not getattr(self, key):
-                raise ConfigurationError(f"mixture.{key}: needs at least one entry")
+            self.require(len(getattr(self, key)) > 0, key, "have at least one entry")
         for key in ("prompt_scale", "output_scale"):
-            _check_range(f"mixture.{key}", getattr(self, key))
+            self.require(_is_range(getattr(self, key)), key, _RANGE)
 
     def draw(self, count: int, rng: np.random.Generator) -> list[SuiteScenario]:
         """Draws scenarios; every entry of :attr:`scenarios` gets its fraction of them, rounded.
@@ -158,10 +162,8 @@ def calibrations(scenarios: Sequence[SuiteScenario]) -> list[str]:
     return sorted({built("gpu", scenario.gpu).calibration for scenario in scenarios})
 
 
-def _check_range(key: str, value: Sequence[float]) -> None:
-    bounds = list(value)
-    if len(bounds) != 2 or not 0 < bounds[0] <= bounds[1]:
-        raise ConfigurationError(f"{key}: needs two positive numbers in order, got {bounds}")
+def _is_range(bounds: Sequence[float]) -> bool:
+    return len(bounds) == 2 and bounds[0] <= bounds[1]
 
 
 def _log_uniform(bounds: Sequence[float], rng: np.random.Generator) -> float:

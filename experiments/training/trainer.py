@@ -25,6 +25,7 @@ from agents.vec_env import ServingVecEnv
 from envs import catalog
 from envs.cache import atomic_write_text
 from envs.errors import ConfigurationError
+from envs.quantities import Decisions, Interval, Processes, Seconds, Seed, Seeds
 from envs.scenario import described
 from envs.simulator.vector import VectorServer, VectorServingEnv
 from experiments.app.settings import Debug
@@ -72,16 +73,16 @@ class TrainConfig:
         experiment: Name of a choice that changes several keys at once; ``None`` for none.
     """
 
-    seed: int = 0
-    duration: float = 300.0
-    interval: float = 0.5
+    seed: Seed = 0
+    duration: Seconds = 300.0
+    interval: Interval = 0.5
     resume: str | None = None
-    evaluate_every: int = 500_000
-    evaluate_seeds: int = 2
-    evaluate_duration: float = 300.0
-    checkpoint_every: int = 250_000
+    evaluate_every: Decisions = 500_000
+    evaluate_seeds: Seeds = 2
+    evaluate_duration: Seconds = 300.0
+    checkpoint_every: Decisions = 250_000
     device: str = "cpu"
-    threads: int = 1
+    threads: Processes = 1
     allow_packages: list[str] = field(default_factory=list)
     agent: Any = None
     mixture: Any = None

@@ -77,7 +77,7 @@ def test_the_example_is_a_controller(
     folder.mkdir()
     (folder / "bang_bang.yaml").write_text(yaml[1], encoding="utf-8")
     context = make_context()
-    monkeypatch.setattr(catalog, "CONF_DIR", tmp_path)
+    monkeypatch.setattr("envs.catalog.files.CONF_DIR", tmp_path)
     controller = catalog.build("controller", {"base": "bang_bang", "waiting": 3})
     controller.bind(context)
     for waiting, budget, cap in ((0, 1e9, 150.0), (5, 1e9, 400.0), (5, 1000.0, 250.0)):

@@ -76,7 +76,7 @@ def test_a_choice_may_be_a_name_a_mapping_or_an_object() -> None:
         ),
         ({"action": {"base": "grid", "max_num_seqs": [128]}}, ["action.max_num_seqs", "1-64"]),
         ({"action": {"base": "grid", "power_caps_w": [50.0]}}, ["action.power_caps_w", "100"]),
-        ({"interval_s": 0.0}, ["interval", "> 0"]),
+        ({"interval_s": 0.0}, ["interval_s: must be >= 0.001", "got 0.0"]),
         ({"interval_s": 2.0, "duration_s": 1.0}, ["duration", "interval"]),
         ({"modell": "gpt2"}, ["modell", "model", "workload"]),
         ({"reward": {"base": "default", "qos_definition": "mine"}}, ["reward.qos_definition"]),

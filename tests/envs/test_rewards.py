@@ -163,7 +163,7 @@ def test_a_reward_file_can_reweigh_its_terms() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"terms": {}}, "reward.terms: at least one"),
+        ({"terms": {}}, "reward.terms: must hold at least one term"),
         ({"terms": {"x": 3}}, "reward.terms.x: is not a reward term"),
         (
             {"terms": {"x": Efficiency()}, "qos_definition": "ideal"},

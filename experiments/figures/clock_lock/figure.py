@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from envs.quantities import Clock, GPUs, Load, Seconds, Seeds, Watts
 from experiments.figures.base import Figure, Result
 from experiments.figures.clock_lock.data import HeldKnobRuns, LoadSweep
 from experiments.figures.clock_lock.plot import draw
@@ -30,13 +31,13 @@ class ClockLockFigure(Figure):
 
     gpu: str = "a100_sxm4_80gb"
     model: str = "mixtral_8x7b"
-    tensor: int = 4
+    tensor: GPUs = 4
     workload: str = "poisson_gsm8k"
-    loads: list[float] = field(default_factory=list)
-    caps_w: list[float] = field(default_factory=list)
-    clocks_mhz: list[float] = field(default_factory=list)
-    seeds: int = 8
-    duration_s: float = 600.0
+    loads: list[Load] = field(default_factory=list)
+    caps_w: list[Watts] = field(default_factory=list)
+    clocks_mhz: list[Clock] = field(default_factory=list)
+    seeds: Seeds = 8
+    duration_s: Seconds = 600.0
 
     def make(self, context: FigureContext) -> Result:
         """Runs every load with each cap and each clock."""

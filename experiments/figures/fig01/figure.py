@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from envs.quantities import Batch, GPUs
 from experiments.figures.base import Figure, Result
 from experiments.figures.context import FigureContext
 from experiments.figures.fig01.data import CapAndBatchSweep, Efficiency
@@ -33,9 +34,9 @@ class Fig01(Figure):
 
     gpus: list[str] = field(default_factory=lambda: ["a100_sxm4_80gb"])
     models: list[str] = field(default_factory=list)
-    tensor: int = 4
-    batches: list[int] = field(default_factory=lambda: [1, 4, 8, 16, 32, 64])
-    batch: int = 64
+    tensor: GPUs = 4
+    batches: list[Batch] = field(default_factory=lambda: [1, 4, 8, 16, 32, 64])
+    batch: Batch = 64
     lengths: str = "gsm8k"
     other_lengths: list[str] = field(default_factory=list)
     panels: str = "ab"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
-from envs.errors import ConfigurationError
+from envs.fields import Range
+from envs.quantities import Batch, GPUs
 from experiments.figures.base import Figure, Result
 from experiments.figures.context import FigureContext
 from experiments.figures.fig02.data import StepTimes, row, step_times
@@ -29,19 +31,10 @@ class Fig02(Figure):
 
     gpu: str = "a100_sxm4_80gb"
     models: list[str] = field(default_factory=list)
-    tensors: list[int] = field(default_factory=lambda: [2, 4])
-    batches: list[int] = field(default_factory=lambda: [1, 16, 64])
+    tensors: list[GPUs] = field(default_factory=lambda: [2, 4])
+    batches: list[Batch] = field(default_factory=lambda: [1, 16, 64])
     lengths: str = "gsm8k"
-    draws: int = 200
-
-    def __post_init__(self) -> None:
-        """Checks the number of draws.
-
-        Raises:
-            ConfigurationError: There are too few draws for an interval.
-        """
-        if self.draws < 2:
-            raise ConfigurationError(f"figure.draws: must be at least 2, got {self.draws}")
+    draws: Annotated[int, Range(least=2, most=100_000)] = 200
 
     def make(self, context: FigureContext) -> Result:
         """Computes the mean engine step of every model, size and batch."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from envs.quantities import Batch, GPUs, Watts
 from experiments.figures.base import Figure, Result
 from experiments.figures.context import FigureContext
 from experiments.figures.fig03.data import KnobGridResults, KnobSets
@@ -35,12 +36,12 @@ class Fig03(Figure):
 
     gpu: str = "a100_sxm4_80gb"
     models: list[str] = field(default_factory=list)
-    caps_w: list[float] = field(default_factory=list)
-    batches: list[int] = field(default_factory=list)
-    tensors: list[int] = field(default_factory=lambda: [1, 2, 4])
-    fixed_cap_w: float = 400.0
-    other_cap_w: float = 300.0
-    fixed_batch: int = 64
+    caps_w: list[Watts] = field(default_factory=list)
+    batches: list[Batch] = field(default_factory=list)
+    tensors: list[GPUs] = field(default_factory=lambda: [1, 2, 4])
+    fixed_cap_w: Watts = 400.0
+    other_cap_w: Watts = 300.0
+    fixed_batch: Batch = 64
     lengths: str = "gsm8k"
     other_lengths: list[str] = field(default_factory=list)
     steady: SteadyConfig = field(default_factory=SteadyConfig)

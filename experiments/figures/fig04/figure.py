@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
-from envs.errors import ConfigurationError
+from envs.fields import OneOf
+from envs.quantities import Batch, GPUs, Watts
 from experiments.figures.base import Figure, Result
 from experiments.figures.context import FigureContext
 from experiments.figures.fig04.data import LAYOUTS, NodeScaling, NodeSweep
@@ -34,30 +36,17 @@ class Fig04(Figure):
         steady: How a server is measured.
     """
 
-    number: str = "fig04"
+    number: Annotated[str, OneOf(*FIGURES)] = "fig04"
     gpu: str = "a100_sxm4_80gb"
     models: list[str] = field(default_factory=list)
-    nodes: list[int] = field(default_factory=lambda: [1, 2, 3])
-    tensor: int = 4
-    cap_w: float = 400.0
-    batch: int = 64
-    layout: str = "spread"
+    nodes: list[GPUs] = field(default_factory=lambda: [1, 2, 3])
+    tensor: GPUs = 4
+    cap_w: Watts = 400.0
+    batch: Batch = 64
+    layout: Annotated[str, OneOf(*LAYOUTS)] = "spread"
     lengths: str = "gsm8k"
     other_lengths: list[str] = field(default_factory=list)
     steady: SteadyConfig = field(default_factory=SteadyConfig)
-
-    def __post_init__(self) -> None:
-        """Checks layout and number.
-
-        Raises:
-            ConfigurationError: The layout or number is unknown.
-        """
-        if self.layout not in LAYOUTS:
-            raise ConfigurationError(
-                f"figure.layout: must be one of {', '.join(LAYOUTS)}, got {self.layout!r}"
-            )
-        if self.number not in FIGURES:
-            raise ConfigurationError(f"figure.number: fig04 or fig05, got {self.number!r}")
 
     def make(self, context: FigureContext) -> Result:
         """Measures one to three nodes in all layouts."""

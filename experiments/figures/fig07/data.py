@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from envs.fields import Checked
+from envs.quantities import Batch, Load
 from experiments.evaluation.statistics import FloatArray
 from experiments.evaluation.suites import SuiteScenario
 from experiments.figures.base import Row
@@ -32,7 +34,7 @@ _METRICS = (
 
 
 @dataclass(kw_only=True)
-class Variant:
+class Variant(Checked):
     """Another choice under which the claims are evaluated.
 
     Attributes:
@@ -45,9 +47,9 @@ class Variant:
 
     models: list[str] = field(default_factory=list)
     workload: str = "poisson_gsm8k"
-    load: float = 0.7
-    target: float | None = None
-    largest_batch: int = 64
+    load: Load = 0.7
+    target: Load | None = None
+    largest_batch: Batch = 64
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from envs.quantities import GPUs, Load, Seconds, Seeds
 from experiments.figures.base import Figure, Result, select_variants
 from experiments.figures.context import FigureContext, available_agents
 from experiments.figures.fig07.data import Strategies, Variant
@@ -35,14 +36,14 @@ class Fig07(Figure):
 
     gpus: list[str] = field(default_factory=lambda: ["a100_sxm4_80gb"])
     models: list[str] = field(default_factory=list)
-    tensor: int = 4
+    tensor: GPUs = 4
     workload: str = "poisson_gsm8k"
-    load: float = 0.7
+    load: Load = 0.7
     controllers: list[str] = field(default_factory=list)
     agents: list[str] = field(default_factory=list)
     scopes: list[str] = field(default_factory=lambda: ["gpu"])
-    seeds: int = 8
-    duration_s: float = 600.0
+    seeds: Seeds = 8
+    duration_s: Seconds = 600.0
     variants: dict[str, Variant] = field(default_factory=dict)
     try_variants: list[str] | None = None
     title: str | None = None

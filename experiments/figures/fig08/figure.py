@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from envs.quantities import Batch, GPUs, Watts
 from experiments.figures.base import Figure, Result
 from experiments.figures.context import FigureContext
 from experiments.figures.fig08.data import TensorHeadroom
@@ -31,10 +32,10 @@ class Fig08(Figure):
 
     gpu: str = "a100_sxm4_80gb"
     models: list[str] = field(default_factory=list)
-    caps_w: list[float] = field(default_factory=list)
-    batches: list[int] = field(default_factory=list)
-    tensors: list[int] = field(default_factory=lambda: [1, 2, 4])
-    fixed: int = 4
+    caps_w: list[Watts] = field(default_factory=list)
+    batches: list[Batch] = field(default_factory=list)
+    tensors: list[GPUs] = field(default_factory=lambda: [1, 2, 4])
+    fixed: GPUs = 4
     lengths: str = "gsm8k"
     steady: SteadyConfig = field(default_factory=SteadyConfig)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Annotated
 
-from envs.errors import ConfigurationError
+from envs.fields import OneOf
+from envs.quantities import Seconds, Seeds
 from experiments.figures.base import Figure, Result, select_variants
 from experiments.figures.context import FigureContext, available_agents
 from experiments.figures.episodes import FinishedRun, run_variants
@@ -46,23 +48,18 @@ class Fig09(Figure):
     variants: dict[str, list[str]] = field(default_factory=dict)
     try_variants: list[str] | None = None
     nodes: dict[str, str] = field(default_factory=dict)
-    ttft_slo_s: float = 1.0
-    tpot_slo_s: float = 0.05
-    seeds: int = 4
-    variant_seeds: int = 2
-    duration_s: float = 3600.0
-    view: str = "throughput"
+    ttft_slo_s: Seconds = 1.0
+    tpot_slo_s: Seconds = 0.05
+    seeds: Seeds = 4
+    variant_seeds: Seeds = 2
+    duration_s: Seconds = 3600.0
+    view: Annotated[str, OneOf(*VIEWS)] = "throughput"
 
     def __post_init__(self) -> None:
-        """Checks view and controllers.
-
-        Raises:
-            ConfigurationError: The view is unknown, or a controller is missing.
-        """
-        if self.view not in VIEWS:
-            raise ConfigurationError(f"figure.view: one of {', '.join(VIEWS)}, got {self.view!r}")
-        if not set(_COMPARED) <= set(self.controllers):
-            raise ConfigurationError("figure.controllers: static and pals have to be among them")
+        """Checks that what is compared is there."""
+        super().__post_init__()
+        there = set(_COMPARED) <= set(self.controllers)
+        self.require(there, "controllers", f"have {' and '.join(_COMPARED)} among them")
 
     def make(self, context: FigureContext) -> Result:
         """Runs the cluster; for the throughput view in all variants."""

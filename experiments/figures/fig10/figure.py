@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from envs.quantities import Count, Seconds, Seeds
 from experiments.figures.base import Figure, Result, select_variants
 from experiments.figures.context import FigureContext, available_agents
 from experiments.figures.episodes import run_variants
@@ -36,11 +37,11 @@ class Fig10(Figure):
     overrides: list[str] = field(default_factory=list)
     variants: dict[str, list[str]] = field(default_factory=dict)
     try_variants: list[str] | None = None
-    bins: int = 5
-    shown_s: float = 600.0
-    seeds: int = 4
-    variant_seeds: int = 2
-    duration_s: float = 3600.0
+    bins: Count = 5
+    shown_s: Seconds = 600.0
+    seeds: Seeds = 4
+    variant_seeds: Seeds = 2
+    duration_s: Seconds = 3600.0
 
     def make(self, context: FigureContext) -> Result:
         """Runs the cluster under a moving power target, in all variants."""

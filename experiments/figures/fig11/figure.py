@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from envs.quantities import Gain, Seconds, Seeds
 from experiments.figures.base import Figure, Result
 from experiments.figures.context import FigureContext, available_agents
 from experiments.figures.episodes import run_variants
@@ -30,10 +31,10 @@ class Fig11(Figure):
     controllers: list[str] = field(default_factory=lambda: ["pals"])
     agents: list[str] = field(default_factory=list)
     overrides: list[str] = field(default_factory=list)
-    settle_s: float = 30.0
-    tolerance: float = 0.1
-    seeds: int = 8
-    duration_s: float = 600.0
+    settle_s: Seconds = 30.0
+    tolerance: Gain = 0.1
+    seeds: Seeds = 8
+    duration_s: Seconds = 600.0
 
     def make(self, context: FigureContext) -> Result:
         """Runs the controllers on a target that moves in steps."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from baselines.pals.predictor import FitReport, ForestConfig, predictor_for
 from envs import catalog
+from envs.quantities import GPUs
 from experiments.figures.base import Figure, Result
 from experiments.figures.context import FigureContext
 from experiments.figures.table1.rows import rows
@@ -27,7 +28,7 @@ class Table1(Figure):
 
     gpu: str = "a100_sxm4_80gb"
     models: list[str] = field(default_factory=list)
-    tensors: list[int] = field(default_factory=lambda: [1, 2, 4])
+    tensors: list[GPUs] = field(default_factory=lambda: [1, 2, 4])
     forest: ForestConfig = field(default_factory=ForestConfig)
 
     def make(self, context: FigureContext) -> Result:

@@ -73,7 +73,10 @@ def test_a_whole_number_is_one_fixed_length() -> None:
         (lambda: Quantiles(probabilities=[0.0, 1.0], tokens=[5.0]), "tokens"),
         (lambda: Quantiles(probabilities=[0.0, 0.9], tokens=[5.0, 6.0]), "from 0 to 1"),
         (lambda: Quantiles(probabilities=[0.0, 1.0], tokens=[6.0, 5.0]), "ascending"),
-        (lambda: Quantiles(probabilities=[0.0, 1.0], tokens=[-6.0, 5.0]), "negative"),
+        (
+            lambda: Quantiles(probabilities=[0.0, 1.0], tokens=[-6.0, 5.0]),
+            r"tokens\[0\]: must be >= 0",
+        ),
         (lambda: Lengths(prompt="long", output=1), r"lengths\.prompt"),
         (lambda: Lengths(prompt=1), r"lengths\.output"),
         (lambda: Lengths(prompt=True, output=1), r"lengths\.prompt"),
