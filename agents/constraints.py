@@ -14,6 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from agents.budgets import PowerScopes
 from envs.context import ControlContext
@@ -180,10 +181,10 @@ class ThroughputConstraint(Constraint):
     evaluated. A price on it would only make the agent too cautious where there is no budget.
     """
 
+    @override
     def cost(
         self, observations: NDArray[np.floating[Any]], info: dict[str, Any], servers: Servers
     ) -> Cost:
-        """See :meth:`Constraint.cost`."""
         telemetry: Telemetry = info["telemetry"]
         conditions: Conditions = info["conditions"]
         begins_s = telemetry.time_s - telemetry.duration_s
@@ -199,10 +200,10 @@ class LatencyConstraint(Constraint):
 
     limit: Gain = 0.05
 
+    @override
     def cost(
         self, observations: NDArray[np.floating[Any]], info: dict[str, Any], servers: Servers
     ) -> Cost:
-        """See :meth:`Constraint.cost`."""
         telemetry: Telemetry = info["telemetry"]
         conditions: Conditions = info["conditions"]
         asked = np.isfinite(conditions.ttft_slo_s) | np.isfinite(conditions.tpot_slo_s)
@@ -222,10 +223,10 @@ class BudgetConstraint(Constraint):
 
     tolerance: Gain = 0.01
 
+    @override
     def cost(
         self, observations: NDArray[np.floating[Any]], info: dict[str, Any], servers: Servers
     ) -> Cost:
-        """See :meth:`Constraint.cost`."""
         telemetry: Telemetry = info["telemetry"]
         budget_w = info["conditions"].power_budget_w
         power_w = servers.scopes.power_w(telemetry.energy_gpu_j / telemetry.duration_s)
@@ -240,10 +241,11 @@ class SwitchingConstraint(Constraint):
 
     limit: Gain = 0.4
 
+    @override
     def cost(
         self, observations: NDArray[np.floating[Any]], info: dict[str, Any], servers: Servers
     ) -> Cost:
-        """See :meth:`Constraint.cost`; an interval that ended an episode counts as unmoved."""
+        """Counts an interval that ended an episode as unmoved."""
         last = observations[:, servers.last_knobs]
         moved = (last != observations[:, servers.previous_knobs]).any(axis=1)
         return Cost(moved.astype(np.float64), np.ones(len(moved), dtype=np.bool_))

@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from agents.bundle import find_bundle, load_policy, read_bundle, stale_calibrations
 from agents.compatibility import bound_encoding, grid_mismatch, observation_mismatch
 from agents.shield import BudgetShield
 from agents.shielded_policy import ShieldedPolicy
-from baselines.base import Preparation
+from baselines.base import Controller, Preparation
 from envs.context import ControlContext
 from envs.errors import ConfigurationError
 from envs.fields import Checked
@@ -22,8 +23,8 @@ from envs.quantities import Batch
 
 
 @dataclass(kw_only=True)
-class Agent(Checked):
-    """Acts by the policy of a bundle; implements :class:`baselines.base.Controller`.
+class Agent(Checked, Controller):
+    """Acts by the policy of a bundle.
 
     The policy's actions go through the encoding it was trained with, and the resulting knobs
     through the server's own, so an agent works under every encoding.
@@ -82,9 +83,11 @@ class Agent(Checked):
             BudgetShield([context], [own]) if self.facts.shield else None,
         )
 
+    @override
     def prepare(self, preparation: Preparation) -> None:
-        """See :meth:`Controller.prepare`; nothing is needed."""
+        """Needs no preparation."""
 
+    @override
     def predict(
         self,
         observation: NDArray[np.floating[Any]],
@@ -92,7 +95,6 @@ class Agent(Checked):
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = True,
     ) -> tuple[Any, Any]:
-        """See :meth:`Controller.predict`."""
         seen = np.asarray(observation, dtype=np.float32)
         action, state = self._policy.predict(seen, state, episode_start, deterministic)
         return (self._translated(action, seen) if self._translate else action), state

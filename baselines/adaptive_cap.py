@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from baselines.pals.controller import Pals
 from envs.errors import ConfigurationError
@@ -22,8 +23,9 @@ class AdaptiveCap(Pals):
 
     max_num_seqs: Batch | None = None
 
+    @override
     def candidates(self, caps: int) -> NDArray[np.bool_]:
-        """See :meth:`Pals.candidates`.
+        """Marks the knobs with the fixed batch limit.
 
         Raises:
             ConfigurationError: The batch limit is not in the grid.

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from baselines.base import KnobController
 from baselines.budget import caps_within
@@ -72,8 +73,8 @@ class Bandit(KnobController):
         super().__post_init__()
         self.require(self.settle_s < self.hold_s, "settle_s", f"be < hold_s ({self.hold_s})")
 
+    @override
     def bind(self, context: ControlContext) -> None:
-        """See :meth:`Controller.bind`."""
         super().bind(context)
         grid = context.grid
         fewest = self.batch_fraction * grid.max_num_seqs[-1]
@@ -83,8 +84,8 @@ class Bandit(KnobController):
         self._settle = min(self._hold - 1, round(self.settle_s / context.interval_s))
         self._rated_w = context.num_gpus * context.limits.power_cap_max_w
 
+    @override
     def decide(self, observation: Observation, state: _State | None) -> tuple[Knobs, Any]:
-        """See :meth:`KnobController.decide`."""
         budget = caps_within(self.context, observation)
         if state is None:
             nothing = np.zeros(len(self._arms))

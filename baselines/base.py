@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from baselines.profile import Profile
 from envs.context import ControlContext
@@ -79,7 +80,7 @@ class _Memory(NamedTuple):
     knobs: Knobs
 
 
-class KnobController(Checked, ABC):
+class KnobController(Checked, Controller, ABC):
     """A controller that decides on :class:`~envs.knobs.Knobs` from a decoded observation.
 
     Subclasses implement :meth:`decide`; the action encoding does the rest, so that every
@@ -90,12 +91,13 @@ class KnobController(Checked, ABC):
 
     context: ControlContext
 
+    @override
     def bind(self, context: ControlContext) -> None:
-        """See :meth:`Controller.bind`."""
         self.context = context
 
+    @override
     def prepare(self, preparation: Preparation) -> None:
-        """See :meth:`Controller.prepare`; nothing is needed by default."""
+        """Needs no preparation by default."""
 
     @abstractmethod
     def decide(self, observation: Observation, state: Any) -> tuple[Knobs, Any]:
@@ -109,6 +111,7 @@ class KnobController(Checked, ABC):
             The knobs, and the state to pass to the next call. No other state is kept.
         """
 
+    @override
     def predict(
         self,
         observation: NDArray[np.floating[Any]],
@@ -116,7 +119,6 @@ class KnobController(Checked, ABC):
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = True,
     ) -> tuple[Any, Any]:
-        """See :meth:`Controller.predict`."""
         batch = np.asarray(observation)
         if batch.ndim == 1:
             fresh = episode_start is not None and bool(np.any(episode_start))

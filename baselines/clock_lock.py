@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from typing_extensions import override
 
 from baselines.base import KnobController, Preparation
 from baselines.budget import caps_within
@@ -49,8 +50,9 @@ class ClockLock(KnobController):
     max_loss: FractionBelowOne = 0.05
     headroom: Gain = 0.2
 
+    @override
     def bind(self, context: ControlContext) -> None:
-        """See :meth:`Controller.bind`.
+        """Binds the controller to a server whose clock is a knob.
 
         Raises:
             ConfigurationError: The clock is not a knob of the action encoding.
@@ -78,8 +80,8 @@ class ClockLock(KnobController):
             ),
         ]
 
+    @override
     def decide(self, observation: Observation, state: Any) -> tuple[Knobs, Any]:
-        """See :meth:`KnobController.decide`."""
         if not self._clocks:
             raise ConfigurationError("controller: prepare() must be called before predict()")
         target = observation.target_tok_s

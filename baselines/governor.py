@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from typing_extensions import override
+
 from baselines.base import KnobController
 from baselines.budget import caps_within
 from envs.knobs import Knobs
@@ -54,8 +56,8 @@ class Governor(KnobController):
         super().__post_init__()
         self.require(self.low < self.high, "low", f"be < high ({self.high})")
 
+    @override
     def decide(self, observation: Observation, state: _State | None) -> tuple[Knobs, Any]:
-        """See :meth:`KnobController.decide`."""
         context = self.context
         caps, seqs = context.grid.power_caps_w, context.grid.max_num_seqs[-1]
         occupancy = _occupancy(observation, seqs)

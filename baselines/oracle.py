@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from typing_extensions import override
+
 from baselines.base import KnobController, Outcome, Preparation
 from envs.context import ControlContext
 from envs.errors import ConfigurationError
@@ -31,8 +33,8 @@ class Oracle(KnobController):
     slo_limit: Fraction = 0.05
     budget_limit: Fraction = 0.05
 
+    @override
     def bind(self, context: ControlContext) -> None:
-        """See :meth:`Controller.bind`."""
         super().bind(context)
         self.choice: Knobs | None = None
 
@@ -51,8 +53,8 @@ class Oracle(KnobController):
         )
         return -excess, outcome.tokens_per_joule
 
+    @override
     def decide(self, observation: Observation, state: Any) -> tuple[Knobs, Any]:
-        """See :meth:`KnobController.decide`."""
         if self.choice is None:
             raise ConfigurationError("controller: prepare() must be called before predict()")
         return self.choice, None

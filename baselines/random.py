@@ -7,6 +7,7 @@ from typing import Any
 from zlib import crc32
 
 import numpy as np
+from typing_extensions import override
 
 from baselines.base import KnobController
 from envs.context import ControlContext
@@ -31,13 +32,14 @@ class Random(KnobController):
     seed: Seed = 0
     hold: Count = 1
 
+    @override
     def bind(self, context: ControlContext) -> None:
-        """See :meth:`Controller.bind`."""
         super().bind(context)
         self._choices = context.grid.choices
 
+    @override
     def decide(self, observation: Observation, state: Any) -> tuple[Knobs, Any]:
-        """See :meth:`KnobController.decide`; the state is the count and the last setting."""
+        """Draws or keeps knobs; the state is the number of decisions and the knobs."""
         count, knobs = state or (0, self.context.highest)
         if count % self.hold == 0:
             seen = crc32(np.array(observation, dtype=np.float64).tobytes())

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from typing_extensions import override
+
 from baselines.base import KnobController
 from baselines.budget import caps_within
 from envs.knobs import Knobs
@@ -27,8 +29,8 @@ class Static(KnobController):
     max_num_seqs: Batch | None = None
     respect_budget: bool = False
 
+    @override
     def decide(self, observation: Observation, state: Any) -> tuple[Knobs, Any]:
-        """See :meth:`KnobController.decide`."""
         highest = self.context.highest
         cap = highest.power_cap_w if self.power_cap_w is None else self.power_cap_w
         seqs = highest.max_num_seqs if self.max_num_seqs is None else self.max_num_seqs

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
+from typing_extensions import override
 
 from envs.fields import Checked, FieldError, OneOf, Part
 from envs.knobs import KnobLimits, Knobs
@@ -75,8 +76,8 @@ class Efficiency(RewardTerm):
     so that 0 means "as efficient as Baseline at full load" and 1 is the upper bound.
     """
 
+    @override
     def __call__(self, step: Step) -> Any:
-        """See :meth:`RewardTerm.__call__`."""
         telemetry = step.telemetry
         rated_j = step.rated_power_w * telemetry.duration_s
         worth_j = telemetry.output_tokens * (step.rated_power_w / step.capacity_tok_s)
@@ -94,8 +95,8 @@ class QoSShortfall(RewardTerm):
     weight: Weight = 1.0
     shortfall_weight: Weight = 2.0
 
+    @override
     def __call__(self, step: Step) -> Any:
-        """See :meth:`RewardTerm.__call__`."""
         return -(step.violation + self.shortfall_weight * step.violation * step.shortfall)
 
 
@@ -105,8 +106,8 @@ class BudgetOvershoot(RewardTerm):
 
     weight: Weight = 5.0
 
+    @override
     def __call__(self, step: Step) -> Any:
-        """See :meth:`RewardTerm.__call__`."""
         budget = np.maximum(step.conditions.power_budget_w, 1.0)
         return -np.maximum(0.0, step.power_in_scope_w / budget - 1.0)
 
@@ -122,8 +123,8 @@ class LatencyShortfall(RewardTerm):
     weight: Weight = 0.5
     limit: Positive = 2.0
 
+    @override
     def __call__(self, step: Step) -> Any:
-        """See :meth:`RewardTerm.__call__`."""
         telemetry, conditions = step.telemetry, step.conditions
         ttft = telemetry.ttft_p99_s / conditions.ttft_slo_s - 1.0
         tpot = telemetry.tpot_p99_s / conditions.tpot_slo_s - 1.0
@@ -139,8 +140,8 @@ class SwitchingCost(RewardTerm):
 
     weight: Weight = 0.02
 
+    @override
     def __call__(self, step: Step) -> Any:
-        """See :meth:`RewardTerm.__call__`."""
         limits = step.limits
         cap_range = np.maximum(limits.power_cap_max_w - limits.power_cap_min_w, 1e-9)
         cap = np.abs(step.knobs.power_cap_w - step.previous_knobs.power_cap_w) / cap_range

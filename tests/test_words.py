@@ -55,3 +55,12 @@ def test_the_search_finds_words_and_parts_of_names() -> None:
     assert avoided("def test_it_is_judged(): ...", r"judg\w*") == [1]
     assert avoided("prejudge", r"judg\w*") == []
     assert avoided("rotate, protocol", r"rots?|rotten|rotting") == []
+
+
+@pytest.mark.parametrize("folder", [folder for folder in CODE if folder != "tests"])
+def test_docstrings_say_something(folder: str) -> None:
+    """An override has no docstring, or one of its own; so has a check of a configuration."""
+    empty = re.compile(r'"""(See :(meth|attr|class):`[^`]+`\.|Checks the values?\.)(""")?$', re.M)
+    for file in sorted((ROOT / folder).rglob("*.py")):
+        found = empty.search(file.read_text(encoding="utf-8"))
+        assert found is None, f"{file.relative_to(ROOT)}: {found[0]}"

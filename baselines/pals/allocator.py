@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from baselines.base import Preparation
 from baselines.pals.predictor import ForestConfig, PredictionTable, predictor_for
@@ -77,8 +78,9 @@ class Predictive(Allocator):
         """Takes the nodes' predicted curves, in the order of the nodes."""
         self._curves = curves
 
+    @override
     def wishes(self, budget_w: float, demands: Demands) -> FloatArray:
-        """See :meth:`Allocator.wishes`.
+        """Climbs the predicted curves of the nodes.
 
         Raises:
             ConfigurationError: No curves were given.

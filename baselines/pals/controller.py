@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from baselines.base import KnobController, Preparation
 from baselines.budget import caps_within
@@ -81,8 +82,8 @@ class Pals(KnobController):
     feedback: Feedback = field(default_factory=Feedback)
     forest: ForestConfig = field(default_factory=ForestConfig)
 
+    @override
     def bind(self, context: ControlContext) -> None:
-        """See :meth:`Controller.bind`."""
         super().bind(context)
         self.predictor: Predictor | None = None
         self._settle_s = context.qos.window_s if self.settle_s is None else self.settle_s
@@ -107,8 +108,9 @@ class Pals(KnobController):
         mask[:caps] = True
         return mask
 
+    @override
     def decide(self, observation: Observation, state: _State | None) -> tuple[Knobs, Any]:
-        """See :meth:`KnobController.decide`; lines refer to the paper's Algorithm 1."""
+        """Follows the paper's Algorithm 1, whose lines the comments name."""
         if self.predictor is None:
             raise ConfigurationError("controller: prepare() must be called before predict()")
         interval_s = self.context.interval_s

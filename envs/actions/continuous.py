@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from envs.actions.base import ActionEncoding
 from envs.errors import ActionError
@@ -22,12 +23,12 @@ class Continuous(ActionEncoding):
     """
 
     @property
+    @override
     def space(self) -> gym.spaces.Box:
-        """See :attr:`ActionEncoding.space`."""
         return gym.spaces.Box(-1.0, 1.0, (len(self._sizes()),), dtype=np.float32)
 
+    @override
     def decode(self, action: Any, current: Knobs) -> Knobs:
-        """See :meth:`ActionEncoding.decode`."""
         given = np.asarray(action, dtype=np.float64)
         if np.isnan(given).any():
             raise ActionError(f"action: must be numbers, got {action}")
@@ -40,8 +41,8 @@ class Continuous(ActionEncoding):
         clock = self._clocks[0] + fraction[..., 2] * (self._clocks[-1] - self._clocks[0])
         return Knobs(cap, seqs, np.where(fraction[..., 2] >= 1.0, np.inf, clock))
 
+    @override
     def encode(self, knobs: Knobs, current: Knobs) -> NDArray[np.float32]:
-        """See :meth:`ActionEncoding.encode`."""
         seqs = np.log2(np.maximum(knobs.max_num_seqs, 1))
         parts = [
             _fraction(knobs.power_cap_w, self._caps[0], self._caps[-1]),

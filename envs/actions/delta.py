@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from envs.actions.base import ActionEncoding
 from envs.knobs import Knobs
@@ -18,12 +19,12 @@ class Delta(ActionEncoding):
     """``MultiDiscrete([3, 3])``: per knob one level down (0), stay (1) or one level up (2)."""
 
     @property
+    @override
     def space(self) -> gym.spaces.MultiDiscrete:
-        """See :attr:`ActionEncoding.space`."""
         return gym.spaces.MultiDiscrete([3] * len(self._sizes()))
 
+    @override
     def decode(self, action: Any, current: Knobs) -> Knobs:
-        """See :meth:`ActionEncoding.decode`."""
         step = self._whole(action, 3) - 1
         moved = [
             np.clip(index + step[..., axis], 0, size - 1)
@@ -33,14 +34,16 @@ class Delta(ActionEncoding):
         ]
         return self._at(moved[0], moved[1], moved[2] if self.sm_clock else None)
 
+    @override
     def encode(self, knobs: Knobs, current: Knobs) -> NDArray[np.int64]:
-        """See :meth:`ActionEncoding.encode`; far settings are approached level by level."""
+        """Moves each knob by at most one level towards its value."""
         pairs = zip(self._indices(knobs), self._indices(current), strict=True)
         moves = [np.sign(wanted - here) + 1 for wanted, here in pairs]
         return np.stack(np.broadcast_arrays(*moves), axis=-1)
 
+    @override
     def masks(self, cap_limit_w: float, current: Knobs) -> NDArray[np.bool_]:
-        """See :meth:`ActionEncoding.masks`; going down is always allowed."""
+        """Marks the allowed moves of each axis; going down is always allowed."""
         allowed = self._cap_allowed(cap_limit_w)
         here = int(self._indices(current)[0])
         cap = [True, bool(allowed[here]), bool(allowed[min(here + 1, allowed.size - 1)])]

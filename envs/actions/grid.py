@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from envs.actions.base import ActionEncoding
 from envs.knobs import Knobs
@@ -18,20 +19,21 @@ class Grid(ActionEncoding):
     """``MultiDiscrete``: an index into the power caps and one into the batch limits."""
 
     @property
+    @override
     def space(self) -> gym.spaces.MultiDiscrete:
-        """See :attr:`ActionEncoding.space`."""
         return gym.spaces.MultiDiscrete(self._sizes())
 
+    @override
     def decode(self, action: Any, current: Knobs) -> Knobs:
-        """See :meth:`ActionEncoding.decode`."""
         index = self._whole(action, self._sizes())
         return self._at(index[..., 0], index[..., 1], index[..., 2] if self.sm_clock else None)
 
+    @override
     def encode(self, knobs: Knobs, current: Knobs) -> NDArray[np.int64]:
-        """See :meth:`ActionEncoding.encode`."""
         return np.stack(np.broadcast_arrays(*self._indices(knobs)), axis=-1)
 
+    @override
     def masks(self, cap_limit_w: float, current: Knobs) -> NDArray[np.bool_]:
-        """See :meth:`ActionEncoding.masks`; one part per axis, in order."""
+        """Marks the allowed indices of each axis, in order."""
         others = np.ones(sum(self._sizes()[1:]), dtype=np.bool_)
         return np.concatenate([self._cap_allowed(cap_limit_w), others])

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from envs.context import ControlContext
 from envs.fields import Checked
@@ -121,8 +122,8 @@ def fit(wanted: FloatArray, floor: FloatArray, ceiling: FloatArray, budget_w: fl
 class Uniform(Allocator):
     """The same fraction of the highest power for every node."""
 
+    @override
     def wishes(self, budget_w: float, demands: Demands) -> FloatArray:
-        """See :meth:`Allocator.wishes`."""
         return demands.ceiling_w
 
 
@@ -138,8 +139,8 @@ class Proportional(Allocator):
     backlog_gain: Gain = 0.01
     backlog_limit: Gain = 1.0
 
+    @override
     def wishes(self, budget_w: float, demands: Demands) -> FloatArray:
-        """See :meth:`Allocator.wishes`."""
         fraction = demands.target_tok_s / np.maximum(demands.capacity_tok_s, 1e-9)
         fraction = np.where(demands.target_tok_s > 0, fraction, 1.0)
         backlog = np.minimum(self.backlog_gain * demands.waiting, self.backlog_limit)
@@ -158,7 +159,7 @@ class ByAction(Allocator):
         """Sets the weights for the coming interval, one per node, at least 0."""
         self._weights = np.maximum(np.asarray(weights, dtype=np.float64), 0.0)
 
+    @override
     def wishes(self, budget_w: float, demands: Demands) -> FloatArray:
-        """See :meth:`Allocator.wishes`."""
         weights = np.ones_like(demands.ceiling_w) if self._weights is None else self._weights
         return demands.ceiling_w * weights

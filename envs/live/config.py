@@ -104,11 +104,6 @@ class VllmServerConfig:
     drain_timeout_s: float = 30.0
 
     def __post_init__(self) -> None:
-        """Checks the values.
-
-        Raises:
-            ConfigurationError: A value is out of range or two contradict each other.
-        """
         if self.url and self.launch.model:
             raise ConfigurationError(
                 "server.url, server.launch.model: attach to a server or launch one, not both"

@@ -49,11 +49,6 @@ class Launch:
     log: str | None = None
 
     def __post_init__(self) -> None:
-        """Checks the values.
-
-        Raises:
-            ConfigurationError: A value is impossible.
-        """
         if not 0 <= self.port < 65536:
             raise ConfigurationError(f"server.launch.port: {self.port} is no port")
         if self.startup_timeout_s <= 0:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from envs.fields import Checked, Part, Range
 from envs.objectives.csv_series import read_series
@@ -47,8 +48,8 @@ class Constant(Signal):
 
     value: Number = 1.0
 
+    @override
     def values(self, times_s: FloatArray, rng: np.random.Generator) -> FloatArray:
-        """See :meth:`Signal.values`."""
         return np.full(times_s.shape, float(self.value))
 
     def lowest(self) -> float:
@@ -73,8 +74,8 @@ class Steps(Signal):
         super().__post_init__()
         self.require(len(self.levels) > 0, "levels", "have at least one level")
 
+    @override
     def values(self, times_s: FloatArray, rng: np.random.Generator) -> FloatArray:
-        """See :meth:`Signal.values`."""
         index = (times_s / self.every_s).astype(np.int64) % len(self.levels)
         return np.asarray(self.levels, dtype=np.float64)[index]
 
@@ -102,8 +103,8 @@ class RandomSteps(Signal):
         super().__post_init__()
         self.require(self.low <= self.high, "low", f"be <= high ({self.high})")
 
+    @override
     def values(self, times_s: FloatArray, rng: np.random.Generator) -> FloatArray:
-        """See :meth:`Signal.values`."""
         horizon = float(times_s[-1]) if times_s.size else 0.0
         count = 16 + int(4 * horizon / self.mean_hold_s)
         begins = np.concatenate([[0.0], np.cumsum(rng.exponential(self.mean_hold_s, count))])
@@ -129,8 +130,8 @@ class Sine(Signal):
     high: Number = 0.9
     period_s: Hold = 300.0
 
+    @override
     def values(self, times_s: FloatArray, rng: np.random.Generator) -> FloatArray:
-        """See :meth:`Signal.values`."""
         wave = 0.5 - 0.5 * np.cos(2.0 * np.pi * times_s / self.period_s)
         return self.low + (self.high - self.low) * wave
 
@@ -166,8 +167,8 @@ class Regulation(Signal):
         super().__post_init__()
         self.require(self.low <= self.high, "low", f"be <= high ({self.high})")
 
+    @override
     def values(self, times_s: FloatArray, rng: np.random.Generator) -> FloatArray:
-        """See :meth:`Signal.values`."""
         horizon = float(times_s[-1]) if times_s.size else 0.0
         count = int(horizon / self.hold_s) + 2
         keep = math.exp(-self.hold_s / self.reversion_s)
@@ -223,8 +224,9 @@ class FromFile(Signal):
         self._times = (times - start - self.begin_s) * self.time_scale
         self._values = self.value_scale * values
 
+    @override
     def values(self, times_s: FloatArray, rng: np.random.Generator) -> FloatArray:
-        """See :meth:`Signal.values`; beyond its rows it has its first or last value."""
+        """Returns the file's values, and the first or last one beyond its rows."""
         index = np.searchsorted(self._times, times_s, side="right") - 1
         return self._values[np.maximum(index, 0)]
 
@@ -258,11 +260,6 @@ class Band(Signal):
     invert: bool = False
 
     def __post_init__(self) -> None:
-        """Checks the values.
-
-        Raises:
-            ConfigurationError: The bounds are not in order.
-        """
         super().__post_init__()
         self.signal = as_signal(self.signal)
         self.require(isinstance(self.signal, Signal), "signal", "be a signal or a number")
@@ -270,8 +267,8 @@ class Band(Signal):
         if self.from_low is not None and self.from_high is not None:
             self.require(self.from_low < self.from_high, "from_low", f"be < {self.from_high}")
 
+    @override
     def values(self, times_s: FloatArray, rng: np.random.Generator) -> FloatArray:
-        """See :meth:`Signal.values`."""
         seen: FloatArray = self.signal.values(times_s, rng)
         low = float(seen.min()) if self.from_low is None else self.from_low
         high = float(seen.max()) if self.from_high is None else self.from_high

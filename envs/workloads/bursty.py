@@ -7,6 +7,7 @@ from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from envs.fields import Range
 from envs.quantities import Hold
@@ -76,8 +77,8 @@ class Bursty(SyntheticWorkload):
     burst_fraction: Annotated[float, Range(least=1e-4, most=0.9999)] = 0.372
     burst_duration_s: Hold = 73.0
 
+    @override
     def arrivals(self, rng: np.random.Generator, rate_per_s: float) -> ModulatedArrivals:
-        """Starts the arrivals of one episode; see the base class."""
         fraction = self.burst_fraction
         quiet_per_s = rate_per_s / (1.0 + fraction * (self.burst_ratio - 1.0))
         quiet_s = self.burst_duration_s * (1.0 - fraction) / fraction

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from envs.fields import Range
 from envs.quantities import FractionBelowOne
@@ -75,7 +76,7 @@ class Diurnal(SyntheticWorkload):
     period_s: Annotated[float, Range(least=1.0, most=1e8)] = 600.0
     start: FractionBelowOne = 0.0
 
+    @override
     def arrivals(self, rng: np.random.Generator, rate_per_s: float) -> DailyArrivals:
-        """Starts the arrivals of one episode; see the base class."""
         swing = (self.peak_to_trough - 1.0) / (self.peak_to_trough + 1.0)
         return DailyArrivals(rng, rate_per_s, swing, self.period_s, self.start)

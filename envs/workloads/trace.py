@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from envs.errors import ConfigurationError, WorkloadError
 from envs.fields import Range
@@ -146,11 +147,9 @@ class Trace(Workload):
         """Returns this workload with its window repeated for ever."""
         return replace(self, repeat=True)
 
+    @override
     def stream(self, rng: np.random.Generator, rate_per_s: float) -> TraceStream:
-        """Starts the replay of one episode; see the base class.
-
-        Without ``random_start`` nothing is random.
-        """
+        """Starts the replay; without ``random_start`` nothing is random."""
         return TraceStream(
             self._window,
             period_s=self._duration_s,

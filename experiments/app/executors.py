@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Protocol, runtime_checkable
 
+from typing_extensions import override
+
 from envs.fields import Checked, Range
 
 
@@ -18,7 +20,7 @@ class Executor(Protocol):
 
 
 @dataclass(kw_only=True)
-class Joblib(Checked):
+class Joblib(Checked, Executor):
     """Processes on this machine, with joblib.
 
     Attributes:
@@ -36,8 +38,8 @@ class Joblib(Checked):
         super().__post_init__()
         self.require(self.jobs != 0, "jobs", "be a number of processes or -1")
 
+    @override
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
-        """See :meth:`Executor.map`."""
         import joblib
 
         parallel = joblib.Parallel(

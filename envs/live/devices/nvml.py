@@ -43,11 +43,6 @@ class Nvml(PowerDevice):
     lock_clocks: bool = False
 
     def __post_init__(self) -> None:
-        """Checks the values.
-
-        Raises:
-            ConfigurationError: No GPU is named, or one twice.
-        """
         self.gpus = [str(gpu) for gpu in self.gpus]
         if not self.gpus or len(set(self.gpus)) != len(self.gpus):
             raise ConfigurationError("device.gpus: name at least one GPU, each once")

@@ -64,11 +64,6 @@ class ThrottledCpu(PowerDevice):
     follows_process = True
 
     def __post_init__(self) -> None:
-        """Checks the values.
-
-        Raises:
-            ConfigurationError: A value is impossible.
-        """
         if not 0 <= self.idle_w < self.cap_min_w < self.max_w:
             raise ConfigurationError(
                 "device: needs 0 <= idle_w < cap_min_w < max_w, got "
