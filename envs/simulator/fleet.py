@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +17,9 @@ from envs.latency import LatencyRecord
 from envs.simulator.kernel import entry
 from envs.simulator.kernel import layout as at
 from envs.simulator.requests import RequestBuffer
-from envs.simulator.state import FloatArray, IntArray, ServerStates
+from envs.simulator.state import FloatArray, IntArray, ServerStates, Simulated
 from envs.simulator.step_layout import STEP_MODEL, StepModel
 from envs.workloads.base import RequestStream
-
-if TYPE_CHECKING:
-    from envs.simulator.server_spec import ServerSpec
 
 _UNBORN = "a server was not reset before time was to pass"
 
@@ -45,7 +42,7 @@ class Fleet:
 
     def __init__(
         self,
-        server_specs: Sequence[ServerSpec],
+        server_specs: Sequence[Simulated],
         *,
         randomize: bool = False,
         latency: bool = True,

@@ -17,8 +17,7 @@ from envs.simulator.fleet import Fleet
 from envs.simulator.gpus import GPUSpec
 from envs.simulator.memory import kv_cache_tokens
 from envs.simulator.models import ModelSpec
-from envs.simulator.state import EngineSpec
-from envs.simulator.step_layout import StepModel
+from envs.simulator.state import EngineSpec, Physics
 from envs.simulator.step_model import Parallelism, compile_step_model
 from envs.telemetry import COLUMN
 from envs.workloads.base import Workload
@@ -31,25 +30,6 @@ ALPHA_FACTOR = (0.97, 1.03)
 BETA_FACTOR = (0.95, 1.05)
 """Factors on the node's alpha and beta: together about twice the error of arXiv:2605.21427 §3.1
 (12 to 27 W at some 1.5 kW, beta 340 to 350 W)."""
-
-
-class Physics(NamedTuple):
-    """Physics of one episode.
-
-    Attributes:
-        step_model: See :func:`envs.simulator.step_model.compile_step_model`.
-        cap_settling_s: Time constant with which a new cap takes hold.
-        sensor_window_s: Averaging window of the power sensor.
-        system_power: True ``(alpha, beta_w)`` of the node; controllers go on to reckon with
-            the configured ones.
-        device_spread: Relative standard deviation of power between the GPUs.
-    """
-
-    step_model: StepModel
-    cap_settling_s: float
-    sensor_window_s: float
-    system_power: tuple[float, float]
-    device_spread: float
 
 
 class Rating(NamedTuple):

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from envs.compiled.rows import Rows, addresses_of_rows
 from envs.latency import LATENCY_BUCKETS
+from envs.simulator.calibration import Calibration
 from envs.simulator.kernel import layout as at
 from envs.simulator.step_layout import StepModel
 from envs.telemetry import COLUMN, NUM_TELEMETRY
+from envs.workloads.base import Workload
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -61,6 +63,52 @@ class EngineSpec:
     sensor_window_s: float
     system_power: tuple[float, float]
     exact_steps: bool = False
+
+
+class Physics(NamedTuple):
+    """Physics of one episode.
+
+    Attributes:
+        step_model: See :func:`envs.simulator.step_model.compile_step_model`.
+        cap_settling_s: Time constant with which a new cap takes hold.
+        sensor_window_s: Averaging window of the power sensor.
+        system_power: True ``(alpha, beta_w)`` of the node; controllers go on to reckon with
+            the configured ones.
+        device_spread: Relative standard deviation of power between the GPUs.
+    """
+
+    step_model: StepModel
+    cap_settling_s: float
+    sensor_window_s: float
+    system_power: tuple[float, float]
+    device_spread: float
+
+
+class Simulated(Protocol):
+    """What a fleet asks of the description of one of its servers."""
+
+    @property
+    def spec(self) -> EngineSpec:
+        """What the engine is given, with the nominal calibration."""
+
+    @property
+    def coefficients(self) -> Calibration:
+        """The calibration in use."""
+
+    @property
+    def num_gpus(self) -> int:
+        """GPUs in all."""
+
+    @property
+    def workload(self) -> Workload:
+        """Arrivals and lengths."""
+
+    @property
+    def rate_per_s(self) -> float:
+        """Mean arrival rate in requests per second."""
+
+    def randomized(self, rng: np.random.Generator) -> Physics:
+        """Draws physics within the uncertainty about the calibration and the node."""
 
 
 class ServerStates:
