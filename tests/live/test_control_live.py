@@ -159,7 +159,7 @@ def _compare_with_the_simulator(common: list[str], profile: Path, models: Path, 
     assert transfer["fit"]["rows"] == 9
     # A small sweep on a busy machine is noisy; the fit must still know the device's order.
     assert transfer["fit"]["throughput_error"] < 0.5
-    gaps = {(row["controller"], row["figure"]): row["gap"] for row in transfer["rows"]}
+    gaps = {(row["controller"], row["metric"]): row["gap"] for row in transfer["rows"]}
     assert abs(gaps["static", "throughput_tok_s"]) < 0.5
     assert "live / simulated" in (out / "transfer.md").read_text()
 
