@@ -18,6 +18,7 @@ TERMS = {
     r"restless\w*": "knob oscillation",
     r"rots?|rotten|rotting": "persistent violation",
     r"lest": "so that ... not",
+    r"whoever|somebody|somebodys": "the caller, the operator",
 }
 """Words to avoid, with the field's term for each."""
 ALLOWED: dict[str, frozenset[str]] = {

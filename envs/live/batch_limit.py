@@ -84,7 +84,7 @@ class BatchLimit:
 
         Raises:
             ServerReplacedError: Another instance answers; nothing was changed.
-            LimitHeldError: Somebody else is in control.
+            LimitHeldError: Another controller is in control.
             BatchLimitError: The plug-in is not there, or refuses.
         """
         if self.instance is None:

@@ -1,4 +1,4 @@
-"""The range of each knob: never above what was found, unless somebody says so knowingly."""
+"""The range of each knob: never above what was found, unless the operator says so knowingly."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def knob_limits(
     """Returns the range of each knob.
 
     A cap below the device's highest may be what a breaker, a rack or an operator allows, and a
-    batch limit below the server's may be somebody's decision. Both are ceilings, therefore.
+    batch limit below the server's may be an operator's decision. Both are ceilings, therefore.
 
     Args:
         config: The server; ``cap_ceiling_w`` and ``max_num_seqs_ceiling`` raise the ceilings.

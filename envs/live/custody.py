@@ -44,7 +44,7 @@ class Custody:
         """Locks device, address and instance; the guard is handed the locks.
 
         Raises:
-            DeviceBusyError: Somebody else is in control.
+            DeviceBusyError: Another controller is in control.
         """
         names = {*self._device.keys, self._host.url}
         if self._limit is not None and self._limit.instance is not None:
@@ -65,7 +65,7 @@ class Custody:
         """Locks the device, notes the settings found, and has them guarded.
 
         Raises:
-            DeviceError: Somebody else is in control, or the device may not be set.
+            DeviceError: Another controller is in control, or the device may not be set.
             ActuationError: The guard did not start.
         """
         with self._change:
@@ -89,7 +89,7 @@ class Custody:
             The limits in force before anything was set.
 
         Raises:
-            ServerError: The server does not answer, or somebody else is in control.
+            ServerError: The server does not answer, or another controller is in control.
         """
         assert self._limit is not None
         with self._change:
@@ -114,7 +114,7 @@ class Custody:
                 self._update()
 
     def keep_guarded(self) -> None:
-        """Starts the guard again, should somebody have ended it."""
+        """Starts the guard again, in case it was ended."""
         with self._change:
             if self._guard is not None and not self._guard.alive:
                 _LOG.warning("the guard process ended; starting another")

@@ -54,7 +54,7 @@ class ServerReplacedError(BatchLimitError):
 
 
 class LimitHeldError(BatchLimitError):
-    """Somebody else controls the server's batch limit."""
+    """Another controller controls the server's batch limit."""
 
 
 class ActuationError(ServerError):

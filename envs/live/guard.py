@@ -54,7 +54,7 @@ class Guard:
     def __init__(self, plan: Plan, locks: list[int]) -> None:
         self.holds = list(locks)
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-        # Whoever ends this process may end its children with it (Ray does), so the child that
+        # What ends this process may end its children with it (Ray does), so the child that
         # is started here starts the guard in turn and is gone.
         self._process = subprocess.Popen(
             [sys.executable, "-m", "envs.live.guard", str(os.getpid())],

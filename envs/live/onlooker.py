@@ -1,4 +1,4 @@
-"""Evaluates somebody else's requests from the server's metrics alone."""
+"""Evaluates other clients' requests from the server's metrics alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LATENCIES = ("ttft", "tpot", "e2e")
 
 
 class Onlooker:
-    """Evaluates somebody else's requests from the server's metrics alone.
+    """Evaluates other clients' requests from the server's metrics alone.
 
     Latencies are known as well as the server's histogram buckets are wide: percentiles of an
     interval are interpolated within them, those of an episode are upper bounds of buckets, and

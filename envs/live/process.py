@@ -196,7 +196,7 @@ def end_process(pid: int, started: int | None, patience_s: float = 20.0) -> None
         patience_s: Time it gets to end by itself.
     """
     leader = start_ticks(pid)
-    if leader not in (None, started):  # the number names somebody else's process by now
+    if leader not in (None, started):  # the number names another process by now
         return
     deadline = time.monotonic() + patience_s
     _signal_group(pid, signal.SIGTERM)

@@ -235,7 +235,7 @@ class LiveServer(ServingSystem):
             added = _from_client(account)
             power, now = session.power(), time.monotonic()
             latency_s, effects_s, reset = {}, {}, False
-        if reset and self.config.sets_knobs:  # somebody restarted it: it forgot our limit
+        if reset and self.config.sets_knobs:  # it was restarted: it forgot our limit
             session.actuator.forget()
             session.actuator.ask(self._requested)
         duration_s = now - self._last_s

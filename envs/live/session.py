@@ -191,7 +191,7 @@ class Session:
         """Renews the lease on the batch limit in good time, without waiting for the answer.
 
         Raises:
-            LimitHeldError: It had lapsed, and somebody else is in control now.
+            LimitHeldError: It had lapsed, and another controller is in control now.
         """
         if self._renewal is not None and self._renewal.done():
             problem, self._renewal = self._renewal.exception(), None
@@ -214,7 +214,7 @@ class Session:
         if self._limit is not None:
             try:
                 answer = self._limit.set(max_num_seqs=max_num_seqs)
-            except ServerReplacedError:  # somebody restarted it; what it has now is its own
+            except ServerReplacedError:  # it was restarted; what it has now is its own
                 self._custody.take_limit(self._config.batch_limit)
                 answer = self._limit.set(max_num_seqs=max_num_seqs)
             self.max_num_seqs = int(answer["max_num_seqs"])

@@ -179,7 +179,7 @@ def test_a_name_is_no_path(name: str, tmp_path: Path) -> None:
 def test_a_users_class_has_the_base_type_of_its_group(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "somebodys_package.py").write_text(
+    (tmp_path / "foreign_package.py").write_text(
         "from dataclasses import dataclass\n"
         "from envs.actions.grid import Grid\n"
         "@dataclass(kw_only=True)\nclass Mine(Grid):\n    pass\n"
@@ -187,13 +187,13 @@ def test_a_users_class_has_the_base_type_of_its_group(
         "def call():\n    raise SystemExit\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setenv(catalog.PACKAGES_VARIABLE, "somebodys_package")
-    assert catalog.build("action", {"_target_": "somebodys_package.Mine"}).sm_clock is False
+    monkeypatch.setenv(catalog.PACKAGES_VARIABLE, "foreign_package")
+    assert catalog.build("action", {"_target_": "foreign_package.Mine"}).sm_clock is False
     for name in ("Other", "call", "Grid", "dataclass"):
         with pytest.raises(ConfigurationError, match=name):
-            catalog.build("action", {"_target_": f"somebodys_package.{name}"})
+            catalog.build("action", {"_target_": f"foreign_package.{name}"})
     with pytest.raises(ConfigurationError, match="is no workload"):
-        catalog.build("workload", {"_target_": "somebodys_package.Mine"})
+        catalog.build("workload", {"_target_": "foreign_package.Mine"})
 
 
 def test_a_package_that_is_not_allowed_is_not_even_imported(

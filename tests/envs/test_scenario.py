@@ -47,7 +47,7 @@ def test_any_change_changes_the_hash() -> None:
     assert len(hashes) == 1 + len(changes)
 
 
-def test_it_cannot_be_changed_by_whoever_made_it() -> None:
+def test_it_cannot_be_changed_by_its_maker() -> None:
     lengths = {"base": "poisson_gsm8k", "load": 0.5}
     scenario = Scenario(workload=lengths)
     lengths["load"] = 0.9

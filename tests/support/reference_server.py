@@ -1,7 +1,7 @@
 """An independent, slow reference of the simulated server: objects, lists, one step at a time.
 
 It follows vLLM v1's scheduler: requests are objects in lists, every request owns a list of
-block ids, the running list is walked in order, whoever lacks a block takes it from the newest
+block ids, the running list is walked in order, a request without a block takes it from the newest
 running request, and nothing is kept as a running sum that could be counted afresh. Step time
 and power come from the simulator's own :func:`resolve_step`; everything else is worked out
 here.

@@ -1,8 +1,8 @@
 """Notes on disk of the caps that were found, for when controller and guard are both killed.
 
-A lowered cap then stays, and whoever comes next would take it for the one that was found. So
+A lowered cap then stays, and the next controller would take it for the one that was found. So
 the cap found is noted before the first one is set, together with those that we set, until it is
-restored. A cap in force that is none of ours was set by somebody else since, and counts as found.
+restored. A cap in force that is none of ours was set by an operator since, and counts as found.
 """
 
 from __future__ import annotations

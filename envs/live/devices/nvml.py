@@ -35,7 +35,7 @@ class Nvml(PowerDevice):
     Attributes:
         gpus: NVML indices (those of ``nvidia-smi``) or UUIDs. ``CUDA_VISIBLE_DEVICES`` does
             not renumber them.
-        lock_clocks: Whether the SM clock may be locked. NVML cannot tell whether somebody else
+        lock_clocks: Whether the SM clock may be locked. NVML cannot tell whether another program
             locked it, so putting it back frees it; leave this off where clocks are locked.
     """
 
@@ -106,7 +106,7 @@ class Nvml(PowerDevice):
         return min(self._found(*gpu).found_mw for gpu in self._each()) * 1e-3
 
     def _found(self, gpu: str, handle: Any, uuid: str) -> CapNote:
-        """Returns the cap that somebody else set: the one in force, unless that is left of ours."""
+        """Returns the cap that an operator set: the one in force, unless that is left of ours."""
         with self._errors(f"power cap of GPU {gpu}"):
             now = int(self._nvml.nvmlDeviceGetPowerManagementLimit(handle))
         note = self._notes.read(uuid)

@@ -155,8 +155,8 @@ class _Cgroup(Quota):
 def _outside(home: str) -> str:
     """Returns the group that a process was in before any controller of ours.
 
-    A controller whose guard was killed as well leaves a process in its group; whoever holds the
-    lock next finds it there, and takes it home in the end.
+    A controller whose guard was killed as well leaves a process in its group; the next holder of
+    the lock finds it there, and takes it home in the end.
     """
     path = PurePosixPath(home)
     while path.name.startswith(_PREFIX):

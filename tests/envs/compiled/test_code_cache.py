@@ -160,7 +160,7 @@ def test_a_folder_that_is_a_link_is_not_used(tmp_path: Path, monkeypatch: Any, c
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
-def test_a_folder_of_somebody_else_is_not_used(tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_folder_of_another_user_is_not_used(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("PALS_CACHE", str(tmp_path))
     (tmp_path / "compiled").mkdir()
     os.chown(tmp_path / "compiled", 12345, 12345)

@@ -50,6 +50,6 @@ def fake_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeGpus:
     assert Path(module.__file__).parent == FAKE_NVML
     gpus = FakeGpus(module, file)
     gpus.set({})
-    # Leaves the real bindings to whoever imports them next.
+    # Leaves the real bindings to the next import.
     monkeypatch.setitem(sys.modules, "pynvml", module)
     return gpus

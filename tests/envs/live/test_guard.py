@@ -140,7 +140,7 @@ def plan(device: Nvml) -> dict[str, Any]:
     }
 
 
-def test_whoever_ends_the_controllers_children_does_not_end_the_guard(
+def test_ending_the_controllers_children_does_not_end_the_guard(
     fake_gpus: Any, fake_vllm: FakeVllm, tmp_path: Path
 ) -> None:
     """Ray ends the children of an actor that is killed."""

@@ -161,11 +161,13 @@ def test_what_was_found_outlives_controller_and_guard(
         assert "counts as found" in caplog.text
     assert fake_gpus.limits_w == [350.0]
     assert fake_gpus.state["gpus"][0]["locked"] is None
-    fake_gpus.change(0, limit=150_000)  # restored, so this is somebody else's now
+    fake_gpus.change(0, limit=150_000)  # restored, so this is an operator's now
     assert found_w() == 150.0
 
 
-def test_a_cap_that_somebody_set_since_counts_as_found(fake_vllm: FakeVllm, fake_gpus: Any) -> None:
+def test_a_cap_that_an_operator_set_since_counts_as_found(
+    fake_vllm: FakeVllm, fake_gpus: Any
+) -> None:
     both_killed(fake_vllm)
     fake_gpus.change(0, limit=300_000)
     assert found_w() == 300.0
@@ -198,7 +200,7 @@ def test_one_server_under_two_addresses_has_one_controller(
 
 
 def device_apart() -> ThrottledCpu:
-    """A device of one's own, so that only the server can be held by somebody else."""
+    """A device of one's own, so that only the server can be held by another controller."""
     return nvml_stand_in()
 
 

@@ -1,4 +1,4 @@
-"""Accounts of our own requests, and the onlooker's view of somebody else's."""
+"""Accounts of our own requests, and the onlooker's view of other clients' requests."""
 
 from __future__ import annotations
 

@@ -207,7 +207,7 @@ def test_one_controller_at_a_time(fake_vllm: FakeVllm) -> None:
 
 
 @pytest.mark.long
-def test_somebody_elses_requests_are_observed_and_survive_reset(fake_vllm: FakeVllm) -> None:
+def test_other_clients_requests_are_observed_and_survive_reset(fake_vllm: FakeVllm) -> None:
     external = catalog.build("workload", {"base": "external", "rate": 5.0})
     theirs = small_workload(rate=20.0)
     with (

@@ -68,7 +68,7 @@ def test_no_capacity_is_asked_of_a_server_that_is_watched(
             assert server.capacity_tok_s > 20.0
 
 
-def test_violations_of_somebody_elses_requests_reach_the_record(fake_vllm: FakeVllm) -> None:
+def test_violations_of_other_clients_requests_reach_the_record(fake_vllm: FakeVllm) -> None:
     with (
         live(attach(fake_vllm, control=False), small_workload(rate=20.0)) as users,
         live(attach(fake_vllm, control=False, send_load=False)) as server,

@@ -21,7 +21,7 @@ class OtherInstanceError(LimitsError):
 
 
 class HeldError(LimitsError):
-    """Somebody else controls the limits."""
+    """Another controller controls the limits."""
 
     status = 423
 

@@ -62,8 +62,8 @@ def _check_lease(owner: str, seconds: object) -> None:
 class Limits:
     """Batch limit and token budget of one scheduler.
 
-    Whoever names itself (``owner``) with a ``lease_s`` controls the limits alone until it stops
-    renewing the lease; what was in force before comes back then, so that nothing is left behind
+    A caller that names itself (``owner``) with a ``lease_s`` controls the limits alone until it
+    stops renewing the lease; what was in force before comes back then, so that nothing is left behind
     by a controller that is gone together with its machine.
 
     Attributes:
@@ -107,7 +107,7 @@ class Limits:
 
         Raises:
             OtherInstanceError: The change was meant for another scheduler.
-            HeldError: Somebody else is in control.
+            HeldError: Another controller is in control.
             LimitsError: A limit is out of range. In each case nothing has changed.
         """
         self._lapse()
@@ -187,7 +187,7 @@ class Limits:
         """Returns everything as plain values.
 
         ``effect_delay_s`` is the time from the last change until the running requests fitted
-        the limit; ``None`` while they do not. ``owner`` is whoever is in control, or ``None``.
+        the limit; ``None`` while they do not. ``owner`` is the caller in control, or ``None``.
         """
         self._lapse()
         lease = self._lease

@@ -88,7 +88,7 @@ def _check_caller(scope: Any, headers: dict[bytes, bytes]) -> None:
         raise RouteError(403, "web pages may not use this route")
     if os.environ.get(ALLOW_REMOTE) == "1":
         return
-    # Whoever stands behind a proxy may name any address, and the server may believe it.
+    # A client behind a proxy may name any address, and the server may believe it.
     if any(name in headers for name in FORWARDED):
         raise RouteError(403, f"not through a proxy; {ALLOW_REMOTE}=1 lets others in")
     if not _is_literal(headers.get(b"host", b"localhost").decode("latin-1")):

@@ -47,7 +47,8 @@ class _Limited:
         )
         self.limits = Limits(getattr(self, self._slots_name), self.max_num_scheduled_tokens)
         self._tokens_per_request = 1 + int(getattr(self, "num_spec_tokens", 0) or 0)
-        # Whoever waits for a request's KV cache must not get output of before a preemption.
+        # A connector that waits for a request's KV cache must not get what was computed before a
+        # preemption.
         connected = getattr(self, "connector", None) is not None
         self._may_preempt = features.can_drop(type(self)) or not connected
         drops = self._may_preempt and getattr(self, "requires_kv_delivery", connected)
