@@ -63,8 +63,8 @@ class Limits:
     """Batch limit and token budget of one scheduler.
 
     A caller that names itself (``owner``) with a ``lease_s`` controls the limits alone until it
-    stops renewing the lease; what was in force before comes back then, so that nothing is left behind
-    by a controller that is gone together with its machine.
+    stops renewing the lease; what was in force before comes back then, so that nothing is left
+    behind by a controller that is gone together with its machine.
 
     Attributes:
         instance: Names this scheduler for good; one that replaces it has another name.
