@@ -32,7 +32,7 @@ for line in sys.stdin.buffer:
     sys.stdout.buffer.write(b"x")
     sys.stdout.buffer.flush()
 """
-BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, float("inf"))
+BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, float("inf"))
 
 
 class Engine:
