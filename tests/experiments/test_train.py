@@ -143,7 +143,7 @@ def test_the_command_runs_and_names_mistakes(command, tmp_path):
     cases = {
         "agent.arguments.n_stepz=3": "n_stepz",
         "mixture.prompt_scale=[2,1]": "mixture.prompt_scale",
-        "constraints.qos.limit=-1": "constraints.limit",
+        "constraints.qos.limit=-1": "constraints.qos.limit",
         f"resume={tmp_path}/nothing": "resume",
         "agent=nonsense": "nonsense",
     }
