@@ -6,15 +6,26 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
 from envs.errors import ConfigurationError
-from envs.fields import Part
+from envs.fields import Checked, OneOf, Part, Range
 from envs.live.process import Launch
+from envs.quantities import (
+    Batch,
+    Count,
+    GPUs,
+    NotNegative,
+    Positive,
+    Seconds,
+    TokensOrNone,
+    Watts,
+    WattsOrNone,
+)
 
 ON_FAILURE = ("fail", "restart")
 BATCH_LIMIT = ("drain", "preempt", "off")
 
 
 @dataclass(kw_only=True)
-class VllmServerConfig:
+class VllmServerConfig(Checked):
     """A vLLM server to attach to (``url``) or to start (``launch.model``).
 
     Attributes:
@@ -66,70 +77,55 @@ class VllmServerConfig:
         drain_timeout_s: Longest time that reset waits for a launched server to be empty.
     """
 
+    config_key: ClassVar[str] = "server"
     is_simulated: ClassVar[bool] = False
 
     url: str | None = None
     launch: Launch = field(default_factory=Launch)
     model: str | None = None
     api_key_env: str | None = "VLLM_API_KEY"
-    server_pid: int | None = None
+    server_pid: Annotated[int, Range(least=1, most=2**31)] | None = None
     device: Annotated[Any, Part("device")] = None
     control: bool | None = None
     send_load: bool | None = None
-    batch_limit: str = "drain"
-    max_num_seqs: int = 64
-    tensor_parallel: int = 1
-    expert_parallel: int = 1
-    data_parallel: int = 1
-    cap_floor_w: float | None = None
-    cap_ceiling_w: float | None = None
-    max_num_seqs_ceiling: int | None = None
-    power_caps_w: list[float] | None = None
-    capacity_tok_s: float | None = None
-    rated_power_w: float | None = None
+    batch_limit: Annotated[str, OneOf(*BATCH_LIMIT)] = "drain"
+    max_num_seqs: Batch = 64
+    tensor_parallel: GPUs = 1
+    expert_parallel: GPUs = 1
+    data_parallel: GPUs = 1
+    cap_floor_w: Watts | None = None
+    cap_ceiling_w: Watts | None = None
+    max_num_seqs_ceiling: Batch | None = None
+    power_caps_w: list[Watts] | None = None
+    capacity_tok_s: Positive | None = None
+    rated_power_w: Watts | None = None
     profile_path: str | None = None
-    system_alpha: float = 1.05
-    system_beta_w: float = 345.0
-    on_failure: str = "fail"
-    recovery_timeout_s: float = 600.0
-    call_timeout_s: float = 2.0
-    metrics_attempts: int = 3
-    stall_timeout_s: float = 30.0
-    refused_limit: int = 5
-    max_client_lag_s: float = 2.0
-    max_in_flight: int = 1024
-    first_token_id: int = 10
-    last_token_id: int = 999
-    sample_period_s: float = 0.05
-    drain_timeout_s: float = 30.0
+    system_alpha: NotNegative = 1.05
+    system_beta_w: WattsOrNone = 345.0
+    on_failure: Annotated[str, OneOf(*ON_FAILURE)] = "fail"
+    recovery_timeout_s: Seconds = 600.0
+    call_timeout_s: Seconds = 2.0
+    metrics_attempts: Count = 3
+    stall_timeout_s: Seconds = 30.0
+    refused_limit: Count = 5
+    max_client_lag_s: Seconds = 2.0
+    max_in_flight: Batch = 1024
+    first_token_id: TokensOrNone = 10
+    last_token_id: TokensOrNone = 999
+    sample_period_s: Seconds = 0.05
+    drain_timeout_s: Seconds = 30.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.url and self.launch.model:
             raise ConfigurationError(
                 "server.url, server.launch.model: attach to a server or launch one, not both"
             )
-        for key, allowed in (("on_failure", ON_FAILURE), ("batch_limit", BATCH_LIMIT)):
-            if getattr(self, key) not in allowed:
-                raise ConfigurationError(
-                    f"server.{key}: {getattr(self, key)!r} is none of {', '.join(allowed)}"
-                )
-        for key in (
-            "max_num_seqs", "tensor_parallel", "expert_parallel", "data_parallel",
-            "metrics_attempts", "refused_limit", "max_in_flight",
-        ):  # fmt: skip
-            if getattr(self, key) < 1:
-                raise ConfigurationError(f"server.{key}: must be >= 1, got {getattr(self, key)}")
-        for key in (
-            "recovery_timeout_s", "call_timeout_s", "stall_timeout_s", "max_client_lag_s",
-            "sample_period_s", "drain_timeout_s", "capacity_tok_s", "rated_power_w",
-        ):  # fmt: skip
-            value = getattr(self, key)
-            if value is not None and value <= 0:
-                raise ConfigurationError(f"server.{key}: must be positive, got {value}")
-        if not 0 <= self.first_token_id <= self.last_token_id:
-            raise ConfigurationError("server.first_token_id: must be 0 to server.last_token_id")
-        if self.power_caps_w is not None and not self.power_caps_w:
-            raise ConfigurationError("server.power_caps_w: name at least one cap, or null")
+        self.require(
+            self.first_token_id <= self.last_token_id,
+            "first_token_id", "be at most server.last_token_id",
+        )  # fmt: skip
+        self.require(self.power_caps_w != [], "power_caps_w", "name at least one cap, or be null")
 
     @property
     def sets_knobs(self) -> bool:

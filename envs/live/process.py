@@ -12,19 +12,22 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, ClassVar
 
 from envs.errors import ConfigurationError, ServerError
+from envs.fields import Checked, Range
 from envs.live.batch_limit import ARGUMENTS, PLUGIN_DIR
 from envs.live.devices.processes import start_ticks
 from envs.live.errors import ServerDiedError, ServerStartError
 from envs.live.http_client import HttpClient
+from envs.quantities import Seconds
 
 MODULE = "vllm.entrypoints.openai.api_server"
 _TAIL = 15
 
 
 @dataclass(kw_only=True)
-class Launch:
+class Launch(Checked):
     """How a server is started.
 
     Attributes:
@@ -39,20 +42,16 @@ class Launch:
         log: File for the server's output; ``None`` makes one in the temporary folder.
     """
 
+    config_key: ClassVar[str] = "server.launch"
+
     model: str | None = None
     python: str = "python"
-    port: int = 0
+    port: Annotated[int, Range(least=0, most=65_535)] = 0
     arguments: list[str] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
     asynchronous: bool | None = None
-    startup_timeout_s: float = 600.0
+    startup_timeout_s: Seconds = 600.0
     log: str | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.port < 65536:
-            raise ConfigurationError(f"server.launch.port: {self.port} is no port")
-        if self.startup_timeout_s <= 0:
-            raise ConfigurationError("server.launch.startup_timeout_s: must be positive")
 
     @property
     def interpreter(self) -> str:

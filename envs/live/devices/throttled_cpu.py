@@ -11,11 +11,11 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 from typing_extensions import override
 
-from envs.errors import ConfigurationError
+from envs.fields import Checked, OneOf, Range
 from envs.live.devices.base import DeviceLimits, PowerDevice, Reading
 from envs.live.devices.duty_cycle import DutyCycle
 from envs.live.devices.processes import CpuTime, workers_of
@@ -28,6 +28,7 @@ from envs.live.errors import (
     DevicePermissionError,
     DeviceRangeError,
 )
+from envs.quantities import Watts, WattsOrNone
 from envs.telemetry import MEASURED, MODELLED
 
 CGROUP_V1 = "/sys/fs/cgroup/cpu"
@@ -37,7 +38,7 @@ SHORTEST_WINDOW_S = 0.05
 
 
 @dataclass(kw_only=True)
-class ThrottledCpu(PowerDevice):
+class ThrottledCpu(Checked, PowerDevice):
     """CPU time of vLLM's worker, expressed in watts.
 
     A cap of ``W`` leaves the worker ``(W - idle_w) / (max_w - idle_w)`` of its cores, and
@@ -53,28 +54,22 @@ class ThrottledCpu(PowerDevice):
             everything the machine does, not the worker alone.
     """
 
-    idle_w: float = 60.0
-    max_w: float = 400.0
-    cap_min_w: float = 100.0
-    cores: float = 1.0
-    mechanism: str = "auto"
+    config_key: ClassVar[str] = "device"
+
+    idle_w: WattsOrNone = 60.0
+    max_w: Watts = 400.0
+    cap_min_w: Watts = 100.0
+    cores: Annotated[float, Range(above=0.0, most=65_536.0)] = 1.0
+    mechanism: Annotated[str, OneOf(*MECHANISMS)] = "auto"
     use_rapl: bool = True
 
     opens_to_restore = False
     follows_process = True
 
     def __post_init__(self) -> None:
-        if not 0 <= self.idle_w < self.cap_min_w < self.max_w:
-            raise ConfigurationError(
-                "device: needs 0 <= idle_w < cap_min_w < max_w, got "
-                f"{self.idle_w:g}, {self.cap_min_w:g}, {self.max_w:g}"
-            )
-        if self.cores <= 0:
-            raise ConfigurationError(f"device.cores: must be positive, got {self.cores:g}")
-        if self.mechanism not in MECHANISMS:
-            raise ConfigurationError(
-                f"device.mechanism: {self.mechanism!r} is none of {', '.join(MECHANISMS)}"
-            )
+        super().__post_init__()
+        self.require(self.idle_w < self.cap_min_w, "idle_w", "be below device.cap_min_w")
+        self.require(self.cap_min_w < self.max_w, "cap_min_w", "be below device.max_w")
         self.power_source = MODELLED
         self._quota: Quota | None = None
         self._cpu: CpuTime | None = None
