@@ -15,6 +15,7 @@ import json
 import math
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -23,7 +24,9 @@ import gymnasium
 import numpy as np
 from pyarrow import parquet
 
+from envs import catalog
 from experiments.run import main
+from experiments.training.mixture import Mixture
 
 GOLDEN_FILE = Path(__file__).with_name("golden.json")
 RENEW = "python -m tests.golden.renew"
@@ -54,7 +57,8 @@ RUNS: dict[str, tuple[str, ...]] = {
 }
 """Overrides of ``python -m experiments.run`` by case."""
 VECTOR = "vector"
-CASES = (*RUNS, VECTOR)
+MIXTURE = "mixture"
+CASES = (*RUNS, VECTOR, MIXTURE)
 
 _SERVERS, _STEPS, _EPISODE_STEPS, _SEED = 4, 90, 60, 7
 _DIGITS, _HASH = 16, "hash of "
@@ -67,7 +71,9 @@ def run_case(case: str, folder: Path) -> Metrics:
         case: One of :data:`CASES`.
         folder: An empty folder for the run's files.
     """
-    return _vector() if case == VECTOR else _run(RUNS[case], folder)
+    if case == VECTOR:
+        return _vector()
+    return _mixture() if case == MIXTURE else _run(RUNS[case], folder)
 
 
 def simd_found() -> list[str]:
@@ -154,6 +160,18 @@ def _vector() -> Metrics:
     metrics: Metrics = {}
     for name, rows in seen.items():
         metrics |= _column(name, np.stack(rows).ravel().tolist())
+    return metrics
+
+
+def _mixture() -> Metrics:
+    """Draws what an agent is trained on; every workload and objective of it counts."""
+    mixture: Mixture = catalog.build("mixture", "default")
+    metrics: Metrics = {}
+    for number, scenario in enumerate(mixture.draw(24, np.random.default_rng(_SEED))):
+        for part in (scenario.workload, scenario.objective):
+            for name, value in _flat(asdict(part), f"{number}.{type(part).__name__}"):
+                endless = isinstance(value, float) and not math.isfinite(value)
+                metrics[name] = str(value) if endless else value
     return metrics
 
 
