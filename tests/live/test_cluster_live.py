@@ -33,8 +33,11 @@ BUDGET_W = 3600.0
 
 
 @pytest.fixture
-def cluster(vllm: VllmProcess) -> Iterator[Cluster]:
-    """One live node and two simulated ones, each in an actor of its own."""
+def cluster(vllm: VllmProcess, limit: BatchLimit) -> Iterator[Cluster]:
+    """One live node and two simulated ones, each in an actor of its own.
+
+    It takes ``limit`` so that what is left of the limit is looked at when the cluster is closed.
+    """
     ray = start_ray()
     inner: dict[str, Any] = {
         "base": "vllm_cpu",
