@@ -16,6 +16,8 @@ import pytest
 from support import vllm_scheduler
 from support.reference_server import Job, ReferenceServer, ServerFacts, Step
 
+from envs.simulator.step_layout import STEP_MODEL
+
 ROOT = Path(__file__).resolve().parents[3]
 CASES = 100
 Schedule = list[list[tuple[int, int]]]
@@ -45,7 +47,8 @@ class Recorder(ReferenceServer):
 
     def __init__(self, case: dict[str, Any]) -> None:
         facts = ServerFacts(
-            step_model=np.zeros(100), blocks=case["blocks"], block_size=case["block_size"],
+            step_model=np.zeros(1, dtype=STEP_MODEL).view(np.recarray)[0],
+            blocks=case["blocks"], block_size=case["block_size"],
             max_num_seqs=case["max_num_seqs"], token_budget=case["token_budget"],
             max_model_len=case["context"], num_gpus=1, replicas=1, cap_w=1.0, clock_max_mhz=1.0,
             settling_s=0.0, sensor_window_s=0.0, alpha=1.0, beta_w=0.0,
