@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 from envs.live.errors import DeviceLostError, DeviceNotFoundError
 
 WORKER_TITLE = "VLLM::Worker"
 ENGINE_TITLE = "VLLM::EngineCore"
+_TITLED_WITHIN_S = 1.0
 
 
 def start_ticks(pid: int) -> int | None:
@@ -56,16 +58,22 @@ def descendants(pid: int) -> list[int]:
 def workers_of(server_pid: int) -> list[int]:
     """Returns the processes of a vLLM server that compute.
 
-    These are its workers; where vLLM runs the model inside of the engine core, the core.
+    These are its workers; where vLLM runs the model inside of the engine core, the core. A child
+    gets its title a moment after it is started, so that none at first sight is looked for again.
 
     Raises:
         DeviceNotFoundError: The process has no such children.
     """
-    below = descendants(server_pid)
-    for wanted in (WORKER_TITLE, ENGINE_TITLE):
-        found = [pid for pid in below if title(pid).startswith(wanted)]
-        if found:
-            return found
+    until = time.monotonic() + _TITLED_WITHIN_S
+    while True:
+        below = descendants(server_pid)
+        for wanted in (WORKER_TITLE, ENGINE_TITLE):
+            found = [pid for pid in below if title(pid).startswith(wanted)]
+            if found:
+                return found
+        if time.monotonic() > until:
+            break
+        time.sleep(0.02)
     raise DeviceNotFoundError(
         f"process {server_pid} has no child called {WORKER_TITLE} or {ENGINE_TITLE}; "
         "set server.server_pid to the process of the vLLM API server"

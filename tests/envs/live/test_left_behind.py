@@ -194,8 +194,7 @@ def test_one_server_under_two_addresses_has_one_controller(
         with pytest.raises(LimitHeldError, match=rf"pid {os.getpid()}"):
             LiveServer(attach(fake_vllm, device=device_apart(), **other), small_workload())
         server.apply(Knobs(400.0, 3))
-        server.advance(0.5)
-        assert fake_vllm.limit()["max_num_seqs"] == 3
+        wait_for(lambda: fake_vllm.limit()["max_num_seqs"] == 3)
     assert fake_vllm.limit()["max_num_seqs"] == 6
 
 
