@@ -1,10 +1,19 @@
 # make run          one PALS run on the simulator        make test       tests (minutes)
 # make compare      PALS against its rivals              make test-long  the slow tests
 # make lint         ruff and mypy                        make test-live  against a real vLLM server
-# make plots        the plot of the comparison           make physics    tables and plots of docs/physics.md
+# make test-live-long  the whole of the live tests, also those that take minutes each
+# make audit        dependencies' known vulnerabilities  make coverage   which lines tests run
+#                   (ARGS="-m ''": with the slow and the live ones)
+# make mutation ARGS="objectives --sample 40"  small changes of the code that no test notices
+# make fuzz         10,000 configurations, 5,000 files and 2,000 orders of calls, none of which may
+#                   crash, hang or give nonsense (a night; PALS_FUZZ_SEED=N tries others)
+# make plots        the plot of the comparison           make physics    docs/validation.md
 # make test-vllm-versions  the plug-in's contract on several vLLM releases (hours; gigabytes)
+# make docs         the documentation's site, in build/site
+# make results      all pages and pictures with results, in order; make results SCALE=short in minutes
+# make stale        which of them were made by other code (results.mk)
 # make figures      the paper's figures and claims, and docs/reproduction.md
-# `make physics` reads the measured data in $PALS_DATA, or ARGS="data=DIR" (docs/physics.md: where from).
+# `make physics` reads the measured data in $PALS_DATA, or ARGS="data=DIR" (docs/validation.md: where from).
 # Each creates .venv first if it is not there.  ARGS="seed=3 duration=60" reaches the command.
 
 SHELL := /bin/bash
@@ -13,7 +22,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: run compare plots physics figures test test-long test-live test-vllm-versions lint format venv clean
+.DEFAULT_GOAL := run
+include results.mk
+
+.PHONY: run compare plots physics figures test test-long test-live test-live-long test-vllm-versions \
+    audit fuzz mutation coverage lint format venv clean
 
 run: venv
 	$(BIN)/python -m experiments.run controller=pals $(ARGS)
@@ -31,7 +44,7 @@ figures: venv
 	$(BIN)/python -m experiments.figures figure=all page=docs/reproduction.md $(ARGS)
 
 physics: venv
-	$(BIN)/python -m experiments.physics page=docs/physics.md hydra.run.dir=outputs/physics $(ARGS)
+	$(BIN)/python -m experiments.physics page=docs/validation.md hydra.run.dir=outputs/physics $(ARGS)
 
 test: venv
 	$(BIN)/python -m pytest -q $(ARGS)
@@ -39,11 +52,33 @@ test: venv
 test-long: venv
 	$(BIN)/python -m pytest -q -m "long and not live" $(ARGS)
 
+fuzz: venv
+	$(BIN)/python -m pytest -q -rP -m long tests/fuzz tests/envs/fuzz $(ARGS)
+
+mutation: venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target build/mutation cosmic-ray==8.7.0
+	PYTHONPATH=$(CURDIR)/build/mutation:$(CURDIR) $(BIN)/python tests/mutants.py $(ARGS)
+
+coverage: venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check coverage==7.17.5
+	$(BIN)/python -m coverage run -m pytest -q $(ARGS)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report --fail-under=92
+
 test-live:
 	.ci/test-live $(ARGS)
 
+test-live-long:
+	.ci/test-live --all $(ARGS)
+
 test-vllm-versions: venv
 	$(BIN)/python tests/live/vllm_versions.py $(ARGS)
+
+audit: venv
+	.ci/audit $(VENV)
+
+docs: venv
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict $(ARGS)
 
 lint: venv
 	$(BIN)/ruff check .

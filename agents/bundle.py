@@ -56,7 +56,10 @@ def find_bundle(name: str) -> Path:
     Raises:
         ConfigurationError: There is no bundle of that name.
     """
-    for folder in (Path(name).expanduser(), SHIPPED / name):
+    places = [Path(name).expanduser(), SHIPPED / name]
+    if "/" not in name:  # a name is a shipped bundle's, whatever folder is called the same
+        places.reverse()
+    for folder in places:
         for place in (folder, folder / "bundle"):
             if (place / _FACTS).is_file():
                 return place
@@ -96,12 +99,7 @@ def load_policy(directory: Path, bundle: Bundle, action_space: Any, device: str)
     """
     from stable_baselines3.common.utils import ConstantSchedule
 
-    file = directory / _WEIGHTS
-    content = read_regular(file, _MOST_WEIGHTS_BYTES)
-    if hashlib.sha256(content).hexdigest() != bundle.weights_sha256:
-        raise ConfigurationError(
-            f"{file}: not the weights that {_FACTS} was written with (another SHA-256)"
-        )
+    weights = read_weights(directory, bundle, device)
     try:
         policy: BasePolicy = _policy_class(bundle)(
             observation_space(bundle.observation),
@@ -114,12 +112,36 @@ def load_policy(directory: Path, bundle: Bundle, action_space: Any, device: str)
             f"{directory / _FACTS}: policy_arguments: {bundle.policy} does not take them: {error}"
         ) from error
     try:
-        policy.load_state_dict(_weights(content, device))
-    except (RuntimeError, ValueError, TypeError, KeyError, EOFError) as error:
+        policy.load_state_dict(weights)
+    except (RuntimeError, ValueError, TypeError, KeyError) as error:
+        file = directory / _WEIGHTS
         raise ConfigurationError(f"{file}: not the weights of this policy: {error}") from error
     policy.to(device)
     policy.set_training_mode(False)
     return policy
+
+
+def read_weights(directory: Path, bundle: Bundle, device: str) -> dict[str, Any]:
+    """Reads a bundle's weights.
+
+    Args:
+        directory: The bundle's folder.
+        bundle: Its facts.
+        device: Torch device.
+
+    Raises:
+        ConfigurationError: They are damaged, or not those that the facts were written with.
+    """
+    file = directory / _WEIGHTS
+    content = read_regular(file, _MOST_WEIGHTS_BYTES)
+    if hashlib.sha256(content).hexdigest() != bundle.weights_sha256:
+        raise ConfigurationError(
+            f"{file}: not the weights that {_FACTS} was written with (another SHA-256)"
+        )
+    try:
+        return _weights(content, device)
+    except (RuntimeError, ValueError, TypeError, KeyError, EOFError) as error:
+        raise ConfigurationError(f"{file}: not the weights of this policy: {error}") from error
 
 
 def _weights(content: bytes, device: str) -> dict[str, Any]:

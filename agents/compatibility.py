@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -10,7 +11,7 @@ import numpy as np
 from envs import catalog
 from envs.actions.base import ActionEncoding, KnobGrid
 from envs.knobs import KnobLimits
-from envs.observations import ObservationLayout
+from envs.observations import ObservationLayout, Scale
 
 
 def describe_observation(layout: ObservationLayout) -> list[dict[str, Any]]:
@@ -19,9 +20,14 @@ def describe_observation(layout: ObservationLayout) -> list[dict[str, Any]]:
     Linear scales follow each server's own size and are therefore left out; logarithmic ones
     are the same everywhere and have to stay so.
     """
+    return described_scales(layout.scales)
+
+
+def described_scales(scales: Mapping[str, Scale]) -> list[dict[str, Any]]:
+    """Returns the meaning of entries of an observation, by their scales."""
     entries: list[dict[str, Any]] = []
-    for name, scale, high in zip(layout.names, layout.scales.values(), layout.high, strict=True):
-        entry = {"name": name, "high": float(high), "unbounded": scale.unbounded}
+    for name, scale in scales.items():
+        entry = {"name": name, "high": scale.high, "unbounded": scale.unbounded}
         if scale.logarithmic:
             entry.update(unit=scale.unit, top=scale.top)
         entries.append(entry)

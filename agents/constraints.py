@@ -139,9 +139,10 @@ class Constraint(Checked, ABC):
             servers: Facts about the servers.
         """
 
-    def start(self) -> Price:
-        """Returns the price before the first update."""
-        return Price(self.initial, self.initial, None)
+    def start(self, value: float | None = None) -> Price:
+        """Returns the price before the first update: ``value``, or :attr:`initial`."""
+        price = self.initial if value is None else self._bounded(value)
+        return Price(price, price, None)
 
     def limit_at(self, progress: float) -> float:
         """Returns the limit after a fraction of the training; it falls geometrically."""
@@ -152,17 +153,17 @@ class Constraint(Checked, ABC):
             return self.loose * (1.0 - fraction)
         return float(self.loose * (self.limit / self.loose) ** fraction)
 
-    def update(self, price: Price, rate: float, progress: float = 1.0) -> Price:
+    def update(self, price: Price, rate: float, limit: float | None = None) -> Price:
         """Returns the price after a stretch of training.
 
         Args:
             price: The price before.
             rate: Mean rate of the cost in the stretch.
-            progress: Fraction of the training that is done.
+            limit: The limit in force; ``None`` for :attr:`limit`.
         """
         before = rate if price.rate is None else price.rate
         smoothed = self.smoothing * before + (1.0 - self.smoothing) * rate
-        excess = smoothed - self.limit_at(progress)
+        excess = smoothed - (self.limit if limit is None else limit)
         integral = self._bounded(price.integral + self.ki * excess)
         slope = max(0.0, smoothed - before)
         value = self._bounded(integral + self.kp * excess + self.kd * slope)

@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from agents.asked import SCALES, described, with_asked
 from agents.bundle import find_bundle, load_policy, read_bundle, stale_calibrations
 from agents.compatibility import bound_encoding, grid_mismatch, observation_mismatch
+from agents.limit_loop import LimitLoop, LoopState
 from agents.shield import BudgetShield
 from agents.shielded_policy import ShieldedPolicy
 from baselines.base import Controller, Preparation
 from envs.context import ControlContext
 from envs.errors import ConfigurationError
 from envs.fields import Checked
-from envs.knobs import Knobs
-from envs.quantities import Batch
+from envs.quantities import Batch, Gain, PositiveFraction
+
+
+class _State(NamedTuple):
+    """What a limit-conditioned agent remembers.
+
+    Attributes:
+        loop: The slow loop on what it is asked for.
+        policy: State of the policy itself.
+    """
+
+    loop: LoopState
+    policy: Any
 
 
 @dataclass(kw_only=True)
@@ -34,6 +47,11 @@ class Agent(Checked, Controller):
         device: Torch device.
         fixed_max_num_seqs: Batch limit that replaces the policy's own; ``None`` lets the policy
             choose. The difference shows what the second knob is worth to the agent.
+        violation_limit: Rate of QoS violations that the operator allows; only a limit-conditioned
+            agent can be asked for it.
+        switch_price: What an interval in which a knob moves costs, in the units of the reward;
+            only a limit-conditioned agent knows of it.
+        loop: How what the agent is asked for follows the violations that are measured.
     """
 
     config_key: ClassVar[str] = "controller"
@@ -41,6 +59,9 @@ class Agent(Checked, Controller):
     bundle: str
     device: str = "cpu"
     fixed_max_num_seqs: Batch | None = None
+    violation_limit: PositiveFraction = 0.02
+    switch_price: Gain = 0.05
+    loop: LimitLoop = field(default_factory=LimitLoop)
 
     def __post_init__(self) -> None:
         """Reads the bundle's facts.
@@ -51,6 +72,8 @@ class Agent(Checked, Controller):
         super().__post_init__()
         self._folder = find_bundle(self.bundle)
         self.facts = read_bundle(self._folder)
+        names = [entry["name"] for entry in self.facts.observation]
+        self._conditioned = names[-len(SCALES) :] == list(SCALES)
         stale = stale_calibrations(self.facts.calibrations)
         if stale:
             warnings.warn(
@@ -66,7 +89,11 @@ class Agent(Checked, Controller):
             ConfigurationError: Observations or knobs are not those it was trained with; the
                 message says how they differ.
         """
-        found = observation_mismatch(self.facts.observation, context.layout)
+        entries = self.facts.observation
+        known = entries[: -len(SCALES)] if self._conditioned else entries
+        found = observation_mismatch(known, context.layout)
+        if self._conditioned and entries[-len(SCALES) :] != described():
+            found.append("what it can be asked for was scaled differently")
         own = bound_encoding(self.facts.action, context.limits, context.grid)
         found += grid_mismatch(self.facts.grid, own.grid)
         if found:
@@ -96,12 +123,42 @@ class Agent(Checked, Controller):
         deterministic: bool = True,
     ) -> tuple[Any, Any]:
         seen = np.asarray(observation, dtype=np.float32)
-        action, state = self._policy.predict(seen, state, episode_start, deterministic)
+        if self._conditioned:
+            action, state = self._asked(seen, state, episode_start, deterministic)
+        else:
+            action, state = self._policy.predict(seen, state, episode_start, deterministic)
         return (self._translated(action, seen) if self._translate else action), state
+
+    def _asked(
+        self,
+        seen: NDArray[np.float32],
+        state: _State | None,
+        episode_start: NDArray[np.bool_] | None,
+        deterministic: bool,
+    ) -> tuple[Any, _State]:
+        """Decides with what the policy is asked for behind its observation."""
+        many = np.atleast_2d(seen)
+        count, context = len(many), self._context
+        if state is None:
+            loop, own = LoopState.start(count, self.violation_limit), None
+        else:
+            loop, own = state
+            if episode_start is not None:
+                fresh = np.broadcast_to(np.asarray(episode_start, dtype=np.bool_), count)
+                loop = loop.restarted(fresh, self.violation_limit)
+        observed = context.layout.decode(many)
+        loop = loop.after(
+            self.loop, self.violation_limit, observed, context.qos, context.interval_s
+        )
+        shown = loop.shown if seen.ndim == 2 else loop.shown[0]
+        action, own = self._policy.predict(
+            with_asked(seen, shown, self.switch_price), own, episode_start, deterministic
+        )
+        return action, _State(loop, own)
 
     def _translated(self, action: Any, observation: NDArray[np.float32]) -> Any:
         seen = self._context.layout.decode(observation)
-        current = Knobs(seen.last_power_cap_w, seen.last_max_num_seqs, seen.last_sm_clock_mhz)
+        current = seen.last_knobs
         knobs = self._own.decode(action, current)
         if self.fixed_max_num_seqs is not None:
             knobs = knobs._replace(

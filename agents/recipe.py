@@ -68,8 +68,27 @@ class Recipe(Checked):
             ConfigurationError: An argument is unknown to the class, or out of range.
         """
         cls: Any = self.algorithm_class
+        arguments = {**self.arguments, **self._lean(cls, env)}
         try:
-            algorithm: BaseAlgorithm = cls(env=env, seed=seed, device=device, **self.arguments)
+            algorithm: BaseAlgorithm = cls(env=env, seed=seed, device=device, **arguments)
         except (TypeError, ValueError, AssertionError) as error:
             raise ConfigurationError(f"agent.arguments: {error}") from error
         return algorithm
+
+    def _lean(self, cls: Any, env: VecEnv) -> dict[str, Any]:
+        """Returns the faster forms of a policy and a buffer that have one; see there."""
+        from stable_baselines3 import PPO
+        from stable_baselines3.common.policies import ActorCriticPolicy
+
+        from agents.lean_policy import LeanPolicy, ShuffledBuffer, choices_of
+
+        named = PPO.policy_aliases.get(str(self.arguments.get("policy")))
+        if cls is not PPO or named is not ActorCriticPolicy or not choices_of(env.action_space):
+            return {}
+        buffer = self.arguments.get("rollout_buffer_class", ShuffledBuffer)
+        chosen = dict(self.arguments.get("policy_kwargs", {}))
+        if "optimizer_class" not in chosen:
+            # Adam in one call for all parameters; the policy's own default is this eps.
+            own = chosen.get("optimizer_kwargs", {"eps": 1e-5})
+            chosen["optimizer_kwargs"] = {"fused": True, **own}
+        return {"policy": LeanPolicy, "rollout_buffer_class": buffer, "policy_kwargs": chosen}

@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from agents.budgets import PowerScopes
 from envs.actions.base import ActionEncoding, group_by_grid
+from envs.actions.grid import Grid
 from envs.context import ControlContext
 from envs.knobs import Knobs
 
@@ -46,7 +47,9 @@ class BudgetShield:
         self._budget_unit = np.array([c.layout.scales["power_budget_w"].unit for c in contexts])
         self._last_units = np.array([[c.layout.scales[n].unit for n in _LAST] for c in contexts])
         self._scopes = PowerScopes(contexts)
-        self._groups = group_by_grid(encodings or [context.encoding for context in contexts])
+        own = encodings or [context.encoding for context in contexts]
+        self._groups = group_by_grid(own)
+        self._levels_w = _grid_levels(own)
 
     def __call__(
         self, actions: NDArray[Any], observations: NDArray[np.floating[Any]]
@@ -62,6 +65,8 @@ class BudgetShield:
             return actions
         limit = self._scopes.cap_limit_w(budget * self._budget_unit * (1.0 + _ROUNDING))
         limit = np.where(budget >= self._unlimited, np.inf, limit)
+        if self._levels_w is not None and actions.dtype.kind in "iu":
+            return _lowered(actions, (self._levels_w <= limit[:, None]).sum(axis=1))
         current = (observations[:, self._last] * self._last_units).T
         result = np.array(actions)
         for encoding, members in self._groups:
@@ -75,6 +80,27 @@ class BudgetShield:
             kept = over.reshape(-1, *[1] * (result.ndim - 1))
             result[members] = np.where(kept, encoding.encode(safe, knobs), actions[members])
         return result
+
+
+def _grid_levels(encodings: Sequence[ActionEncoding]) -> NDArray[np.float64] | None:
+    """Returns the caps that actions of servers stand for, shape ``(servers, levels)``.
+
+    ``None`` where the first number of an action is not the index of a cap.
+    """
+    if not all(type(encoding) is Grid for encoding in encodings):
+        return None
+    caps = [encoding.grid.power_caps_w for encoding in encodings]
+    levels = np.full((len(caps), max(map(len, caps))), np.inf)
+    for row, own in zip(levels, caps, strict=True):
+        row[: len(own)] = own
+    return levels
+
+
+def _lowered(actions: NDArray[Any], allowed: NDArray[np.int64]) -> NDArray[Any]:
+    """Returns grid actions whose caps are among the lowest ``allowed`` ones, at least one."""
+    result = actions.copy()
+    result[:, 0] = np.minimum(actions[:, 0], np.maximum(allowed, 1) - 1)
+    return result
 
 
 class ShieldedVecEnv(VecEnvWrapper):
@@ -94,6 +120,10 @@ class ShieldedVecEnv(VecEnvWrapper):
     def reset(self) -> Any:
         self._seen = self.venv.reset()
         return self._seen
+
+    def go_on(self, seen: NDArray[np.floating[Any]]) -> None:
+        """Takes over the observations that the next actions will be chosen on."""
+        self._seen = seen
 
     @override
     def step_async(self, actions: NDArray[Any]) -> None:

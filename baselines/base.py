@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,10 @@ from envs.context import ControlContext
 from envs.fields import Checked
 from envs.knobs import Knobs
 from envs.observations import Observation
+
+if TYPE_CHECKING:
+    from baselines.twin.future import Future
+    from envs.simulator.server_spec import ServerSpec
 
 
 class Outcome(NamedTuple):
@@ -40,6 +45,19 @@ class Preparation(Protocol):
 
     def evaluate(self, candidates: list[Knobs]) -> list[Outcome]:
         """Runs each of some fixed knobs on the coming episode. This looks ahead: oracles only."""
+
+    def futures(self) -> list[Future]:
+        """Returns what will happen in the coming episode, or in each of those of a batch.
+
+        This looks ahead: for bounds on what is possible only.
+        """
+
+    def twin(self) -> ServerSpec:
+        """Returns a simulated server like the one to be controlled, as an operator knows it.
+
+        It has the nominal calibration and the lengths of requests that are to be expected. Its
+        arrivals, seeds and drawn physics are not those of the episode.
+        """
 
 
 class Policy(Protocol):
@@ -73,6 +91,34 @@ class Controller(Policy, Protocol):
         """Lets the controller request a profile or, if it is an oracle, a look ahead."""
 
 
+@runtime_checkable
+class Adjustable(Protocol):
+    """A controller some of whose parameters may change while it controls."""
+
+    def adjust(self, asked: Controller, state: Any) -> dict[str, Any]:
+        """Takes over the parameters that may change.
+
+        Args:
+            asked: A controller of the same kind, with the parameters that are asked for.
+            state: The state that :meth:`predict` returned last, or ``None``.
+
+        Returns:
+            What changed, the new value by name.
+        """
+
+
+@runtime_checkable
+class Reports(Protocol):
+    """A controller that has something to tell of an episode, beside what it did."""
+
+    def report(self, state: Any) -> Mapping[str, float]:
+        """Returns plain numbers by name, for the record of a run.
+
+        Args:
+            state: The state that it returned last; of a batch, of all its servers.
+        """
+
+
 class _Memory(NamedTuple):
     """State between two decisions about one server."""
 
@@ -88,6 +134,8 @@ class KnobController(Checked, Controller, ABC):
     """
 
     config_key: ClassVar[str] = "controller"
+    adjustable: ClassVar[frozenset[str]] = frozenset()
+    """Parameters that are looked at in every decision, so that they may change between two."""
 
     context: ControlContext
 
@@ -98,6 +146,17 @@ class KnobController(Checked, Controller, ABC):
     @override
     def prepare(self, preparation: Preparation) -> None:
         """Needs no preparation by default."""
+
+    def adjust(self, asked: Controller, state: Any) -> dict[str, Any]:
+        """Takes over :attr:`adjustable` parameters; see :class:`Adjustable`."""
+        changed = {
+            name: getattr(asked, name)
+            for name in sorted(self.adjustable)
+            if getattr(asked, name) != getattr(self, name)
+        }
+        for name, value in changed.items():
+            setattr(self, name, value)
+        return changed
 
     @abstractmethod
     def decide(self, observation: Observation, state: Any) -> tuple[Knobs, Any]:
@@ -135,6 +194,5 @@ class KnobController(Checked, Controller, ABC):
     def _predict_one(self, row: NDArray[Any], memory: _Memory | None) -> tuple[Any, _Memory]:
         observation = self.context.layout.decode(row)
         knobs, own = self.decide(observation, memory.own if memory else None)
-        clock = observation.last_sm_clock_mhz
-        current = Knobs(observation.last_power_cap_w, observation.last_max_num_seqs, clock)
-        return self.context.encoding.encode(knobs, current), _Memory(own, knobs)
+        action = self.context.encoding.encode(knobs, observation.last_knobs)
+        return action, _Memory(own, knobs)

@@ -96,14 +96,7 @@ class ClockLock(KnobController):
 
 def _sweep(profile: Profile) -> tuple[Any, Any, Any]:
     """Returns clock, throughput and power at the largest batch, by ascending clock."""
-    sizes = (profile.tensor_parallel, profile.expert_parallel, profile.data_parallel)
-    rows = [
-        row
-        for row in profile.rows
-        if (row.tensor_parallel, row.expert_parallel, row.data_parallel) == sizes
-    ]
-    if not rows:
-        raise ConfigurationError(f"profile: no row with (TP, EP, DP) = {sizes}")
+    rows = profile.in_use
     largest = max(row.max_num_seqs for row in rows)
     points = sorted(
         (row.sm_clock_mhz, row.throughput_tok_s, row.power_w)

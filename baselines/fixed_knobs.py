@@ -59,9 +59,8 @@ class FixedKnobs(Controller):
         deterministic: bool = True,
     ) -> tuple[Any, Any]:
         seen = self._context.layout.decode(observation)
-        current = Knobs(seen.last_power_cap_w, seen.last_max_num_seqs, seen.last_sm_clock_mhz)
         knobs = self._knobs
         if np.ndim(observation) == 2:
             servers = len(observation)
             knobs = Knobs(*(v if v is None else np.broadcast_to(v, servers) for v in knobs))
-        return self._context.encoding.encode(knobs, current), None
+        return self._context.encoding.encode(knobs, seen.last_knobs), None

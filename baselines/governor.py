@@ -44,6 +44,8 @@ class Governor(KnobController):
             excuses; half the TTFT SLO where that is shorter.
     """
 
+    adjustable = frozenset({"low", "high", "margin", "hold_s", "surplus", "patience_s"})
+
     low: Gain = 0.6
     high: Gain = 3.0
     margin: Gain = 0.05

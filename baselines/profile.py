@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from typing import NamedTuple
+
+from envs.errors import ConfigurationError
 
 
 class ProfileRow(NamedTuple):
@@ -49,7 +53,7 @@ class Profile:
         tensor_parallel: Tensor-parallel size of the server to be controlled.
         expert_parallel: Its expert-parallel size.
         data_parallel: Its data-parallel size.
-        key: Hash of all that the profile depends on; forests fitted to it are cached by it.
+        key: Hash of all that the profile depends on, by which it is found.
     """
 
     rows: tuple[ProfileRow, ...]
@@ -57,3 +61,26 @@ class Profile:
     expert_parallel: int
     data_parallel: int
     key: str
+
+    @property
+    def in_use(self) -> list[ProfileRow]:
+        """The rows of the parallelism of the server to be controlled.
+
+        Raises:
+            ConfigurationError: There are none.
+        """
+        sizes = (self.tensor_parallel, self.expert_parallel, self.data_parallel)
+        rows = [
+            row
+            for row in self.rows
+            if (row.tensor_parallel, row.expert_parallel, row.data_parallel) == sizes
+        ]
+        if not rows:
+            raise ConfigurationError(f"profile: no row with (TP, EP, DP) = {sizes}")
+        return rows
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the measurements themselves: what is made from them is kept by it."""
+        text = json.dumps([self.key, self.rows])
+        return hashlib.sha256(text.encode()).hexdigest()

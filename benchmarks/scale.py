@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.machine import machine_line
+
 MODEL = "olmoe_1b_7b"
 """Small enough that an A100's cache holds 1,024 sequences."""
 INTERVAL_S = 0.5
@@ -107,19 +109,23 @@ def _memory_kb() -> float:
 def main() -> None:
     """Varies one axis at a time and prints one table per axis."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--axes", default="batch,load,hours,gpus,envs", help="what varies")
     parser.add_argument("--hours", default="0.25,1,6,24", help="simulated hours")
     parser.add_argument("--json", type=Path, default=Path("outputs/benchmarks/scale.json"))
     arguments = parser.parse_args()
     base = {"batch": 64, "load": 1.0, "hours": 0.5, "gpus": 4}
     axes: dict[str, list[Any]] = {
-        "batch": [1, 4, 16, 64, 256, 1024],
+        "batch": [1, 4, 16, 64, 256, 1024, 4096],
         "load": [0.1, 0.5, 1.0, 2.0],
         "hours": [float(text) for text in arguments.hours.split(",")],
         "gpus": [1, 2, 4],
-        "envs": [1, 16, 64, 256, 1024],
+        "envs": [1, 16, 64, 256, 1024, 4096, 10_000],
     }
     found: dict[str, list[dict[str, float]]] = {}
+    Console().print(machine_line())
     for axis, values in axes.items():
+        if axis not in arguments.axes.split(","):
+            continue
         rows = []
         for value in values:
             scenario = {**base, axis: value, **({"load": 0.9} if axis == "hours" else {})}

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import shlex
 import subprocess
 import sys
@@ -31,7 +30,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.spread import Spread, rates
+from benchmarks.machine import machine, machine_line
+from benchmarks.spread import Spread, number, rates
+from experiments.reporting.docs_page import fill
+from experiments.reporting.markdown import markdown_table
 
 WORKLOAD = {"base": "poisson_gsm8k", "load": 1.2}
 HIGHEST = np.array([5, 5])  # the highest cap and 64 sequences on the default grid
@@ -204,6 +206,7 @@ def main() -> None:
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=COMMAND")
     parser.add_argument("--requests", type=int, default=2000, help="that a peer simulates")
     parser.add_argument("--json", type=Path, default=Path("outputs/benchmarks/simulator.json"))
+    parser.add_argument("--page", type=Path, help="page whose block `speed` gets the table")
     arguments = parser.parse_args()
     repeats = arguments.repeats
     measurements = [*start_up(min(repeats, 3)), *single(repeats, arguments.steps)]
@@ -213,25 +216,34 @@ def main() -> None:
         measurements += stable_baselines(count, repeats, max(20, 100_000 // count))
     measurements += peers(arguments.peer, min(repeats, 3), arguments.requests)
     report("Simulator", measurements, arguments.json)
+    if arguments.page is not None:
+        fill(arguments.page, {"speed": as_markdown(measurements)})
 
 
 def report(title: str, measurements: list[Measurement], file: Path) -> None:
     """Prints measurements as a table and writes them as JSON."""
-    table = Table("", "median", "lowest … highest", title=title)
+    table = Table("", "median", "lowest … highest", title=f"{title} ({machine_line()})")
     for name, spread in measurements:
         text = str(spread)
         table.add_row(name, text.partition(" ")[0], text.partition(" ")[2].strip("()"))
     Console().print(table)
     file.parent.mkdir(parents=True, exist_ok=True)
     facts = {
-        "platform": platform.platform(),
-        "cores": os.cpu_count(),
-        "load_average": os.getloadavg(),
-        "python": platform.python_version(),
+        **machine(),
         "measurements": {name: asdict(spread) for name, spread in measurements},
     }
     file.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     Console().print(f"Written to {file}")
+
+
+def as_markdown(measurements: list[Measurement]) -> str:
+    """Returns measurements as a table for a page, with the machine that they are of."""
+    rows = [
+        [name, number(own.median), f"{number(own.low)} … {number(own.high)}", str(own.repeats)]
+        for name, own in measurements
+    ]
+    table = markdown_table(["measurement", "median", "lowest … highest", "repeats"], rows, "lrrr")
+    return f"{machine_line()}.\n\n{table}"
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import gymnasium
 
+from envs.suite_ids import register_suite
+
 EPISODE_STEPS = 1200
 """Steps of an episode: 600 s at the default interval of 0.5 s."""
 
@@ -34,3 +36,5 @@ gymnasium.register(
     max_episode_steps=EPISODE_STEPS,
     nondeterministic=True,
 )
+
+register_suite(EPISODE_STEPS)

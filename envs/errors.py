@@ -30,5 +30,9 @@ class ServerError(PalsError):
     """A live server failed; subclasses tell how."""
 
 
+class NotRestoredError(ServerError):
+    """What was found before control began could not be put back."""
+
+
 class DeviceError(PalsError):
     """A power device could not be read or set; subclasses tell how."""

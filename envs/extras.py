@@ -19,6 +19,10 @@ EXTRAS: dict[str, str] = {
     "ray": "ray",
     "pettingzoo": "ray",
     "optuna": "tune",
+    "tensorboard": "tensorboard",
+    "mlflow": "mlflow",
+    "minari": "minari",
+    "h5py": "minari",
 }
 """The extra that installs a library, by the library's top-level module."""
 

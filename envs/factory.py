@@ -50,21 +50,29 @@ def make_env(scenario: Scenario) -> ServingEnv:
             )
 
 
-def make_simulated(**parts: Any) -> ServingEnv:
+def make_simulated(render_mode: str | None = None, **parts: Any) -> ServingEnv:
     """Builds an environment around a simulated server (``pals/Simulated-v0``).
 
     Args:
+        render_mode: ``rgb_array``, ``human`` or ``None``.
         **parts: Parts of a :class:`~envs.scenario.Scenario`, such as
             ``model="olmoe_1b_7b", workload={"base": "poisson_gsm8k", "load": 1.2}``.
 
     Raises:
         ConfigurationError: A name, key or value is wrong; the message names the key.
     """
-    return simulated_env(Scenario.of(**parts))
+    return simulated_env(Scenario.of(**parts), render_mode)
 
 
-def simulated_env(scenario: Scenario) -> ServingEnv:
+make_simulated.metadata = ServingEnv.metadata  # type: ignore[attr-defined]  # Gymnasium looks here
+
+
+def simulated_env(scenario: Scenario, render_mode: str | None = None) -> ServingEnv:
     """Builds the environment around a scenario's simulated server.
+
+    Args:
+        scenario: The scenario.
+        render_mode: ``rgb_array``, ``human`` or ``None``.
 
     Raises:
         ConfigurationError: A part of it is wrong; the message names the key.
@@ -87,6 +95,7 @@ def simulated_env(scenario: Scenario) -> ServingEnv:
         horizon_s=scenario.duration_s,
         power_caps_w=server_spec.gpu.power_caps_w,
         reference=reference,
+        render_mode=render_mode,
     )
 
 

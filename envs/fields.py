@@ -24,6 +24,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple, Union, get_args, get_or
 import numpy as np
 
 from envs.errors import ConfigurationError
+from envs.nearest import nearest
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ def check_values(cls: type[Any], values: Mapping[str, Any], owner: str) -> None:
     for name, rules in field_rules(cls).items():  # type: ignore[arg-type]  # a class can be hashed
         if name not in values:
             continue
-        for place, value in _leaves(name, values[name]):
+        for place, value in _leaves(name, values[name], rules.depth):
             problem = _problem(rules, value)
             if problem is not None:
                 raise FieldError(owner, place, f"must be {problem}, got {_shown(value)}")
@@ -169,12 +170,14 @@ class Rules(NamedTuple):
         optional: Whether ``None`` is a value.
         ranges: All of them hold.
         options: The words; ``None`` for any.
+        depth: Lists, tuples and mappings around each value.
     """
 
     number: type[Any] | None
     optional: bool
     ranges: tuple[Range, ...]
     options: tuple[str, ...] | None
+    depth: int
 
 
 @cache
@@ -220,6 +223,7 @@ def _rules(hint: Any) -> Rules | None:
     ranges: list[Range] = []
     options: tuple[str, ...] | None = None
     optional = False
+    depth = 0
     while True:
         origin, arguments = get_origin(hint), get_args(hint)
         if origin is Annotated:
@@ -237,20 +241,22 @@ def _rules(hint: Any) -> Rules | None:
             hint = others[0]
         elif origin in (list, dict, tuple):
             hint = arguments[1] if origin is dict else arguments[0]
+            depth += 1
         else:
             break
     if hint in (int, float):
-        return Rules(hint, optional, tuple(ranges), None)
-    return Rules(None, optional, (), options) if options is not None else None
+        return Rules(hint, optional, tuple(ranges), None, depth)
+    return Rules(None, optional, (), options, depth) if options is not None else None
 
 
-def _leaves(place: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
+def _leaves(place: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
+    """Yields the values within so many lists and mappings; what lies deeper is no value."""
+    if depth > 0 and isinstance(value, Mapping):
         for name, item in value.items():
-            yield from _leaves(f"{place}.{name}", item)
-    elif isinstance(value, list | tuple | np.ndarray):
+            yield from _leaves(f"{place}.{name}", item, depth - 1)
+    elif depth > 0 and isinstance(value, list | tuple | np.ndarray):
         for index, item in enumerate(value):
-            yield from _leaves(f"{place}[{index}]", item)
+            yield from _leaves(f"{place}[{index}]", item, depth - 1)
     else:
         yield place, value
 
@@ -260,7 +266,9 @@ def _problem(rules: Rules, value: Any) -> str | None:
     if value is None and rules.optional:
         return None
     if rules.options is not None:
-        return None if value in rules.options else f"one of {', '.join(rules.options)}"
+        meant = nearest(value, rules.options) if isinstance(value, str) else None
+        hint = f" (did you mean {meant!r}?)" if meant else ""
+        return None if value in rules.options else f"one of {', '.join(rules.options)}{hint}"
     wanted = Integral if rules.number is int else Real
     if isinstance(value, bool | np.bool_) or not isinstance(value, wanted):
         return "a whole number" if rules.number is int else "a number"

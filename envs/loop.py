@@ -6,73 +6,43 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from dataclasses import dataclass
+from copy import copy
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from envs.compiled import control as at
+from envs.compiled.reward_terms import compiled_terms, python_terms
 from envs.compiled.rows import Rows, addresses_of_rows
+from envs.episode import EpisodeContext, Evaluation
 from envs.errors import ConfigurationError
 from envs.knobs import KnobLimits, Knobs
 from envs.objectives.conditions import Conditions
-from envs.objectives.objective import Objective
 from envs.objectives.schedule import Schedule
-from envs.observations import Observation, ObservationLayout
-from envs.rewards import QOS_DEFINITIONS, Reward, Step
+from envs.observations import Observation
+from envs.rewards import QOS_DEFINITIONS, Reward, Step, knob_ranges, octaves_between
 from envs.telemetry import MODELLED, Telemetry
 
 FloatArray = NDArray[np.float64]
+_LOG = logging.getLogger(__name__)
+_said: set[type] = set()
 _ENTRY = Observation(*range(len(Observation._fields)))
 _LAST = slice(_ENTRY.last_power_cap_w, _ENTRY.last_sm_clock_mhz + 1)
 _PREVIOUS = slice(_ENTRY.previous_power_cap_w, _ENTRY.previous_sm_clock_mhz + 1)
 
 
-class Evaluation(NamedTuple):
-    """What is made of one interval; each field is a number or has shape ``(num_envs,)``.
+class _Row(NamedTuple):
+    """The first server's numbers, seen one by one: a view of a row is made only once."""
 
-    Attributes:
-        reward: Weighted sum of the reward terms.
-        terms: Each weighted term by name.
-        conditions: What was demanded during the interval.
-        cost: Constraint signal for safe RL: 1 where throughput QoS is violated by the
-            reward's definition, 0 elsewhere and during the warm-up.
-        throughput_tok_s: Output tokens/s over the QoS window.
-        violation_backlog: 1 where QoS is violated by the backlog-aware definition (after the
-            warm-up).
-        violation_plain: 1 where QoS is violated by the plain definition (after the warm-up).
-    """
-
-    reward: Any
-    terms: dict[str, Any]
-    conditions: Conditions
-    cost: Any
-    throughput_tok_s: Any
-    violation_backlog: Any
-    violation_plain: Any
-
-
-@dataclass(frozen=True)
-class EpisodeContext:
-    """The facts about one server that evaluating and observing it needs.
-
-    Attributes:
-        layout: Its observation layout.
-        objective: Its objective.
-        limits: The range of each knob.
-        system_power: ``(alpha, beta_w)`` of its power.
-        capacity_tok_s: Baseline's saturated throughput.
-        rated_power_w: Power of all GPUs in that state.
-    """
-
-    layout: ObservationLayout
-    objective: Objective
-    limits: KnobLimits
-    system_power: tuple[float, float]
-    capacity_tok_s: float
-    rated_power_w: float
+    requested: FloatArray
+    octaves_moved: FloatArray
+    last: FloatArray
+    evaluated: FloatArray
+    values: FloatArray
+    coming: FloatArray
 
 
 class ControlLoop:
@@ -119,7 +89,13 @@ class ControlLoop:
         self._settings = settings
         self._schedules: list[Schedule | None] = [None] * count
         self._window = max(1, round(windows.pop() / interval_s))
-        self._rows = Rows(count, at.LOOP, rings=(np.float64, at.WINDOWS, self._window))
+        self._terms = compiled_terms(reward)
+        self._rows = Rows(
+            count,
+            at.LOOP,
+            rings=(np.float64, at.WINDOWS, self._window),
+            values=(np.float64, len(self._terms)),
+        )
         self._locate()
         for index, setting in enumerate(settings):
             self._describe(index, setting, interval_s)
@@ -128,6 +104,8 @@ class ControlLoop:
         self._rated_power = np.array([item.rated_power_w for item in settings])
         first = settings[0]
         self._facts_of_one = first.limits, self._capacity[0], self._rated_power[0]
+        if count > 1:
+            _say_what_is_slow(reward)
 
     def _describe(self, index: int, setting: EpisodeContext, interval_s: float) -> None:
         """Writes what stays the same about a server into its row."""
@@ -145,12 +123,15 @@ class ControlLoop:
         loop.inverse_unit[:] = layout.inverse_unit
         loop.log_factor[:] = layout.log_factor
         loop.high[:] = layout.high
+        loop.capacity_tok_s, loop.rated_power_w = setting.capacity_tok_s, setting.rated_power_w
+        loop.cap_range_w, loop.octaves = knob_ranges(setting.limits)
+        loop.num_terms = len(self._terms)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leaves out the views, which must share memory with the rows."""
         views = (
             "addresses", "coming", "_requested", "_loops", "_passed", "_evaluated", "_raw",
-            "_rings",
+            "_rings", "_values", "_octaves_moved", "_one",
         )  # fmt: skip
         return {name: value for name, value in self.__dict__.items() if name not in views}
 
@@ -158,6 +139,19 @@ class ControlLoop:
         """Makes the views again."""
         self.__dict__.update(state)
         self._locate()
+
+    def fork(self, telemetry: FloatArray, reference: FloatArray | None) -> ControlLoop:
+        """Returns a copy that goes on by itself.
+
+        Args:
+            telemetry: Where the copy finds telemetry.
+            reference: The same of its reference.
+        """
+        fork = object.__new__(ControlLoop)
+        own = {"_rows": copy(self._rows), "observations": self.observations.copy()}
+        given = {"telemetry": telemetry, "_reference": reference}
+        fork.__setstate__({**self.__getstate__(), **own, **given, "_schedules": [*self._schedules]})
+        return fork
 
     def _locate(self) -> None:
         rows = self._rows
@@ -168,7 +162,13 @@ class ControlLoop:
         self.coming, self._passed = rows.floats("coming"), rows.floats("passed")
         self._requested = rows.floats("requested")
         self._evaluated, self._raw = rows.floats("evaluated"), rows.floats("observation")
-        loops.rings_offset = rows.offset_of("rings")
+        self._values, self._octaves_moved = rows.section("values"), rows.floats("octaves_moved")
+        self._one = _Row(*(table[0] for table in (
+            self._requested, self._octaves_moved, self._raw[:, _LAST], self._evaluated,
+            self._values, self.coming,
+        )))  # fmt: skip
+        loops.rings_offset, loops.values_offset = rows.offset_of("rings"), rows.offset_of("values")
+        loops.terms_at = self._terms.ctypes.data
         loops.telemetry_at = addresses_of_rows(self.telemetry)
         loops.encoded_at = addresses_of_rows(self.observations)
         if self._reference is not None:
@@ -209,6 +209,18 @@ class ControlLoop:
         requested[:, 0] = knobs.power_cap_w
         requested[:, 1] = knobs.max_num_seqs
         requested[:, 2] = math.inf if clock_mhz is None else clock_mhz
+        before = self._raw[:, _ENTRY.last_max_num_seqs]
+        self._octaves_moved[:, 0] = octaves_between(knobs.max_num_seqs, before)
+
+    def ask_one(self, knobs: Knobs) -> None:
+        """Stores the knobs, plain numbers, requested of a single server."""
+        one, clock_mhz = self._one, knobs.sm_clock_mhz
+        one.requested[0] = knobs.power_cap_w
+        one.requested[1] = knobs.max_num_seqs
+        one.requested[2] = math.inf if clock_mhz is None else clock_mhz
+        before = one.last[1]
+        moved = knobs.max_num_seqs != before
+        one.octaves_moved[0] = octaves_between(knobs.max_num_seqs, before) if moved else 0.0
 
     @property
     def requested(self) -> Knobs:
@@ -235,25 +247,44 @@ class ControlLoop:
             telemetry: What was observed over it, shape ``(num_envs,)`` a field.
             knobs: Knobs requested at its beginning, likewise.
         """
-        facts = self._limits, self._capacity, self._rated_power
-        previous = Knobs(*self._raw.T[_PREVIOUS])
         conditions = Conditions(*self._passed.T.copy())
         evaluated = self._evaluated.T.copy()
+        if len(self._terms):
+            terms = dict(zip(self.reward.terms, self._values.T.copy(), strict=True))
+            return _evaluation(evaluated, evaluated[-1], terms, conditions)
+        previous = Knobs(*self._raw.T[_PREVIOUS])
+        facts = self._limits, self._capacity, self._rated_power
         return self._evaluate(telemetry, conditions, knobs, previous, evaluated, facts)
 
-    def evaluate_one(self, knobs: Knobs) -> Evaluation:
-        """Rewards the interval of a single server with NumPy scalars, several times as fast.
+    def evaluate_one(self, knobs: Knobs) -> tuple[list[float], list[float]]:
+        """Rewards the interval of a single server, in plain numbers.
 
-        NumPy scalars divide by zero as arrays do, so a term behaves alike for both.
+        Returns:
+            What :class:`~envs.compiled.control.Evaluated` names, and the weighted terms.
         """
+        evaluated: list[float] = self._one.evaluated.tolist()
+        if len(self._terms):
+            return evaluated, self._one.values.tolist()
+        # NumPy scalars divide by zero as arrays do, so a term behaves alike for both.
         telemetry = Telemetry.from_row(
             self.telemetry[0], gpu_power_w=(), requested=knobs, power_source=MODELLED
         )
-        previous = Knobs(*self._raw[0, _PREVIOUS])
-        conditions = Conditions(*self._passed[0])
-        return self._evaluate(
-            telemetry, conditions, knobs, previous, self._evaluated[0], self._facts_of_one
+        found = self._evaluate(
+            telemetry,
+            Conditions(*self._passed[0]),
+            knobs,
+            Knobs(*self._raw[0, _PREVIOUS]),
+            self._evaluated[0],
+            self._facts_of_one,
         )
+        evaluated[-1] = float(found.reward)
+        return evaluated, [float(term) for term in found.terms.values()]
+
+    @property
+    def coming_one(self) -> list[float]:
+        """Conditions of the interval to come of a single server, in plain numbers."""
+        conditions: list[float] = self._one.coming.tolist()
+        return conditions
 
     def _evaluate(
         self,
@@ -264,7 +295,7 @@ class ControlLoop:
         evaluated: Any,
         facts: tuple[KnobLimits, Any, Any],
     ) -> Evaluation:
-        throughput, below, backlog, violation, shortfall, power_w = evaluated
+        throughput, _, _, violation, shortfall, power_w, _ = evaluated
         limits, capacity, rated_power = facts
         reward, terms = self.reward(
             Step(
@@ -272,4 +303,24 @@ class ControlLoop:
                 power_w, capacity, rated_power, limits,
             )
         )  # fmt: skip
-        return Evaluation(reward, terms, conditions, violation, throughput, backlog, below)
+        return _evaluation(evaluated, reward, terms, conditions)
+
+
+def _evaluation(
+    evaluated: Any, reward: Any, terms: dict[str, Any], conditions: Conditions
+) -> Evaluation:
+    throughput, below, backlog, violation = evaluated[:4]
+    return Evaluation(reward, terms, conditions, violation, throughput, backlog, below)
+
+
+def _say_what_is_slow(reward: Reward) -> None:
+    """Says once in a process which terms keep a reward from being compiled."""
+    for name in python_terms(reward):
+        kind = type(reward.terms[name])
+        if kind not in _said:
+            _said.add(kind)
+            _LOG.warning(
+                "reward.terms.%s: %s is computed in Python, and with it all of the reward; the "
+                "terms of envs.rewards alone are compiled and faster",
+                name, kind.__name__,
+            )  # fmt: skip

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.compiled.encoding import encode_rows
-from envs.knobs import KnobLimits
+from envs.knobs import KnobLimits, Knobs
 from envs.system import RatedServer
 
 LINEAR_HIGH = 4.0
@@ -81,6 +81,11 @@ class Observation(NamedTuple):
     previous_max_num_seqs: Any
     previous_sm_clock_mhz: Any
 
+    @property
+    def last_knobs(self) -> Knobs:
+        """Knobs requested by the last action; the clock is the highest when it is free."""
+        return Knobs(self.last_power_cap_w, self.last_max_num_seqs, self.last_sm_clock_mhz)
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -98,6 +103,18 @@ class Scale:
     logarithmic: bool = False
     top: float = 1.0
     unbounded: bool = False
+
+    @property
+    def high(self) -> float:
+        """Upper bound of the encoded entry; the lower one is 0."""
+        return LOG_HIGH if self.logarithmic else LINEAR_HIGH
+
+    def encoded(self, values: Any) -> NDArray[np.float32]:
+        """Encodes an entry, or as many of them as there are servers."""
+        entry = np.asarray(values, dtype=np.float64) / self.unit
+        if self.logarithmic:
+            entry = np.log1p(entry) / np.log1p(self.top / self.unit)
+        return np.clip(entry, 0.0, self.high).astype(np.float32)
 
 
 class ObservationLayout:
@@ -131,8 +148,7 @@ class ObservationLayout:
         )
         self.inverse_unit = 1.0 / self._unit
         self._unbounded = np.flatnonzero([scale.unbounded for scale in ordered])
-        self.high = np.full(len(ordered), LINEAR_HIGH, dtype=np.float32)
-        self.high[self._log] = LOG_HIGH
+        self.high = np.array([scale.high for scale in ordered], dtype=np.float32)
 
     @classmethod
     def for_system(cls, system: RatedServer) -> ObservationLayout:

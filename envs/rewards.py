@@ -79,9 +79,13 @@ class Efficiency(RewardTerm):
     @override
     def __call__(self, step: Step) -> Any:
         telemetry = step.telemetry
-        rated_j = step.rated_power_w * telemetry.duration_s
-        worth_j = telemetry.output_tokens * (step.rated_power_w / step.capacity_tok_s)
-        return (worth_j - telemetry.energy_gpu_j) / rated_j
+        return efficiency(
+            telemetry.output_tokens,
+            telemetry.energy_gpu_j,
+            telemetry.duration_s,
+            step.rated_power_w,
+            step.capacity_tok_s,
+        )
 
 
 @dataclass(kw_only=True)
@@ -97,7 +101,7 @@ class QoSShortfall(RewardTerm):
 
     @override
     def __call__(self, step: Step) -> Any:
-        return -(step.violation + self.shortfall_weight * step.violation * step.shortfall)
+        return qos_shortfall(step.violation, step.shortfall, self.shortfall_weight)
 
 
 @dataclass(kw_only=True)
@@ -108,8 +112,7 @@ class BudgetOvershoot(RewardTerm):
 
     @override
     def __call__(self, step: Step) -> Any:
-        budget = np.maximum(step.conditions.power_budget_w, 1.0)
-        return -np.maximum(0.0, step.power_in_scope_w / budget - 1.0)
+        return budget_overshoot(step.power_in_scope_w, step.conditions.power_budget_w)
 
 
 @dataclass(kw_only=True)
@@ -126,11 +129,12 @@ class LatencyShortfall(RewardTerm):
     @override
     def __call__(self, step: Step) -> Any:
         telemetry, conditions = step.telemetry, step.conditions
-        ttft = telemetry.ttft_p99_s / conditions.ttft_slo_s - 1.0
-        tpot = telemetry.tpot_p99_s / conditions.tpot_slo_s - 1.0
-        return -(
-            np.minimum(np.maximum(ttft, 0.0), self.limit)
-            + np.minimum(np.maximum(tpot, 0.0), self.limit)
+        return latency_shortfall(
+            telemetry.ttft_p99_s,
+            telemetry.tpot_p99_s,
+            conditions.ttft_slo_s,
+            conditions.tpot_slo_s,
+            self.limit,
         )
 
 
@@ -142,12 +146,66 @@ class SwitchingCost(RewardTerm):
 
     @override
     def __call__(self, step: Step) -> Any:
-        limits = step.limits
-        cap_range = np.maximum(limits.power_cap_max_w - limits.power_cap_min_w, 1e-9)
-        cap = np.abs(step.knobs.power_cap_w - step.previous_knobs.power_cap_w) / cap_range
-        octaves = np.maximum(np.log2(limits.max_num_seqs), 1.0)
-        seqs = np.abs(np.log2(step.knobs.max_num_seqs / step.previous_knobs.max_num_seqs))
-        return -(cap + seqs / octaves)
+        cap_range_w, octaves = knob_ranges(step.limits)
+        return switching_cost(
+            step.knobs.power_cap_w,
+            step.previous_knobs.power_cap_w,
+            cap_range_w,
+            octaves_between(step.knobs.max_num_seqs, step.previous_knobs.max_num_seqs),
+            octaves,
+        )
+
+
+# The terms as formulas of numbers: of arrays here, and compiled in envs.compiled.reward_terms.
+
+
+def efficiency(
+    output_tokens: Any, energy_gpu_j: Any, duration_s: Any, rated_power_w: Any, capacity_tok_s: Any
+) -> Any:
+    """Returns :class:`Efficiency` of an interval."""
+    rated_j = rated_power_w * duration_s
+    worth_j = output_tokens * (rated_power_w / capacity_tok_s)
+    return (worth_j - energy_gpu_j) / rated_j
+
+
+def qos_shortfall(violation: Any, shortfall: Any, shortfall_weight: float) -> Any:
+    """Returns :class:`QoSShortfall` of an interval."""
+    return -(violation + shortfall_weight * violation * shortfall)
+
+
+def budget_overshoot(power_w: Any, budget_w: Any) -> Any:
+    """Returns :class:`BudgetOvershoot` of an interval."""
+    return -np.maximum(0.0, power_w / np.maximum(budget_w, 1.0) - 1.0)
+
+
+def latency_shortfall(
+    ttft_s: Any, tpot_s: Any, ttft_slo_s: Any, tpot_slo_s: Any, limit: float
+) -> Any:
+    """Returns :class:`LatencyShortfall` of an interval."""
+    ttft = ttft_s / ttft_slo_s - 1.0
+    tpot = tpot_s / tpot_slo_s - 1.0
+    return -(np.minimum(np.maximum(ttft, 0.0), limit) + np.minimum(np.maximum(tpot, 0.0), limit))
+
+
+def switching_cost(
+    cap_w: Any, previous_cap_w: Any, cap_range_w: Any, octaves_moved: Any, octaves: Any
+) -> Any:
+    """Returns :class:`SwitchingCost` of an interval."""
+    return -(np.abs(cap_w - previous_cap_w) / cap_range_w + octaves_moved / octaves)
+
+
+def knob_ranges(limits: KnobLimits) -> tuple[Any, Any]:
+    """Returns the range of the power cap in watts, and of the batch limit in octaves."""
+    cap_range_w = np.maximum(limits.power_cap_max_w - limits.power_cap_min_w, 1e-9)
+    return cap_range_w, np.maximum(np.log2(limits.max_num_seqs), 1.0)
+
+
+def octaves_between(max_num_seqs: Any, previous: Any) -> Any:
+    """Returns how many octaves the batch limit moved.
+
+    It is NumPy's logarithm for compiled rewards too: that of the C library differs in the last bit.
+    """
+    return np.abs(np.log2(max_num_seqs / previous))
 
 
 QOS_DEFINITIONS = ("backlog", "plain", "reference")

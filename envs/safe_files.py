@@ -1,12 +1,47 @@
-"""Reading files that another user may have written."""
+"""Reading files that another user may have written, and appending whole lines to ours."""
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
 from envs.errors import ConfigurationError
+
+
+def open_for_owner(file: Path, flags: int) -> int:
+    """Opens a file, and makes it readable by its owner alone if it is not there.
+
+    Args:
+        file: The file.
+        flags: Flags of ``os.open``.
+
+    Returns:
+        Its file descriptor.
+    """
+    return os.open(file, flags | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def append_whole(stream: BinaryIO, line: bytes) -> None:
+    """Appends a line as a whole or not at all.
+
+    A disk that fills up takes the beginning of a line; the next one would be glued to it.
+
+    Args:
+        stream: A file that is open for writing, without a buffer.
+        line: What to append.
+
+    Raises:
+        OSError: It cannot be written; the file is as it was.
+    """
+    handle = stream.fileno()
+    size = os.fstat(handle).st_size
+    if stream.write(line) < len(line):
+        os.truncate(handle, size)
+        os.lseek(handle, size, os.SEEK_SET)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def read_regular(file: Path, most_bytes: int) -> bytes:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from envs.simulator.models import ModelSpec
     from envs.workloads.base import Workload
 
+MOST_INTERVALS = 20_000_000
+"""Longest episode: its conditions have to fit into memory."""
 Named = str | Mapping[str, Any]
 """A name in ``conf/<group>``, or a mapping with the keys of such a file."""
 
@@ -88,6 +90,11 @@ class Scenario:
             object.__setattr__(self, name, _choice(name, getattr(self, name)))
         times = {"interval_s": self.interval_s, "duration_s": self.duration_s}
         check_values(_Times, times, "")
+        if self.duration_s / self.interval_s > MOST_INTERVALS:
+            raise ConfigurationError(
+                f"duration: must be at most {MOST_INTERVALS:,} intervals of {self.interval_s:g} s, "
+                f"got {self.duration_s:g}"
+            )
 
     @classmethod
     def of(cls, **parts: Any) -> Scenario:
@@ -141,13 +148,23 @@ def _choice(group: str, value: Any) -> Any:
     """Returns a copy of a choice; the path of a model as a mapping."""
     if isinstance(value, Mapping):
         return plain(value)
-    if group == "model" and isinstance(value, str) and _is_model_file(value):
+    if group == "model" and isinstance(value, str) and is_model_file(value):
         return {"base": "huggingface", "path": value}
     return value
 
 
-def _is_model_file(text: str) -> bool:
-    return text.endswith(".json") or Path(text).is_dir()
+def is_model_file(text: str) -> bool:
+    """Returns whether the choice of a model is the path of its ``config.json`` or folder.
+
+    A name in the catalogue is that model, whatever folder is called the same; a folder that is
+    named without a path has to hold a ``config.json``.
+    """
+    if text in catalog.names("model"):
+        return False
+    folder = Path(text).expanduser()
+    if text.endswith(".json"):
+        return True
+    return folder.is_dir() and ("/" in text or (folder / "config.json").is_file())
 
 
 def plain(node: Any) -> Any:
@@ -173,7 +190,7 @@ def described(group: str, value: Any) -> Any:
     """
     named = isinstance(value, str) and catalog.CONF_DIR.joinpath(group).is_dir()
     if named or isinstance(value, Mapping):
-        return plain(catalog.load(group, value))
+        return catalog.resolved(group, catalog.load(group, value))
     return _written(group, value)
 
 

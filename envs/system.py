@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
@@ -106,6 +106,14 @@ class ServingSystem(Protocol):
 
 
 @runtime_checkable
+class Forkable(Protocol):
+    """A system that can be copied in the middle of an episode: a simulated one."""
+
+    def fork(self) -> ServingSystem:
+        """Returns a copy that goes on exactly as this one does, and apart from it."""
+
+
+@runtime_checkable
 class KeepsTelemetryRow(Protocol):
     """A system that keeps the numbers of its last telemetry in one array.
 
@@ -115,3 +123,9 @@ class KeepsTelemetryRow(Protocol):
     """
 
     telemetry_row: NDArray[np.float64]
+
+    def run(self, seconds: float) -> None:
+        """Lets time pass as ``advance`` does, and makes no telemetry but the row."""
+
+    def later(self) -> Callable[[], Telemetry]:
+        """Returns what makes the telemetry of the row as it is now, at any later time."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from envs.actions.base import ActionEncoding
 from envs.context import ControlContext
+from envs.episode import EpisodeContext
 from envs.errors import ConfigurationError
-from envs.loop import EpisodeContext
 from envs.objectives.objective import Objective
 from envs.objectives.schedule import Planner
 from envs.observations import ObservationLayout

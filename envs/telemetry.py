@@ -61,6 +61,9 @@ class Telemetry(NamedTuple):
         cap_binding: Fraction of the interval in which the power cap, not the load, set the clock.
         power_cap_w: Power cap in force per GPU at the end of the interval.
         max_num_seqs: Batch limit in force at the end of the interval.
+        prefix_cache_queries: Tokens of admitted requests that were looked up in the prefix cache
+            (vLLM's name); 0 where prefix caching is off.
+        prefix_cache_hits: Those of them that were found, and not computed again.
         requested: Knobs that the controller requested.
         power_source: ``"measured"``, or ``"modelled"`` where no power meter exists.
     """
@@ -99,6 +102,8 @@ class Telemetry(NamedTuple):
     cap_binding: Any = 0.0
     power_cap_w: Any = 0.0
     max_num_seqs: Any = 0.0
+    prefix_cache_queries: Any = 0.0
+    prefix_cache_hits: Any = 0.0
     gpu_power_w: tuple[Any, ...] = ()
     requested: Knobs = Knobs(0.0, 0, None)
     power_source: str = MODELLED

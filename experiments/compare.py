@@ -11,7 +11,7 @@ from envs.cache import atomic_write_text
 from experiments.app.application import application
 from experiments.app.executors import Executor
 from experiments.app.settings import CompareConfig
-from experiments.app.terminal import Progress, print_comparison
+from experiments.app.terminal import Progress, print_comparison, print_lines
 from experiments.comparison.plot import draw_comparison
 from experiments.comparison.runner import aggregate, metric_rows, plan, run_all
 from experiments.evaluation.metrics import write_json
@@ -31,7 +31,7 @@ def main(config: CompareConfig, directory: Path) -> None:
     executor: Executor = catalog.build("executor", config.executor)
     with Progress() as progress:
         summaries = run_all(
-            runs, executor, lambda done, total: progress.update("runs", done, total)
+            runs, executor, lambda done, total: progress.update("runs", done, total), print_lines
         )
     rows = metric_rows(summaries)
     record = run_record(config.scenario, config.options(""))

@@ -10,6 +10,7 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 from envs.catalog import build
 from envs.errors import ConfigurationError, PalsError
 from envs.workloads.recording import Recording
+from envs.workloads.servegen import ServeGen
+from envs.workloads.servegen_pool import read_lengths, read_rates
 from envs.workloads.trace import Trace
 
 PROBABILITIES = (
@@ -145,6 +148,54 @@ def fit_quantiles(tokens: NDArray[np.int64]) -> list[int]:
     return [round(value) for value in np.quantile(tokens, PROBABILITIES).tolist()]
 
 
+def weighted_quantiles(tokens: NDArray[np.float64], fractions: NDArray[np.float64]) -> list[int]:
+    """Returns the lengths at :data:`PROBABILITIES` of a histogram.
+
+    Args:
+        tokens: Ascending lengths, shape ``(n,)``.
+        fractions: Fraction of the requests that have each, shape ``(n,)``.
+    """
+    below = np.cumsum(fractions)
+    places = np.searchsorted(below, np.array(PROBABILITIES) * below[-1] * (1.0 - 1e-12))
+    return [round(value) for value in tokens[np.minimum(places, len(tokens) - 1)].tolist()]
+
+
+def pool_report(path: Path) -> str:
+    """Returns the lengths of a ServeGen pool, and how its rate swings, as lines of YAML.
+
+    Args:
+        path: A folder or ``.tar.gz`` of the clients' files.
+    """
+    rates, step_s = read_rates(path, None)
+    lines = [
+        f"# {rates.mean():.3f} requests a second, {rates.max() / rates.mean():.2f} times that at "
+        f"most; busiest over quietest {step_s:g} s: {rates.max() / max(rates.min(), 1e-9):.1f}, "
+        f"of a sine {daily_swing(rates, step_s):.2f}"
+    ]
+    for name, kind in (("prompt", "input_tokens"), ("output", "output_tokens")):
+        tokens, fractions = read_lengths(path, kind)
+        lines += [
+            f"{name}:  # mean {float((tokens * fractions).sum()):.1f}",
+            f"  probabilities: {list(PROBABILITIES)}",
+            f"  tokens: {weighted_quantiles(tokens, fractions)}",
+        ]
+    return "\n".join(lines)
+
+
+def daily_swing(rates: NDArray[np.float64], step_s: float) -> float:
+    """Returns highest over lowest rate of the sine that fits a day best (least squares).
+
+    Args:
+        rates: Requests per second in equal pieces of time, shape ``(n,)``.
+        step_s: Length of a piece in seconds.
+    """
+    angle = 2.0 * np.pi * np.arange(len(rates)) * step_s / 86400.0
+    terms = np.column_stack([np.ones(len(rates)), np.cos(angle), np.sin(angle)])
+    mean, cosine, sine = np.linalg.lstsq(terms, rates, rcond=None)[0]
+    swing = min(math.hypot(cosine, sine) / mean, 0.999)
+    return float((1.0 + swing) / (1.0 - swing))
+
+
 def report(recording: Recording) -> str:
     """Returns the fitted parameters of a recording as lines of YAML and text."""
     lines = [f"# {len(recording.time_s)} requests", *_bursty_lines(recording.time_s)]
@@ -181,11 +232,18 @@ def _bursty_lines(time_s: NDArray[np.float64]) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the fit; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m experiments.fit_workload", description=__doc__)
-    parser.add_argument("workload", help="a workload that replays a trace, such as azure_conv")
+    parser.add_argument(
+        "workload", help="one that replays a trace, such as azure_conv; or servegen"
+    )
     parser.add_argument("--path", help="file of the trace; by default where it was downloaded")
     options = parser.parse_args(arguments)
     try:
         trace = build("workload", {"base": options.workload, "path": options.path})
+        if isinstance(trace, ServeGen):
+            if options.path is None:
+                raise ConfigurationError("--path: a folder or .tar.gz of a ServeGen pool")
+            sys.stdout.write(pool_report(Path(options.path)) + "\n")
+            return 0
         if not isinstance(trace, Trace):
             raise ConfigurationError(f"workload: {options.workload} replays no trace")
         sys.stdout.write(report(trace.read(trace.file)) + "\n")

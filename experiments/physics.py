@@ -1,4 +1,4 @@
-"""Makes tables and plots of ``docs/physics.md``: ``python -m experiments.physics data=DIR``."""
+"""Makes tables and plots of ``docs/validation.md``: ``python -m experiments.physics data=DIR``."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from envs.cache import atomic_write_text
 from experiments.app.application import application
 from experiments.app.composition import composed
 from experiments.app.settings import RunConfig
-from experiments.calibration.config import PhysicsConfig, data_folder
+from experiments.calibration.config import PhysicsConfig, data_folders
 from experiments.calibration.reports.coefficients import coefficient_table
-from experiments.calibration.reports.docs_page import copy_plots, fill
 from experiments.calibration.reports.forests import forest_table
 from experiments.calibration.reports.plots import draw_all
 from experiments.calibration.reports.tables import (
@@ -25,25 +24,34 @@ from experiments.calibration.reports.tables import (
     write_validation,
 )
 from experiments.calibration.reports.terminal import print_stage
+from experiments.calibration.reports.time_plots import draw_time_series
 from experiments.calibration.validation.ablation_study import ablation_table
 from experiments.calibration.validation.accuracy_targets import accuracy_targets, target_table
 from experiments.calibration.validation.behaviour import behaviour_table, draw_behaviour
 from experiments.calibration.validation.cap_response import cap_losses, clock_records, interior
+from experiments.calibration.validation.first_tokens import first_token_table
 from experiments.calibration.validation.host_time import host_records
+from experiments.calibration.validation.kernel_errors import kernel_table
+from experiments.calibration.validation.kernel_power import kernel_power_table, study_kernels
+from experiments.calibration.validation.time_series import series_table
 from experiments.calibration.validation.training_caps import study_training, training_table
 from experiments.calibration.validation.validate import Validation, validate
 from experiments.profiling.store import find_profile
+from experiments.reporting.docs_page import copy_plots, fill
 
-CALIBRATIONS = ("h100_sxm", "b200", "a100_sxm4", "rtx_pro_6000")
+CALIBRATIONS = (
+    "h100_sxm", "h200_sxm", "b200", "a100_sxm4_80gb", "a100_sxm4_40gb", "rtx_pro_6000",
+)  # fmt: skip
 Blocks = dict[str, str]
 
 
 @application("physics", PhysicsConfig)
 def main(config: PhysicsConfig, directory: Path) -> None:
     """Writes every table and plot into the folder and, with ``page``, into the docs."""
-    folder = data_folder(config.data)
+    folder, *further = data_folders(config.data)
     validation = validate(
         folder,
+        further=further,
         held_out=True,
         processes=config.processes,
         ablations=config.ablations,
@@ -52,12 +60,15 @@ def main(config: PhysicsConfig, directory: Path) -> None:
     errors = write_validation(validation, directory)
     plots = draw_all(validation.evaluated, directory)
     plots.append(draw_behaviour(directory / "behaviour.png"))
+    plots += draw_time_series(validation.played, directory)
     blocks = validation_blocks(validation, error_table(errors))
+    blocks["series"] = series_table(validation.played)
+    blocks["kernel_power"] = kernel_power_table(study_kernels(folder / "aiconfigurator"))
     blocks["training"] = training_table(study_training(folder / "zeus-nsdi23"))
     blocks["behaviour"] = behaviour_table()
     blocks["forests"] = forest_table(_forests(config.forest_models))
-    atomic_write_text(directory / "physics.md", as_page(blocks))
-    written = [directory / "physics.md", *plots]
+    atomic_write_text(directory / "report.md", as_page(blocks))
+    written = [directory / "report.md", *plots]
     if config.page != "none":
         fill(Path(config.page), blocks)
         copy_plots(plots, Path(config.images))
@@ -75,11 +86,13 @@ def validation_blocks(validation: Validation, errors: str) -> Blocks:
     }
     blocks = {
         "coefficients": coefficient_table(CALIBRATIONS),
-        "targets": target_table(accuracy_targets(validation.evaluated)),
+        "targets": target_table(accuracy_targets(validation)),
         "errors": errors,
         "caps": cap_table(caps),
         "host": host_table(host_records(validation.evaluated)),
         "skipped": skip_table(validation.skipped),
+        "kernels": kernel_table(validation.kernels),
+        "first_tokens": first_token_table(validation.first_tokens),
     }
     if validation.ablations:
         blocks["ablations"] = ablation_table(validation.ablations)

@@ -20,7 +20,7 @@ def main(config: RunConfig, directory: Path) -> None:
             lambda done, total: progress.update("profile", done, total),
         )
     write_profile(profile, directory)
-    print_profile(profile, directory, cached_file(config.scenario, config.profile))
+    print_profile(profile, directory, cached_file(profile.key))
 
 
 if __name__ == "__main__":

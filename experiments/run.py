@@ -7,17 +7,18 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 
 from experiments.app.application import application
+from experiments.app.dashboard import Dashboard
 from experiments.app.settings import RunConfig
-from experiments.app.terminal import Progress, print_run
+from experiments.app.terminal import print_run
 from experiments.runs.runner import execute
 
 
 @application("run", RunConfig)
 def main(config: RunConfig, directory: Path) -> None:
     """Runs it, shows its progress and prints the metrics."""
-    options = config.options(str(HydraConfig.get().runtime.choices["controller"]))
-    with Progress() as progress:
-        summary = execute(config.scenario, options, directory, progress.update)
+    options = config.options(str(HydraConfig.get().runtime.choices.get("controller", "")))
+    with Dashboard() as dashboard:
+        summary = execute(config.scenario, options, directory, dashboard.update, dashboard)
     print_run(summary, directory)
 
 

@@ -9,7 +9,8 @@ from hydra.core.hydra_config import HydraConfig
 from experiments.app.application import application
 from experiments.app.terminal import Progress
 from experiments.training.report import print_training
-from experiments.training.trainer import TrainConfig, Training, resumed_config
+from experiments.training.resumed import resumed_config
+from experiments.training.trainer import TrainConfig, Training
 
 
 @application("train", TrainConfig)

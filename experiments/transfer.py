@@ -10,6 +10,7 @@ from experiments.app.application import application
 from experiments.app.terminal import Progress
 from experiments.evaluation.metrics import write_json
 from experiments.records.provenance import provenance
+from experiments.reporting.docs_page import fill
 from experiments.runs.options import check_times, run_record
 from experiments.sim_to_live.comparison import TransferConfig, transfer
 from experiments.sim_to_live.report import as_markdown, print_transfer
@@ -26,7 +27,11 @@ def main(config: TransferConfig, directory: Path) -> None:
     live, simulated = result.rankings()
     rows = result.rows()
     atomic_write_text(directory / "transfer.csv", pandas.DataFrame(rows).to_csv(index=False))
-    atomic_write_text(directory / "transfer.md", as_markdown(result))
+    text = as_markdown(result)
+    atomic_write_text(directory / "transfer.md", text)
+    if config.page != "none":
+        facts = f"{config.duration:g} s a controller on each side, one seed."
+        fill(Path(config.page), {"transfer": f"{facts}\n\n{text.rstrip()}"})
     write_json(
         directory / "transfer.json",
         {

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from envs.scenario import Scenario
     from envs.telemetry import Telemetry
     from envs.workloads.base import Workload
+    from envs.wrappers import FlatCost, StackKnobs, UnitObservation
     from experiments.runs.evaluate import Evaluation, evaluate
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "ControlContext",
     "Controller",
     "Evaluation",
+    "FlatCost",
     "Governor",
     "KnobController",
     "Knobs",
@@ -66,8 +68,10 @@ __all__ = [
     "Random",
     "RewardTerm",
     "Scenario",
+    "StackKnobs",
     "Static",
     "Telemetry",
+    "UnitObservation",
     "Workload",
     "evaluate",
     "make",
@@ -95,6 +99,7 @@ _HOMES = {
     "envs.scenario": ("Scenario",),
     "envs.telemetry": ("Telemetry",),
     "envs.workloads.base": ("Workload",),
+    "envs.wrappers": ("FlatCost", "StackKnobs", "UnitObservation"),
     "experiments.runs.evaluate": ("Evaluation", "evaluate"),
 }
 """The modules that public names come from, the same as above; a test holds both together."""
@@ -118,7 +123,8 @@ def make(id: str = "pals/Simulated-v0", **parts: Any) -> gymnasium.Env[Any, Any]
     """Makes an environment; see :func:`gymnasium.make`.
 
     Args:
-        id: ``pals/Simulated-v0``, ``pals/VLLM-v0`` or ``pals/Cluster-v0``.
+        id: ``pals/Simulated-v0``, ``pals/VLLM-v0``, ``pals/Cluster-v0``, or a scenario of the
+            standing comparison, such as ``pals/Bursty60-v0``.
         **parts: Parts of a :class:`Scenario`, such as ``model="olmoe_1b_7b"``, and keyword
             arguments of :func:`gymnasium.make`.
     """

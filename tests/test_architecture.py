@@ -150,3 +150,55 @@ def test_composed_configurations_end_in_one_room():
         and "DictConfig" in file.read_text(encoding="utf-8")
     ]
     assert strangers == []
+
+
+NOT_READ = {
+    "data_sha256": "says which data a calibration was fitted to",
+    "fitted_on": "says when",
+    "interconnect": "names the link whose numbers stand beside it",
+    "sm_clock_step_mhz": "from the data sheet; the clock is continuous in the simulator",
+    "read_as": "is asked for by name where a model's file is read",
+    "e2e_p50_s": "is a metric, not an option",
+    "e2e_p99_s": "is a metric, not an option",
+}
+"""Fields of configurations that no code reads by name, and what they are for."""
+
+
+def test_every_option_is_read() -> None:
+    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in modules().values()]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    read = {
+        node.attr
+        for node in nodes
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
+    }
+    read |= {
+        node.value
+        for node in nodes
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    orphans = {
+        part.target.id: node.name
+        for node in nodes
+        if isinstance(node, ast.ClassDef)
+        and any("kw_only" in ast.unparse(own) for own in node.decorator_list)
+        for part in node.body
+        if isinstance(part, ast.AnnAssign)
+        and isinstance(part.target, ast.Name)
+        and part.target.id not in read
+    }
+    assert orphans.keys() == NOT_READ.keys(), orphans
+
+
+def test_the_page_names_every_group_and_command() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    tree = set(re.findall(r"\w+", page.partition("## The tree")[2].partition("\n## ")[0]))
+    groups = {folder.name for folder in (ROOT / "conf").iterdir() if folder.is_dir()}
+    own = {file.stem for file in (ROOT / "experiments").glob("[a-z]*.py")}
+    parts = {
+        folder.name
+        for name in ("experiments", "envs")
+        for folder in (ROOT / name).iterdir()
+        if (folder / "__init__.py").is_file()
+    }
+    assert groups | own | parts <= tree, (groups | own | parts) - tree

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 CODE = ("envs", "baselines", "agents", "experiments", "pals_gym", "benchmarks", "examples", "tests")
-GENERATED = {"docs/results.md", "docs/reproduction.md", "docs/physics.md", "docs/metrics.md"}
+GENERATED = {"docs/results.md", "docs/reproduction.md", "docs/validation.md", "docs/metrics.md"}
 TERMS = {
     r"judg\w*": "evaluate, evaluation",
     r"anew": "again",

@@ -48,6 +48,7 @@ class _State(NamedTuple):
     target_tok_s: float
     budget_w: float
     tpot_slo_s: float
+    hurried: bool
 
 
 @dataclass(kw_only=True)
@@ -70,15 +71,23 @@ class Pals(KnobController):
             fill; ``None`` takes that window's length.
         tpot_aware: Whether candidates predicted to violate the TPOT SLO are infeasible. This is
             an extension: the paper's controller considers throughput only.
+        queue_aware: Whether it takes the fastest candidates while a request has waited for longer
+            than ``patience_s``, an extension too.
+        patience_s: Longest wait for a first token, in seconds, if ``queue_aware``; half the TTFT
+            SLO where that is shorter.
         feedback: The PID loop.
         forest: The offline model.
     """
+
+    adjustable = frozenset({"threshold", "sustain_s", "change"})
 
     threshold: Gain = 0.05
     sustain_s: SecondsOrNone = 2.0
     change: Gain = 0.01
     settle_s: SecondsOrNone | None = None
     tpot_aware: bool = False
+    queue_aware: bool = False
+    patience_s: SecondsOrNone = 1.0
     feedback: Feedback = field(default_factory=Feedback)
     forest: ForestConfig = field(default_factory=ForestConfig)
 
@@ -117,8 +126,9 @@ class Pals(KnobController):
         target = observation.target_tok_s
         error = 1.0 - observation.throughput_tok_s / target if target > 0 else 0.0  # line 1
         last = state or _State(
-            self.context.highest, False, FeedbackState(), 0.0, 0.0, math.nan, math.nan, math.nan
-        )
+            self.context.highest, False, FeedbackState(), 0.0, 0.0, math.nan, math.nan, math.nan,
+            False,
+        )  # fmt: skip
         feedback, correction, off_target_s = last.feedback, 0.0, 0.0
         if last.age_s >= self._settle_s and target > 0:
             correction, feedback = self.feedback.correct(
@@ -129,10 +139,13 @@ class Pals(KnobController):
         kept = last._replace(
             feedback=feedback, off_target_s=off_target_s, age_s=last.age_s + interval_s
         )
-        if off_target_s < self.sustain_s and not self._changed(observation, last):
+        hurried = self.queue_aware and self._hurried(observation)
+        stays = off_target_s < self.sustain_s and hurried == last.hurried
+        if stays and not self._changed(observation, last):
             return last.knobs, kept  # line 6
         ranking = self._rankings[caps_within(self.context, observation) - 1]  # line 2
-        position, saturated = self._choose(ranking, observation, target * (1.0 + correction))
+        wanted_tok_s = math.inf if hurried else target * (1.0 + correction)
+        position, saturated = self._choose(ranking, observation, wanted_tok_s)
         return ranking.knobs[position], kept._replace(
             knobs=ranking.knobs[position],
             saturated=saturated,
@@ -140,7 +153,13 @@ class Pals(KnobController):
             target_tok_s=target,
             budget_w=observation.power_budget_w,
             tpot_slo_s=observation.tpot_slo_s,
+            hurried=hurried,
         )
+
+    def _hurried(self, observation: Observation) -> bool:
+        """Returns whether a request has waited for too long."""
+        patience_s = min(self.patience_s, 0.5 * observation.ttft_slo_s)
+        return bool(observation.waiting > 0.5 and observation.oldest_wait_s > patience_s)
 
     def _choose(
         self, ranking: Ranking, observation: Observation, wanted_tok_s: float

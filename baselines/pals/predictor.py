@@ -7,7 +7,6 @@ import json
 import zipfile
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -15,9 +14,10 @@ from numpy.typing import NDArray
 
 from baselines.profile import Profile, ProfileRow
 from envs.actions.base import KnobGrid
-from envs.cache import atomic_write_bytes, cache_dir
 from envs.errors import ConfigurationError, PalsError
 from envs.fields import Checked, Range
+from envs.kept_files import keep, read_kept, say_once
+from envs.sources import library_versions, source_hash
 
 FloatArray = NDArray[np.float64]
 INPUTS = ("power_cap_w", "max_num_seqs", "tensor_parallel", "expert_parallel", "data_parallel")
@@ -137,56 +137,57 @@ class Predictor:
         predictions = (self.forests[name].predict(inputs).reshape(shape) for name in TARGETS)
         return PredictionTable(*predictions)
 
-    def save(self, path: Path) -> None:
-        """Stores the forests with skops (no pickle)."""
+    def stored(self) -> bytes:
+        """Returns the forests as skops stores them (no pickle)."""
         import skops.io
 
         content = {"forests": self.forests, "report": json.dumps(self.report._asdict())}
-        data = skops.io.dumps(content, compression=zipfile.ZIP_DEFLATED, compresslevel=1)
-        atomic_write_bytes(path, data)
+        data: bytes = skops.io.dumps(content, compression=zipfile.ZIP_DEFLATED, compresslevel=1)
+        return data
 
     @classmethod
-    def load(cls, path: Path) -> Predictor:
-        """Loads stored forests; types other than those of forests are refused.
+    def restored(cls, data: bytes) -> Predictor:
+        """Returns stored forests; types other than those of forests are refused.
 
         Raises:
-            PalsError: The file is damaged or holds types that forests do not need.
+            PalsError: The content is damaged or holds types that forests do not need.
         """
         import skops.io
 
         try:
-            unknown = set(skops.io.get_untrusted_types(file=path)) - _TRUSTED
+            unknown = set(skops.io.get_untrusted_types(data=data)) - _TRUSTED
             if not unknown:
-                content = skops.io.load(path, trusted=sorted(_TRUSTED))
+                content = skops.io.loads(data, trusted=sorted(_TRUSTED))
                 report = FitReport(**json.loads(content["report"]))
                 return cls(content["forests"], report)
         except Exception as error:
-            raise PalsError(f"{path}: not a stored predictor ({error}); delete it") from error
-        raise PalsError(f"{path}: refused, it holds {', '.join(sorted(unknown))}; delete it")
+            raise PalsError(f"not stored forests ({error})") from error
+        raise PalsError(f"refused, they hold {', '.join(sorted(unknown))}")
 
 
 def predictor_for(profile: Profile, config: ForestConfig) -> Predictor:
     """Returns the forests for a profile from the cache, fitted again when they are not there.
 
-    Raises:
-        PalsError: The cached file is damaged or was tampered with.
+    They are found by the measurements that they were fitted to, not by what was to be measured.
     """
-    import sklearn
-
-    facts = json.dumps([profile.key, sklearn.__version__, asdict(config), TARGETS])
-    name = hashlib.sha256(facts.encode()).hexdigest()[:32]
-    path = cache_dir() / "forests" / f"{name}.skops"
-    if path.is_file():
-        return _loaded(path, path.stat().st_mtime_ns)
+    made_by = [source_hash(["baselines"]), library_versions()]
+    facts = json.dumps([profile.sha256, asdict(config), TARGETS, made_by], sort_keys=True)
+    name = f"{hashlib.sha256(facts.encode()).hexdigest()[:32]}.skops"
+    data = read_kept("forests", name)
+    if data is not None:
+        try:
+            return _restored(data)
+        except PalsError as error:
+            say_once(f"kept forests {name}: {error}; they are fitted again")
     predictor = Predictor.fit(profile, config)
-    predictor.save(path)
+    keep("forests", name, predictor.stored())
     return predictor
 
 
 @lru_cache(maxsize=8)
-def _loaded(path: Path, modified_ns: int) -> Predictor:
-    """Loads a file once per process, as long as it does not change."""
-    return Predictor.load(path)
+def _restored(data: bytes) -> Predictor:
+    """Restores the same forests once per process."""
+    return Predictor.restored(data)
 
 
 def _inputs(rows: tuple[ProfileRow, ...]) -> FloatArray:

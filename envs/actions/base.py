@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,20 @@ from envs.quantities import Batch, Watts
 
 PAPER_BATCHES = (1, 4, 8, 16, 32, 64)
 """Batch sizes of arXiv:2605.21427 Table 1."""
+_MOST_CHOICES = 4096
+"""Choices of knobs that an encoding remembers."""
+
+
+def as_numbers(action: Any) -> NDArray[np.float64]:
+    """Returns an action as numbers.
+
+    Raises:
+        ActionError: It holds something else.
+    """
+    try:
+        return np.asarray(action).astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ActionError(f"action: must be numbers, got {action!r}") from error
 
 
 @dataclass(frozen=True)
@@ -110,6 +125,11 @@ class ActionEncoding(Checked, ABC):
         self._caps = np.array(caps_in)
         self._seqs = np.array(seqs_in, dtype=np.int64)
         self._clocks = np.array(clocks)
+        self._bounds = np.array(self._sizes())
+        self._choices: dict[tuple[int, ...], Knobs] = {}
+        self._levels: list[list[Any]] = [caps_in, seqs_in]
+        if self.sm_clock:
+            self._levels.append([*clocks[:-1], None])
 
     @property
     @abstractmethod
@@ -128,6 +148,18 @@ class ActionEncoding(Checked, ABC):
             Knobs whose fields are arrays of the batch's shape; a free clock is ``inf``
             when the clock is a knob and ``None`` when it is not.
         """
+
+    def decode_one(self, action: Any, current: Knobs) -> Knobs:
+        """Turns one action into knobs that are plain numbers; a free clock is ``None``.
+
+        The knobs are those of :meth:`decode`; encodings that need no NumPy for a single action
+        save most of its time.
+        """
+        knobs = self.decode(action, current)
+        clock_mhz = None
+        if knobs.sm_clock_mhz is not None and math.isfinite(knobs.sm_clock_mhz):
+            clock_mhz = float(knobs.sm_clock_mhz)
+        return Knobs(float(knobs.power_cap_w), int(knobs.max_num_seqs), clock_mhz)
 
     @abstractmethod
     def encode(self, knobs: Knobs, current: Knobs) -> Any:
@@ -161,13 +193,32 @@ class ActionEncoding(Checked, ABC):
         """
         given = np.asarray(action)
         if given.dtype.kind not in "iu":
-            numbers = given.astype(np.float64)
+            numbers = as_numbers(action)
             if not np.array_equal(numbers, np.rint(numbers)):  # NaN is not equal to itself
                 raise ActionError(f"action: must be whole numbers, got {action}")
         index = given.astype(np.int64)
-        if not bool(np.all((index >= 0) & (index < np.asarray(sizes)))):
-            raise ActionError(f"action: must be indices below {sizes}, 0 or above, got {action}")
+        if np.ndim(sizes) and index.shape[-1:] != np.shape(sizes):
+            raise ActionError(f"action: must be {len(sizes)} indices, got {action}")
+        if not ((index >= 0) & (index < sizes)).all():
+            below = np.asarray(sizes).tolist()
+            raise ActionError(f"action: must be indices below {below}, 0 or above, got {action}")
         return index
+
+    def _choice(self, index: tuple[int, ...]) -> Knobs | None:
+        """Returns the knobs at one choice of grid indices; ``None`` where one is outside."""
+        knobs = self._choices.get(index)
+        if knobs is None:
+            picked = [
+                level[place]
+                for level, place in zip(self._levels, index, strict=True)
+                if 0 <= place < len(level)
+            ]
+            if len(picked) < len(index):
+                return None
+            knobs = Knobs(*picked)
+            if len(self._choices) < _MOST_CHOICES:
+                self._choices[index] = knobs
+        return knobs
 
     def _sizes(self) -> list[int]:
         sizes = [len(self._caps), len(self._seqs)]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from envs.actions.base import ActionEncoding
+from envs.actions.base import ActionEncoding, as_numbers
 from envs.errors import ActionError
 from envs.knobs import Knobs
 
@@ -29,7 +29,10 @@ class Continuous(ActionEncoding):
 
     @override
     def decode(self, action: Any, current: Knobs) -> Knobs:
-        given = np.asarray(action, dtype=np.float64)
+        given = as_numbers(action)
+        knobs = len(self._sizes())
+        if given.shape[-1:] != (knobs,):
+            raise ActionError(f"action: must be {knobs} numbers, got {action}")
         if np.isnan(given).any():
             raise ActionError(f"action: must be numbers, got {action}")
         fraction = 0.5 * (np.clip(given, -1.0, 1.0) + 1.0)

@@ -25,8 +25,17 @@ class Grid(ActionEncoding):
 
     @override
     def decode(self, action: Any, current: Knobs) -> Knobs:
-        index = self._whole(action, self._sizes())
+        index = self._whole(action, self._bounds)
         return self._at(index[..., 0], index[..., 1], index[..., 2] if self.sm_clock else None)
+
+    @override
+    def decode_one(self, action: Any, current: Knobs) -> Knobs:
+        plain = isinstance(action, np.ndarray) and action.dtype.kind in "iu"
+        if plain and action.shape == self._bounds.shape:
+            knobs = self._choice(tuple(action.tolist()))
+            if knobs is not None:
+                return knobs
+        return super().decode_one(action, current)
 
     @override
     def encode(self, knobs: Knobs, current: Knobs) -> NDArray[np.int64]:

@@ -29,6 +29,19 @@ class Joint(ActionEncoding):
         return self._at(parts[0], parts[1], parts[2] if self.sm_clock else None)
 
     @override
+    def decode_one(self, action: Any, current: Knobs) -> Knobs:
+        if isinstance(action, int | np.integer) and not isinstance(action, bool):
+            rest, index = int(action), []
+            for level in reversed(self._levels):
+                rest, place = divmod(rest, len(level))
+                index.append(place)
+            if rest == 0:  # neither negative nor beyond the last
+                knobs = self._choice(tuple(reversed(index)))
+                assert knobs is not None
+                return knobs
+        return super().decode_one(action, current)
+
+    @override
     def encode(self, knobs: Knobs, current: Knobs) -> Any:
         index = np.ravel_multi_index(
             tuple(np.broadcast_arrays(*self._indices(knobs))), self._sizes()

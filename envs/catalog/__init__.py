@@ -6,9 +6,9 @@ the same YAML files in ``conf``, so that a choice is written down once, and a te
 file that both read it alike.
 """
 
-from envs.catalog.building import build
-from envs.catalog.choices import checked, load
-from envs.catalog.files import CONF_DIR, SCHEMA_PREFIX, names, schema, schema_paths
+from envs.catalog.building import build, nothing_chosen
+from envs.catalog.choices import checked, load, resolved
+from envs.catalog.files import CONF_DIR, SCHEMA_PREFIX, groups, names, schema, schema_paths
 from envs.catalog.kinds import LIBRARY
 from envs.catalog.targets import (
     PACKAGES_VARIABLE,
@@ -28,9 +28,12 @@ __all__ = [
     "build",
     "buildable",
     "checked",
+    "groups",
     "load",
     "locate",
     "names",
+    "nothing_chosen",
+    "resolved",
     "schema",
     "schema_paths",
 ]

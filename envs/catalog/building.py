@@ -7,10 +7,9 @@ from dataclasses import is_dataclass
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from envs.catalog.choices import checked, load, named_class
-from envs.catalog.files import first_line, leaves_open, optional_fields
+from envs.catalog.choices import checked, load, named_class, resolved
+from envs.catalog.files import leaves_open, names, optional_fields
 from envs.errors import ConfigurationError
 from envs.fields import FieldError, check_values, field_parts, owner_name
 
@@ -26,17 +25,26 @@ def build(key: str, choice: Any, **runtime: Any) -> Any:
         **runtime: Further keyword arguments for the class.
 
     Raises:
-        ConfigurationError: See :func:`envs.catalog.choices.load`; also when a value is out of
-            range.
+        ConfigurationError: See :func:`envs.catalog.choices.load`; also when nothing is chosen or
+            a value is out of range.
     """
+    if choice is None:
+        raise nothing_chosen(key)
     if not isinstance(choice, str | Mapping | DictConfig):
         return choice
     node = checked(key, choice) if isinstance(choice, DictConfig) else load(key, choice)
     return _construct(key, node, runtime, named_class(key, key.partition(".")[0], node["_target_"]))
 
 
+def nothing_chosen(key: str) -> ConfigurationError:
+    """Returns the error that a group has no choice."""
+    found = names(key.partition(".")[0])
+    known = f"one of {', '.join(found)}" if found else "a _target_"
+    return ConfigurationError(f"{key}: nothing is chosen (null, or removed by ~); name {known}")
+
+
 def _construct(key: str, node: DictConfig, runtime: Mapping[str, Any], cls: type[Any]) -> Any:
-    missing = OmegaConf.missing_keys(node)
+    missing = _missing(key, node)
     needed = missing - set(optional_fields(cls)) if leaves_open(cls) else missing
     if needed:
         raise ConfigurationError(f"{key}.{min(needed)}: no value given")
@@ -46,11 +54,7 @@ def _construct(key: str, node: DictConfig, runtime: Mapping[str, Any], cls: type
         name = str(item)
         if name == "_target_" or name in missing:
             continue
-        try:
-            value = node[name]
-        except OmegaConfBaseException as error:  # an interpolation that leads nowhere
-            raise ConfigurationError(f"{key}: {first_line(error)}") from error
-        values[name] = _convert(f"{key}.{name}", value, parts.get(name))
+        values[name] = _convert(f"{key}.{name}", node[name], parts.get(name))
     try:
         if is_dataclass(cls):
             check_values(cls, values, key)
@@ -61,6 +65,16 @@ def _construct(key: str, node: DictConfig, runtime: Mapping[str, Any], cls: type
         raise FieldError(key, error.field, error.problem) from error
     except (TypeError, ValueError, OverflowError) as error:
         raise ConfigurationError(f"{key}: {error}") from error
+
+
+def _missing(key: str, node: DictConfig) -> set[str]:
+    """Returns the keys without a value.
+
+    Raises:
+        ConfigurationError: An interpolation leads nowhere.
+    """
+    resolved(key, node)
+    return OmegaConf.missing_keys(node)
 
 
 def _convert(key: str, value: Any, kind: str | None) -> Any:

@@ -90,6 +90,19 @@ def checked(key: str, node: Any, kind: str | None = None) -> DictConfig:
         raise ConfigurationError(f"{key}: {first_line(error)}") from error
 
 
+def resolved(key: str, node: DictConfig) -> Any:
+    """Returns plain values, all interpolations followed.
+
+    Raises:
+        ConfigurationError: One leads nowhere; the message begins with its full key.
+    """
+    try:
+        return OmegaConf.to_container(node, resolve=True)
+    except OmegaConfBaseException as error:
+        place = f"{key}." if getattr(error, "full_key", None) else f"{key}: "
+        raise ConfigurationError(place + first_line(error)) from error
+
+
 def named_class(key: str, kind: str, target: str) -> type[Any]:
     """Returns the class that a configuration names.
 

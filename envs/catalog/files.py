@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from envs.catalog.targets import configuration_class
 from envs.errors import ConfigurationError
+from envs.nearest import did_you_mean
 
 CONF_DIR = Path(__file__).resolve().parents[2] / "conf"
 SCHEMA_PREFIX = "/schema/"
@@ -35,6 +36,12 @@ _NAME = re.compile(r"\w[\w-]*(/\w[\w-]*)*", re.ASCII)
 def names(group: str) -> list[str]:
     """Returns the names of all choices of a group, sorted."""
     return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+
+
+def groups() -> list[str]:
+    """Returns all groups of ``conf``, those within others included, sorted."""
+    folders = {file.parent for file in CONF_DIR.rglob("*.yaml")} - {CONF_DIR}
+    return sorted(folder.relative_to(CONF_DIR).as_posix() for folder in folders)
 
 
 @cache
@@ -104,7 +111,8 @@ def compose(group: str, name: str) -> DictConfig:
     file = CONF_DIR / group / f"{name}.yaml"
     if not (_NAME.fullmatch(name) and file.is_file()):
         raise ConfigurationError(
-            f"{group}: no choice named {name!r}; there are {', '.join(names(group))}"
+            f"{group}: no choice named {name!r}{did_you_mean(name, names(group))} "
+            f"(there are {', '.join(names(group))})"
         )
     try:
         return _compose_file(group, file)
@@ -150,4 +158,8 @@ def first_line(error: Exception) -> str:
     """Returns what OmegaConf complains about, with the key, in one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     key = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("full_key")), "")
-    return f"{key}: {lines[0]}" if key else lines[0]
+    text = f"{key}: {lines[0]}" if key else lines[0]
+    parent = getattr(error, "parent_node", None)
+    if isinstance(error, ConfigKeyError | ConfigAttributeError) and isinstance(parent, DictConfig):
+        text += did_you_mean(str(error.key), [str(name) for name in parent if name != "_target_"])
+    return text

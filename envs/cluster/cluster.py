@@ -187,7 +187,7 @@ class Cluster:
         if self._pool is not None:
             self._pool.shutdown()
         if failures:
-            raise failures[0]
+            raise type(failures[0])("; ".join(map(str, failures)))
 
     def demands(self) -> Demands:
         """Returns what the allocator may know about the nodes."""

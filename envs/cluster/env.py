@@ -8,9 +8,11 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.actions.base import as_numbers
 from envs.cluster.allocators import ByAction
 from envs.cluster.cluster import Cluster, ClusterState
-from envs.errors import ConfigurationError
+from envs.errors import ActionError, ConfigurationError, WorkloadError
+from envs.rendering import RENDER_FPS, Picture
 from envs.serving import MAX_SEED
 
 WEIGHT_LEVELS = 6
@@ -32,14 +34,28 @@ class ClusterEnv(gym.Env[NDArray[np.float32], Any]):
     Args:
         cluster: The nodes under their budget.
         overshoot_weight: Weight of the relative overshoot of the budget in the reward.
+        render_mode: ``rgb_array`` for frames with the nodes side by side, or ``None``.
     """
 
-    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - Gymnasium's own protocol
+    metadata: dict[str, Any] = {  # noqa: RUF012 - Gymnasium's own protocol
+        "render_modes": ["rgb_array"],
+        "render_fps": RENDER_FPS,
+    }
 
-    def __init__(self, cluster: Cluster, overshoot_weight: float = 5.0) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        overshoot_weight: float = 5.0,
+        render_mode: str | None = None,
+    ) -> None:
         self.cluster = cluster
+        self.render_mode = render_mode
+        self._pictures: list[Picture] = []
+        if render_mode is not None:
+            self._pictures = [Picture(render_mode, node.env.context) for node in cluster.nodes]
         self.interval_s = cluster.interval_s
         self._overshoot_weight = overshoot_weight
+        self._begun = False
         self._by_action = isinstance(cluster.allocator, ByAction)
         spaces = [node.env.action_space for node in cluster.nodes]
         self._sizes = [_size(space) for space in spaces]
@@ -59,10 +75,25 @@ class ClusterEnv(gym.Env[NDArray[np.float32], Any]):
         if isinstance(self.cluster.allocator, ByAction):
             self.cluster.allocator.set_weights(np.ones(len(self.cluster.nodes)))
         state = self.cluster.reset(int(self.np_random.integers(MAX_SEED)))
+        self._begun = True
+        for picture in self._pictures:
+            picture.clear()
         return self._observe(state), self._info(state)
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
-        """Sets all nodes' knobs (and weights) and lets one interval pass."""
+        """Sets all nodes' knobs (and weights) and lets one interval pass.
+
+        Raises:
+            ActionError: The action does not fit the action space.
+            WorkloadError: The environment was never reset.
+        """
+        if not self._begun:
+            raise WorkloadError("step: the cluster was not reset before time was to pass")
+        given = as_numbers(action)
+        if given.shape != self.action_space.shape:
+            raise ActionError(
+                f"action: must have the shape {self.action_space.shape}, got {given.shape}"
+            )
         parts = np.split(np.asarray(action), np.cumsum(self._sizes))
         if self._by_action:
             weights = parts[-1] + 1.0
@@ -73,9 +104,18 @@ class ClusterEnv(gym.Env[NDArray[np.float32], Any]):
             for part, discrete in zip(parts[:-1], self._discrete, strict=True)
         ]
         state = self.cluster.step(actions)
+        for node, picture in zip(self.cluster.nodes, self._pictures, strict=False):
+            if node.alive:
+                info = node.info
+                picture.add(info["telemetry"], info["conditions"], info["throughput_tok_s"])
         reward = float(np.mean([node.reward for node in self.cluster.nodes]))
         reward -= self._overshoot_weight * max(0.0, state.power_w / max(state.budget_w, 1.0) - 1.0)
         return self._observe(state), reward, False, False, self._info(state)
+
+    def render(self) -> Any:
+        """Returns a frame of all nodes side by side, or ``None`` without a ``render_mode``."""
+        frames = [picture.frame() for picture in self._pictures]
+        return np.hstack([frame for frame in frames if frame is not None]) if frames else None
 
     def close(self) -> None:
         """Releases all nodes."""

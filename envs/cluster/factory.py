@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
@@ -54,8 +55,9 @@ def build_cluster(cluster: ServerCluster, scenario: Scenario) -> Cluster:
             concurrent=cluster.steps_concurrently(scenarios),
         )
     except BaseException:
-        for node in nodes:
-            node.env.close()
+        with contextlib.ExitStack() as closing:  # each node, also if another cannot be put back
+            for node in nodes:
+                closing.callback(node.env.close)
         raise
 
 
@@ -102,10 +104,18 @@ def as_budget(budget: Any) -> ClusterBudget:
     return built if isinstance(built, ClusterBudget) else ClusterBudget(signal=built)
 
 
-def make_cluster(**choices: Any) -> ClusterEnv:
-    """Builds the flat environment ``pals/Cluster-v0``; see :func:`described_cluster`."""
+def make_cluster(render_mode: str | None = None, **choices: Any) -> ClusterEnv:
+    """Builds the flat environment ``pals/Cluster-v0``; see :func:`described_cluster`.
+
+    Args:
+        render_mode: ``rgb_array`` or ``None``.
+        **choices: As there.
+    """
     cluster, scenario = described_cluster(**choices)
-    return ClusterEnv(build_cluster(cluster, scenario), cluster.overshoot_weight)
+    return ClusterEnv(build_cluster(cluster, scenario), cluster.overshoot_weight, render_mode)
+
+
+make_cluster.metadata = ClusterEnv.metadata  # type: ignore[attr-defined]  # Gymnasium looks here
 
 
 def make_parallel_cluster(

@@ -14,14 +14,13 @@ import logging
 import os
 import pickle
 import stat
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numba
 from numba.core.serialize import dumps
 
-from envs.cache import CACHE_VARIABLE, cache_dir
+from envs.cache import CACHE_VARIABLE, atomic_write_bytes, cache_dir
 from envs.errors import ConfigurationError
 from envs.safe_files import read_regular
 
@@ -73,7 +72,7 @@ class CodeFiles:
         payload: bytes = _dumps((key, data))
         content = _MAGIC + hashlib.sha256(payload).digest() + payload
         try:
-            _write(self._file(folder, key), content)
+            atomic_write_bytes(self._file(folder, key), content, private=True)
             for old in folder.glob(f"{self._name}.*"):
                 if not old.name.startswith(f"{self._name}.{self._stamp}."):
                     old.unlink(missing_ok=True)
@@ -100,18 +99,6 @@ def _unpacked(content: bytes, key: Any) -> Any:
     if kept != key:
         raise ValueError("it is of another signature")
     return data
-
-
-def _write(file: Path, content: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=".")  # readable by the owner alone
-    try:
-        with os.fdopen(handle, "wb") as opened:
-            opened.write(content)
-        Path(name).replace(file)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
-        raise
 
 
 def code_folder() -> Path | None:

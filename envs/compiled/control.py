@@ -25,6 +25,7 @@ from envs.compiled.records import (
     pointer_to,
     singles_at,
 )
+from envs.compiled.reward_terms import reward_terms
 from envs.compiled.telemetry_row import telemetry_at
 from envs.compiled.window import mean_rate, slide
 from envs.knobs import Knobs
@@ -54,6 +55,7 @@ class Evaluated:
         violation: Whether QoS is violated in the reward's definition.
         shortfall: How far throughput falls short of its goal, as a fraction.
         power_w: Power in the scope that the objective names.
+        reward: Weighted sum of the reward terms, where they are compiled.
     """
 
     throughput_tok_s: float
@@ -62,6 +64,7 @@ class Evaluated:
     violation: float
     shortfall: float
     power_w: float
+    reward: float
 
 
 class Loop:
@@ -77,12 +80,18 @@ class Loop:
     warmup: int  # intervals
     window: int  # intervals
     definition: int  # of a violation, in QOS_DEFINITIONS
+    capacity_tok_s: float
+    rated_power_w: float
+    cap_range_w: float
+    octaves: float  # range of the batch limit
+    num_terms: int  # of the reward; 0 where it is computed in Python
     inverse_unit: Annotated[Floats, SCALES]  # of each entry of an observation
     log_factor: Annotated[Floats, SCALES]
     high: Annotated[Floats, SCALES]
 
     # Knobs and conditions.
     requested: Annotated[Any, KNOBS]  # a free clock is infinite
+    octaves_moved: float  # by the batch limit that was requested, from the one before
     coming: Annotated[Any, CONDITIONS]  # of the interval to come
     passed: Annotated[Any, CONDITIONS]  # of the one that has passed
     step: int  # intervals since the episode began
@@ -99,12 +108,14 @@ class Loop:
     seen: int  # intervals in the rings
     ring_next: int
     rings_offset: int  # bytes from here
+    values_offset: int  # of the reward's terms
 
     # Addresses of what lies outside.
     begins_at: int  # where each stretch begins
     conditions_at: int  # of each stretch
     telemetry_at: int
     reference_at: int  # telemetry of a Baseline on the same arrivals; 0 for none
+    terms_at: int  # of the reward
     encoded_at: int  # where the observation is written
 
 
@@ -161,6 +172,8 @@ def _evaluate(loop: Loop) -> None:
     loop.evaluated.shortfall = _shortfall(throughput, goal)
     power_w = telemetry.power_w
     loop.evaluated.power_w = loop.alpha * power_w + loop.beta_w
+    if loop.num_terms > 0:
+        reward_terms(loop, telemetry)
     observation = loop.observation
     observation.throughput_tok_s = throughput
     observation.arrival_rate_per_s = arrival_rate

@@ -8,10 +8,12 @@ function that it calls, or a constant that one of them uses, has changed.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import inspect
 import os
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -20,16 +22,20 @@ from typing import Any, TypeVar, cast
 os.environ.setdefault("GOMP_SPINCOUNT", "30000")
 
 import numpy as np
-from numba import config, get_num_threads, njit, set_num_threads
+from numba import config, get_num_threads, njit, set_num_threads, types
 from numba.core.caching import (
     CompileResultCacheImpl,
     FunctionCache,
     _CacheLocator,
 )
 
-from envs.compiled.code_cache import CodeFiles
+from envs.compiled.code_cache import CodeFiles, code_folder
+from envs.compiled.parts import PartCompiler
+from envs.compiled.turns import Turn
 
 _NUMBA: Any = config
+_NJIT: Any = njit  # its types leave out what is not for Python
+_TYPES: Any = types
 INTERPRETED: bool = bool(_NUMBA.DISABLE_JIT)
 """Whether all of it runs in plain Python (``NUMBA_DISABLE_JIT=1``), as a debugger wants it."""
 SERVERS_PER_THREAD = 32
@@ -37,14 +43,54 @@ SERVERS_PER_THREAD = 32
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
+def _find_scipy_only() -> None:
+    """Has Numba find SciPy, which it does by importing its linear algebra, instead of that.
+
+    It does so for functions that nothing here uses, and it takes a fifth of the time to the first
+    step. Code that does use them has it imported when it is compiled, as ever.
+    """
+    linalg: Any = importlib.import_module("numba.np.linalg")
+    imports = linalg.ensure_blas
+    if importlib.util.find_spec("scipy") is not None:
+        linalg.ensure_blas = lambda: None
+    try:
+        importlib.import_module("numba.np.arraymath")
+    finally:
+        linalg.ensure_blas = imports
+
+
+_find_scipy_only()
+
+
 def kernel(function: Function) -> Function:
-    """Compiles a part of an entry point: division by zero gives infinity, as in NumPy."""
-    return cast(Function, njit(nogil=True, error_model="numpy")(function))
+    """Compiles a part of an entry point: division by zero gives infinity, as in NumPy.
+
+    Only other compiled functions can call it.
+    """
+    return _part(function, forceinline=False)
 
 
 def inlined(function: Function) -> Function:
     """Compiles a part of an entry point into its callers."""
-    return cast(Function, njit(nogil=True, error_model="numpy", forceinline=True)(function))
+    return _part(function, forceinline=True)
+
+
+def _part(function: Function, *, forceinline: bool) -> Function:
+    if INTERPRETED:
+        return function
+    compiled: Any = _NJIT(
+        nogil=True, error_model="numpy", forceinline=forceinline, pipeline_class=PartCompiler,
+        no_cpython_wrapper=True, no_cfunc_wrapper=True,
+    )(function)  # fmt: skip
+    template = compiled.get_call_template
+
+    def without_literals(args: Any, kws: Any) -> Any:
+        # A form of its own for each constant that is handed on would be compiled otherwise.
+        plain = {name: _TYPES.unliteral(kind) for name, kind in kws.items()}
+        return template(tuple(_TYPES.unliteral(kind) for kind in args), plain)
+
+    compiled.get_call_template = without_literals
+    return cast(Function, compiled)
 
 
 def entry_point(*, parallel: bool = False) -> Callable[[Function], Function]:
@@ -76,11 +122,34 @@ def threads_for(count: int) -> Iterator[None]:
     """
     before = get_num_threads()
     wanted = min(before, max(1, count // SERVERS_PER_THREAD))
-    set_num_threads(wanted)
-    try:
-        yield
-    finally:
-        set_num_threads(before)
+    with _parallel:
+        if wanted == before:  # setting it takes as long as simulating a few servers
+            yield
+            return
+        set_num_threads(wanted)
+        try:
+            yield
+        finally:
+            set_num_threads(before)
+
+
+def _one_at_a_time() -> AbstractContextManager[Any]:
+    """Returns what keeps threads apart that would run parallel code at the same time.
+
+    The layer that survives a fork ends the process if they do.
+    """
+    return threading.Lock() if _NUMBA.THREADING_LAYER == "workqueue" else nullcontext()
+
+
+_parallel = _one_at_a_time()
+
+
+def _in_forked_child() -> None:
+    global _parallel
+    _parallel = _one_at_a_time()  # a thread that held the old one is not here
+
+
+os.register_at_fork(after_in_child=_in_forked_child)
 
 
 def fingerprint(function: Callable[..., Any]) -> str:
@@ -155,6 +224,22 @@ class _KernelCache(FunctionCache):  # type: ignore[misc]
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Returns the compiled form for a signature, or ``None`` if it has to be compiled."""
+        found = self._load(sig, target_context)
+        if found is None:
+            _TURN.take(code_folder())
+            found = self._load(sig, target_context)  # another process may have compiled it
+            if found is not None:
+                _TURN.give()
+        return found
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keeps what was compiled; other processes need not compile it."""
+        try:
+            super().save_overload(sig, data)  # type: ignore[no-untyped-call]
+        finally:
+            _TURN.give()
+
+    def _load(self, sig: Any, target_context: Any) -> Any:
         try:
             return super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
         except Exception:  # code that another version of a library has left
@@ -163,3 +248,4 @@ class _KernelCache(FunctionCache):  # type: ignore[misc]
 
 
 _make_cache: Any = _KernelCache
+_TURN = Turn()

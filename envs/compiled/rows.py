@@ -84,6 +84,11 @@ class Rows:
         dtype, *shape = self._sections[name]
         return self._seen(dtype, self._offsets[name], tuple(shape))
 
+    def row(self, index: int) -> NDArray[np.uint8]:
+        """Returns the bytes of a row, from its record to the end of its last section."""
+        begin = index * self._row_bytes
+        return self._memory[begin : begin + self._row_bytes]
+
     def offset_of(self, name: str) -> int:
         """Returns how many bytes behind its row's beginning a section lies."""
         return self._offsets[name]

@@ -9,6 +9,8 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from envs.live.errors import (
     BatchLimitError,
     LimitHeldError,
@@ -17,6 +19,7 @@ from envs.live.errors import (
     ServerReplacedError,
 )
 from envs.live.http_client import HttpClient
+from envs.live.limit_control import LimitControl
 
 PATH = "/pals/batch_limit"
 PLUGIN_DIR = Path(__file__).resolve().parent / "vllm_plugin"
@@ -37,8 +40,8 @@ def name_of_holder() -> str:
     return f"{socket.gethostname()[:40]} pid {os.getpid()} ({secrets.token_hex(4)})"
 
 
-class BatchLimit:
-    """Reads and changes the batch limit of one server.
+class BatchLimit(LimitControl):
+    """Reads and changes the batch limit of one server through the plug-in.
 
     A change is a lease on the limits of one *instance*: the plug-in notes what it finds when the
     lease begins, and puts that back when it is released or lapses. A server that was started
@@ -54,29 +57,57 @@ class BatchLimit:
         instance: The instance that changes are meant for.
     """
 
+    route = PATH
+    tells_effect = True
+
     def __init__(
         self, client: HttpClient, owner: str | None = None, instance: str | None = None
     ) -> None:
         self._client = client
         self.owner = owner or name_of_holder()
         self.instance = instance
+        self.found = None
 
+    @property
+    @override
+    def plan(self) -> dict[str, Any]:
+        return {
+            "batch_limit": {
+                "url": self._client.url,
+                "headers": self._client.headers,
+                "owner": self.owner,
+                "instance": self.instance,
+                "found": self.found,
+            }
+        }
+
+    @override
     def read(self) -> dict[str, Any]:
-        """Returns the limits in force, as the plug-in tells them; changes are meant for it now.
-
-        Raises:
-            BatchLimitError: The plug-in is not there, or refuses.
-        """
         answer = self._call("GET", None)
         if not isinstance(answer.get("instance"), str):
             raise BatchLimitError(
                 f"{self._client.url}{PATH}: the server runs an older copy of the plug-in; start "
                 f"it again with PYTHONPATH={PLUGIN_DIR}"
             )
+        if answer["instance"] != self.instance or self.found is None:
+            self.found = int(answer["max_num_seqs"])
         self.instance = answer["instance"]
         return answer
 
-    def set(self, **changes: Any) -> dict[str, Any]:
+    @override
+    def take(self, mode: str) -> None:
+        self.change(mode=mode)
+
+    @override
+    def set(self, *, max_num_seqs: int) -> dict[str, Any]:
+        return self.change(max_num_seqs=max_num_seqs)
+
+    @override
+    def renew(self, max_num_seqs: int, mode: str) -> None:
+        # Should the lease have lapsed meanwhile, the limit in force comes back with it.
+        self.change(max_num_seqs=max_num_seqs, mode=mode)
+
+    def change(self, **changes: Any) -> dict[str, Any]:
         """Changes ``max_num_seqs``, ``max_num_batched_tokens`` or ``mode``; renews the lease.
 
         Returns:
@@ -92,15 +123,9 @@ class BatchLimit:
         holder = {"instance": self.instance, "owner": self.owner, "lease_s": LEASE_S}
         return self._call("PUT", holder | changes)
 
+    @override
     def release(self) -> None:
-        """Ends the lease: the plug-in puts back what it found when it began.
-
-        Harmless where there is nothing to put back: the instance is gone, or the lease lapsed.
-        A server out of reach puts its limits back by itself when the lease lapses.
-
-        Raises:
-            ServerError: The server hangs.
-        """
+        # The plug-in puts back what it found when the lease began, also when it lapses by itself.
         if self.instance is None:
             return
         body = {"instance": self.instance, "owner": self.owner, "lease_s": 0}

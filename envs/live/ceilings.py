@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from envs.errors import ConfigurationError
 from envs.knobs import KnobLimits
-from envs.live.config import VllmServerConfig
+from envs.live.config import DEFAULT_MAX_NUM_SEQS, VllmServerConfig
 from envs.live.devices.base import PowerDevice
+
+_LOG = logging.getLogger(__name__)
 
 
 def knob_limits(
-    config: VllmServerConfig, device: PowerDevice, found: dict[str, Any] | None
+    config: VllmServerConfig, device: PowerDevice, told: dict[str, Any] | None, found: int | None
 ) -> KnobLimits:
     """Returns the range of each knob.
 
@@ -21,7 +24,8 @@ def knob_limits(
     Args:
         config: The server; ``cap_ceiling_w`` and ``max_num_seqs_ceiling`` raise the ceilings.
         device: The power device, open, not yet in our control.
-        found: The limits in force as the plug-in tells them; ``None`` if nobody tells.
+        told: The limits in force as the server tells them; ``None`` if it does not.
+        found: The batch limit that an operator left, likewise.
 
     Raises:
         ConfigurationError: Floor and ceiling contradict each other or the device.
@@ -31,7 +35,7 @@ def knob_limits(
     return KnobLimits(
         power_cap_min_w=low,
         power_cap_max_w=high,
-        max_num_seqs=config.max_num_seqs if found is None else _batch(config, found),
+        max_num_seqs=_batch(config, told, found),
         sm_clock_min_mhz=limits.clock_min_mhz,
         sm_clock_max_mhz=limits.clock_max_mhz,
     )
@@ -57,15 +61,29 @@ def _caps(config: VllmServerConfig, device: PowerDevice) -> tuple[float, float]:
     return low, high
 
 
-def _batch(config: VllmServerConfig, found: dict[str, Any]) -> int:
-    if config.batch_limit == "off":
-        return int(found["max_num_seqs"])
-    started_with = int(found["ceiling_num_seqs"])
-    for key in ("max_num_seqs", "max_num_seqs_ceiling"):
-        asked = getattr(config, key)
-        if asked is not None and asked > started_with:
-            raise ConfigurationError(
-                f"server.{key}: {asked} is more than the server was started with ({started_with})"
-            )
-    ceiling = config.max_num_seqs_ceiling
-    return min(config.max_num_seqs, int(found["max_num_seqs"]) if ceiling is None else ceiling)
+def _batch(config: VllmServerConfig, told: dict[str, Any] | None, found: int | None) -> int:
+    """Returns the highest batch limit, which is the server's own matter first of all."""
+    asked, ceiling = config.max_num_seqs, config.max_num_seqs_ceiling
+    if told is None or found is None:
+        return asked or DEFAULT_MAX_NUM_SEQS
+    if config.batch_limit == "off" or not config.sets_knobs:
+        return found
+    started_with = int(told["ceiling_num_seqs"])
+    if ceiling is not None and ceiling > started_with:
+        raise ConfigurationError(
+            f"server.max_num_seqs_ceiling: {ceiling} is more than the server was started with "
+            f"({started_with}); set server.max_num_seqs_ceiling={started_with}"
+        )
+    if asked is not None and asked > started_with:
+        raise ConfigurationError(
+            f"server.max_num_seqs: {asked} is more than the server was started with "
+            f"({started_with}); leave it out, or set server.max_num_seqs={started_with}"
+        )
+    highest = found if ceiling is None else ceiling
+    if asked is not None and asked < highest:
+        _LOG.warning(
+            "server.max_num_seqs: %d is below the batch limit found, %d, and is the most that is "
+            "set", asked, highest,
+        )  # fmt: skip
+        return asked
+    return highest

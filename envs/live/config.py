@@ -22,6 +22,8 @@ from envs.quantities import (
 
 ON_FAILURE = ("fail", "restart")
 BATCH_LIMIT = ("drain", "preempt", "off")
+DEFAULT_MAX_NUM_SEQS = 64
+"""Batch limit of a server that we launch, or that does not tell its own, if none is named."""
 
 
 @dataclass(kw_only=True)
@@ -43,7 +45,8 @@ class VllmServerConfig(Checked):
         batch_limit: How a lowered batch limit takes hold: ``drain`` lets running requests
             finish, ``preempt`` sends the newest back to the queue, ``off`` leaves the limit
             alone (a server without the plug-in).
-        max_num_seqs: Highest batch limit; a launched server is started with it.
+        max_num_seqs: Highest batch limit; ``None`` takes the server's own. A launched server is
+            started with it, with 64 if it is ``None``.
         tensor_parallel: GPUs that share each layer; a launched server is started with it.
         expert_parallel: Ranks that hold whole experts; 1 splits every expert.
         data_parallel: Replicas, each with its own batch.
@@ -89,7 +92,7 @@ class VllmServerConfig(Checked):
     control: bool | None = None
     send_load: bool | None = None
     batch_limit: Annotated[str, OneOf(*BATCH_LIMIT)] = "drain"
-    max_num_seqs: Batch = 64
+    max_num_seqs: Batch | None = None
     tensor_parallel: GPUs = 1
     expert_parallel: GPUs = 1
     data_parallel: GPUs = 1
@@ -141,21 +144,22 @@ class VllmServerConfig(Checked):
     def intent(self) -> str:
         """What is going to be done to the server, and which key changes it, in one line."""
         load = (
-            "sends it the workload" if self.sends_load
-            else "sends it nothing and watches its users (server.send_load=true sends the workload)"
+            "the workload is sent" if self.sends_load
+            else "its users' requests are watched, none are sent (server.send_load=true sends the "
+            "workload)"
         )  # fmt: skip
         knobs = (
-            "sets its power cap and batch limit" if self.sets_knobs and self.batch_limit != "off"
-            else "sets its power cap" if self.sets_knobs
-            else "sets nothing (server.control=true sets power cap and batch limit)"
+            "power cap and batch limit are set" if self.sets_knobs and self.batch_limit != "off"
+            else "the power cap is set" if self.sets_knobs
+            else "no knob is set (server.control=true sets power cap and batch limit)"
         )  # fmt: skip
-        return f"{self.url or 'launched server'}: this run {load}, and {knobs}"
+        return f"{self.url or 'launched server'}: {knobs}; {load}"
 
     @property
     def vllm_arguments(self) -> list[str]:
         """Arguments of vLLM that follow from this configuration."""
         arguments = [
-            "--max-num-seqs", str(self.max_num_seqs),
+            "--max-num-seqs", str(self.max_num_seqs or DEFAULT_MAX_NUM_SEQS),
             "--tensor-parallel-size", str(self.tensor_parallel),
             "--data-parallel-size", str(self.data_parallel),
         ]  # fmt: skip

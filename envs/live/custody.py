@@ -7,13 +7,14 @@ import threading
 from dataclasses import fields
 from typing import Any
 
-from envs.live.batch_limit import BatchLimit
 from envs.live.devices.base import PowerDevice
-from envs.live.guard import Guard, Plan, restore
+from envs.live.guard import RETRY_S, Guard, Plan, restore
 from envs.live.host import Host
+from envs.live.limit_control import LimitControl
 from envs.live.locks import Locks
 
 _LOG = logging.getLogger(__name__)
+_ENDS_WITH_SERVER = ("server", "batch_limit", "runtime_config")
 
 
 class Custody:
@@ -26,13 +27,12 @@ class Custody:
     Args:
         host: The server.
         device: The power device, open.
-        limit: The server's batch limit; ``None`` if it is left alone.
     """
 
-    def __init__(self, host: Host, device: PowerDevice, limit: BatchLimit | None) -> None:
+    def __init__(self, host: Host, device: PowerDevice) -> None:
         self._host = host
         self._device = device
-        self._limit = limit
+        self._limit: LimitControl | None = None
         self._locks: list[Locks] = []
         self._locked: set[str] = set()
         self._guard: Guard | None = None
@@ -79,10 +79,11 @@ class Custody:
             }
             self._update()
 
-    def take_limit(self, mode: str) -> dict[str, Any]:
-        """Takes the lease on the limits of whichever instance answers, and has it guarded.
+    def take_limit(self, limit: LimitControl, mode: str) -> dict[str, Any]:
+        """Takes control of the limits of whichever instance answers, and has it guarded.
 
         Args:
+            limit: The way to change them.
             mode: How a lowered batch limit takes hold.
 
         Returns:
@@ -91,19 +92,21 @@ class Custody:
         Raises:
             ServerError: The server does not answer, or another controller is in control.
         """
-        assert self._limit is not None
         with self._change:
-            found = self._limit.read()
+            self._limit = limit
+            found = limit.read()
             self.lock()
-            self._plan["batch_limit"] = {
-                "url": self._host.url,
-                "headers": self._host.client.headers,
-                "owner": self._limit.owner,
-                "instance": self._limit.instance,
-            }
+            self._plan |= limit.plan
             self._update()  # the guard knows before anything changes
-            self._limit.set(mode=mode)
+            limit.take(mode)
             return found
+
+    def note_limit(self, limit: LimitControl) -> None:
+        """Tells the guard what is going to be set, where it has to know that to restore."""
+        with self._change:
+            if any(self._plan.get(key) != value for key, value in limit.plan.items()):
+                self._plan |= limit.plan
+                self._update()
 
     def release_device(self) -> None:
         """Puts the device back before its process is replaced."""
@@ -136,7 +139,7 @@ class Custody:
         """Puts everything back, and lets go.
 
         Returns:
-            What could not be put back; the guard then tries once more.
+            What could not be put back; the guard then goes on trying.
         """
         with self._change:
             plan, self._plan = self._plan, {}
@@ -146,21 +149,23 @@ class Custody:
                 problems = self._put_back(plan)
             finally:  # interrupted once more: then it is the guard's work
                 if guard is not None:
-                    if problems:
-                        guard.restore()
-                    else:
+                    if not problems:
                         guard.release()
+                    elif guard.restore():
+                        problems = []
                 for locks in self._locks:
                     locks.close()
                 self._locks, self._locked = [], set()
             for problem in problems:
                 _LOG.error("could not restore: %s", problem)
+            if problems and guard is not None:
+                _LOG.error("the guard (process %d) goes on trying for %g s", guard.pid, RETRY_S)
             return problems
 
     def _put_back(self, plan: Plan) -> list[str]:
         # A process of ours is ended by its host, and its limit ends with it.
         ours = "server" in plan and self._host.process is not None
-        kept = {k: v for k, v in plan.items() if not (ours and k in ("server", "batch_limit"))}
+        kept = {k: v for k, v in plan.items() if not (ours and k in _ENDS_WITH_SERVER)}
         problems = restore(kept, self._device)
         if ours:
             self._host.close()

@@ -16,13 +16,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from envs.errors import DeviceError, PalsError, ServerError
 from envs.live.devices.processes import start_ticks
 from envs.live.errors import ActuationError
+from envs.live.http_client import HttpClient
+from envs.live.locks import tidy
 
 ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT_S = 30.0
@@ -34,7 +36,8 @@ FAREWELL = "released"
 READY = "ready"
 Plan = dict[str, Any]
 """What to restore: ``device`` (class, configuration, settings found), ``batch_limit`` (address,
-headers, holder and instance of a lease) and ``server`` (a process of ours to end)."""
+headers, holder and instance of a lease) or ``runtime_config`` (address, headers, instance, the
+limit found and those that we set), and ``server`` (a process of ours to end)."""
 
 
 class Guard:
@@ -65,24 +68,31 @@ class Guard:
             pass_fds=locks,
             env=os.environ | {"PYTHONPATH": path},
         )
-        self.update(plan)
-        assert self._process.stdout is not None
-        ready, _, _ = select.select([self._process.stdout], [], [], START_TIMEOUT_S)
-        answer = self._process.stdout.readline().strip() if ready else "no answer"
-        word, _, number = answer.partition(" ")
-        if word != READY:
+        try:
+            self.update(plan)
+            self.pid = self._started()
+        except BaseException:  # also a signal that ends us: we put back ourselves, then
             # The guard shares the group of the child that started it, whether that is gone or not.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
+            raise
+        finally:
             self._process.wait()
-            raise ActuationError(f"the guard process did not start ({answer}); nothing was changed")
-        self._process.wait()
-        self.pid = int(number)
         """The guard's process."""
         try:
             self._handle: int | None = os.pidfd_open(self.pid)
         except ProcessLookupError:
             self._handle = None
+
+    def _started(self) -> int:
+        """Waits until the guard watches; returns its process."""
+        assert self._process.stdout is not None
+        ready, _, _ = select.select([self._process.stdout], [], [], START_TIMEOUT_S)
+        answer = self._process.stdout.readline().strip() if ready else "no answer"
+        word, _, number = answer.partition(" ")
+        if word != READY:
+            raise ActuationError(f"the guard process did not start ({answer}); nothing was changed")
+        return int(number)
 
     @property
     def alive(self) -> bool:
@@ -105,9 +115,14 @@ class Guard:
         self._send(FAREWELL)
         self._finish(START_TIMEOUT_S)
 
-    def restore(self) -> None:
-        """Lets the guard put everything back; it goes on trying when we are gone."""
+    def restore(self) -> bool:
+        """Lets the guard put everything back; it goes on trying when we are gone.
+
+        Returns:
+            Whether it has done so already.
+        """
         self._finish(PATIENCE_S)
+        return not self.alive
 
     def _send(self, line: str) -> None:
         assert self._process.stdin is not None
@@ -130,31 +145,41 @@ def restore(plan: Plan, device: Any = None) -> list[str]:
         device: An open device; ``None`` opens one as the plan says.
 
     Returns:
-        What went wrong, one message each.
+        What could not be put back, one message each: its key, whose it is, the value found, why.
     """
     problems = []
-    if plan.get("device"):
+    if spec := plan.get("device"):
         try:
-            device = device or open_device(plan["device"])
-            device.restore(plan["device"]["found"])
+            device = device or open_device(spec)
+            device.restore(spec["found"])
         except (DeviceError, OSError) as error:
-            problems.append(str(error))
+            what = json.dumps(spec["found"]) if device is None else device.told(spec["found"])
+            problems.append(f"server.device, {what}: {error}")
     # A server that ends needs no limit, and one of ours is ended here.
     if plan.get("server"):
         from envs.live.process import end_process
 
         end_process(plan["server"]["pid"], plan["server"]["start_ticks"])
-    elif plan.get("batch_limit"):
-        from envs.live.batch_limit import BatchLimit
-        from envs.live.http_client import HttpClient
+        return problems
+    try:
+        if spec := plan.get("batch_limit"):
+            from envs.live.batch_limit import BatchLimit
 
-        spec = plan["batch_limit"]
-        client = HttpClient(spec["url"], spec["headers"], CALL_TIMEOUT_S)
-        try:
-            BatchLimit(client, spec["owner"], spec["instance"]).release()
-        except ServerError as error:
-            problems.append(str(error))
+            BatchLimit(_client(spec), spec["owner"], spec["instance"]).release()
+        if spec := plan.get("runtime_config"):
+            from envs.live.runtime_config import RuntimeConfig
+
+            RuntimeConfig(_client(spec), spec["instance"], spec["found"], spec["ours"]).release()
+    except ServerError as error:
+        assert spec is not None
+        problems.append(
+            f"server.max_num_seqs, batch limit of {spec['url']}, found {spec.get('found')}: {error}"
+        )
     return problems
+
+
+def _client(spec: dict[str, Any]) -> HttpClient:
+    return HttpClient(spec["url"], spec["headers"], CALL_TIMEOUT_S)
 
 
 def open_device(spec: dict[str, Any]) -> Any:
@@ -171,10 +196,13 @@ def main() -> int:
     """Waits for the controller to say farewell or to end."""
     if os.fork():  # the guard is nobody's child, see above
         os._exit(0)
-    for number in (signal.SIGINT, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     lines = _lines(int(sys.argv[1]))
-    plan: Plan = json.loads(next(lines))
+    first = next(lines, None)
+    if first is None:  # the controller ended before it had a plan
+        return 0
+    plan: Plan = json.loads(first)
     with contextlib.suppress(OSError):  # restoring must not wait for a busy machine
         os.setpriority(os.PRIO_PROCESS, 0, -10)
     device = None
@@ -182,8 +210,7 @@ def main() -> int:
         if plan.get("device"):
             device = open_device(plan["device"])
     except PalsError as error:
-        sys.stdout.write(f"{error}\n")
-        sys.stdout.flush()
+        _answer(str(error))
         return 1
 
     def put_back(*_: Any) -> list[str]:
@@ -191,13 +218,19 @@ def main() -> int:
 
     # The machine goes down: put back now, and again if the controller goes on until its end.
     signal.signal(signal.SIGTERM, put_back)
-    sys.stdout.write(f"{READY} {os.getpid()}\n")
-    sys.stdout.flush()
+    _answer(f"{READY} {os.getpid()}")
     for line in lines:
         if line == FAREWELL:
             return 0
         plan = json.loads(line)
-    # A server that hangs may come round, and must not keep our limit then.
+    failed = _put_back_patiently(put_back)
+    os.closerange(3, 1024)  # the locks among them
+    tidy()
+    return failed
+
+
+def _put_back_patiently(put_back: Callable[[], list[str]]) -> int:
+    """Puts back; a server that hangs may come round, and must not keep our limit then."""
     end = time.monotonic() + RETRY_S
     while problems := put_back():
         if time.monotonic() > end:
@@ -205,6 +238,12 @@ def main() -> int:
             return 1
         time.sleep(1.0)
     return 0
+
+
+def _answer(line: str) -> None:
+    """Tells the controller, which may have ended meanwhile; that is what the guard is for."""
+    with contextlib.suppress(BrokenPipeError):
+        os.write(1, f"{line}\n".encode())
 
 
 def _lines(controller: int) -> Iterator[str]:

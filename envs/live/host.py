@@ -11,7 +11,7 @@ from envs.errors import ConfigurationError, ServerError
 from envs.live import metrics
 from envs.live.config import VllmServerConfig
 from envs.live.errors import NotVllmError, ServerDiedError, WrongKeyError
-from envs.live.http_client import HttpClient, authorization
+from envs.live.http_client import HttpClient
 from envs.live.process import VllmProcess
 
 _POLL_S = 0.2
@@ -43,7 +43,7 @@ class Host:
                 f"server.url: {url} has a /v1 at its end, as clients of the API take it; leave it "
                 "out, since health, metrics and limits are beside it"
             )
-        self.client = HttpClient(url, authorization(config.api_key_env), config.call_timeout_s)
+        self.client = HttpClient.of(config, url)
         self.model = config.model or ""
 
     @property

@@ -5,17 +5,51 @@ from __future__ import annotations
 import http.client
 import json
 import os
-from typing import Any
-from urllib.parse import urlsplit
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, urlsplit
 
 from envs.errors import ConfigurationError
 from envs.live.errors import ServerDiedError, ServerHangsError, ServerNotThereError
 
+if TYPE_CHECKING:
+    from envs.live.config import VllmServerConfig
+
+
+_UNFIT = re.compile(r"[\s\x00-\x1f\x7f]")
+
 
 def authorization(api_key_env: str | None) -> dict[str, str]:
-    """Returns the header that carries the API key of the environment variable, if it is set."""
-    key = os.environ.get(api_key_env or "", "")
+    """Returns the header that carries the API key of the environment variable, if it is set.
+
+    Raises:
+        ConfigurationError: It is none that a header can carry.
+    """
+    key = os.environ.get(api_key_env or "", "").strip()  # a file's last line has an end
+    if not (key.isascii() and key.isprintable()):
+        raise ConfigurationError(
+            f"server.api_key_env: the value of {api_key_env} has characters that no API key has"
+        )
     return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def _taken_apart(url: str) -> tuple[SplitResult, int | None]:
+    """Returns an address by its parts, and its port.
+
+    Raises:
+        ConfigurationError: It is no HTTP address that can be called.
+    """
+    why = ""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+        parts.path.encode("ascii")
+        host = (parts.hostname or "").encode("idna")
+        if parts.scheme in ("http", "https") and host and not _UNFIT.search(parts.netloc):
+            return parts, port
+    except ValueError as error:  # a port that is no number, a bracket that is not closed
+        why = f" ({error})"
+    raise ConfigurationError(f"server.url: {url!r} is no http:// or https:// address{why}")
 
 
 class HttpClient:
@@ -30,16 +64,27 @@ class HttpClient:
         ConfigurationError: The address is no HTTP address.
     """
 
+    @classmethod
+    def of(cls, config: VllmServerConfig, url: str) -> HttpClient:
+        """Returns a client with a server's API key and patience.
+
+        Args:
+            config: The server.
+            url: Its address.
+
+        Raises:
+            ConfigurationError: The address is no HTTP address.
+        """
+        return cls(url, authorization(config.api_key_env), config.call_timeout_s)
+
     def __init__(self, url: str, headers: dict[str, str], timeout_s: float) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigurationError(f"server.url: {url!r} is no http:// or https:// address")
+        parts, port = _taken_apart(url)
         self.url = url.rstrip("/")
         self.headers = headers
         self.timeout_s = timeout_s
         self._secure = parts.scheme == "https"
-        self._host = parts.hostname
-        self._port = parts.port
+        self._host = parts.hostname or ""
+        self._port = port
         self._prefix = parts.path.rstrip("/")
 
     def call(

@@ -184,7 +184,7 @@ class LoadGenerator:
     async def _arrivals(self, stream: RequestStream) -> None:
         """Sends each request at its time, whatever became of the ones before."""
         while len((chunk := stream.take(_CHUNK)).prompt_tokens):
-            rows = zip(*(column.tolist() for column in chunk), strict=True)
+            rows = zip(*(column.tolist() for column in chunk[:3]), strict=True)
             for arrival_s, prompt, output in rows:
                 while True:
                     await self._running.wait()

@@ -23,6 +23,8 @@ COUNTERS = {
     "prompt_tokens": ("vllm:prompt_tokens_total",),
     "preemptions": ("vllm:num_preemptions_total",),
     "finished": ("vllm:request_success_total",),
+    "prefix_cache_queries": ("vllm:prefix_cache_queries_total",),
+    "prefix_cache_hits": ("vllm:prefix_cache_hits_total",),
 }
 HISTOGRAMS = {
     "ttft": ("vllm:time_to_first_token_seconds",),
@@ -32,6 +34,7 @@ HISTOGRAMS = {
     ),
     "e2e": ("vllm:e2e_request_latency_seconds",),
     "prompt_length": ("vllm:request_prompt_tokens",),
+    "output_length": ("vllm:request_generation_tokens",),
 }
 REQUIRED = ("running", "waiting", "output_tokens")
 CACHE = "vllm:cache_config_info"

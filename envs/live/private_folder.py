@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import tempfile
@@ -48,6 +49,24 @@ def private(folder: Path) -> Path:
     return folder
 
 
+def note_file(key: str, kind: str) -> Path:
+    """Returns the place of the note of a device or server; its name may be anything."""
+    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+    return directory() / f"{digest}.{kind}.json"
+
+
+def write_note(file: Path, text: str) -> None:
+    """Writes a note, as a whole or not at all.
+
+    Raises:
+        DevicePermissionError: The folder is not ours alone.
+        OSError: It cannot be written.
+    """
+    new = private(directory()) / f"{file.name}-{os.getpid()}.new"
+    new.write_text(text)
+    new.replace(file)
+
+
 def open_own(file: Path) -> int:
     """Opens a file of ours for reading and writing, and makes it if it is not there.
 
@@ -63,7 +82,7 @@ def open_own(file: Path) -> int:
     except OSError as error:
         raise DevicePermissionError(f"{file}: cannot be opened ({error.strerror})") from error
     found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink != 1:
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink > 1:
         os.close(descriptor)
         raise DevicePermissionError(f"{file}: is no file of our own; take it away")
     return descriptor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,6 +22,7 @@ from envs.live.devices.processes import start_ticks
 from envs.live.errors import ServerDiedError, ServerStartError
 from envs.live.http_client import HttpClient
 from envs.quantities import Seconds
+from envs.safe_files import open_for_owner
 
 MODULE = "vllm.entrypoints.openai.api_server"
 _TAIL = 15
@@ -63,8 +65,11 @@ class Launch(Checked):
         path = Path(self.python).expanduser()
         if path.is_dir():
             path = path / "bin" / "python"
-        if os.sep in self.python and not path.exists():
-            raise ConfigurationError(f"server.launch.python: there is no {path}")
+        if shutil.which(str(path)) is None:
+            raise ConfigurationError(
+                f"server.launch.python: there is no {path}, as file, environment or command;"
+                " name the interpreter of an environment in which vLLM is installed"
+            )
         # Not resolved: a virtual environment is told by the path of its interpreter.
         return str(path.absolute()) if os.sep in str(path) else str(path)
 
@@ -119,7 +124,8 @@ class VllmProcess:
         path = [str(PLUGIN_DIR), *filter(None, [self.launch.environment.get("PYTHONPATH")])]
         environment = os.environ | self.launch.environment | {"PYTHONPATH": os.pathsep.join(path)}
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as log:
+        opened = open_for_owner(self.log, os.O_WRONLY | os.O_APPEND)  # vLLM logs its arguments
+        with os.fdopen(opened, "ab") as log:
             try:
                 self._process = subprocess.Popen(
                     self.command,

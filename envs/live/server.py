@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import math
 import time
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from typing_extensions import override
 
-from envs.errors import ConfigurationError, PalsError, ServerError
+from envs.errors import ConfigurationError, NotRestoredError, PalsError, ServerError
 from envs.knobs import Knobs
 from envs.latency import LatencyRecord
 from envs.live.accounting import Accounts, IntervalAccount
@@ -22,7 +23,7 @@ from envs.live.errors import ActuationError, ClientBehindError, ServerHangsError
 from envs.live.health import Health
 from envs.live.metrics import Snapshot
 from envs.live.onlooker import Onlooker
-from envs.live.session import Session
+from envs.live.session import Session, close_after
 from envs.live.telemetry_fields import client_fields, power_fields, server_fields
 from envs.live.watching import learnt_capacity, watched
 from envs.system import ServingSystem
@@ -32,6 +33,8 @@ from envs.workloads.external import External
 
 _LOG = logging.getLogger(__name__)
 _ACTUATION_TIMEOUT_S = 30.0
+MAX_EVENTS = 1000
+"""Recoveries that are remembered, each with its message."""
 
 
 class LiveServer(ServingSystem):
@@ -45,7 +48,8 @@ class LiveServer(ServingSystem):
             ``<knob>_effect_s`` (from its being set to its being felt), ``client_lag_s``,
             ``client_output_tokens``, ``requests_lost``, ``clock_resynchronised``,
             ``counters_reset``, ``metrics_failures``, ``recoveries``, ``downtime_s``,
-            ``guard_restarts`` and ``power_stalled``. Times of what did not happen are left out.
+            ``guard_restarts``, ``power_stalled`` and ``cap_changes_by_others``. Times of what did
+            not happen are left out.
         facts: What is known of server and device, for the record of a run.
         events: Failures that were recovered from: ``time_s``, ``error``, ``message``,
             ``downtime_s``.
@@ -65,12 +69,14 @@ class LiveServer(ServingSystem):
         self.workload = workload if config.sends_load else watched(workload)
         self.extras: dict[str, float] = {}
         self.events: list[dict[str, Any]] = []
+        self._recovered = 0
+        self._failing_since_s: float | None = None
         self._session = Session(config)
-        atexit.register(self.close)
+        atexit.register(self._close_at_exit)
         try:
             self._prepare()
-        except BaseException:
-            self.close()
+        except BaseException as error:
+            close_after(error, self.close)
             raise
 
     def _prepare(self) -> None:
@@ -123,8 +129,8 @@ class LiveServer(ServingSystem):
         """
         try:
             return self._reset(seed)
-        except PalsError:
-            self.close()
+        except PalsError as error:
+            close_after(error, self.close)
             raise
 
     def _reset(self, seed: int) -> Telemetry:
@@ -207,8 +213,8 @@ class LiveServer(ServingSystem):
         self._decision_s = None
         try:
             telemetry = self._advance(seconds)
-        except BaseException:
-            self.close()
+        except BaseException as error:
+            close_after(error, self.close)
             raise
         self._returned_s = time.monotonic()
         return telemetry
@@ -217,7 +223,7 @@ class LiveServer(ServingSystem):
         session = self._session
         deadline = self._clock.next_deadline(seconds)
         account = IntervalAccount()
-        downtime_s, events = 0.0, len(self.events)
+        downtime_s, events = 0.0, self._recovered
         try:
             self._clock.sleep_until(deadline, session.host.check)
             snapshot = self._health.read_metrics()
@@ -227,8 +233,9 @@ class LiveServer(ServingSystem):
             power, now = session.power(), time.monotonic()
             latency_s, effects_s = session.actuator.take_latency_s(), session.effects_s()
             reset = snapshot.restarted_since(self._snapshot)
+            self._failing_since_s = None
         except ServerError as error:
-            if self.config.on_failure == "fail":
+            if self.config.on_failure == "fail" or self._fails_for_good():
                 raise
             snapshot, downtime_s = self._recover(error)
             account = account.plus(self._accounts.take(session.generator.take()))
@@ -250,12 +257,14 @@ class LiveServer(ServingSystem):
             "requests_lost": float(account.lost),
             "counters_reset": float(reset),
             "metrics_failures": float(self._health.take_metrics_failures()),
-            "recoveries": float(len(self.events) - events),
+            "recoveries": float(self._recovered - events),
             "downtime_s": downtime_s,
             "guard_restarts": float(session.guard_restarts),
             "power_stalled": float(power.stalled),
+            "cap_changes_by_others": float(session.follow_others(self._requested)),
         }
         session.renew()
+        session.renew_device()
         self.extras |= {f"{name}_actuation_s": value for name, value in latency_s.items()}
         self.extras |= {f"{name}_effect_s": value for name, value in effects_s.items()}
         return self._as_telemetry(now - self._start_s, duration_s, fields)
@@ -280,6 +289,13 @@ class LiveServer(ServingSystem):
             generator.postpone(lag_s)
             self._note(problem, 0.0)
 
+    def _fails_for_good(self) -> bool:
+        """Whether one recovery followed the other for too long, with no good interval between."""
+        now = time.monotonic()
+        if self._failing_since_s is None:
+            self._failing_since_s = now
+        return now - self._failing_since_s > self.config.recovery_timeout_s
+
     def _recover(self, problem: ServerError) -> tuple[Snapshot, float]:
         """Returns the metrics after the recovery, and how long it took."""
         began = time.monotonic()
@@ -292,7 +308,9 @@ class LiveServer(ServingSystem):
         return snapshot, downtime_s
 
     def _note(self, problem: ServerError, downtime_s: float) -> None:
-        """Records a recovery."""
+        """Records a recovery; of a service that runs for months the newest are kept."""
+        self._recovered += 1
+        del self.events[: -MAX_EVENTS + 1]
         self.events.append(
             {
                 "time_s": time.monotonic() - self._start_s,
@@ -322,9 +340,17 @@ class LiveServer(ServingSystem):
 
     @override
     def close(self) -> None:
-        """Restores the knobs and ends what was started; further calls do nothing."""
+        """Restores the knobs and ends what was started; further calls do nothing.
+
+        Raises:
+            NotRestoredError: Something could not be put back; all else is done.
+        """
+        atexit.unregister(self._close_at_exit)
         self._session.close()
-        atexit.unregister(self.close)
+
+    def _close_at_exit(self) -> None:
+        with contextlib.suppress(NotRestoredError):  # it was logged
+            self.close()
 
 
 def _from_client(account: IntervalAccount) -> Snapshot:

@@ -7,16 +7,17 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from envs.errors import ConfigurationError, DeviceError, ServerError
+from envs.errors import ConfigurationError, DeviceError, NotRestoredError, PalsError, ServerError
 from envs.knobs import Knobs
 from envs.live import metrics
 from envs.live.actuator import Actuator
-from envs.live.batch_limit import LEASE_S, BatchLimit
+from envs.live.batch_limit import LEASE_S
 from envs.live.ceilings import knob_limits
-from envs.live.config import VllmServerConfig
+from envs.live.config import DEFAULT_MAX_NUM_SEQS, VllmServerConfig
 from envs.live.custody import Custody
 from envs.live.devices.base import PowerDevice
 from envs.live.errors import (
@@ -27,12 +28,15 @@ from envs.live.errors import (
     ServerReplacedError,
 )
 from envs.live.host import Host
+from envs.live.limit_choice import limit_control_of
+from envs.live.limit_control import LimitControl
 from envs.live.load_generator import LoadGenerator, Target
 from envs.live.metrics import Snapshot
 from envs.live.sampler import IntervalPower, PowerSampler
 
 _LOG = logging.getLogger(__name__)
 _SWITCH_INTERVAL_S = 0.0005
+_DEVICE_RENEWAL_S = 1.0
 
 
 class Session:
@@ -60,16 +64,18 @@ class Session:
         self._config = config
         self.device: PowerDevice = config.device
         self.host = Host(config)
-        self._limit = None if config.batch_limit == "off" else BatchLimit(self.host.client)
-        self._custody = Custody(self.host, self.device, self._limit)
+        self._limit: LimitControl | None = None
+        self._custody = Custody(self.host, self.device)
         self._sampler: PowerSampler | None = None
         self._actuator: Actuator | None = None
         self._generator: LoadGenerator | None = None
         self._effect_pending = False
-        self._questions = ThreadPoolExecutor(1, thread_name_prefix="batch-limit")
+        # One for each of the three below, so that none waits for another's answer.
+        self._questions = ThreadPoolExecutor(3, thread_name_prefix="question")
         self._question: Future[dict[str, Any]] | None = None
-        self._renewal: Future[dict[str, Any]] | None = None
-        self._renewed_s = time.monotonic()
+        self._renewal: Future[None] | None = None
+        self._renewed_s = self._device_renewed_s = time.monotonic()
+        self._device_renewal: Future[None] | None = None
         self._closed = False
         self._pid = os.getpid()
         # Requests are read by another thread; a decision shall not wait its usual 5 ms for it.
@@ -77,13 +83,14 @@ class Session:
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         try:
             self._open()
-        except BaseException:
-            self.close()
+        except BaseException as error:
+            close_after(error, self.close)
             raise
 
     def _open(self) -> None:
         config = self._config
-        if not self.device.follows_process:
+        early = self.host.launched and not self.device.follows_process
+        if early:
             self.device.open(None)  # a device that is not there is told before a server starts
         if self.host.launched:
             if config.sets_knobs:
@@ -91,11 +98,15 @@ class Session:
             self.host.start()
             self._custody.watch_process()
         self.host.connect()
-        if self.device.follows_process:
-            self.device.open(self.host.pid)
-        found = self._limit.read() if self._limit is not None else self._limit_in_force()
-        self.limits = knob_limits(config, self.device, found)
-        self.max_num_seqs = config.max_num_seqs if found is None else int(found["max_num_seqs"])
+        control, told = self._limit_control()
+        if config.batch_limit != "off":
+            self._limit = control
+        if not early:  # what is wrong with an address is told before what is with a device
+            self.device.open(self.host.pid if self.device.follows_process else None)
+        found = None if control is None else control.found
+        self.limits = knob_limits(config, self.device, told, found)
+        self.max_num_seqs = self.limits.max_num_seqs if told is None else int(told["max_num_seqs"])
+        self._most_num_seqs = self.limits.max_num_seqs
         if config.sets_knobs:
             self._take_control()
         self._sampler = PowerSampler(self.device, config.sample_period_s)
@@ -117,25 +128,57 @@ class Session:
             "control": config.sets_knobs,
             "send_load": config.sends_load,
             "batch_limit": config.batch_limit,
-            "scheduler": None if found is None else found["scheduler"],
+            "batch_limit_route": None if self._limit is None else self._limit.route,
+            "scheduler": None if told is None else told["scheduler"],
         }
+        for caution in self.device.cautions(self.facts["device_facts"]):
+            _LOG.warning("%s", caution)
 
-    def _limit_in_force(self) -> dict[str, Any] | None:
-        """Reads the limit of a server whose limit is left alone; ``None`` if it cannot tell."""
+    def _limit_control(self) -> tuple[LimitControl | None, dict[str, Any] | None]:
+        """Returns the way to the server's batch limit, and what it tells; ``None`` for none.
+
+        Raises:
+            NoPluginError: There is none, and the limit is to be set.
+            ServerError: The server does not answer.
+        """
+        config = self._config
         try:
-            return BatchLimit(self.host.client).read()
-        except BatchLimitError:
+            control = limit_control_of(self.host.client)
+            told = control.read()
+        except BatchLimitError as error:
+            if config.sets_knobs and config.batch_limit != "off":
+                raise
             _LOG.warning(
-                "%s: the server does not tell its batch limit; server.max_num_seqs (%d) is taken "
-                "for it", self.host.url, self._config.max_num_seqs,
+                "%s: the server does not tell its batch limit (%s); server.max_num_seqs (%d) is "
+                "taken for it", self.host.url, error, config.max_num_seqs or DEFAULT_MAX_NUM_SEQS,
             )  # fmt: skip
-            return None
+            return None, None
+        if (replicas := told.get("engines", config.data_parallel)) != config.data_parallel:
+            _LOG.warning(
+                "server.data_parallel: the server tells of %d engines, not %d; set "
+                "server.data_parallel=%d", replicas, config.data_parallel, replicas,
+            )  # fmt: skip
+        return control, told
 
     def _take_control(self) -> None:
-        self._custody.take_device()
+        # The server tells of a controller that no lock tells of, before a device is touched.
         if self._limit is not None:
-            self._custody.take_limit(self._config.batch_limit)
+            self._take_limit(self._limit)
             self._renewed_s = time.monotonic()
+        self._custody.take_device()
+
+    def _take_limit(self, limit: LimitControl) -> None:
+        """Takes control of the limits of whichever instance answers, and keeps beneath its own."""
+        told = self._custody.take_limit(limit, self._config.batch_limit)
+        raised = self._config.max_num_seqs_ceiling is not None
+        own = told["ceiling_num_seqs"] if raised else limit.found
+        most = self.limits.max_num_seqs if own is None else min(own, self.limits.max_num_seqs)
+        if most < self._most_num_seqs:
+            _LOG.warning(
+                "%s: the server that answers now has a batch limit of %d; no higher one is set",
+                self.host.url, most,
+            )  # fmt: skip
+        self._most_num_seqs = most
 
     @property
     def generator(self) -> LoadGenerator:
@@ -170,6 +213,21 @@ class Session:
                 raise ServerDiedError(f"the server's worker is gone: {error}") from error
             raise
 
+    def follow_others(self, knobs: Knobs) -> int:
+        """Looks whether others changed a cap, and asks for ours again beneath it.
+
+        Args:
+            knobs: What the controller wants.
+
+        Returns:
+            How many caps were changed since the last call.
+        """
+        changes = self.device.take_changes_by_others()
+        if changes and self._config.sets_knobs:
+            self.actuator.forget()
+            self.actuator.ask(knobs)
+        return changes
+
     def effects_s(self) -> dict[str, float]:
         """Returns, once, how long a knob took from being set to being felt."""
         assert self._sampler is not None
@@ -198,12 +256,27 @@ class Session:
             if isinstance(problem, LimitHeldError):
                 raise problem
         due = time.monotonic() - self._renewed_s > LEASE_S / 4
-        if due and self._limit is not None and self._config.sets_knobs:
+        if due and self._renewal is None and self._limit is not None and self._config.sets_knobs:
             self._renewed_s = time.monotonic()
-            # Should it have lapsed meanwhile, the limit in force comes back with it.
             self._renewal = self._questions.submit(
-                self._limit.set, max_num_seqs=self.max_num_seqs, mode=self._config.batch_limit
+                self._limit.renew, self.max_num_seqs, self._config.batch_limit
             )
+
+    def renew_device(self) -> None:
+        """Renews the hold on the device every second, without waiting for the answer.
+
+        Raises:
+            DeviceError: The process that sets caps for us is gone.
+        """
+        if self._device_renewal is not None:
+            if not self._device_renewal.done():
+                return
+            done, self._device_renewal = self._device_renewal, None
+            done.result()
+        now = time.monotonic()
+        if self._config.sets_knobs and now - self._device_renewed_s > _DEVICE_RENEWAL_S:
+            self._device_renewed_s = now
+            self._device_renewal = self._questions.submit(self.device.renew)
 
     def _set_cap(self, watts: float) -> None:
         self.device.set_power_cap(watts)
@@ -213,12 +286,18 @@ class Session:
     def _set_batch(self, max_num_seqs: int) -> None:
         if self._limit is not None:
             try:
-                answer = self._limit.set(max_num_seqs=max_num_seqs)
+                answer = self._set_limit(self._limit, max_num_seqs)
             except ServerReplacedError:  # it was restarted; what it has now is its own
-                self._custody.take_limit(self._config.batch_limit)
-                answer = self._limit.set(max_num_seqs=max_num_seqs)
+                self._take_limit(self._limit)
+                answer = self._set_limit(self._limit, max_num_seqs)
             self.max_num_seqs = int(answer["max_num_seqs"])
-            self._effect_pending = True
+            self._effect_pending = self._limit.tells_effect
+
+    def _set_limit(self, limit: LimitControl, max_num_seqs: int) -> dict[str, Any]:
+        allowed = min(max_num_seqs, self._most_num_seqs)
+        limit.intend(allowed)
+        self._custody.note_limit(limit)  # the guard knows before anything changes
+        return limit.set(max_num_seqs=allowed)
 
     def recover(self, problem: ServerError, knobs: Knobs) -> Snapshot:
         """Gets a failed server back: ours is started again, anybody else's is waited for.
@@ -253,7 +332,11 @@ class Session:
         return metrics.fetch(self.host.client)
 
     def close(self) -> None:
-        """Cancels our requests, puts everything back, ends what is ours."""
+        """Cancels our requests, puts everything back, ends what is ours.
+
+        Raises:
+            NotRestoredError: Something could not be put back; all else is done.
+        """
         if self._closed or os.getpid() != self._pid:  # a forked child's end is not ours
             return
         self._closed = True
@@ -261,12 +344,37 @@ class Session:
         with contextlib.ExitStack() as last_to_first:  # each is done whatever the others raise
             last_to_first.callback(self.host.close)
             last_to_first.callback(self._close_device)
-            last_to_first.callback(self._custody.close)
+            last_to_first.callback(self._put_back)
             last_to_first.callback(self._questions.shutdown, cancel_futures=True)
             for part in (self._sampler, self._actuator, self._generator):
                 if part is not None:
                     last_to_first.callback(part.close)
 
+    def _put_back(self) -> None:
+        if problems := self._custody.close():
+            raise NotRestoredError("could not restore: " + "; ".join(problems))
+
     def _close_device(self) -> None:
         with contextlib.suppress(DeviceError):
             self.device.close()
+
+
+def close_after(error: BaseException, close: Callable[[], None]) -> None:
+    """Closes what failed; what cannot be put back is told together with what failed.
+
+    An error of ours keeps its type, by which callers tell what happened, and gets a note; its
+    caller raises it again.
+
+    Args:
+        error: What failed.
+        close: Closes it.
+
+    Raises:
+        NotRestoredError: Something could not be put back after what is no error of ours.
+    """
+    try:
+        close()
+    except NotRestoredError as problem:
+        if not isinstance(error, PalsError):
+            raise problem from error
+        error.add_note(f"and then it {problem}")

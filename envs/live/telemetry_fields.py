@@ -15,6 +15,8 @@ def server_fields(now: Snapshot, added: Snapshot) -> dict[str, Any]:
         "prompt_tokens": added.counters.get("prompt_tokens", 0.0),
         "output_tokens": added.counters["output_tokens"],
         "preemptions": added.counters.get("preemptions", 0.0),
+        "prefix_cache_queries": added.counters.get("prefix_cache_queries", 0.0),
+        "prefix_cache_hits": added.counters.get("prefix_cache_hits", 0.0),
         "running": now.gauges["running"],
         "waiting": now.gauges["waiting"],
         "kv_cache_usage": now.gauges.get("kv_cache_usage", 0.0),

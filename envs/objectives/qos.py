@@ -31,6 +31,10 @@ class QoSConfig(Checked):
     warmup_s: SecondsOrNone = 30.0
     backlog_s: SecondsOrNone = 0.5
 
+    def evaluates(self, begin_s: Any) -> Any:
+        """Whether QoS looks at intervals that begin at these times: those after the warm-up."""
+        return begin_s > self.warmup_s - 1e-6
+
 
 def shortfall(throughput: Any, target: Any) -> Any:
     """Relative shortfall of throughput below its target, 0 where there is no target."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,14 @@ from envs.latency import LatencyRecord
 from envs.simulator.kernel import entry
 from envs.simulator.kernel import layout as at
 from envs.simulator.requests import RequestBuffer
-from envs.simulator.state import FloatArray, IntArray, ServerStates, Simulated
+from envs.simulator.state import FloatArray, IntArray, ServerStates, Simulated, Sizes
 from envs.simulator.step_layout import STEP_MODEL, StepModel
 from envs.workloads.base import RequestStream
 
-_UNBORN = "a server was not reset before time was to pass"
+UNBORN = "a server was not reset before time was to pass"
+_SHARED = (
+    "the simulated servers are in use by another thread; give each thread an environment of its own"
+)
 
 
 class Fleet:
@@ -52,13 +56,9 @@ class Fleet:
         self.num_envs = count = len(self.server_specs)
         self._randomize = randomize
         self._latency = latency
+        self._chunk = chunk
         self._specs = [server_spec.spec for server_spec in self.server_specs]
-        self._states = ServerStates(
-            count,
-            slots=max(spec.max_num_seqs * spec.replicas for spec in self._specs),
-            block_size=max(spec.block_size for spec in self._specs),
-            latency=latency,
-        )
+        self._states = ServerStates(count, Sizes.of(self._specs), latency=latency)
         placed: dict[int, NDArray[Any]] = {}
         self._models = [_placed(spec.step_model, placed) for spec in self._specs]
         self._requests = [RequestBuffer(chunk) for _ in self._specs]
@@ -70,7 +70,7 @@ class Fleet:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leaves out the views of the state."""
-        views = ("_servers", "_until_s", "telemetry", "_first")
+        views = ("_servers", "_until_s", "telemetry", "_first", "_in_use")
         return {name: value for name, value in self.__dict__.items() if name not in views}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -81,12 +81,19 @@ class Fleet:
             requests.locate(self._servers[index])
 
     def _locate(self) -> None:
+        self._in_use = Lock()
         self._servers = self._states.servers
         self._until_s = self._servers["until_s"]
-        for index, model in enumerate(self._models):
-            self._servers[index].model_at = model.ctypes.data
+        for index in range(self.num_envs):
+            self._share(index)
         self.telemetry = self._states.telemetry
         self._first = int(self._states.addresses[0])
+
+    def _share(self, index: int) -> None:
+        """Notes where what server ``index`` shares with others lies."""
+        server = self._servers[index]
+        server.model_at = self._models[index].ctypes.data
+        server.text_ids_at = self._specs[index].texts.ids.ctypes.data
 
     def reset(self, index: int, seed: int) -> None:
         """Starts an episode of server ``index``; every draw of it follows from ``seed``."""
@@ -100,8 +107,7 @@ class Fleet:
             self._specs[index] = replace(
                 server_spec.spec,
                 step_model=drawn.step_model,
-                cap_settling_s=drawn.cap_settling_s,
-                sensor_window_s=drawn.sensor_window_s,
+                power_times=drawn.power_times,
                 system_power=drawn.system_power,
             )
         factors = 1.0 + spread * devices.standard_normal(server_spec.num_gpus)
@@ -120,10 +126,14 @@ class Fleet:
             concurrency: Requests a closed loop keeps in flight; ``None`` for open arrivals.
         """
         server = self._servers[index]
-        server.model_at = self._models[index].ctypes.data
-        self._states.begin(index, self._specs[index], concurrency)
-        self._requests[index].restart(stream)
-        self._requests[index].feed(server)
+        self._enter()
+        try:
+            self._share(index)
+            self._states.begin(index, self._specs[index], concurrency)
+            self._requests[index].restart(stream)
+            self._requests[index].feed(server)
+        finally:
+            self._in_use.release()
         self._unborn.discard(index)
 
     def apply(self, knobs: Knobs) -> None:
@@ -153,7 +163,7 @@ class Fleet:
             :attr:`telemetry`, valid until the next call.
 
         Raises:
-            WorkloadError: A server was never reset.
+            WorkloadError: A server was never reset, or another thread is at it.
         """
         if self.num_envs > 1 or which is not None:
             servers = self._states.addresses
@@ -165,11 +175,21 @@ class Fleet:
             self.drive(pending, seconds, run)
             return self.telemetry
         if self._unborn:
-            raise WorkloadError(_UNBORN)
-        self._until_s[0] += seconds
-        while entry.advance_one(self._first) == at.NEEDS_REQUESTS:
-            self._requests[0].feed(self._servers[0])
+            raise WorkloadError(UNBORN)
+        if not self._in_use.acquire(False):
+            raise WorkloadError(_SHARED)
+        try:
+            self._until_s[0] += seconds
+            while entry.advance_one(self._first) == at.NEEDS_REQUESTS:
+                self._requests[0].feed(self._servers[0])
+        finally:
+            self._in_use.release()
         return self.telemetry
+
+    def _enter(self) -> None:
+        """Keeps other threads out, which compiled code would let into the same memory."""
+        if not self._in_use.acquire(blocking=False):
+            raise WorkloadError(_SHARED)
 
     def drive(
         self, which: IntArray, seconds: float, run: Callable[[IntArray, IntArray], None]
@@ -185,10 +205,19 @@ class Fleet:
                 there ``DONE``, or ``NEEDS_REQUESTS`` when it is to be called again.
 
         Raises:
-            WorkloadError: A server was never reset.
+            WorkloadError: A server was never reset, or another thread is at it.
         """
         if self._unborn:
-            raise WorkloadError(_UNBORN)
+            raise WorkloadError(UNBORN)
+        self._enter()
+        try:
+            self._drive(which, seconds, run)
+        finally:
+            self._in_use.release()
+
+    def _drive(
+        self, which: IntArray, seconds: float, run: Callable[[IntArray, IntArray], None]
+    ) -> None:
         if len(which) == self.num_envs:
             self._until_s[:] += seconds
         else:
@@ -222,6 +251,45 @@ class Fleet:
             slo_missed=int(server.total_slo_missed),
             slo_overdue=overdue,
         )
+
+    def own_model(self, which: Sequence[int]) -> NDArray[Any]:
+        """Gives some servers a step model that they share with no others.
+
+        Args:
+            which: Their indices; all of them have the same model now.
+
+        Returns:
+            The model, shape ``(1,)``: what is written there holds for them from now on.
+        """
+        model = self._models[which[0]].copy()
+        for index in which:
+            self.use_model(index, model)
+        return model
+
+    def use_model(self, index: int, model: NDArray[Any]) -> None:
+        """Lets a server use a step model in memory of the caller's, shape ``(1,)``."""
+        self._models[index] = model
+        self._servers[index].model_at = model.ctypes.data
+
+    @property
+    def randomizes(self) -> bool:
+        """Whether the calibrations are drawn again for every episode."""
+        return self._randomize
+
+    @property
+    def states(self) -> ServerStates:
+        """The servers' state, for what copies it."""
+        return self._states
+
+    @property
+    def servers(self) -> Any:
+        """The servers' records, shape ``(num_envs,)``."""
+        return self._servers
+
+    @property
+    def requests(self) -> list[RequestBuffer]:
+        """The requests that wait for or are yet to come to each server."""
+        return self._requests
 
     @property
     def addresses(self) -> IntArray:

@@ -18,6 +18,8 @@ class GPUSpec(Checked):
 
     Attributes:
         name: Name in the catalogue.
+        chip: Name of the chip, where boards of another GPU type carry the same one: what its
+            kernels take is then measured on all of these boards.
         device_name: Name that NVML reports.
         memory_gb: Memory in GB (1e9 bytes).
         memory_bandwidth_tb_s: Peak memory bandwidth in TB/s.
@@ -40,6 +42,7 @@ class GPUSpec(Checked):
     config_key: ClassVar[str] = "gpu"
 
     name: str = ""
+    chip: str = ""
     device_name: str = ""
     memory_gb: Annotated[float, Range(above=0.0, most=1e5)] = 80.0
     memory_bandwidth_tb_s: Annotated[float, Range(above=0.0, most=1e4)] = 2.0
@@ -98,5 +101,13 @@ class GPUSpec(Checked):
         Precisions without tensor cores of their own (4-bit weights on most GPUs are expanded
         to bf16 before the product) run at the bf16 rate.
         """
-        key = "fp8" if weight_precision.startswith("fp8") else weight_precision
-        return 1e12 * self.flops_tera.get(key, self.flops_tera["bf16"])
+        return 1e12 * self.flops_tera.get(_rate(weight_precision), self.flops_tera["bf16"])
+
+    def computes(self, weight_precision: str) -> bool:
+        """Whether there are tensor cores for a storage precision, so that it is not expanded."""
+        return _rate(weight_precision) in self.flops_tera
+
+
+def _rate(weight_precision: str) -> str:
+    """Returns the precision whose peak throughput products have."""
+    return "fp8" if weight_precision.startswith("fp8") else weight_precision

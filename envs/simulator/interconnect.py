@@ -10,11 +10,9 @@ import math
 
 from envs.simulator.calibration import Calibration
 from envs.simulator.gpus import GPUSpec
+from envs.simulator.kernel_times import ACTIVATION_BYTES
 from envs.simulator.models import ModelSpec
 from envs.simulator.parallelism import Parallelism
-
-ACTIVATION_BYTES = 2.0
-"""Bytes per exchanged activation (bf16)."""
 
 
 def communication(
@@ -46,6 +44,13 @@ def communication(
     return per_step, per_token
 
 
+def all_reduce_s(gpu: GPUSpec, calibration: Calibration, ranks: int, sent: float) -> float:
+    """Returns the time in which GPUs of one node add up ``sent`` bytes of each."""
+    node = Parallelism(tensor=ranks, gpus_per_node=ranks)
+    latency, second_per_byte = _link(gpu, node, calibration, ranks)
+    return latency + sent * second_per_byte * _volume(gpu, ranks)
+
+
 def _volume(gpu: GPUSpec, ranks: int) -> float:
     """Times that an all-reduce sends the message of each rank.
 
@@ -58,7 +63,7 @@ def _link(
     gpu: GPUSpec, parallelism: Parallelism, calibration: Calibration, ranks: int
 ) -> tuple[float, float]:
     """Returns latency and seconds per byte of a collective over ``ranks`` GPUs."""
-    latency = calibration.all_reduce_s * (1.0 + math.log2(min(ranks, parallelism.gpus_per_node)))
+    latency = calibration.all_reduce_s
     nodes = ranks / parallelism.gpus_per_node
     if nodes <= 1.0:
         return latency, 1.0 / (1e9 * gpu.link_bandwidth_gb_s * calibration.link_efficiency)

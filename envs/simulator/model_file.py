@@ -16,11 +16,14 @@ class ModelFile(ModelSpec):
 
     Args:
         path: The ``config.json``, or the folder that holds it.
+        read_as: The ``model_type`` of a known architecture with the same layers, to read the
+            file of an unknown one; empty for the file's own.
         **given: Fields of a :class:`ModelSpec` that the file says otherwise, or not at all; one
             that is as a :class:`ModelSpec` has it by default counts like any other.
 
     Attributes:
         path: See above.
+        read_as: See above.
 
     Raises:
         ConfigurationError: The file is missing or lacks a shape; the message names it.
@@ -29,8 +32,10 @@ class ModelFile(ModelSpec):
     leaves_open: ClassVar[bool] = True
 
     path: str
+    read_as: str = ""
 
-    def __init__(self, *, path: str, **given: Any) -> None:
+    def __init__(self, *, path: str, read_as: str = "", **given: Any) -> None:
         self.path = path
-        read = read_config(Path(path).expanduser(), given.keys())
+        self.read_as = read_as
+        read = read_config(Path(path).expanduser(), given.keys(), read_as)
         super().__init__(**{**read, **given})

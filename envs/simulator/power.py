@@ -13,9 +13,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.simulator.calibration import Calibration
+from envs.simulator.calibration import Calibration, unchecked
 from envs.simulator.gpus import GPUSpec
-from envs.simulator.models import ModelSpec
+from envs.simulator.models import WEIGHT_BYTES, ModelSpec
 from envs.simulator.parallelism import Parallelism
 from envs.simulator.roofline import (
     activation_bytes,
@@ -27,6 +27,7 @@ from envs.simulator.roofline import (
 from envs.simulator.step_layout import TABLE_CELLS, StepModel
 
 _FINE = 64
+_ANY = Calibration()
 
 
 def power_fraction(clock: NDArray[np.float64], k: Calibration) -> NDArray[np.float64]:
@@ -49,17 +50,30 @@ def memory_slowdown(clock: NDArray[np.float64], k: Calibration) -> NDArray[np.fl
 def _clock_tables(
     lowest: float, linear: float, exponent: float, knee: float, sharpness: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    k = Calibration(
-        clock_linear_fraction=linear,
-        clock_exponent=exponent,
-        memory_clock_knee=knee,
-        memory_clock_sharpness=sharpness,
+    k = unchecked(
+        _ANY,
+        {
+            "clock_linear_fraction": linear,
+            "clock_exponent": exponent,
+            "memory_clock_knee": knee,
+            "memory_clock_sharpness": sharpness,
+        },
     )
     clocks = np.linspace(lowest, 1.0, TABLE_CELLS + 1)
     fine = np.linspace(lowest, 1.0, _FINE * TABLE_CELLS + 1)
     curve = power_fraction(clocks, k)
     fractions = np.linspace(curve[0], 1.0, TABLE_CELLS + 1)
     return curve, np.interp(fractions, power_fraction(fine, k), fine), memory_slowdown(clocks, k)
+
+
+def moved_bytes(gpu: GPUSpec, precision: str) -> float:
+    """Returns the bytes by which the energy of reading a weight counts.
+
+    Kernels in bf16 and in FP8 draw the same per byte. A format for which the GPU has no tensor
+    cores is expanded to bf16, so that the second half of the way, from the cache on, moves more.
+    """
+    stored = WEIGHT_BYTES[precision]
+    return 0.5 * (stored + (stored if gpu.computes(precision) else WEIGHT_BYTES["bf16"]))
 
 
 def fill_power(
@@ -75,8 +89,9 @@ def fill_power(
     compute = tera * k.compute_power_w_per_tflop_s
     kv = tera * k.kv_power_w_per_tb_s
     c.busy_w = k.busy_power_w
-    weights = (model.dense_params + model.head_params) / tensor
-    c.weight_j = tera * k.weight_power_w_per_tera_s * weights
+    dense = model.dense_params * moved_bytes(gpu, model.weight_precision)
+    head = model.head_params * moved_bytes(gpu, "bf16")
+    c.weight_j = tera * k.weight_power_w_per_tb_s * (dense + head) / tensor
     c.kv_j = kv * kv_bytes_per_gpu(model, parallelism)
     if model.latent_kv_rank:
         c.kv_j += compute * attention_flops(model, parallelism, cached=True)
@@ -88,12 +103,13 @@ def fill_power(
     c.pair_j = compute * attention_flops(model, parallelism, cached=False)
     if model.experts:
         expert = model.moe_layers * model.params_per_expert / expert_split(parallelism)
-        c.expert_j = tera * k.expert_weight_power_w_per_tera_s * expert
+        moved = moved_bytes(gpu, model.expert_precision)
+        c.expert_j = tera * k.expert_weight_power_w_per_tb_s * moved * expert
         c.choice_j = compute * 2.0 * expert
     c.idle_w = gpu.idle_power_w
     c.static_w = k.static_power_w
     c.floor_w = k.clock_power_floor_w
-    c.cap_max_w = gpu.power_cap_max_w
+    c.warming = min(0.5, k.static_power_w * k.leakage_per_k * k.heating_k_per_w)
     c.min_clock = gpu.min_clock_fraction
     tables = _clock_tables(
         gpu.min_clock_fraction,

@@ -11,13 +11,13 @@ import numpy as np
 from envs import catalog
 from envs.errors import ConfigurationError, InfeasibleModelError
 from envs.knobs import KnobLimits
-from envs.simulator.calibration import Calibration, randomize
+from envs.simulator.calibration import Calibration, for_engine, randomize
 from envs.simulator.config import SimulatedServerConfig
 from envs.simulator.fleet import Fleet
 from envs.simulator.gpus import GPUSpec
 from envs.simulator.memory import kv_cache_tokens
 from envs.simulator.models import ModelSpec
-from envs.simulator.state import EngineSpec, Physics
+from envs.simulator.state import EngineSpec, Physics, power_times
 from envs.simulator.step_model import Parallelism, compile_step_model
 from envs.telemetry import COLUMN
 from envs.workloads.base import Workload
@@ -87,11 +87,11 @@ class ServerSpec:
 
     @cached_property
     def coefficients(self) -> Calibration:
-        """The calibration in use."""
-        if self.calibration is not None:
-            return self.calibration
-        built: Calibration = catalog.build("calibration", self.gpu.calibration)
-        return built
+        """The calibration in use, as it is for the server's version of the engine."""
+        calibration: Calibration = self.calibration or catalog.build(
+            "calibration", self.gpu.calibration
+        )
+        return for_engine(calibration, self.server.engine_version)
 
     @cached_property
     def knob_limits(self) -> KnobLimits:
@@ -141,17 +141,33 @@ class ServerSpec:
             max_num_seqs=self.server.max_num_seqs,
             max_num_batched_tokens=self.server.token_budget(self.gpu),
             max_model_len=self._longest_context(blocks * self.server.block_size),
+            max_waiting=self.server.max_waiting,
             num_gpus=self.num_gpus,
             replicas=self.server.data_parallel,
+            lockstep=self._replicas_in_lockstep,
             power_cap_min_w=self.gpu.power_cap_min_w,
             power_cap_w=self.gpu.power_cap_max_w,
             sm_clock_min_mhz=self.gpu.sm_clock_min_mhz,
             sm_clock_max_mhz=self.gpu.sm_clock_max_mhz,
-            cap_settling_s=self.coefficients.cap_settling_s,
-            sensor_window_s=self.coefficients.sensor_window_s,
+            power_times=power_times(self.coefficients),
             system_power=self.system_power,
             exact_steps=self.server.exact_steps,
+            prefix_caching=self.caches_prefixes,
+            texts=self.workload.prompt_texts,
         )
+
+    @cached_property
+    def caches_prefixes(self) -> bool:
+        """Whether full KV blocks are found again by requests that begin alike."""
+        asked = self.server.prefix_caching
+        return len(self.workload.prompt_texts.ids) > 0 if asked is None else asked
+
+    @property
+    def _replicas_in_lockstep(self) -> int:
+        """Replicas whose tokens meet at the same experts."""
+        if not self.model.experts:
+            return 1
+        return int(self.parallelism.replicas_per_expert_group)
 
     def _longest_context(self, cache_tokens: int) -> int:
         asked = self.server.max_model_len
@@ -173,8 +189,7 @@ class ServerSpec:
         alpha, beta_w = self.system_power
         return Physics(
             step_model=compile_step_model(self.gpu, self.model, self.parallelism, drawn),
-            cap_settling_s=drawn.cap_settling_s,
-            sensor_window_s=drawn.sensor_window_s,
+            power_times=power_times(drawn),
             system_power=(alpha * rng.uniform(*ALPHA_FACTOR), beta_w * rng.uniform(*BETA_FACTOR)),
             device_spread=drawn.device_spread,
         )
@@ -183,10 +198,9 @@ class ServerSpec:
         """Measures Baseline with a fixed number of requests in flight (once per process)."""
         spec = self.spec
         physics = np.asarray(spec.step_model).tobytes()
-        key = (
-            physics, spec.kv_blocks, spec.max_model_len, repr(self.server),
-            repr(self.workload), concurrency,
-        )  # fmt: skip
+        arrays = ("step_model", "texts")  # the first has its bytes here, the other its workload
+        numbers = tuple(value for name, value in vars(spec).items() if name not in arrays)
+        key = physics, numbers, repr(self.workload), concurrency
         if key not in _RATINGS:
             _RATINGS[key] = self._measure(concurrency)
         return _RATINGS[key]

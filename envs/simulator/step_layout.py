@@ -18,29 +18,44 @@ _TABLE = floats_of(TABLE_CELLS + 1)
 class StepModel:
     """What the time and the power of one engine step follow from."""
 
-    # Time that does not depend on the clock.
-    host_s: float  # per step: host, and latency of collectives
+    # Time of the host.
+    host_s: float  # per step
     mixed_s: float  # per step that computes prompt tokens
     sequence_s: float  # per decoding sequence
+    host_overlap: float  # 0: before the GPU's time; 1: beside it
+
+    # Time on the GPU that does not depend on the clock.
+    links_s: float  # per step: latency of links between GPUs
     traffic_s: float  # per token: links between GPUs
+    eager_s: float  # least time of a step of more than ...
+    graph_tokens: float  # ... so many tokens
 
     # Fixed time on the GPU, of which a share follows the clock.
     launch_s: float  # per step, while little power is drawn
-    block_s: float  # per step, while kernels run
-    sampling_s: float  # per decoding sequence, while kernels run
+    kernel_s: float  # per step, while kernels run
+    sampling_s: float  # per decoding sequence, while few are sampled and kernels run
+    sampling_rows: float  # sequences from which on sampling gains from there being many
+    row_s: float  # per decoding sequence: attention
+    length_s: float  # per token of the mean context: attention
+    moe_token_s: float  # per token
     launch_clock_fraction: float
 
     # Memory time and compute time at the highest clock.
     overlap: float
     dense_memory_s: float  # per step
-    dense_compute_s: float  # per token
+    dense_memory_token_s: float  # per token
+    dense_compute_s: float  # per step
+    dense_compute_token_s: float  # per token
     head_memory_s: float  # per step
-    head_compute_s: float  # per sampled row
+    head_compute_s: float  # per step
+    head_compute_row_s: float  # per sampled row
     activation_s: float  # per token
     kv_memory_s: float  # per cached token
     kv_compute_s: float  # per cached token
     state_s: float  # per decoding sequence: recurrent state
     pair_compute_s: float  # per pair of prompt token and token attended to
+    start_compute_s: float  # per prompt token
+    wave_compute_s: float  # per root of the pairs, which is the prompt's length but for a factor
     window_tokens: float
     window_fraction: float
 
@@ -52,8 +67,10 @@ class StepModel:
     experts_per_rank: float
     rank_maximum: float  # expected maximum of a standard normal over the ranks
     ranks: float
+    expert_overlap: float
     expert_memory_s: float  # per expert touched
     expert_compute_s: float  # per choice routed to this rank
+    expert_padding_s: float  # per expert touched: compute time of tiles that are not full
 
     # Energy above static power.
     busy_w: float
@@ -72,7 +89,7 @@ class StepModel:
     idle_w: float
     static_w: float
     floor_w: float
-    cap_max_w: float
+    warming: float  # fraction of a change of power that comes only as the chip warms
     min_clock: float
 
     # Tables over the clock, from the lowest to the highest.

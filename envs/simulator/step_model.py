@@ -15,17 +15,21 @@ from envs.compiled.jit import entry_point, inlined
 from envs.compiled.records import Floats
 from envs.simulator.calibration import Calibration
 from envs.simulator.gpus import GPUSpec
+from envs.simulator.joining import joined
 from envs.simulator.models import ModelSpec
 from envs.simulator.parallelism import Parallelism
 from envs.simulator.power import fill_power
 from envs.simulator.roofline import fill_work
 from envs.simulator.step_layout import STEP_MODEL, TABLE_CELLS, StepModel
 
+_join = inlined(joined)
+
 __all__ = [
     "Parallelism",
     "compile_step_model",
     "idle_power_w",
     "resolve_step",
+    "waiting_power_w",
 ]
 
 
@@ -55,11 +59,10 @@ def idle_power_w(c: StepModel) -> float:
     return c.idle_w
 
 
-@inlined
-def _join(memory: float, compute: float, overlap: float) -> float:
-    """Combines memory and compute time: their maximum at ``overlap`` 0, their sum at 1."""
-    half = 0.5 * (memory - compute)
-    return 0.5 * (memory + compute) + math.sqrt(half * half + overlap * memory * compute)
+@entry_point()
+def waiting_power_w(c: StepModel) -> float:
+    """Returns the power of one GPU, in watts, that waits for others in the midst of a step."""
+    return c.static_w
 
 
 @inlined
@@ -81,6 +84,7 @@ def resolve_step(
     prefill_pairs: float,
     cap_w: float,
     clock_limit: float,
+    met_tokens: float = -1.0,
 ) -> tuple[float, float, float, float]:
     """Returns the time and power of one engine step under a power cap and a clock limit.
 
@@ -92,6 +96,8 @@ def resolve_step(
         prefill_pairs: Sum over these prompt tokens of the tokens each attends to.
         cap_w: Power cap of each GPU in watts.
         clock_limit: Highest clock allowed, as a fraction of the highest clock there is.
+        met_tokens: Tokens of all replicas that meet at the same experts; negative where each
+            of these replicas has as many as this one.
 
     Returns:
         ``(time_s, power_w, clock, cap_binding)``: seconds, mean watts of one GPU over the
@@ -99,24 +105,30 @@ def resolve_step(
     """
     tokens = decode_seqs + prefill_tokens
     rows = decode_seqs
-    fixed = c.host_s + c.sequence_s * decode_seqs + c.traffic_s * tokens
+    host = c.host_s + c.sequence_s * decode_seqs
+    links = c.links_s + c.traffic_s * tokens
+    pair_compute = 0.0
     if prefill_tokens > 0.0:
         rows += 1.0
-        fixed += c.mixed_s
+        host += c.mixed_s
+        pair_compute = (
+            c.pair_compute_s * prefill_pairs + c.start_compute_s * prefill_tokens
+            + c.wave_compute_s * math.sqrt(prefill_pairs)
+        )  # fmt: skip
+    least = c.eager_s if tokens > c.graph_tokens else 0.0
     kv_tokens = context_tokens
     if c.window_fraction > 0.0 and context_tokens > c.window_tokens * decode_seqs:
         beyond = context_tokens - c.window_tokens * decode_seqs
         kv_tokens -= c.window_fraction * beyond
 
     overlap = c.overlap
-    dense_memory = c.dense_memory_s
-    dense_compute = c.dense_compute_s * tokens
+    dense_memory = c.dense_memory_s + c.dense_memory_token_s * tokens
+    dense_compute = c.dense_compute_s + c.dense_compute_token_s * tokens
     head_memory = c.head_memory_s
-    head_compute = c.head_compute_s * rows
+    head_compute = c.head_compute_s + c.head_compute_row_s * rows
     kv_memory = c.kv_memory_s * kv_tokens
     kv_compute = c.kv_compute_s * kv_tokens
     stream = c.activation_s * tokens + c.state_s * decode_seqs
-    pair_compute = c.pair_compute_s * prefill_pairs
     energy = (
         c.weight_j + c.kv_j * kv_tokens + c.state_j * decode_seqs
         + c.token_j * tokens + c.row_j * rows + c.pair_j * prefill_pairs
@@ -125,7 +137,7 @@ def resolve_step(
     expert_compute = 0.0
     at_work = 1.0
     if c.experts > 0.0:
-        meeting = tokens * c.meeting
+        meeting = tokens * c.meeting if met_tokens < 0.0 else met_tokens
         missed = (1.0 + meeting * c.token_density) ** -c.popularity_spread
         missed = min(missed, c.missed_by_one)
         touched = (1.0 - missed) * c.experts_per_rank
@@ -134,24 +146,29 @@ def resolve_step(
         worst = min(worst, c.experts_per_rank)
         expert_memory = c.expert_memory_s * worst
         most_routed = routed + c.rank_maximum * math.sqrt(routed)
-        expert_compute = c.expert_compute_s * most_routed
+        expert_compute = c.expert_compute_s * most_routed + c.expert_padding_s * worst
         energy += c.expert_j * touched + c.choice_j * routed
         if worst > 0.0:
             at_work = touched / worst
 
     launch = c.launch_s
-    small_kernels = c.block_s + c.sampling_s * decode_seqs
+    small_kernels = (
+        c.kernel_s + c.row_s * decode_seqs + c.moe_token_s * tokens
+        + c.sampling_s * decode_seqs * c.sampling_rows / (c.sampling_rows + decode_seqs)
+    )  # fmt: skip
+    if decode_seqs > 0.0:
+        small_kernels += c.length_s * context_tokens / decode_seqs
     kernels = (
         stream + pair_compute + small_kernels
         + _join(dense_memory, dense_compute, overlap)
         + _join(head_memory, head_compute, overlap)
         + _join(kv_memory, kv_compute, overlap)
     )  # fmt: skip
-    experts = _join(expert_memory, expert_compute, overlap)
-    time = fixed + launch + kernels + experts
+    experts = _join(expert_memory, expert_compute, c.expert_overlap)
+    in_turn = 1.0 - c.host_overlap
+    time = _join(host, max(links + launch + kernels + experts, least), in_turn)
     natural = c.static_w + (energy + c.busy_w * (kernels + experts * at_work)) / time
 
-    cap = min(cap_w, c.cap_max_w)
     lowest = c.min_clock
     clock = min(max(clock_limit, lowest), 1.0)
     floor = min(c.floor_w, natural)
@@ -160,21 +177,22 @@ def resolve_step(
     if clock < 1.0:
         power = floor + above * _lookup(c.power_curve, lowest, clock)
     binding = 0.0
-    if power > cap:
+    if power > cap_w:
         binding = 1.0
-        least = c.power_curve[0]
-        fraction = (cap - floor) / above if above > 0.0 else 0.0
-        clock = min(clock, _lookup(c.inverse_curve, least, fraction))
-        power = max(cap, floor + above * least)
+        lowest_power = c.power_curve[0]
+        fraction = (cap_w - floor) / above if above > 0.0 else 0.0
+        clock = min(clock, _lookup(c.inverse_curve, lowest_power, fraction))
+        power = max(cap_w, floor + above * lowest_power)
     if clock < 1.0:
         slow = _lookup(c.slowdown, lowest, clock)
         longer = 1.0 / clock
-        time = (
-            fixed + stream * slow + pair_compute * longer
+        kernels = (
+            stream * slow + pair_compute * longer
             + (launch + small_kernels) * (1.0 + c.launch_clock_fraction * (longer - 1.0))
             + _join(dense_memory * slow, dense_compute * longer, overlap)
             + _join(head_memory * slow, head_compute * longer, overlap)
             + _join(kv_memory * slow, kv_compute * longer, overlap)
-            + _join(expert_memory * slow, expert_compute * longer, overlap)
+            + _join(expert_memory * slow, expert_compute * longer, c.expert_overlap)
         )  # fmt: skip
+        time = _join(host, max(links + kernels, least), in_turn)
     return time, power, clock, binding

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from envs import EPISODE_STEPS
 from envs.actions.base import ActionEncoding, group_by_grid
 from envs.context import ControlContext
+from envs.episode import Evaluation
 from envs.errors import ConfigurationError
 from envs.knobs import Knobs
-from envs.loop import ControlLoop, Evaluation
+from envs.loop import ControlLoop
 from envs.objectives.conditions import Conditions
 from envs.objectives.objective import Objective
 from envs.rewards import Reward
-from envs.serving import MAX_SEED, ServingEnv
+from envs.serving import ServingEnv, episode_seeds
 from envs.simulator.fleet import Fleet
 from envs.simulator.kernel.lockstep import step_many
 from envs.simulator.server import SimulatedServer
@@ -132,6 +133,11 @@ class VectorServingEnv(gym.vector.VectorEnv[NDArray[np.float32], Any, NDArray[An
         self._ended = np.zeros(self.num_envs, dtype=np.bool_)
         self._all = np.arange(self.num_envs)
 
+    @property
+    def generators(self) -> list[np.random.Generator]:
+        """The generator of each server; only the start of an episode draws from it."""
+        return self._generators
+
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
@@ -231,9 +237,7 @@ class VectorServingEnv(gym.vector.VectorEnv[NDArray[np.float32], Any, NDArray[An
     def _start(self, indices: NDArray[np.int64]) -> None:
         """Starts an episode of each of these servers."""
         for index in indices.tolist():
-            generator = self._generators[index]
-            system_seed = int(generator.integers(MAX_SEED))
-            demands_seed = int(generator.integers(MAX_SEED))
+            system_seed, demands_seed = episode_seeds(self._generators[index])
             self.fleet.reset(index, system_seed)
             if self._reference is not None:
                 self._reference.reset(index, system_seed)

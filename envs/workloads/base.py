@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, NamedTuple, Protocol
 
@@ -22,11 +23,46 @@ class RequestChunk(NamedTuple):
             In a closed loop they are ignored.
         prompt_tokens: Prompt lengths, at least 1, shape ``(n,)``.
         output_tokens: Output lengths, at least 1, shape ``(n,)``.
+        texts: What prefix caching knows requests by, shape ``(n, 3)``: the number of a text,
+            below 2**38, that the request shares with others of its session (negative: with
+            nobody); where the ids of its prompt's parts begin in :class:`PromptTexts` (negative:
+            nowhere); what is added to these ids. ``None`` where no request shares any.
     """
 
     arrival_time_s: NDArray[np.float64]
     prompt_tokens: NDArray[np.int64]
     output_tokens: NDArray[np.int64]
+    texts: NDArray[np.int64] | None = None
+
+    @classmethod
+    def joined(cls, parts: Sequence[RequestChunk]) -> RequestChunk:
+        """Returns the requests of several chunks of one stream in one."""
+        times, prompts, outputs, texts = zip(*parts, strict=True)
+        return cls(
+            np.concatenate(times),
+            np.concatenate(prompts),
+            np.concatenate(outputs),
+            None if texts[0] is None else np.concatenate(texts),
+        )
+
+
+class PromptTexts(NamedTuple):
+    """What the prompts of a workload have in common.
+
+    Attributes:
+        shared_tokens: Tokens with which every prompt begins.
+        ids: Ids of the parts of recorded prompts, in one list; two prompts with the same id in
+            the same place are the same up to the end of this part.
+        part_tokens: Tokens of a part.
+    """
+
+    shared_tokens: int = 0
+    ids: NDArray[np.int64] = np.empty(0, np.int64)
+    part_tokens: float = 512.0
+
+
+NO_TEXTS = PromptTexts()
+"""Prompts that have nothing in common."""
 
 
 class RequestStream(Protocol):
@@ -76,6 +112,11 @@ class Workload(Checked, ABC):
     def concurrency(self) -> int | None:
         """Requests kept in flight by a closed loop; ``None`` for open arrivals."""
         return None
+
+    @property
+    def prompt_texts(self) -> PromptTexts:
+        """What its prompts have in common, which prefix caching makes use of."""
+        return NO_TEXTS
 
     @property
     def own_rate_per_s(self) -> float | None:

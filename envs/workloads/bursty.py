@@ -9,10 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from envs.errors import ConfigurationError
 from envs.fields import Range
 from envs.quantities import Hold
 from envs.workloads.synthetic import SyntheticWorkload, UnitArrivals
 
+FEWEST_REQUESTS = 0.01
+"""Requests in a burst and the quiet time after it, on average; with fewer, thousands of changes of
+state would have to be drawn for each request, to no effect."""
 _SOJOURNS = 64  # even, so that every batch begins in the state in which the episode began
 
 
@@ -82,6 +86,14 @@ class Bursty(SyntheticWorkload):
         fraction = self.burst_fraction
         quiet_per_s = rate_per_s / (1.0 + fraction * (self.burst_ratio - 1.0))
         quiet_s = self.burst_duration_s * (1.0 - fraction) / fraction
+        cycle_s = quiet_s + self.burst_duration_s
+        if rate_per_s * cycle_s < FEWEST_REQUESTS:
+            shortest = FEWEST_REQUESTS / rate_per_s * fraction
+            raise ConfigurationError(
+                f"workload.burst_duration_s: must be at least {shortest:.3g} s at "
+                f"{rate_per_s:.3g} requests/s, got {self.burst_duration_s:g}; bursts so short "
+                "leave a Poisson process: choose workload=poisson_gsm8k"
+            )
         return ModulatedArrivals(
             rng,
             rates_per_s=(quiet_per_s, self.burst_ratio * quiet_per_s),

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
-from numpy.typing import NDArray
 from typing_extensions import override
 
 from envs.fields import Range
 from envs.quantities import FractionBelowOne
-from envs.workloads.synthetic import SyntheticWorkload, UnitArrivals
+from envs.workloads.periodic import PeriodicArrivals
+from envs.workloads.synthetic import SyntheticWorkload
 
 _STEPS_PER_DAY = 4096
 
 
-class DailyArrivals:
-    """Poisson arrivals of rate ``mean * (1 - swing * cos(time of day))``, by time rescaling.
+class DailyArrivals(PeriodicArrivals):
+    """Poisson arrivals of rate ``mean * (1 - swing * cos(time of day))``.
 
     The rate is constant within each of 4096 equal steps of the day, so that the integrated
     rate is a line of straight pieces, through the exact values at the ends of the steps.
@@ -39,24 +39,12 @@ class DailyArrivals:
         period_s: float,
         start: float,
     ) -> None:
-        self._unit = UnitArrivals(rng)
-        self._period_s = period_s
-        self._days_per_request = 1.0 / (rate_per_s * period_s)
         turn = 2.0 * math.pi
         day = np.linspace(0.0, 1.0, _STEPS_PER_DAY + 1)
         angle = turn * (start + day)
-        self._time_s = period_s * day
-        self._expected = day - swing * (np.sin(angle) - math.sin(turn * start)) / turn
-        self._expected[-1] = 1.0
-
-    def next_block(self) -> NDArray[np.float64]:
-        """Returns the next arrival times in seconds."""
-        expected = self._unit.next_block() * self._days_per_request
-        days = np.floor(expected)
-        expected -= days
-        days *= self._period_s
-        days += np.interp(expected, self._expected, self._time_s)
-        return days
+        expected = day - swing * (np.sin(angle) - math.sin(turn * start)) / turn
+        expected[-1] = 1.0
+        super().__init__(rng, rate_per_s, period_s, day, expected)
 
 
 @dataclass(kw_only=True)
@@ -66,7 +54,9 @@ class Diurnal(SyntheticWorkload):
     Over whole days the mean rate is the configured one.
 
     Attributes:
-        peak_to_trough: Highest over lowest arrival rate (3 is assumed).
+        peak_to_trough: Highest over lowest arrival rate. A day of a public service (ServeGen's
+            DeepSeek-R1 pool) has 3.2 where a sine is fitted to it, and 9.9 between its busiest and
+            quietest ten minutes: ``workload=servegen`` replays that.
         period_s: Length of a day in seconds; the default compresses one into a run of
             10 minutes (assumed). 86400 is real time.
         start: Time of day at the beginning, as a fraction of the day after the trough.

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from typing_extensions import override
 
-from envs.errors import WorkloadError
+from envs.workloads.base import PromptTexts
+from envs.workloads.columns import KNOWN, Columns
 from envs.workloads.public_file import PublicFile
-from envs.workloads.recording import TraceRow
-from envs.workloads.trace import Trace
-
-_KEYS = ("timestamp", "input_length", "output_length")
+from envs.workloads.recording import PART_TOKENS
+from envs.workloads.tabular import TabularTrace
 
 
 @dataclass(kw_only=True)
-class Mooncake(Trace):
+class Mooncake(TabularTrace):
     """Replay of a Mooncake trace: JSON lines with timestamp (ms), input and output length.
 
     The public traces record time in steps of 3 s, so that many requests arrive at once;
-    ``spread_ties`` spreads them. ``hash_ids`` (shared prefixes) are not used, because
-    prefix caching is off.
+    ``spread_ties`` spreads them. ``hash_ids``, where the file has them, tell which prompts begin
+    alike, in parts of 512 tokens; a server then has prefix caching on, unless it is told otherwise.
     """
 
+    columns: ClassVar[Columns] = KNOWN[1]
     public_file: ClassVar[PublicFile | None] = PublicFile(
         workload="mooncake",
         url=(
@@ -43,36 +39,8 @@ class Mooncake(Trace):
         cite="Qin et al., Mooncake: Trading more storage for less computation, FAST 2025",
     )
 
-    @classmethod
+    @property
     @override
-    def rows(cls, path: Path) -> Iterator[TraceRow]:
-        """Reads one request per line."""
-        with path.open(encoding="utf-8-sig") as file:
-            for line, text in enumerate(file, start=1):
-                if text.strip():
-                    yield _row(path, line, text)
-
-
-def _row(path: Path, line: int, text: str) -> TraceRow:
-    try:
-        record = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise WorkloadError(f"{path}:{line}: not JSON: {error}") from error
-    if not isinstance(record, dict):
-        raise WorkloadError(f"{path}:{line}: not a JSON object")
-    missing = [key for key in _KEYS if key not in record]
-    if missing:
-        raise WorkloadError(f"{path}:{line}: no key {', '.join(missing)}")
-    timestamp = record["timestamp"]
-    if isinstance(timestamp, bool) or not isinstance(timestamp, int | float):
-        raise WorkloadError(f"{path}:{line}: timestamp must be a number, got {timestamp!r}")
-    if not math.isfinite(timestamp):
-        raise WorkloadError(f"{path}:{line}: timestamp must be finite, got {timestamp!r}")
-    prompt, output = (_tokens(path, line, key, record[key]) for key in _KEYS[1:])
-    return TraceRow(line, timestamp / 1000.0, prompt, output)
-
-
-def _tokens(path: Path, line: int, key: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise WorkloadError(f"{path}:{line}: {key} must be a whole number, got {value!r}")
-    return value
+    def prompt_texts(self) -> PromptTexts:
+        part_tokens = PART_TOKENS * self.prompt_scale
+        return PromptTexts(ids=self._window.text_ids, part_tokens=part_tokens)

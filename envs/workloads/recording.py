@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -14,8 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.errors import WorkloadError
+from envs.workloads.plausibility import doubts
 
+_LOG = logging.getLogger(__name__)
 _MAX_TOKENS = 2**31 - 1
+PART_TOKENS = 512
+"""Tokens of a prompt for each id that a recording gives (Mooncake's ``hash_ids``)."""
 
 
 class TraceRow(NamedTuple):
@@ -26,12 +31,14 @@ class TraceRow(NamedTuple):
         time_s: Time of arrival in seconds, from any origin.
         prompt_tokens: Prompt length.
         output_tokens: Output length.
+        text_ids: Ids of the parts of its prompt, of :data:`PART_TOKENS` tokens each.
     """
 
     line: int
     time_s: float
     prompt_tokens: int
     output_tokens: int
+    text_ids: Sequence[int] = ()
 
 
 class Recording(NamedTuple):
@@ -41,14 +48,20 @@ class Recording(NamedTuple):
         time_s: Arrival times, ascending, in seconds after the first; shape ``(n,)``.
         prompt_tokens: Prompt lengths, shape ``(n,)``.
         output_tokens: Output lengths, shape ``(n,)``.
+        first_id: Where the ids of each prompt's parts begin in ``text_ids``, negative where it
+            has none; shape ``(n,)``.
+        text_ids: Ids of the parts of prompts, from 0 on, one prompt's after the other's.
     """
 
     time_s: NDArray[np.float64]
     prompt_tokens: NDArray[np.int64]
     output_tokens: NDArray[np.int64]
+    first_id: NDArray[np.int64]
+    text_ids: NDArray[np.int64]
 
 
-RowReader = Callable[[Path], Iterator[TraceRow]]
+RowReader = Callable[..., Iterator[TraceRow]]
+"""Reads the rows of a file: takes its path, and the unit of its times where one is given."""
 
 
 def require_file(path: Path) -> None:
@@ -61,12 +74,16 @@ def require_file(path: Path) -> None:
         raise WorkloadError(f"workload.path: no file at {path} (in {os.getcwd()})")
 
 
-def read_recording(rows: RowReader, path: Path) -> Recording:
+def read_recording(
+    rows: RowReader, path: Path, unit: str | None = None, *, skip_failed: bool = False
+) -> Recording:
     """Reads and checks a file; a process reads an unchanged file once and shares the arrays.
 
     Args:
         rows: Reads the rows of a file in the file's order.
         path: The file.
+        unit: What times that are numbers count; ``None`` for what the file's format implies.
+        skip_failed: Whether requests without a prompt or an answer are left out, not refused.
 
     Raises:
         WorkloadError: The file cannot be read, is empty or malformed, or its time runs
@@ -74,36 +91,66 @@ def read_recording(rows: RowReader, path: Path) -> Recording:
     """
     require_file(path)
     status = path.stat()
-    return _read_once(rows, path.resolve(), status.st_mtime_ns, status.st_size)
+    return _read_once(rows, path.resolve(), unit, skip_failed, status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=8)
-def _read_once(rows: RowReader, path: Path, mtime_ns: int, size: int) -> Recording:
+def _read_once(
+    rows: RowReader, path: Path, unit: str | None, skip_failed: bool, mtime_ns: int, size: int
+) -> Recording:
     # Arrays, not lists: a week of requests has tens of millions of rows.
     times, prompts, outputs = array("d"), array("q"), array("q")
+    first_ids, ids = array("q"), array("q")
+    numbers: dict[int, int] = {}
     try:
-        for row in rows(path):
+        for row in rows(path) if unit is None else rows(path, unit):
+            if skip_failed and 0 in (row.prompt_tokens, row.output_tokens):
+                continue
             _check_row(path, row, times[-1] if times else row.time_s)
             times.append(row.time_s)
             prompts.append(row.prompt_tokens)
             outputs.append(row.output_tokens)
+            first_ids.append(len(ids) if row.text_ids else -1)
+            ids.extend(_numbered(row, numbers))
     except (OSError, UnicodeDecodeError) as error:
         raise WorkloadError(f"{path}: cannot be read: {error}") from error
     if not times:
         raise WorkloadError(f"{path}: holds no requests")
     recording = Recording(
-        np.array(times) - times[0], np.array(prompts, np.int64), np.array(outputs, np.int64)
+        np.array(times) - times[0],
+        *(np.array(column, np.int64) for column in (prompts, outputs, first_ids, ids)),
     )
     for column in recording:
         column.flags.writeable = False  # shared by every episode of the process
+    for doubt in doubts(recording.time_s, unit_given=unit is not None):
+        _LOG.warning("%s: %s", path, doubt)
     return recording
+
+
+def _numbered(row: TraceRow, numbers: dict[int, int]) -> list[int]:
+    """Returns a number from 0 on for each part of a prompt, the same for the same id.
+
+    A recording may have fewer ids than the prompt has parts: the rest is shared with nobody.
+
+    Args:
+        row: The request.
+        numbers: Numbers by id; a part without an id takes a number too.
+    """
+    if not row.text_ids:
+        return []
+    parts = -(-row.prompt_tokens // PART_TOKENS)
+    found = [numbers.setdefault(item, len(numbers)) for item in row.text_ids[:parts]]
+    for part in range(len(found), parts):
+        found.append(numbers.setdefault(-1 - row.line * _MAX_TOKENS - part, len(numbers)))
+    return found
 
 
 def _check_row(path: Path, row: TraceRow, previous_s: float) -> None:
     for name, tokens in (("prompt", row.prompt_tokens), ("output", row.output_tokens)):
         if not 1 <= tokens <= _MAX_TOKENS:
             raise WorkloadError(
-                f"{path}:{row.line}: {name} length is {tokens} tokens; it must be at least 1"
+                f"{path}:{row.line}: {name} length is {tokens} tokens; it must be at least 1 "
+                "(a request that failed? workload.skip_failed=true leaves such rows out)"
                 if tokens < 1
                 else f"{path}:{row.line}: {name} length of {tokens} tokens is impossible"
             )
@@ -137,6 +184,6 @@ def head_sha256(recording: Recording, count: int) -> str:
         recording: Requests; times count from the first one.
         count: Number of requests that are hashed.
     """
-    rows = zip(*(column[:count].tolist() for column in recording), strict=True)
+    rows = zip(*(column[:count].tolist() for column in recording[:3]), strict=True)
     text = "".join(f"{round(time * 1000)},{prompt},{output}\n" for time, prompt, output in rows)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,11 @@ from typing_extensions import override
 
 from envs.catalog import build
 from envs.errors import ConfigurationError
-from envs.fields import Part
-from envs.workloads.base import RequestChunk, Workload
+from envs.fields import Part, Range
+from envs.quantities import Count, Tokens
+from envs.workloads.base import PromptTexts, RequestChunk, Workload
 from envs.workloads.lengths import TABLE_BITS, TABLE_SIZE, Lengths
+from envs.workloads.sessions import Sessions
 
 BLOCK = 4096
 _TABLE_MASK = np.uint32(TABLE_SIZE - 1)
@@ -59,6 +61,7 @@ class BlockStream:
         rng: Source of the lengths.
         prompt_table: Equally likely prompt lengths, shape ``(TABLE_SIZE,)``.
         output_table: Equally likely output lengths, shape ``(TABLE_SIZE,)``.
+        sessions: Makes turns of conversations of them; ``None``: each request is alone.
     """
 
     def __init__(
@@ -67,13 +70,16 @@ class BlockStream:
         rng: np.random.Generator,
         prompt_table: NDArray[np.int64],
         output_table: NDArray[np.int64],
+        sessions: Sessions | None = None,
     ) -> None:
         self._arrivals = arrivals
         self._rng = rng
         self._prompt_table = prompt_table
         self._output_table = output_table
+        self._sessions = sessions
         nothing = np.empty(0, np.int64)
-        self._block = RequestChunk(np.empty(0), nothing, nothing)
+        texts = None if sessions is None else np.empty((0, 3), np.int64)
+        self._block = RequestChunk(np.empty(0), nothing, nothing, texts)
         self._used = 0
 
     def take(self, count: int) -> RequestChunk:
@@ -89,12 +95,14 @@ class BlockStream:
             return chunk
         if len(parts) == 2 and not len(chunk.prompt_tokens):
             return parts[1]
-        return RequestChunk(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+        return RequestChunk.joined(parts)
 
     def _from_block(self, count: int) -> RequestChunk:
-        times, prompts, outputs = self._block
+        times, prompts, outputs, texts = self._block
         part = slice(self._used, self._used + count)
-        chunk = RequestChunk(times[part], prompts[part], outputs[part])
+        chunk = RequestChunk(
+            times[part], prompts[part], outputs[part], None if texts is None else texts[part]
+        )
         self._used += len(chunk.prompt_tokens)
         return chunk
 
@@ -103,11 +111,13 @@ class BlockStream:
         bits = self._rng.integers(0, 2**64, BLOCK // 2, dtype=np.uint64).view(np.uint32)
         prompt = (bits >> TABLE_BITS) & _TABLE_MASK
         output = bits & _TABLE_MASK
-        self._block = RequestChunk(
-            self._arrivals.next_block(),
-            self._prompt_table[prompt.astype(np.intp)],
-            self._output_table[output.astype(np.intp)],
-        )
+        prompts = self._prompt_table[prompt.astype(np.intp)]
+        outputs = self._output_table[output.astype(np.intp)]
+        texts = None
+        if self._sessions is not None:
+            texts = np.full((BLOCK, 3), (-1, -1, 0))
+            prompts, texts[:, 0] = self._sessions.follow(prompts, outputs)
+        self._block = RequestChunk(self._arrivals.next_block(), prompts, outputs, texts)
         self._used = 0
 
 
@@ -118,9 +128,18 @@ class SyntheticWorkload(Workload):
     Attributes:
         lengths: A :class:`~envs.workloads.lengths.Lengths`, or the name of one in
             ``conf/workload/lengths``.
+        reads_file: Whether the class reads a file, for its arrivals.
+        turns: Mean turns of a conversation. Above 1 a prompt begins with all that was said
+            before in its conversation, prompts and answers; its length is what the turn adds.
+        sessions: Conversations under way at a time; each request continues one of them.
+        max_history_tokens: Tokens said before, above which a conversation ends.
     """
 
+    reads_file: ClassVar[bool] = False
     lengths: Annotated[Any, Part("workload/lengths")] = "gsm8k"
+    turns: Annotated[float, Range(least=1.0, most=1e4)] = 1.0
+    sessions: Count = 100
+    max_history_tokens: Tokens = 8192
 
     def __post_init__(self) -> None:
         """Checks the values and builds the lengths.
@@ -129,7 +148,7 @@ class SyntheticWorkload(Workload):
             ConfigurationError: A value is out of range, or a path is given.
         """
         super().__post_init__()
-        if self.path is not None:
+        if self.path is not None and not self.reads_file:
             raise ConfigurationError(
                 f"workload.path: {type(self).__name__} reads no file; leave it null or choose "
                 "a trace, such as workload=azure_conv"
@@ -149,14 +168,33 @@ class SyntheticWorkload(Workload):
 
     @override
     def stream(self, rng: np.random.Generator, rate_per_s: float) -> BlockStream:
-        arrivals_rng, lengths_rng = rng.spawn(2)
+        arrivals_rng, lengths_rng, sessions_rng = rng.spawn(3)
         arrivals = self.arrivals(arrivals_rng, rate_per_s)
-        return BlockStream(arrivals, lengths_rng, self._prompt_table, self._output_table)
+        return BlockStream(
+            arrivals, lengths_rng, self._prompt_table, self._output_table,
+            self._conversations(sessions_rng) if self.turns > 1.0 else None,
+        )  # fmt: skip
+
+    def _conversations(self, rng: np.random.Generator) -> Sessions:
+        return Sessions(
+            rng, under_way=self.sessions, turns=self.turns,
+            most_tokens=self.max_history_tokens, shared_tokens=self.prompt_texts.shared_tokens,
+        )  # fmt: skip
 
     @property
+    @override
+    def prompt_texts(self) -> PromptTexts:
+        shared = self.lengths.prompt.shared
+        return PromptTexts(int(min(shared * self.prompt_scale, self._prompt_table.min())))
+
+    @cached_property
     def mean_prompt_tokens(self) -> float:
-        """Mean prompt length in tokens."""
-        return float(self._prompt_table.mean())
+        """Mean prompt length in tokens, with what was said before."""
+        if self.turns <= 1.0:
+            return float(self._prompt_table.mean())
+        rng = np.random.default_rng(0)
+        drawn = [rng.choice(table, 2**16) for table in (self._prompt_table, self._output_table)]
+        return float(self._conversations(rng).follow(*drawn)[0].mean())
 
     @property
     def mean_output_tokens(self) -> float:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from envs.errors import ConfigurationError, WorkloadError
-from envs.fields import Range
+from envs.fields import OneOf, Range
 from envs.workloads.base import RequestChunk, Workload
+from envs.workloads.columns import UNIT_S
 from envs.workloads.public_file import PublicFile
 from envs.workloads.recording import Recording, TraceRow, read_recording, require_file, spread
 
@@ -50,6 +51,8 @@ class TraceStream:
         self._remaining = None if repeat else len(recording.time_s)
         self._taken = 0
         self._scales = scales
+        ids = recording.text_ids
+        self._num_ids = int(ids.max()) + 1 if len(ids) else 0
 
     def take(self, count: int) -> RequestChunk:
         """Returns the next ``count`` requests, or fewer when the trace ends."""
@@ -65,7 +68,19 @@ class TraceStream:
             time_s * self._time_factor,
             _scaled(self._recording.prompt_tokens[index], prompt_scale),
             _scaled(self._recording.output_tokens[index], output_scale),
+            self._texts(index, rounds),
         )
+
+    def _texts(
+        self, index: NDArray[np.int64], rounds: NDArray[np.int64]
+    ) -> NDArray[np.int64] | None:
+        """Returns what requests are known by; a round of the window shares nothing with another."""
+        if not self._num_ids:
+            return None
+        texts = np.full((len(index), 3), -1)
+        texts[:, 1] = self._recording.first_id[index]
+        texts[:, 2] = rounds * self._num_ids
+        return texts
 
 
 @dataclass(kw_only=True)
@@ -85,6 +100,12 @@ class Trace(Workload):
             once), so that seeds differ.
         spread_ties: Whether requests recorded at the same instant are spread evenly until the
             next instant, for recordings with a coarse clock.
+        time_unit: What times that are numbers count: ``s``, ``ms``, ``us`` or ``ns``; ``None``
+            for what the names of the columns imply (Mooncake's keys milliseconds, others
+            seconds). A unit that is given is not doubted.
+        skip_failed: Whether requests without a prompt or an answer are left out, as failed ones
+            are recorded by some (BurstGPT); otherwise such a row is refused.
+        reads_units: Whether the class's ``rows`` takes a unit.
         public_file: Where the public file comes from; ``None`` if there is none.
     """
 
@@ -94,6 +115,9 @@ class Trace(Workload):
     repeat: bool = False
     random_start: bool = False
     spread_ties: bool = False
+    time_unit: Annotated[str, OneOf(*UNIT_S)] | None = None
+    skip_failed: bool = False
+    reads_units: ClassVar[bool] = False
     public_file: ClassVar[PublicFile | None] = None
 
     def __post_init__(self) -> None:
@@ -106,6 +130,8 @@ class Trace(Workload):
         super().__post_init__()
         after = self.end_s is None or self.end_s > self.start_s
         self.require(after, "end_s", f"be later than workload.start_s ({self.start_s})")
+        known = self.time_unit is None or self.reads_units
+        self.require(known, "time_unit", f"be null: {type(self).__name__} reads no units")
         if self.path is not None:
             require_file(Path(self.path))
 
@@ -119,14 +145,19 @@ class Trace(Workload):
         """
 
     @classmethod
-    def read(cls, path: Path) -> Recording:
+    def read(cls, path: Path, unit: str | None = None, *, skip_failed: bool = False) -> Recording:
         """Reads and checks a file; a process reads a file once and shares it.
+
+        Args:
+            path: The file.
+            unit: See :attr:`time_unit`.
+            skip_failed: See :attr:`skip_failed`.
 
         Raises:
             WorkloadError: The file cannot be read, is empty or malformed, or its time runs
                 backwards; the message names file and line.
         """
-        return read_recording(cls.rows, path)
+        return read_recording(cls.rows, path, unit, skip_failed=skip_failed)
 
     @property
     def mean_prompt_tokens(self) -> float:
@@ -175,7 +206,9 @@ class Trace(Workload):
     @cached_property
     def _window(self) -> Recording:
         """The requests of the window, with times counted from its beginning."""
-        times, prompts, outputs = self.read(self.file)
+        times, prompts, outputs, first_id, text_ids = self.read(
+            self.file, self.time_unit, skip_failed=self.skip_failed
+        )
         if self.spread_ties:
             times = spread(times)
         end_s = float("inf") if self.end_s is None else self.end_s
@@ -186,7 +219,9 @@ class Trace(Workload):
                 f"workload.end_s={self.end_s}; the trace lasts {times[-1]:.0f} s"
             )
         part = slice(first, last)
-        return Recording(times[part] - self.start_s, prompts[part], outputs[part])
+        return Recording(
+            times[part] - self.start_s, prompts[part], outputs[part], first_id[part], text_ids
+        )
 
     @cached_property
     def _duration_s(self) -> float:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -14,14 +15,25 @@ from typing import TypeVar
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from envs import catalog
 from envs.errors import PalsError
 from envs.extras import missing_extra
 from experiments.app import schemas
+from experiments.app.choices_help import command_help
+from experiments.app.command_list import summary_of
 from experiments.app.composition import typed
+from experiments.app.confidential import (
+    mask_hydras_files,
+    masked_log,
+    masking_of,
+    masking_of_line,
+)
+from experiments.app.folder_lock import locked
+from experiments.app.misspelt import misspelt
+from experiments.app.paths import with_paths
 from experiments.app.replacement import with_replacements
 from experiments.app.trust import (
     allow_named_packages,
@@ -41,7 +53,9 @@ class JobFailed(Exception):
 def describe(error: BaseException) -> str:
     """Returns the one message that tells a user what went wrong."""
     if isinstance(error, PalsError):
-        return str(error)
+        return "; ".join([str(error), *getattr(error, "__notes__", [])])
+    if message := misspelt(error):
+        return message
     if isinstance(error, HydraException):
         cause = error.__cause__
         detail = f"\n{cause}" if isinstance(cause, OmegaConfBaseException) else ""
@@ -73,28 +87,36 @@ def application(
 
         def task(config: DictConfig) -> None:
             directory = Path(HydraConfig.get().runtime.output_dir)
+            masking = masking_of(config)
             try:
+                mask_hydras_files(masking, config)
                 allow_named_packages(HydraConfig.get().overrides.task)
                 refuse_other_packages(config)
-                job(typed(cls, config), directory)
+                with locked(directory), masked_log(masking):
+                    job(typed(cls, config), directory)
             except Exception as error:
-                if config.debug.traceback:
-                    traceback.print_exception(error)
-                print_error(describe(error))
+                if OmegaConf.select(config, "debug.traceback"):
+                    sys.stderr.write(masking.text("".join(traceback.format_exception(error))))
+                print_error(masking.text(describe(error)))
                 if os.getpid() != home:
                     raise JobFailed(directory) from error  # Hydra's launcher has to tell
                 failed.append(directory)
 
         def main() -> None:
             failed.clear()
+            masking = masking_of_line(sys.argv[1:])
             schemas.register()
-            sys.argv[1:] = with_replacements(_with_model_files(sys.argv[1:]))
             start = hydra.main(
                 version_base="1.3", config_path=str(catalog.CONF_DIR), config_name=config_name
             )
             try:
+                sys.argv[1:] = with_replacements(with_paths(sys.argv[1:]))
+                _refuse_null_groups(sys.argv[1:])
                 allow_named_packages(sys.argv[1:])
-                with _errors_handed_on(), foreign_hydra_refused(sys.argv[1:]):
+                if {"-h", "--help"} & set(sys.argv[1:]):
+                    _print_help(job, config_name)
+                    return
+                with masked_log(masking), _errors_handed_on(), foreign_hydra_refused(sys.argv[1:]):
                     start(task)()
             except Terminated:
                 print_error("ended by SIGTERM")
@@ -105,7 +127,7 @@ def application(
             except Exception as error:
                 if os.environ.get(_FULL_ERROR) == "1":
                     raise
-                print_error(describe(error))
+                print_error(masking.text(describe(error)))
                 sys.exit(1)
             if failed:
                 sys.exit(1)
@@ -113,6 +135,14 @@ def application(
         return main
 
     return decorate
+
+
+def _print_help(job: Callable[..., None], config_name: str) -> None:
+    """Prints what a command can be given; its summary is that of the job's module."""
+    summary = summary_of(sys.modules[job.__module__].__doc__ or "")
+    overrides = [text for text in sys.argv[1:] if not text.startswith("-")]
+    width = shutil.get_terminal_size().columns
+    sys.stdout.write(command_help(config_name, summary, overrides, width) + "\n")
 
 
 @contextmanager
@@ -129,16 +159,16 @@ def _errors_handed_on() -> Iterator[None]:
             os.environ[_FULL_ERROR] = before
 
 
-def _with_model_files(arguments: list[str]) -> list[str]:
-    """Returns the arguments with ``model=/path/to/config.json`` spelt as Hydra needs it."""
-    spelt = []
+def _refuse_null_groups(arguments: Sequence[str]) -> None:
+    """Names the group that is given no choice, as Hydra's own message does not.
+
+    Raises:
+        ConfigurationError: There is such a group.
+    """
     for text in arguments:
         key, _, value = text.partition("=")
-        if key == "model" and (value.endswith(".json") or Path(value).is_dir()):
-            spelt += ["model=huggingface", f"model.path='{value}'"]
-        else:
-            spelt.append(text)
-    return spelt
+        if value == "null" and (catalog.CONF_DIR / key).is_dir():
+            raise catalog.nothing_chosen(key)
 
 
 def print_error(message: str) -> None:

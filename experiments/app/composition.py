@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -38,6 +39,11 @@ def typed(cls: type[T], node: DictConfig) -> T:
     Raises:
         ConfigurationError: A value refers to a key that is not there.
     """
+    if "experiment" in node and node.experiment is not None:
+        raise ConfigurationError(
+            "experiment: its file holds no settings of ours, or misses its first line, "
+            "# @package _global_, so that they would be passed over"
+        )
     hints = get_type_hints(cls)
     values: dict[str, Any] = {}
     for item in fields(cls):  # type: ignore[arg-type]
@@ -60,8 +66,10 @@ def typed(cls: type[T], node: DictConfig) -> T:
     return cls(**values)
 
 
-def _built(key: str, cls: Any, values: dict[str, Any]) -> Any:
+def _built(key: str, cls: Any, values: Any) -> Any:
     """Builds an object of a class that the configuration's own class names."""
+    if not isinstance(values, Mapping):
+        raise ConfigurationError(f"{key}: must hold keys and values, got {values!r}")
     missing = [name for name, value in values.items() if value == MISSING]
     if missing:
         raise ConfigurationError(f"{key}.{min(missing)}: no value given")

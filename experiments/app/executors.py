@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, ClassVar, Protocol, runtime_checkable
 
 from typing_extensions import override
 
 from envs.fields import Checked, Range
+
+_WATCH_PERIOD_S = 0.5
 
 
 @runtime_checkable
@@ -45,4 +51,38 @@ class Joblib(Checked, Executor):
         parallel = joblib.Parallel(
             n_jobs=self.jobs, backend=self.backend, return_as="generator_unordered"
         )
-        yield from parallel(joblib.delayed(function)(item) for item in items)
+        attended = _Attended(function, os.getpid())
+        yield from parallel(joblib.delayed(attended)(item) for item in items)
+
+
+class _Attended:
+    """Calls a function in a process that ends when the one that started it is gone.
+
+    Workers that have nobody to report to would go on for minutes, each with the engine in memory.
+
+    Args:
+        function: The function.
+        home: The process that wants the results.
+    """
+
+    def __init__(self, function: Callable[[Any], Any], home: int) -> None:
+        self._function = function
+        self._home = home
+
+    def __call__(self, item: Any) -> Any:
+        if os.getpid() != self._home:
+            _end_without_parent()
+        return self._function(item)
+
+
+@cache
+def _end_without_parent() -> None:
+    """Starts a thread that ends this process once its parent has ended, however it did."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_WATCH_PERIOD_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()

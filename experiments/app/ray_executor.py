@@ -38,7 +38,7 @@ class RayJobs(Checked):
         self.require(self.jobs != 0, "jobs", "be a number of processes or -1")
 
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
-        """Yields ``function(item)`` for every item, in the order in which they are done.
+        """Yields ``function(item)`` for every item, once all are done.
 
         Raises:
             ConfigurationError: Ray is not installed, or its cluster cannot be reached.
@@ -50,7 +50,8 @@ class RayJobs(Checked):
             jobs = min(self._cores() if self.jobs == -1 else self.jobs, max(len(items), 1))
             with joblib.parallel_config("ray", n_jobs=jobs):
                 calls = (joblib.delayed(function)(item) for item in items)
-                yield from joblib.Parallel(return_as="generator_unordered", batch_size=1)(calls)
+                # Ray's backend has no generator in joblib 1.6: all come when the last is done.
+                yield from joblib.Parallel(batch_size=1)(calls)
         finally:
             if own:
                 import ray

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -34,16 +34,23 @@ _WIDE = 120
 
 
 class Progress:
-    """Progress bars on standard error; one for each thing that is being done."""
+    """Progress bars on standard error; one for each thing that is being done.
 
-    def __init__(self) -> None:
+    Ctrl-C has it say how much was done of each.
+
+    Args:
+        console: Where it is shown; standard error by default.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
         self._bars = Bars(
             TextColumn("{task.description:<16}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=self._console,
         )
         self._tasks: dict[str, TaskID] = {}
 
@@ -58,6 +65,10 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         self._bars.stop()
+        if isinstance(error, KeyboardInterrupt) and self._bars.tasks:
+            done = [f"{task.description} {task.completed:,.0f} of {task.total or 0:,.0f}"
+                    for task in self._bars.tasks]  # fmt: skip
+            self._console.print(f"until then: {', '.join(done)}", soft_wrap=True, highlight=False)
 
     def update(self, what: str, done: int, total: int) -> None:
         """Shows that ``done`` of ``total`` parts of ``what`` are done."""
@@ -69,6 +80,13 @@ class Progress:
 def _console() -> Console:
     console = Console()
     return console if console.is_terminal else Console(width=_WIDE)
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Prints lines as they are."""
+    console = _console()
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 def print_run(summary: Mapping[str, Any], directory: Path) -> None:
@@ -98,6 +116,24 @@ def _nodes(nodes: Mapping[str, Mapping[str, Any] | None]) -> Table:
     for node, values in nodes.items():
         table.add_row(node, *[metric.text((values or {}).get(metric.key)) for metric in columns])
     return table
+
+
+def print_description(description: Mapping[str, Any], directory: Path) -> None:
+    """Prints what would be simulated, one number a line, and where the file is."""
+    table = Table(title=f"{description['model']} on {description['gpu']}", title_justify="left")
+    table.add_column("What")
+    table.add_column("Value", justify="right")
+    for key, value in description.items():
+        if isinstance(value, Mapping):
+            value = ", ".join(f"{count} {name}" for name, count in value.items())
+        table.add_row(key, f"{value:,.6g}" if isinstance(value, float) else _grouped(value))
+    console = _console()
+    console.print(table)
+    console.print(f"Files: {directory}", soft_wrap=True, highlight=False)
+
+
+def _grouped(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def print_comparison(aggregate: Mapping[str, Any], directory: Path) -> None:

@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.evaluation.fronts import NO_CHOICE
 from experiments.evaluation.metric_table import (
     CHANGES_PER_MINUTE,
     METRICS,
+    NODE_KWH_PER_MILLION_TOKENS,
     OUTPUT_TOKENS_RELATIVE,
     TOKENS_PER_JOULE_RELATIVE,
     TOKENS_PER_JOULE_SYSTEM_RELATIVE,
@@ -37,7 +39,7 @@ ORACLE = "oracle"
 COMPARED = metrics_of(
     TOKENS_PER_JOULE_RELATIVE, TOKENS_PER_JOULE_SYSTEM_RELATIVE, "qos_violation_rate",
     WITHIN_BUDGET, "slo_violation_rate", "budget_overshoot_rate", "ttft_p99_s", "tpot_p99_s",
-    OUTPUT_TOKENS_RELATIVE, CHANGES_PER_MINUTE,
+    OUTPUT_TOKENS_RELATIVE, CHANGES_PER_MINUTE, NODE_KWH_PER_MILLION_TOKENS,
 )  # fmt: skip
 """What controllers are compared by; relative metrics are ratios to Baseline, seed by seed."""
 _RATIOS = {
@@ -59,6 +61,9 @@ def value(row: MetricRow, base: MetricRow, key: str) -> float | None:
         return float(row[_RATIOS[key]] / base[_RATIOS[key]])
     if key == CHANGES_PER_MINUTE:
         return float(60.0 * row["knob_changes"] / row["duration_s"])
+    if key == NODE_KWH_PER_MILLION_TOKENS:
+        per_joule = row["tokens_per_joule_system"]
+        return 1e6 / (3.6e6 * float(per_joule)) if per_joule else None
     return None if row[key] is None else float(row[key])
 
 
@@ -156,7 +161,7 @@ def headroom(results: Results, scenario: str, controller: str) -> Interval | Non
     """
     own = column(results, scenario, controller, TOKENS_PER_JOULE_RELATIVE)
     best = column(results, scenario, ORACLE, TOKENS_PER_JOULE_RELATIVE)
-    if own is None or best is None or best.mean() < 1.01:
+    if own is None or best is None or best.mean() < NO_CHOICE:
         return None
     rng = np.random.default_rng(0)
     drawn = rng.integers(len(own), size=(RESAMPLES, len(own)))

@@ -7,22 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from experiments.benchmarking.metrics import Results, column, overall
-from experiments.evaluation.metric_table import TOKENS_PER_JOULE_RELATIVE
+from experiments.evaluation.metric_table import TOKENS_PER_JOULE_RELATIVE, WITHIN_BUDGET
 from experiments.evaluation.statistics import bootstrap
-from experiments.reporting.plot_style import (
-    BLACK,
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    PURPLE,
-    RED,
-    SKY,
-    optional_plot,
-    saved_plot,
-)
+from experiments.reporting.plot_style import COLORS, optional_plot, saved_plot
 
-_COLORS = (GREY, SKY, ORANGE, RED, GREEN, BLACK, BLUE, PURPLE)
 _MARKERS = "osDv^*XP"
 
 
@@ -32,7 +20,7 @@ def draw_overall(results: Results, controllers: Sequence[str], file: Path) -> No
     with saved_plot(file, 1, 1, (6.4, 4.4)) as (_, axis):
         for number, name in enumerate(controllers):
             efficiency = overall(results, name, TOKENS_PER_JOULE_RELATIVE)
-            violations = overall(results, name, "qos_violation_rate")
+            violations = overall(results, name, WITHIN_BUDGET)
             if efficiency is None or violations is None:
                 continue
             color, marker = _style(number)
@@ -40,7 +28,7 @@ def draw_overall(results: Results, controllers: Sequence[str], file: Path) -> No
             axis.plot([100 * x.low, 100 * x.high], [y.value, y.value], color=color, lw=3, alpha=0.4)
             axis.plot([100 * x.value, 100 * x.value], [y.low, y.high], color=color, lw=3, alpha=0.4)
             axis.plot([100 * x.value], [y.value], marker, color=color, ms=8, label=name)
-        axis.set_xlabel("QoS violations, % of time (mean over scenarios; less is better)")
+        axis.set_xlabel("QoS violations within budget, % of time (mean over scenarios)")
         axis.set_ylabel("Tokens per joule, relative to Baseline")
         axis.set_title("All scenarios: up and left is better")
         axis.legend(loc="best")
@@ -51,7 +39,7 @@ def draw_scenarios(results: Results, controllers: Sequence[str], file: Path) -> 
     """Draws efficiency and QoS violations of each controller in each scenario."""
     names = list(results)
     panels = ((TOKENS_PER_JOULE_RELATIVE, "Tokens per joule, relative", 1.0),
-              ("qos_violation_rate", "QoS violations, % of time", 100.0))  # fmt: skip
+              (WITHIN_BUDGET, "QoS violations within budget, % of time", 100.0))  # fmt: skip
     with saved_plot(file, 1, 2, (10.0, 1.2 + 0.42 * len(names)), sharey=True) as (_, axes):
         for axis, (key, title, factor) in zip(axes, panels, strict=True):
             for number, controller in enumerate(controllers):
@@ -80,4 +68,4 @@ def _draw_column(
 
 
 def _style(number: int) -> tuple[str, str]:
-    return _COLORS[number % len(_COLORS)], _MARKERS[number % len(_MARKERS)]
+    return COLORS[number % len(COLORS)], _MARKERS[number % len(_MARKERS)]

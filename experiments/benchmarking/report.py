@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from experiments.benchmarking.answer import answer
 from experiments.benchmarking.criteria import Goal
+from experiments.benchmarking.front_tables import (
+    beside_table,
+    families_table,
+    front_notes,
+    levels_table,
+)
+from experiments.benchmarking.fronts import ASKED, LIMITS, Front, is_point, kept_scenarios
 from experiments.benchmarking.metrics import (
     BASELINE,
     ORACLE,
@@ -15,7 +23,9 @@ from experiments.benchmarking.metrics import (
     improvement,
     overall,
 )
+from experiments.evaluation.fronts import WORST_RATE
 from experiments.evaluation.metric_table import (
+    CHANGES_PER_MINUTE,
     METRICS,
     OUTPUT_TOKENS_RELATIVE,
     TOKENS_PER_JOULE_RELATIVE,
@@ -28,12 +38,21 @@ from experiments.evaluation.suites import SuiteScenario
 from experiments.reporting.markdown import markdown_table
 from experiments.reporting.numbers import ABSENT, format_number
 
+FRONTS_PLOT = "front.png"
 OVERALL_PLOT = "benchmark.png"
 SCENARIOS_PLOT = "benchmark_scenarios.png"
 _RATES = metrics_of(
-    "qos_violation_rate", WITHIN_BUDGET, "slo_violation_rate", "budget_overshoot_rate"
+    WITHIN_BUDGET, "qos_violation_rate", "slo_violation_rate", "budget_overshoot_rate"
 )
-_PER_SCENARIO = (*metrics_of(TOKENS_PER_JOULE_RELATIVE), *_RATES, *metrics_of("ttft_p99_s"))
+_PER_SCENARIO = (
+    *metrics_of(TOKENS_PER_JOULE_RELATIVE), *_RATES,
+    *metrics_of("ttft_p99_s", "tpot_p99_s", CHANGES_PER_MINUTE),
+)  # fmt: skip
+_BESIDE = metrics_of("ttft_p99_s", "tpot_p99_s", CHANGES_PER_MINUTE)
+PROTOCOL = (
+    "How the fronts were made was settled beforehand: [protocol](experiments.md#protocol-of-the-"
+    "comparison)."
+)
 
 
 def report(
@@ -41,6 +60,8 @@ def report(
     scenarios: Mapping[str, SuiteScenario],
     *,
     subject: str,
+    fronts: Mapping[str, Front],
+    points: Mapping[str, Sequence[str]],
     goals: Sequence[Goal],
     degeneracies: Sequence[Goal],
     facts: Sequence[str],
@@ -52,33 +73,45 @@ def report(
         results: All runs.
         scenarios: The suite's scenarios.
         subject: The agent that goals are checked for.
+        fronts: Fronts by name; none for a comparison of single points only.
+        points: Names of the runs of each front's points.
         goals: What is required of it.
         degeneracies: Signs of a policy that only seems good.
         facts: Lines that say what was run.
         plots: Path of the plots' folder, seen from the report's.
     """
-    controllers = list(next(iter(results.values())))
+    controllers = [name for name in next(iter(results.values())) if not is_point(name)]
+    kept = kept_scenarios(results)
+    left_out = [f"`{name}`" for name in results if name not in kept]
     parts = [
         "# Results of the standing comparison",
+        *_fronts(kept, fronts, points, scenarios, subject, plots),
         "Made by `python -m experiments.benchmark`; every number below is computed by it.",
         "\n".join(f"- {fact}" for fact in facts),
         "Efficiency is tokens (prompt and output) per joule of the GPUs, divided by that of the "
         "Baseline strategy (`static`) in the same episode. QoS violations are the fraction of time "
         "in which throughput over 10 s stayed more than 5 % below the smaller of the target and "
-        "what Baseline delivers on the same arrivals. Baseline ignores power budgets, so who keeps "
-        "to one may have to violate; *within budget* means against the highest knobs that the "
-        "budget leaves instead, which is the same where there is no budget. SLO violations are the "
+        "what Baseline delivers on the same arrivals. The main definition, *within budget*, has "
+        "a Baseline that keeps to the power budget: the highest knobs that it leaves. The other "
+        "one's ignores budgets, so that who keeps to one may have to violate; without a budget "
+        "they are the same. SLO violations are the "
         "fraction of requests. Intervals are 95 % stratified-bootstrap intervals. `oracle` is the "
-        "best fixed knobs in hindsight for each episode; it is no rival, it looks ahead.",
+        "best fixed knobs in hindsight for each episode; it is no rival, it looks ahead."
+        + (
+            f" Left out of all means, as no controller gains 1 % there: {', '.join(left_out)}."
+            if left_out
+            else ""
+        ),
+        PROTOCOL if fronts else "",
         f"![Efficiency and violations]({plots}{OVERALL_PLOT})",
         "## Over all scenarios",
-        _overall(results, controllers),
+        _overall(kept, controllers),
         f"## What is required of `{subject}`",
         _goals(goals),
         "## Signs of a degenerate solution",
         _goals(degeneracies),
         f"## `{subject}` against each rival, episode by episode",
-        _pairs(results, subject, controllers),
+        _pairs(kept, subject, controllers),
         "## Scenario by scenario",
         f"![Scenarios]({plots}{SCENARIOS_PLOT})",
     ]
@@ -88,14 +121,48 @@ def report(
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def _fronts(
+    results: Results,
+    fronts: Mapping[str, Front],
+    points: Mapping[str, Sequence[str]],
+    scenarios: Mapping[str, SuiteScenario],
+    subject: str,
+    plots: str,
+) -> list[str]:
+    """Returns the comparison at every level of violations, its answer first."""
+    if not fronts:
+        return []
+    asked = f"{100 * LIMITS[ASKED]:g} %"
+    order = sorted(fronts, key=lambda name: -fronts[name].statistics.hypervolume.value)
+    fronts = {name: fronts[name] for name in order}
+    points = {name: points[name] for name in order}
+    return [
+        f"![Efficiency at every level of violations]({plots}{FRONTS_PLOT})",
+        answer(fronts, subject),
+        "## At every level of violations",
+        front_notes(fronts),
+        levels_table(fronts, subject),
+        "Largest hypervolume first: it is the mean gain over Baseline at limits from 0 to "
+        f"{WORST_RATE:.0%}. Bands and intervals are 95 % bootstrap intervals over episodes; "
+        "differences and fractions of the clairvoyant's gain are resampled in pairs.",
+        f"By family of scenarios, with their number: efficiency at {asked} of violations, and "
+        "hypervolume.",
+        families_table(results, points, scenarios),
+        f"Each front's most efficient point within {asked}, and what it does besides (means over "
+        "scenarios; electricity is the node's):",
+        beside_table(results, fronts, points),
+    ]
+
+
 def _overall(results: Results, controllers: Iterable[str]) -> str:
     relative, system, served = metrics_of(
         TOKENS_PER_JOULE_RELATIVE, TOKENS_PER_JOULE_SYSTEM_RELATIVE, OUTPUT_TOKENS_RELATIVE
     )
-    qos = METRICS["qos_violation_rate"]
+    qos = METRICS[WITHIN_BUDGET]
     header = ["controller", f"{relative.head}, IQM", "the same, mean"]
     header += [f"{metric.head} (mean)" for metric in _RATES]
     header += [f"worst scenario's {qos.head}", f"{system.head}, IQM", served.head]
+    header += [metric.head for metric in _BESIDE]
     rows = []
     for name in controllers:
         efficiency = overall(results, name, relative.key)
@@ -110,6 +177,9 @@ def _overall(results: Results, controllers: Iterable[str]) -> str:
         row.append(qos.text(violations.worst if violations else None))
         row.append(_interval(system_efficiency and system_efficiency.iqm))
         row.append(served.text(tokens.mean.value if tokens else None))
+        for metric in _BESIDE:
+            own = overall(results, name, metric.key)
+            row.append(metric.text(own.mean.value if own else None))
         rows.append(row)
     return markdown_table(header, rows)
 
@@ -122,7 +192,8 @@ def _goals(goals: Sequence[Goal]) -> str:
 
 def _pairs(results: Results, subject: str, controllers: Iterable[str]) -> str:
     relative = TOKENS_PER_JOULE_RELATIVE
-    header = ["rival", "tok/J relative, difference", "QoS viol., difference in points"]
+    header = ["rival", "tok/J relative, difference"]
+    header += ["QoS viol. within budget, difference in points"]
     header += ["SLO viol., difference in points", "probability of more tok/J"]
     rows = []
     for rival in controllers:
@@ -134,7 +205,7 @@ def _pairs(results: Results, subject: str, controllers: Iterable[str]) -> str:
                 _interval(difference(results, subject, rival, relative), signed=True),
                 *[
                     _interval(difference(results, subject, rival, key), 100.0, signed=True)
-                    for key in ("qos_violation_rate", "slo_violation_rate")
+                    for key in (WITHIN_BUDGET, "slo_violation_rate")
                 ],
                 _interval(improvement(results, subject, rival, relative)),
             ]

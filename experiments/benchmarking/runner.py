@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from agents.bundle import find_bundle, read_bundle
 from envs import catalog
 from envs.errors import ConfigurationError, PalsError
@@ -14,10 +16,13 @@ from envs.quantities import Seeds
 from experiments.app.application import describe
 from experiments.app.executors import Executor
 from experiments.app.settings import RunConfig
+from experiments.benchmarking.fronts import point_name
 from experiments.benchmarking.metrics import BASELINE, MetricRow
 from experiments.benchmarking.scenario_runs import ScenarioRuns
+from experiments.evaluation.choices import nested, with_knobs
 from experiments.evaluation.suites import Suite
 from experiments.records.hashing import plain
+from experiments.records.reuse import Origin, reuse_lines
 
 
 @dataclass(kw_only=True)
@@ -27,6 +32,9 @@ class BenchmarkConfig(RunConfig):
     Attributes:
         controllers: Names of the controllers in ``conf/controller``.
         bundles: Further trained agents: folders of trainings, which they are named after.
+        sweeps: Fronts of controllers: values of one of their parameters, by its key
+            (``[{ppo: {violation_limit: [0.01, 0.05]}}]``).
+        fronts: Files of tuned fronts (``fronts.yaml`` of ``experiments.tune``).
         subject: The controller that the goals are checked for.
         restricted: The same agent with the cap as its only knob; ``None`` leaves the
             comparison out.
@@ -38,6 +46,8 @@ class BenchmarkConfig(RunConfig):
 
     controllers: list[str] = field(default_factory=list)
     bundles: list[str] = field(default_factory=list)
+    sweeps: list[Any] = field(default_factory=list)
+    fronts: list[str] = field(default_factory=list)
     subject: str = "ppo"
     restricted: str | None = None
     suite: Any = None
@@ -52,6 +62,40 @@ def controller_choices(config: BenchmarkConfig) -> dict[str, Any]:
     for bundle in config.bundles:
         choices[Path(bundle).name] = {"base": "agent", "bundle": str(bundle)}
     return choices
+
+
+def front_choices(config: BenchmarkConfig) -> dict[str, dict[str, Any]]:
+    """Returns the points of each front: their choices by the name of their runs.
+
+    Raises:
+        ConfigurationError: A file holds no fronts, or a front has no point or two origins.
+    """
+    found: dict[str, list[Any]] = {}
+
+    def add(key: str, name: str, choices: Any) -> None:
+        if name in found:
+            raise ConfigurationError(f"{key}: the front of {name!r} is there already")
+        if not isinstance(choices, list) or not choices:
+            raise ConfigurationError(f"{key}.{name}: must be a list of choices, got {choices!r}")
+        found[name] = choices
+
+    for file in config.fronts:
+        content = plain(OmegaConf.load(Path(file).expanduser()))
+        if not isinstance(content, dict):
+            raise ConfigurationError(f"fronts: {file} holds no fronts by name")
+        for name, choices in content.items():
+            add("fronts", str(name), choices)
+    for name, sweep in (item for one in config.sweeps for item in dict(one).items()):
+        if not isinstance(sweep, dict) or len(sweep) != 1:
+            raise ConfigurationError(
+                f"sweeps.{name}: must hold one parameter and its values, got {sweep!r}"
+            )
+        key, values = next(iter(sweep.items()))
+        add("sweeps", str(name), [nested(str(name), {str(key): value}) for value in values or []])
+    return {
+        name: {point_name(name, number): choice for number, choice in enumerate(choices)}
+        for name, choices in found.items()
+    }
 
 
 def check(config: BenchmarkConfig) -> None:
@@ -69,8 +113,9 @@ def check(config: BenchmarkConfig) -> None:
             raise ConfigurationError(
                 f"{key}: {name!r} has to be one of the controllers ({', '.join(choices)})"
             )
-    for choice in choices.values():
-        catalog.build("controller", choice)
+    points = [choice for own in front_choices(config).values() for choice in own.values()]
+    for choice in [*choices.values(), *points]:
+        catalog.build("controller", with_knobs(choice)[0])
     if config.seeds < 2:
         raise ConfigurationError(f"seeds: intervals need at least 2, got {config.seeds}")
 
@@ -83,7 +128,10 @@ class _Task:
 
 
 def run_all(
-    config: BenchmarkConfig, directory: Path, on_progress: Callable[[int, int], None]
+    config: BenchmarkConfig,
+    directory: Path,
+    on_progress: Callable[[int, int], None],
+    on_reuse: Callable[[list[str]], None],
 ) -> dict[str, dict[str, list[MetricRow]]]:
     """Runs what has not been run yet and returns all metrics by scenario and controller.
 
@@ -91,6 +139,7 @@ def run_all(
         config: Configuration of the benchmark.
         directory: Its folder; what is there of an earlier run is kept.
         on_progress: Called with the scenarios done and all scenarios.
+        on_reuse: Called with lines on which runs were there before, and why they are used or not.
 
     Raises:
         PalsError: Runs failed; the others are kept.
@@ -101,18 +150,26 @@ def run_all(
     results: dict[str, dict[str, list[MetricRow]]] = {}
     failures = []
     on_progress(0, len(tasks))
-    for number, (name, runs, failure) in enumerate(executor.map(_run_scenario, tasks), start=1):
+    origins: list[Origin] = []
+    for number, (name, runs, failure, found) in enumerate(
+        executor.map(_run_scenario, tasks), start=1
+    ):
         results[name] = runs
+        origins += found
         if failure is not None:
             failures.append(f"{name}: {failure}")
         on_progress(number, len(tasks))
+    on_reuse(reuse_lines(origins))
     if failures:
         raise PalsError("scenarios failed (the others are kept):\n" + "\n".join(sorted(failures)))
     return {name: results[name] for name in suite.scenarios}
 
 
-def _run_scenario(task: _Task) -> tuple[str, dict[str, list[MetricRow]], str | None]:
+def _run_scenario(
+    task: _Task,
+) -> tuple[str, dict[str, list[MetricRow]], str | None, list[Origin]]:
     runs: dict[str, list[MetricRow]] = {}
+    origins: list[Origin] = []
     try:
         suite: Suite = catalog.build("suite", task.config.suite)
         seeds = range(suite.seed, suite.seed + task.config.seeds)
@@ -121,11 +178,14 @@ def _run_scenario(task: _Task) -> tuple[str, dict[str, list[MetricRow]], str | N
             config.scenario, config.profile, task.name, suite.scenarios[task.name], seeds,
             task.directory,
         )  # fmt: skip
-        for name, choice in controller_choices(task.config).items():
+        origins = scenario.origins
+        points = front_choices(config).values()
+        everyone = [controller_choices(config), *points]
+        for name, choice in (item for own in everyone for item in own.items()):
             runs[name] = scenario.run(name, choice)
     except Exception as error:
-        return task.name, runs, describe(error)
-    return task.name, runs, None
+        return task.name, runs, describe(error), origins
+    return task.name, runs, None, origins
 
 
 def benchmark_facts(config: BenchmarkConfig, suite: Suite) -> list[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,16 @@ from agents.bundle import find_bundle, read_bundle
 from baselines.base import Controller, Outcome, Preparation
 from baselines.fixed_knobs import FixedKnobs
 from baselines.profile import Profile
+from baselines.twin.future import Future
 from envs import catalog
+from envs.errors import ConfigurationError
+from envs.factory import build_server_spec
 from envs.knobs import Knobs
+from envs.safe_files import read_regular
 from envs.scenario import Scenario, described
 from envs.serving import ServingEnv
+from envs.simulator.server_spec import ServerSpec
+from envs.sources import computation_hash, short_hash
 from experiments.benchmarking.metrics import MetricRow
 from experiments.evaluation.baseline import evaluated, outcome
 from experiments.evaluation.batched_rollout import (
@@ -26,14 +33,18 @@ from experiments.evaluation.batched_rollout import (
     run_batch,
     vector_of,
 )
+from experiments.evaluation.choices import with_knobs
+from experiments.evaluation.future import future_of
 from experiments.evaluation.metrics import write_json
 from experiments.evaluation.suites import SuiteScenario
 from experiments.profiling.store import find_profile
 from experiments.profiling.sweep import ProfileConfig
-from experiments.records.hashing import digest, plain, simulator_digest
+from experiments.records.hashing import digest, plain
+from experiments.records.reuse import Origin
 
-_FORMAT = 2
+_FORMAT = 3
 """Changes with the metrics of a run, so that kept runs are made again."""
+_MOST_BYTES = 64 << 20
 _LOOK_AHEAD_SEEDS = 2
 """Seeds whose fixed knobs are tried together: it bounds the memory."""
 
@@ -46,9 +57,10 @@ class EpisodePreparation(Preparation):
     """What a controller may request before episodes that run together.
 
     Args:
-        scenario: What is controlled.
+        scenario: What is believed to be controlled.
         profile: How a profile is made.
         outlook: Outcomes of fixed knobs, one list per seed.
+        futures: What will happen in each episode, by seed.
         seed_index: Which of the episodes; ``None`` when the controller serves them all.
     """
 
@@ -57,11 +69,13 @@ class EpisodePreparation(Preparation):
         scenario: Scenario,
         profile: ProfileConfig,
         outlook: Callable[[list[Knobs]], list[list[Outcome]]],
+        futures: Callable[[], list[Future]],
         seed_index: int | None,
     ) -> None:
         self._scenario = scenario
         self._profile = profile
         self._outlook = outlook
+        self._futures = futures
         self._seed_index = seed_index
 
     @override
@@ -79,6 +93,15 @@ class EpisodePreparation(Preparation):
             raise LooksAhead
         return self._outlook(candidates)[self._seed_index]
 
+    @override
+    def futures(self) -> list[Future]:
+        futures = self._futures()
+        return futures if self._seed_index is None else [futures[self._seed_index]]
+
+    @override
+    def twin(self) -> ServerSpec:
+        return build_server_spec(self._scenario)
+
 
 class ScenarioRuns:
     """All controllers on the episodes of one scenario.
@@ -90,6 +113,12 @@ class ScenarioRuns:
         chosen: The scenario of the suite.
         seeds: Seeds of the episodes.
         directory: Where results are kept, one file per controller.
+        believe: What the operator believes the scenario to be: profiles and twins are made from
+            that. ``None``: what it is.
+
+    Attributes:
+        name: The scenario's name.
+        origins: Where each controller's results come from.
     """
 
     def __init__(
@@ -100,40 +129,58 @@ class ScenarioRuns:
         chosen: SuiteScenario,
         seeds: Sequence[int],
         directory: Path,
+        believe: Callable[[Scenario], Scenario] | None = None,
     ) -> None:
         self.name = name
         self._seeds = list(seeds)
         self._directory = directory
         self._scenario = chosen.scenario(shared)
+        self._believed = self._scenario if believe is None else believe(self._scenario)
         self._profile = profile
         self._chosen = chosen
         self._episodes: Episodes | None = None
         self._outcomes: dict[tuple[Knobs, ...], list[list[Outcome]]] = {}
+        self._with_knobs: dict[str, ScenarioRuns] = {}
+        self._believe = believe
+        self._shared = shared
+        self.origins: list[Origin] = []
 
     def run(self, name: str, choice: Any) -> list[MetricRow]:
         """Returns a controller's metrics on each episode, from an earlier run if there is one.
 
         Args:
             name: Name of the controller.
-            choice: Its name in the catalogue, or a mapping.
+            choice: Its name in the catalogue, or a mapping; its key ``action`` is the encoding of
+                actions where that is another one than all others'.
         """
+        choice, action = with_knobs(choice)
+        if action is not None:
+            return self._beside(action).run(name, choice)
         file = self._directory / self.name / f"{name}.json"
         key = self._key(choice)
-        if file.is_file():
-            try:
-                kept = json.loads(file.read_text(encoding="utf-8"))
-            except ValueError:
-                kept = {}
-            if kept.get("key") == key:
-                known: list[MetricRow] = kept["summaries"]
-                return known
+        known, reason = _read(file, key)
+        self.origins.append(Origin(f"{self.name}, {name}", known is not None, reason))
+        if known is not None:
+            return known
         episodes = self.episodes.run(self._assignments(choice))[self.name]
         rows: list[MetricRow] = [
             {**metrics.to_dict(), "controller": name, "seed": seed}
             for seed, metrics in zip(self._seeds, episodes, strict=True)
         ]
-        write_json(file, {"key": key, "summaries": rows})
+        write_json(file, {"key": key, "sha256": _content_hash(rows), "summaries": rows})
         return rows
+
+    def _beside(self, action: Any) -> ScenarioRuns:
+        """Returns the same episodes for controllers that may move other knobs."""
+        key = digest(plain(action) if isinstance(action, Mapping) else action)
+        if key not in self._with_knobs:
+            runs = ScenarioRuns(
+                replace(self._shared, action=action), self._profile, self.name, self._chosen,
+                self._seeds, self._directory, self._believe,
+            )  # fmt: skip
+            runs.origins = self.origins
+            self._with_knobs[key] = runs
+        return self._with_knobs[key]
 
     @property
     def episodes(self) -> Episodes:
@@ -156,7 +203,9 @@ class ScenarioRuns:
     def _key(self, choice: Any) -> str:
         node = plain(catalog.load("controller", choice))
         parts: list[Any] = [node, self._seeds, self._scenario.content()]
-        parts += [described("profile", self._profile), simulator_digest(), _FORMAT]
+        parts += [described("profile", self._profile), computation_hash(), _FORMAT]
+        if self._believed is not self._scenario:
+            parts.append(self._believed.content())
         if "bundle" in node:
             parts.append(read_bundle(find_bundle(node["bundle"])).sha256)
         return digest(*parts)
@@ -175,9 +224,16 @@ class ScenarioRuns:
         controller: Controller = catalog.build("controller", choice)
         controller.bind(self.episodes.envs[self.name].context)
         controller.prepare(
-            EpisodePreparation(self._scenario, self._profile, self.outlook, seed_index)
+            EpisodePreparation(
+                self._believed, self._profile, self.outlook, self.futures, seed_index
+            )
         )
         return controller
+
+    def futures(self) -> list[Future]:
+        """Returns what will happen in each episode, by seed."""
+        env = self.episodes.envs[self.name]
+        return [future_of(env, seed) for seed in self._seeds]
 
     def outlook(self, candidates: list[Knobs]) -> list[list[Outcome]]:
         """Returns what fixed knobs achieve, one list per seed, from one run of all of them."""
@@ -192,6 +248,28 @@ class ScenarioRuns:
                 )  # fmt: skip
             self._outcomes[key] = outcomes
         return self._outcomes[key]
+
+
+def _read(file: Path, key: str) -> tuple[list[MetricRow] | None, tuple[str, ...]]:
+    """Returns the metrics that are kept in a file, or why they cannot be used."""
+    if not file.exists():
+        return None, ()
+    try:
+        kept: Any = json.loads(read_regular(file, _MOST_BYTES))
+        rows: list[MetricRow] = kept["summaries"]
+        if kept["key"] != key:
+            return None, ("another configuration, input file, code or library",)
+        if kept["sha256"] != _content_hash(rows):
+            return None, (f"{file} was edited",)
+    except ConfigurationError as error:
+        return None, (str(error),)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        return None, (f"{file} is damaged ({type(error).__name__}: {error})",)
+    return rows, ()
+
+
+def _content_hash(rows: list[MetricRow]) -> str:
+    return short_hash(json.dumps(rows, sort_keys=True).encode())
 
 
 def _look_ahead(

@@ -34,9 +34,12 @@ class CalibrateConfig:
 
     Attributes:
         data: Folder with the measured data; the default is ``$PALS_DATA``. ``none`` fits to
-            ``profiles`` only.
+            ``profiles`` only. Of further folders (``data=DIR:docs/measurements/h100``) only power
+            and clocks are fitted to: their engine may be of another version.
         gpu: GPU type to fit.
         profiles: Profiles of servers of yours, fitted to as well.
+        start: Calibration whose coefficients hold where nothing was measured, of a GPU type of
+            which there are only kernel tables; ``None`` where whole servers were measured.
         install: Whether the result replaces ``conf/calibration/<name>.yaml``, where ``gpu=``
             finds it.
         allow_packages: Packages besides this project's whose classes ``_target_`` may name.
@@ -46,6 +49,7 @@ class CalibrateConfig:
     data: str | None = None
     gpu: Any = None
     profiles: list[ProfileRecord] = field(default_factory=list)
+    start: str | None = None
     install: bool = False
     allow_packages: list[str] = field(default_factory=list)
     debug: Any = None
@@ -78,7 +82,7 @@ class ValidateConfig:
 
 @dataclass(kw_only=True)
 class PhysicsConfig:
-    """Data and options for the tables and plots of ``docs/physics.md``.
+    """Data and options for the tables and plots of ``docs/validation.md``.
 
     Attributes:
         data: As in :class:`CalibrateConfig`.
@@ -104,10 +108,20 @@ class PhysicsConfig:
 
 
 def data_folder(data: str | None) -> Path:
-    """Returns the folder of measured data.
+    """Returns the folder of measured data, the first one where several are given.
+
+    Raises:
+        ConfigurationError: See :func:`data_folders`.
+    """
+    return data_folders(data)[0]
+
+
+def data_folders(data: str | None) -> list[Path]:
+    """Returns the folders of measured data.
 
     Args:
-        data: The key ``data`` of a configuration; ``None`` stands for ``$PALS_DATA``.
+        data: The key ``data`` of a configuration: a folder, or several separated by ``:`` (``;``
+            on Windows); ``None`` stands for ``$PALS_DATA``.
 
     Raises:
         ConfigurationError: Neither is given, or there is no such folder.
@@ -117,11 +131,13 @@ def data_folder(data: str | None) -> Path:
     if not given:
         raise ConfigurationError(
             f"data: not given; set data=DIR or the variable PALS_DATA to {holds} "
-            "(docs/physics.md lists where to get them)"
+            "(docs/validation.md lists where to get them)"
         )
-    folder = Path(given).expanduser()
-    if not folder.is_dir():
-        raise ConfigurationError(
-            f"data: there is no folder {folder}; set data=DIR or the variable PALS_DATA to {holds}"
-        )
-    return folder
+    folders = [Path(part).expanduser() for part in given.split(os.pathsep)]
+    for folder in folders:
+        if not folder.is_dir():
+            raise ConfigurationError(
+                f"data: there is no folder {folder}; set data=DIR or the variable PALS_DATA to "
+                f"{holds}"
+            )
+    return folders

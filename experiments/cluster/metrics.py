@@ -99,8 +99,7 @@ def evaluate(
 def _node(record: NodeRecord, context: ControlContext) -> NodeMetrics:
     table = record.table
     answered = summarise(Episode(table, record.latency, record.power_source or ""), context)
-    warmup = context.qos.warmup_s
-    down = sum(number * context.interval_s > warmup - 1e-6 for number in record.down)
+    down = sum(context.qos.evaluates(number * context.interval_s) for number in record.down)
     return NodeMetrics(
         **{
             **answered.to_dict(),
@@ -160,6 +159,7 @@ def summarise_cluster(
         requests_running=sum(n.requests_running for n in known),
         requests_waiting=sum(n.requests_waiting for n in known),
         preemptions=sum(n.preemptions for n in known),
+        prefix_cache_hit_rate=_mean([n.prefix_cache_hit_rate for n in known]),
         reward_mean=_mean([n.reward_mean for n in known]),
         cost_mean=_mean([n.cost_mean for n in known]),
         target_mean_tok_s=sum(n.target_mean_tok_s or 0.0 for n in known) or None,

@@ -14,6 +14,7 @@ from envs.cluster.cluster import Cluster, ClusterState
 from envs.cluster.node import Node
 from envs.errors import PalsError
 from envs.latency import LatencyRecord
+from experiments.evaluation.decisions import DecisionClock, Decisions
 from experiments.records.interval_table import IntervalTable, Row, interval_row
 
 OnClusterInterval = Callable[[int, Row], None]
@@ -43,12 +44,14 @@ class NodeRecord:
         down: Numbers of the intervals in which it did not.
         latency: Latencies since it last started; those before a failure are lost with it.
         power_source: Whether its power was measured or modelled.
+        decisions: How long its controller took, and what it tells.
     """
 
     segments: list[Segment] = field(default_factory=list)
     down: list[int] = field(default_factory=list)
     latency: LatencyRecord = field(default_factory=LatencyRecord)
     power_source: str | None = None
+    decisions: Decisions = field(default_factory=Decisions)
 
     @property
     def table(self) -> IntervalTable:
@@ -127,7 +130,8 @@ def run_cluster_episode(
             shown.update({f"{node.name}/{key}": value for key, value in (own or {}).items()})
         if on_interval is not None:
             on_interval(interval, shown)
-    for node in cluster.nodes:
+    for driver, node in zip(drivers, cluster.nodes, strict=True):
+        records[node.name].decisions = driver.clock.finish()
         if node.alive:
             records[node.name].latency = _latency(node)
     return ClusterEpisode(records, table, events)
@@ -137,8 +141,7 @@ class _Driver:
     """A controller and its memory; both begin again when their node has been down."""
 
     def __init__(self, controller: Controller) -> None:
-        self._controller = controller
-        self._state: Any = None
+        self.clock = DecisionClock(controller)
         self._seed: int | None = None
 
     def action(self, node: Node) -> Any:
@@ -148,10 +151,7 @@ class _Driver:
             return None
         start = np.array([self._seed != node.seed])
         self._seed = node.seed
-        action, self._state = self._controller.predict(
-            node.observation, self._state, start, deterministic=True
-        )
-        return action
+        return self.clock.decide(node.observation, start)
 
 
 def _cluster_row(time_s: float, asked: ClusterState, state: ClusterState) -> Row:

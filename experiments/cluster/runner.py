@@ -14,10 +14,11 @@ from envs.cluster.cluster import Cluster, node_seeds
 from envs.cluster.factory import build_cluster
 from envs.cluster.ray_config import server_itself
 from envs.scenario import Scenario
-from experiments.cluster.metrics import evaluate, summarise_cluster
+from experiments.cluster.metrics import NodeMetrics, evaluate, summarise_cluster
 from experiments.cluster.rollout import ClusterEpisode, run_cluster_episode
 from experiments.evaluation.baseline import reference_tokens
 from experiments.evaluation.metrics import Summary
+from experiments.records.description import describe_scenario
 from experiments.records.interval_table import IntervalTable
 from experiments.runs.options import RunOptions
 from experiments.runs.preparation import RunPreparation
@@ -45,7 +46,10 @@ def execute_cluster(
     described = options.new_cluster()
     own = {name: server_itself(node) for name, node in described.node_scenarios(scenario).items()}
     live = not all(node.is_simulated for node in own.values())
-    recorder = RunRecorder(scenario, options, directory, on_progress, live=live)
+    nodes = {name: describe_scenario(node) for name, node in own.items() if node.is_simulated}
+    recorder = RunRecorder(
+        scenario, options, directory, on_progress, live=live, description={"nodes": nodes}
+    )
     cluster = build_cluster(described, scenario)
     try:
         seeds = dict(zip(own, node_seeds(options.seed, len(own)), strict=True))
@@ -58,11 +62,13 @@ def execute_cluster(
                 duration_s=scenario.duration_s,
                 on_interval=recorder.on_interval,
             )
-            nodes = evaluate(episode, cluster, lambda name, seed: reference_tokens(own[name], seed))
+            values = evaluate(
+                episode, cluster, lambda name, seed: reference_tokens(own[name], seed)
+            )
             from experiments.cluster.plot import draw_cluster
 
             return recorder.finish(
-                summarise_cluster(episode, cluster, nodes).to_dict(),
+                _summary(episode, cluster, values),
                 lambda file: write_intervals(episode, scenario.interval_s, file),
                 lambda file: draw_cluster(episode, cluster, file, options.controller_name),
             )
@@ -91,6 +97,17 @@ def _controllers(
         preparations.append(preparation)
     cluster.allocator.prepare([node.env.context for node in cluster.nodes], preparations)
     return controllers
+
+
+def _summary(
+    episode: ClusterEpisode, cluster: Cluster, nodes: Mapping[str, NodeMetrics | None]
+) -> Summary:
+    """Returns the cluster's metrics, with the decisions of each node's controller."""
+    summary: Summary = summarise_cluster(episode, cluster, nodes).to_dict()
+    for name, own in summary["nodes"].items():
+        if own is not None:
+            own.update(episode.nodes[name].decisions.summary())
+    return summary
 
 
 def write_intervals(episode: ClusterEpisode, interval_s: float, file: Path) -> None:

@@ -20,8 +20,9 @@ from experiments.evaluation.aggregate import CONFIDENCE, aggregated, metric_name
 from experiments.evaluation.metric_table import TOKENS_PER_JOULE_RELATIVE
 from experiments.evaluation.metrics import Summary
 from experiments.evaluation.statistics import probability_of_improvement
+from experiments.records.reuse import Origin, reuse_lines
+from experiments.runs.kept_runs import KeptRun, kept_run
 from experiments.runs.options import RunOptions, seed_list
-from experiments.runs.recorder import finished_summary
 from experiments.runs.runner import execute
 
 BASELINE = "static"
@@ -84,14 +85,31 @@ def plan(
 
 
 def run_all(
-    runs: Sequence[PlannedRun], executor: Executor, on_progress: OnProgress
+    runs: Sequence[PlannedRun],
+    executor: Executor,
+    on_progress: OnProgress,
+    on_reuse: Callable[[list[str]], None] | None = None,
 ) -> list[Summary]:
     """Runs what has not been run yet and returns all summaries, in the order of ``runs``.
+
+    Args:
+        runs: What is to be run.
+        executor: How runs are spread over processes.
+        on_progress: Called with the runs done and all runs.
+        on_reuse: Called with lines on which runs were there before, and why they are used or not.
 
     Raises:
         PalsError: Runs failed; the others were finished and need not be run again.
     """
-    todo = [run for run in runs if _finished(run) is None]
+    found = [_kept(run) for run in runs]
+    if on_reuse is not None:
+        on_reuse(
+            reuse_lines(
+                Origin(run.name, kept.summary is not None, kept.reasons)
+                for run, kept in zip(runs, found, strict=True)
+            )
+        )
+    todo = [run for run, kept in zip(runs, found, strict=True) if kept.summary is None]
     done = len(runs) - len(todo)
     on_progress(done, len(runs))
     failures = []
@@ -105,7 +123,7 @@ def run_all(
             f"{len(failures)} of {len(runs)} runs failed (the others are kept):\n"
             + "\n".join(sorted(failures))
         )
-    summaries = [_finished(run) for run in runs]
+    summaries = [_kept(run).summary for run in runs]
     known = [summary for summary in summaries if summary is not None]
     if len(known) < len(runs):
         raise PalsError(
@@ -115,8 +133,8 @@ def run_all(
     return known
 
 
-def _finished(run: PlannedRun) -> Summary | None:
-    return finished_summary(run.scenario, run.options, run.directory)
+def _kept(run: PlannedRun) -> KeptRun:
+    return kept_run(run.scenario, run.options, run.directory)
 
 
 def attempt(run: PlannedRun) -> str | None:

@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 
 from baselines.base import Controller, Outcome
 from baselines.static import Static
-from envs.cache import cache_dir
 from envs.context import ControlContext
 from envs.factory import make_env
 from envs.scenario import Scenario
 from envs.serving import ServingEnv
+from envs.sources import computation_hash
 from experiments.evaluation.metrics import RunMetrics, summarise
 from experiments.evaluation.qos import add_reference
 from experiments.evaluation.rollout import Episode, run_episode
 from experiments.records.array_cache import cached_array
-from experiments.records.hashing import digest, simulator_digest
+from experiments.records.hashing import digest
 
 _NO_PART = ("objective", "reward")
 
@@ -43,7 +43,7 @@ def reference_key(scenario: Scenario, seed: int) -> str:
     The objective is no part of it: Baseline knows neither target nor budget.
     """
     parts = {key: part for key, part in scenario.content().items() if key not in _NO_PART}
-    return digest(parts, seed, simulator_digest())
+    return digest(parts, seed, computation_hash())
 
 
 def reference_tokens(scenario: Scenario, seed: int) -> NDArray[np.float64] | None:
@@ -62,9 +62,9 @@ def reference_tokens(scenario: Scenario, seed: int) -> NDArray[np.float64] | Non
     """
     if not scenario.is_simulated:
         return None
-    file = cache_dir() / "references" / f"{reference_key(scenario, seed)}.npy"
+    key = reference_key(scenario, seed)
     intervals = max(1, round(scenario.duration_s / scenario.interval_s))
-    return cached_array(file, (intervals,), lambda: _measured(scenario, seed))
+    return cached_array("references", key, (intervals,), lambda: _measured(scenario, seed))
 
 
 def _measured(scenario: Scenario, seed: int) -> NDArray[np.float64]:

@@ -141,6 +141,9 @@ _RUN = (
     _count("requests_running", "Requests running", "requests in the batch at the end"),
     _count("requests_waiting", "Requests waiting", "requests without a place at the end"),
     _count("preemptions", "Preemptions", "requests put back for want of KV cache", Better.LOWER),
+    Metric("prefix_cache_hit_rate", "Prefix cache, hit rate", "prefix hits",
+           "prompt tokens found in the prefix cache over those looked up; without prefix caching "
+           "nothing is", "%", 100.0, Better.HIGHER),
     _count("prompt_tokens", "Prompt tokens", "prompt tokens computed; each counts once"),
     _count("output_tokens", "Output tokens", "tokens generated"),
     Metric("duration_s", "Duration", "duration", "length of the run", "s"),
@@ -149,6 +152,12 @@ _RUN = (
     Metric("cost_mean", "Cost, mean", "cost",
            "mean of the constraint signal: the fraction of intervals that violate QoS by the "
            "reward's definition", better=Better.LOWER),
+    *(
+        Metric(f"decision_p{q}_s", f"Decision time, {words}", f"decision p{q}",
+               "wall-clock time that the controller takes for a decision about one server", "ms",
+               1e3, Better.LOWER)
+        for q, words in ((50, "median"), (99, "p99"))
+    ),
     Metric("target_mean_tok_s", "Throughput target, mean", "target",
            "mean over the intervals with a target", "tok/s"),
     Metric("capacity_tok_s", "Capacity", "capacity",
@@ -180,6 +189,7 @@ TOKENS_PER_JOULE_SYSTEM_RELATIVE = "tokens_per_joule_system_relative"
 OUTPUT_TOKENS_RELATIVE = "output_tokens_relative"
 CHANGES_PER_MINUTE = "knob_changes_per_minute"
 WITHIN_BUDGET = "qos_violation_rate_within_budget"
+NODE_KWH_PER_MILLION_TOKENS = "node_kwh_per_million_tokens"
 
 _COMPARED = (
     Metric(TOKENS_PER_JOULE_RELATIVE, "Tokens per joule, relative to Baseline", "tok/J relative",
@@ -195,6 +205,9 @@ _COMPARED = (
           "of a Baseline that ignores it"),
     Metric(CHANGES_PER_MINUTE, "Knob changes per minute", "knob changes",
            "knob changes over the length of the run", "/ min", better=Better.LOWER),
+    Metric(NODE_KWH_PER_MILLION_TOKENS, "Energy of the node per million tokens", "node energy",
+           "energy of the node for a million tokens, prompt and output", "kWh/Mtok",
+           better=Better.LOWER),
 )  # fmt: skip
 
 GROUPS: Mapping[str, Sequence[Metric]] = {

@@ -65,6 +65,7 @@ class RunMetrics:
     requests_running: int
     requests_waiting: int
     preemptions: int
+    prefix_cache_hit_rate: float | None
     reward_mean: float | None
     cost_mean: float | None
     target_mean_tok_s: float | None
@@ -149,6 +150,9 @@ def summarise(episode: Episode, context: ControlContext) -> RunMetrics:
         requests_running=round(float(table["running"][-1])),
         requests_waiting=round(float(table["waiting"][-1])),
         preemptions=round(table.total("preemptions")),
+        prefix_cache_hit_rate=ratio(
+            table.total("prefix_cache_hits"), table.total("prefix_cache_queries")
+        ),
         reward_mean=float(table["reward"].mean()),
         cost_mean=float(table["cost"].mean()),
         target_mean_tok_s=_mean(table["target_tok_s"], table["target_tok_s"] > 0),

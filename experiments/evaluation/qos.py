@@ -14,8 +14,7 @@ FloatArray = NDArray[np.float64]
 
 def after_warmup(table: IntervalTable, qos: QoSConfig) -> NDArray[np.bool_]:
     """Marks the intervals that QoS looks at: those that begin after the warm-up."""
-    begins = table["time_s"] - table["duration_s"]
-    return np.asarray(begins > qos.warmup_s - 1e-6)
+    return np.asarray(qos.evaluates(table["time_s"] - table["duration_s"]))
 
 
 def add_reference(

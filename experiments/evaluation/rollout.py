@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium as gym
@@ -11,6 +11,7 @@ import numpy as np
 
 from baselines.base import Controller
 from envs.latency import LatencyRecord
+from experiments.evaluation.decisions import DecisionClock, Decisions
 from experiments.records.interval_table import IntervalTable, Row, interval_row
 
 OnInterval = Callable[[int, Row], None]
@@ -24,11 +25,13 @@ class Episode:
         table: One row an interval.
         latency: Latencies of the requests that arrived after the warm-up.
         power_source: Whether power was measured or modelled.
+        decisions: How long the controller took, and what it tells.
     """
 
     table: IntervalTable
     latency: LatencyRecord
     power_source: str
+    decisions: Decisions = field(default_factory=Decisions)
 
 
 def run_episode(
@@ -55,10 +58,10 @@ def run_episode(
     server_spec: Any = env.unwrapped
     table = IntervalTable()
     observation, info = env.reset(seed=seed)
-    state: Any = None
+    clock = DecisionClock(controller)
     start = np.array([True])
     for interval in range(max(1, round(duration_s / server_spec.interval_s))):
-        action, state = controller.predict(observation, state, start, deterministic=True)
+        action = clock.decide(observation, start)
         observation, reward, terminated, truncated, info = env.step(action)
         start = np.array([False])
         row = interval_row(float(reward), info)
@@ -69,4 +72,5 @@ def run_episode(
             on_interval(interval, row)
         if terminated or truncated:
             break
-    return Episode(table, server_spec.system.latency(), info["telemetry"].power_source)
+    source = info["telemetry"].power_source
+    return Episode(table, server_spec.system.latency(), source, clock.finish())

@@ -7,7 +7,7 @@ Scores are arrays of shape ``(runs, tasks)``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +31,12 @@ class Interval(NamedTuple):
     value: float
     low: float
     high: float
+
+
+def known_mean(values: Iterable[float | None]) -> float | None:
+    """Returns the mean of the values that are known; ``None`` where none is."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
 
 def interquartile_mean(scores: FloatArray) -> FloatArray:

@@ -10,7 +10,7 @@ from envs import catalog
 from experiments.app.application import application
 from experiments.app.terminal import Progress
 from experiments.figures.base import Figure, Result
-from experiments.figures.config import FigureConfig, FigureSet
+from experiments.figures.config import FigureConfig, FigureSet, shortened
 from experiments.figures.context import FigureContext
 from experiments.figures.export import (
     print_claims,
@@ -37,7 +37,8 @@ def main(config: FigureConfig, directory: Path) -> None:
         )
         progress.update("figures", 0, len(figures))
         for name, figure in figures.items():
-            results[name] = figure.make(context.named(name))
+            shown = shortened(figure, config.most_seeds, config.longest_s)
+            results[name] = shown.make(context.named(name))
             write_figure(name, results[name], directory)
             progress.update("figures", len(results), len(figures))
     claims = [claim for result in results.values() for claim in result.claims]

@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from envs.cache import atomic_write_text
+from envs.sources import code_hash
 from experiments.evaluation.metrics import write_json
 from experiments.figures.base import Result
 from experiments.figures.claims import Claim
 from experiments.figures.wording import claim_cells, sensitivity_range
-from experiments.records.hashing import simulator_digest
 from experiments.records.provenance import git_commit, platform_facts, version
 
 RECORD = (
@@ -73,7 +73,7 @@ def write_provenance(directory: Path) -> None:
     facts = {
         "version": version(),
         "git_commit": git_commit(),
-        "code_hash": simulator_digest(),
+        "code_hash": code_hash(),
         "platform": platform_facts(),
     }
     write_json(directory / "provenance.json", facts)

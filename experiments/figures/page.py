@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from envs.cache import atomic_write_text
+from envs.sources import code_hash
 from experiments.figures.base import Result
 from experiments.figures.claims import NO_EFFECT, TOLERANCE, VERDICTS, Claim
 from experiments.figures.wording import claim_cells, sensitivity_range, with_unit
-from experiments.records.hashing import simulator_digest
 from experiments.records.provenance import version
 from experiments.reporting.markdown import markdown_table
 
@@ -65,8 +65,7 @@ def write_page(page: Path, results: Mapping[str, Result], directory: Path) -> No
         for claim in result.claims:
             lines += [*_claim(claim), ""]
     lines.append(
-        f"Made by version {version()}; hash of the simulator's code and coefficients: "
-        f"`{simulator_digest()}`."
+        f"Made by version {version()}; hash of the code and the coefficients: `{code_hash()}`."
     )
     atomic_write_text(page, "\n".join(lines).rstrip("\n") + "\n")
 

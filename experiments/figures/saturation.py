@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs import catalog
-from envs.cache import cache_dir
 from envs.fields import Checked
 from envs.knobs import Knobs
 from envs.quantities import Seconds, Seeds
 from envs.simulator.fleet import Fleet
+from envs.sources import computation_hash
 from envs.telemetry import NUMERIC_FIELDS
 from experiments.figures.operating_point import OperatingPoint, is_possible, server_spec_of
 from experiments.records.array_cache import cached_array
-from experiments.records.hashing import digest, plain, simulator_digest
+from experiments.records.hashing import digest, plain
 
 FloatArray = NDArray[np.float64]
 OnPart = Callable[[int, int], None]
@@ -134,11 +134,10 @@ def _cached(points: list[OperatingPoint], config: SteadyConfig, uncertainty: boo
         uncertainty,
         choices,
         _COLUMNS,
-        simulator_digest(),
+        computation_hash(),
     )
-    file = cache_dir() / "figures" / f"{key}.npy"
     shape = (len(points), config.seeds, len(_COLUMNS))
-    return cached_array(file, shape, lambda: _run(points, config, uncertainty))
+    return cached_array("figures", key, shape, lambda: _run(points, config, uncertainty))
 
 
 def _run(points: list[OperatingPoint], config: SteadyConfig, uncertainty: bool) -> FloatArray:

@@ -9,28 +9,48 @@ from typing import Any
 from baselines.profile import Profile, ProfileRow
 from envs.cache import atomic_write_bytes, atomic_write_text, cache_dir
 from envs.errors import ConfigurationError
+from envs.kept_files import say_once
+from envs.safe_files import read_regular
 from envs.scenario import Scenario, described
+from envs.sources import computation_hash
 from experiments.profiling.sweep import OnSetting, ProfileConfig, parallelism, sweep
-from experiments.records.hashing import digest, simulator_digest
+from experiments.records.hashing import digest
 
 _PARTS = ("gpu", "model", "server", "action", "calibration", "domain_randomization")
+_MOST_BYTES = 256 << 20
 _ARRIVALS = ("load", "rate")
 """What of a workload a profile does not depend on: the server is saturated in any case."""
 
 
 def profile_key(scenario: Scenario, settings: ProfileConfig) -> str:
-    """Returns the hash of all that a profile depends on: server, lengths, grid, settings."""
+    """Returns the hash of all that a profile depends on: server, lengths, grid, settings.
+
+    A live server's version of vLLM counts; it is asked of the server, which has to run.
+
+    Raises:
+        ServerError: It does not answer.
+    """
     content = scenario.content()
     parts = {key: content[key] for key in _PARTS}
     workload = {k: v for k, v in content["workload"].items() if k not in _ARRIVALS}
     how = {k: v for k, v in described("profile", settings).items() if k != "path"}
-    code = simulator_digest() if scenario.is_simulated else "live"
-    return digest(parts, workload, how, code)
+    return digest(parts, workload, how, _engine(scenario))
 
 
-def cached_file(scenario: Scenario, settings: ProfileConfig) -> Path:
-    """Returns the place of the scenario's profile in the cache."""
-    return cache_dir() / "profiles" / f"{profile_key(scenario, settings)}.json"
+def _engine(scenario: Scenario) -> Any:
+    """Returns what computes or serves: our own code, or a release of vLLM."""
+    server = scenario.server_config
+    if server.is_simulated:
+        return computation_hash()
+    from envs.live.config import VllmServerConfig
+    from envs.live.engine_version import engine_version
+
+    return ["live", engine_version(server) if isinstance(server, VllmServerConfig) else None]
+
+
+def cached_file(key: str) -> Path:
+    """Returns the place in the cache of the profile with a key."""
+    return cache_dir() / "profiles" / f"{key}.json"
 
 
 def find_profile(
@@ -49,30 +69,62 @@ def find_profile(
     Raises:
         ConfigurationError: There is no profile of a live server, or a file is not a profile
             of this server.
+        ServerError: A live server does not answer.
     """
     if settings.path is not None:
         return _parallel_as(scenario, read_profile(Path(settings.path).expanduser()))
-    file = cached_file(scenario, settings)
-    if file.is_file():
-        return _parallel_as(scenario, read_profile(file))
+    key = profile_key(scenario, settings)
+    kept, problem = _kept(scenario, key)
+    if kept is not None:
+        return kept
     if not scenario.is_simulated:
+        if problem is not None:
+            raise ConfigurationError(f"{problem}; a live server is not profiled again by itself")
         raise ConfigurationError(
             "profile: this controller needs an offline profile and there is none of this "
             "server; a run never profiles a live server by itself. Make one with\n"
             "    python -m experiments.profile server=...\n"
-            "with the same gpu, model, server, workload and action as the run, or name a "
+            "with the same gpu, model, server, release of vLLM, workload and action as the run, "
+            "or name a "
             "finished one with profile.path=/path/to/profile.json"
         )
-    return make_profile(scenario, settings, on_setting)
+    if problem is not None:
+        say_once(f"{problem}; the profile is made again")
+    return _made(scenario, settings, key, on_setting)
+
+
+def _kept(scenario: Scenario, key: str) -> tuple[Profile | None, str | None]:
+    """Returns the cached profile, or what is wrong with it, or neither where there is none."""
+    try:
+        file = cached_file(key)
+        if not file.exists():
+            return None, None
+        profile = _parallel_as(scenario, read_profile(file))
+    except (ConfigurationError, OSError) as error:
+        return None, str(error)
+    if profile.key != key:
+        return None, f"{file} is the profile of another server"
+    return profile, None
 
 
 def make_profile(
     scenario: Scenario, settings: ProfileConfig, on_setting: OnSetting | None = None
 ) -> Profile:
     """Sweeps the server and puts its profile into the cache."""
+    return _made(scenario, settings, profile_key(scenario, settings), on_setting)
+
+
+def _made(
+    scenario: Scenario, settings: ProfileConfig, key: str, on_setting: OnSetting | None
+) -> Profile:
     rows = sweep(scenario, settings, on_setting)
-    profile = _parallel_as(scenario, _profile(rows, profile_key(scenario, settings)))
-    atomic_write_text(cached_file(scenario, settings), _as_json(profile))
+    profile = _parallel_as(scenario, _profile(rows, key))
+    try:
+        atomic_write_text(cached_file(key), _as_json(profile))
+    except (ConfigurationError, OSError) as error:
+        if not scenario.is_simulated:
+            raise
+        say_once(f"the profile is not kept for later: {error}")
     return profile
 
 
@@ -93,16 +145,22 @@ def read_profile(file: Path) -> Profile:
         ConfigurationError: There is no such file, or it is not a profile.
     """
     try:
-        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        content: Any = json.loads(read_regular(file, _MOST_BYTES))
         rows = [ProfileRow(**row) for row in content["rows"]]
         profile = _profile(rows, str(content["key"]))
-    except OSError as error:
-        raise ConfigurationError(f"profile.path: cannot read {file} ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError) as error:
+        written = content.get("sha256")
+    except ConfigurationError as error:
+        raise ConfigurationError(f"profile.path: cannot read {error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigurationError(
             f"{file}: not a profile ({type(error).__name__}: {error}); delete it, or make it "
             "again with python -m experiments.profile"
         ) from error
+    if written not in (None, profile.sha256):
+        raise ConfigurationError(
+            f"{file}: its numbers were edited after it was measured (another SHA-256); measure it "
+            "again with python -m experiments.profile, or take out its key sha256 if you mean it"
+        )
     return profile
 
 
@@ -128,4 +186,5 @@ def _parallel_as(scenario: Scenario, profile: Profile) -> Profile:
 
 def _as_json(profile: Profile) -> str:
     rows = [row._asdict() for row in profile.rows]
-    return json.dumps({"key": profile.key, "rows": rows}, indent=1, allow_nan=False) + "\n"
+    facts = {"key": profile.key, "sha256": profile.sha256, "rows": rows}
+    return json.dumps(facts, indent=1, allow_nan=False) + "\n"

@@ -14,6 +14,7 @@ from envs.errors import ConfigurationError, InfeasibleModelError
 from envs.factory import make_env
 from envs.fields import Checked, Range
 from envs.knobs import Knobs
+from envs.live.config import DEFAULT_MAX_NUM_SEQS
 from envs.live.server import LiveServer
 from envs.quantities import GPUs, Seconds, Seed
 from envs.scenario import Scenario, described
@@ -120,7 +121,7 @@ def sweep(
 
 
 def _environments(
-    scenario: Scenario, settings: ProfileConfig, workload: Workload
+    scenario: Scenario, settings: ProfileConfig, workload: Saturating
 ) -> Iterator[tuple[ServingEnv, Parallelism]]:
     server: dict[str, Any] = described("server", scenario.server)
     own = int(server["tensor_parallel"])
@@ -129,10 +130,15 @@ def _environments(
         changes = {"tensor_parallel": size} | ({} if size == own else {"num_gpus": None})
         changed = replace(scenario, server={**server, **changes}, workload=workload)
         try:
-            yield make_env(changed), parallelism(changed)
+            env = make_env(changed)
         except (ConfigurationError, InfeasibleModelError):
             if size == own:
                 raise
+            continue
+        if not scenario.is_simulated:  # a live one tells its batch limit once it is there
+            limit = env.system.knob_limits.max_num_seqs
+            workload.in_flight = _backlog(limit, int(server["data_parallel"]))
+        yield env, parallelism(changed)
 
 
 def parallelism(scenario: Scenario) -> Parallelism:
@@ -144,9 +150,14 @@ def parallelism(scenario: Scenario) -> Parallelism:
 def saturating(scenario: Scenario) -> Saturating:
     """Returns the scenario's workload with its batch kept full."""
     server: dict[str, Any] = described("server", scenario.server)
-    places = int(server["max_num_seqs"]) * int(server["data_parallel"])
+    limit = int(server["max_num_seqs"] or DEFAULT_MAX_NUM_SEQS)
     requests: Workload = catalog.build("workload", scenario.workload)
-    return Saturating(requests=requests, in_flight=_BACKLOG * places)
+    return Saturating(requests=requests, in_flight=_backlog(limit, int(server["data_parallel"])))
+
+
+def _backlog(max_num_seqs: int, replicas: int) -> int:
+    """Returns how many requests keep every place of a batch taken."""
+    return _BACKLOG * max_num_seqs * replicas
 
 
 def _grid(env: ServingEnv) -> list[Knobs]:

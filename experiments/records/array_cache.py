@@ -1,38 +1,37 @@
-"""Arrays that take long to compute, kept in files."""
+"""Arrays that take long to compute, kept in the cache folder."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.cache import atomic_write_bytes
+from envs.kept_files import keep, read_kept
 
 FloatArray = NDArray[np.float64]
 
 
 def cached_array(
-    file: Path, shape: tuple[int, ...], compute: Callable[[], FloatArray]
+    folder: str, key: str, shape: tuple[int, ...], compute: Callable[[], FloatArray]
 ) -> FloatArray:
-    """Returns an array from a file, or computes it and writes the file.
+    """Returns an array from the cache, or computes it and keeps it.
 
     Args:
-        file: Where the array is kept; its name must hold a hash of all that the array depends on.
+        folder: Folder in the cache folder.
+        key: Hash of all that the array depends on.
         shape: Shape of the array. A file that is damaged or holds another shape is replaced.
         compute: Computes the array.
     """
-    try:
-        kept: FloatArray = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        pass  # there is none, or a damaged one
-    else:
-        if kept.shape == shape:
-            return kept
+    name = f"{key}.npy"
+    kept = read_kept(folder, name)
+    if kept is not None:
+        array: FloatArray = np.load(io.BytesIO(kept), allow_pickle=False)
+        if array.shape == shape:
+            return array
     values = compute()
     buffer = io.BytesIO()
     np.save(buffer, values, allow_pickle=False)
-    atomic_write_bytes(file, buffer.getvalue())
+    keep(folder, name, buffer.getvalue())
     return values

@@ -1,20 +1,26 @@
-"""Hashes of configurations, files and source code: what results and caches are keyed by."""
+"""Hashes of configurations and of what they read: what results and caches are keyed by."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
-from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
-import envs
-from envs.catalog import CONF_DIR
+from envs.catalog.targets import OWN_PACKAGES, allowed_packages, configuration_class
+from envs.errors import ConfigurationError, WorkloadError
+from envs.sources import HASH_LENGTH, short_hash, source_hash
+from envs.workloads.public_file import PublicFile
 
-_HASH_LENGTH = 16
+_NAMES_FILE = re.compile(r"(^|_)(path|file|folder)s?$")
+_MOST_FILES = 10_000
+_LARGE_BYTES = 64 << 20
+"""Files in folders that are larger, such as a model's weights, count by size and time."""
 
 
 def plain(node: Any) -> Any:
@@ -25,46 +31,76 @@ def plain(node: Any) -> Any:
 def digest(*parts: Any) -> str:
     """Returns a short hash of configurations and plain values: the key of a result or cache.
 
-    A string under a key ``path`` or ``*_path``, alone or in a list, stands for the content of
-    the file it names, so that a changed file gives another hash.
+    A string under a key such as ``path``, ``trace_file`` or ``model_folder``, alone or in a list,
+    stands for the content of the file or folder that it names, so that a changed file gives another
+    hash. A ``_target_`` of a package that is neither this project's nor allowed stands for its
+    sources (:func:`envs.sources.computation_hash` has the others), and a public trace for the file
+    that was downloaded.
 
     Args:
         *parts: Configurations, and nested mappings, lists and plain values.
+
+    Raises:
+        ConfigurationError: A folder holds too many files.
     """
-    text = json.dumps([_with_files(plain(part)) for part in parts], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:_HASH_LENGTH]
+    text = json.dumps([_with_inputs(plain(part)) for part in parts], sort_keys=True, default=str)
+    return short_hash(text.encode())
 
 
-def _with_files(value: Any, key: str = "") -> Any:
+def _with_inputs(value: Any, key: str = "") -> Any:
     if isinstance(value, Mapping):
-        return {str(name): _with_files(item, str(name)) for name, item in value.items()}
+        known = {str(name): _with_inputs(item, str(name)) for name, item in value.items()}
+        if value.get("path", "") is None and isinstance(value.get("_target_"), str):
+            known["path"] = _public_content(value["_target_"])
+        return known
     if isinstance(value, list | tuple):
-        return [_with_files(item, key) for item in value]
-    if isinstance(value, str) and (key == "path" or key.endswith("_path")):
-        file = Path(value).expanduser()
-        if file.is_file():
-            return {"file": value, "sha256": _file_digest(file)}
+        return [_with_inputs(item, key) for item in value]
+    if not isinstance(value, str):
+        return value
+    if key == "_target_":
+        package = value.partition(".")[0]
+        known_code = package in OWN_PACKAGES | allowed_packages()
+        return value if known_code else {"target": value, "sources": source_hash([package])}
+    if _NAMES_FILE.search(key):
+        place = Path(value).expanduser()
+        if place.is_file():
+            return {"file": value, "sha256": _file_digest(place)}
+        if place.is_dir():
+            return {"folder": value, "sha256": _folder_digest(key, place)}
     return value
+
+
+def _public_content(target: str) -> Any:
+    """Returns the content that a class reads where it is given no file of its own."""
+    try:
+        public = getattr(configuration_class(target), "public_file", None)
+        found = public.find() if isinstance(public, PublicFile) else None
+    except (ConfigurationError, WorkloadError):  # building it tells
+        return None
+    return None if found is None else {"public": _file_digest(found)}
+
+
+def _folder_digest(key: str, folder: Path) -> str:
+    """Returns a short hash of the files in a folder, hidden ones and bytecode left out."""
+    total = hashlib.sha256()
+    files = list(islice(folder.rglob("*"), _MOST_FILES + 1))
+    if len(files) > _MOST_FILES:
+        raise ConfigurationError(
+            f"{key}: {folder} holds more than {_MOST_FILES:,} files; name the one that is meant"
+        )
+    for file in sorted(files):
+        name = file.relative_to(folder)
+        if any(part.startswith(".") or part == "__pycache__" for part in name.parts):
+            continue
+        if file.is_file():
+            state = file.stat()
+            large = state.st_size > _LARGE_BYTES
+            content = f"{state.st_size} {state.st_mtime_ns}" if large else _file_digest(file)
+            total.update(f"{name}\0{content}\0".encode())
+    return total.hexdigest()[:HASH_LENGTH]
 
 
 def _file_digest(file: Path) -> str:
     """Returns a short hash of a file's content."""
     with file.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()[:_HASH_LENGTH]
-
-
-@cache
-def simulator_digest() -> str:
-    """Returns a hash of the source code that decides what a simulated run yields.
-
-    It covers the package ``envs`` without the live servers, and the calibrations, which
-    configurations mention by name only. Cached results have it in their key, so that results of
-    older code are never taken for results of the code at hand.
-    """
-    root = Path(envs.__file__).parent
-    code = [file for file in root.rglob("*.py") if file.relative_to(root).parts[0] != "live"]
-    total = hashlib.sha256()
-    for file in [*sorted(code), *sorted((CONF_DIR / "calibration").glob("*.yaml"))]:
-        total.update(f"{file.relative_to(root.parent)}\0".encode())
-        total.update(file.read_bytes())
-    return total.hexdigest()[:_HASH_LENGTH]
+        return hashlib.file_digest(handle, "sha256").hexdigest()[:HASH_LENGTH]

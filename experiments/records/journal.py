@@ -8,9 +8,11 @@ instead.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import BinaryIO
 
+from envs.safe_files import append_whole, open_for_owner
 from experiments.records.interval_table import Row
 
 JOURNAL_FILE = "intervals.jsonl"
@@ -30,8 +32,9 @@ class Journal:
     def append(self, row: Row) -> None:
         """Hands a whole row to the operating system, so that it outlives the process."""
         if self._stream is None:
-            self._stream = self._file.open("wb", buffering=0)
-        self._stream.write(json.dumps(row).encode() + b"\n")
+            flags = os.O_WRONLY | os.O_TRUNC
+            self._stream = os.fdopen(open_for_owner(self._file, flags), "wb", buffering=0)
+        append_whole(self._stream, json.dumps(row).encode() + b"\n")
 
     def remove(self) -> None:
         """Removes the file, once ``intervals.parquet`` holds the record."""

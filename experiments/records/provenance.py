@@ -2,32 +2,67 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import subprocess
 import tomllib
 from collections.abc import Mapping
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from agents.bundle import find_bundle, read_bundle
 from envs import catalog
+from envs.masking import Masking
 from envs.simulator.calibration import calibration_hash
-from experiments.records.hashing import digest, simulator_digest
+from envs.sources import (
+    LIBRARIES,
+    code_hash,
+    installed_version,
+    library_versions,
+    packages_hash,
+    short_hash,
+)
+from experiments.records.hashing import digest
 
 DISTRIBUTION = "pals-gym"
 _ROOT = Path(__file__).resolve().parents[2]
-_LIBRARIES = ("gymnasium", "numba", "numpy", "scikit-learn", "torch")
 _NOT_PART_OF_A_RESULT = (
     "_target_", "allow_packages", "controllers", "debug", "executor", "experiment", "seeds",
     "tracker",
 )  # fmt: skip
 
 
+_CAUSES = {
+    "version": "another version",
+    "configuration_hash": "another configuration, or an input file that changed",
+    "calibration_hash": "another calibration",
+    "agent_hash": "another trained agent",
+    "code_hash": "other code",
+    "packages_hash": "other code of the allowed packages",
+}
+"""What it means when a run's provenance differs from that of a run made now, by key."""
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Returns why a run would not be the same now, in words; empty where it would.
+
+    Args:
+        then: Provenance of the run.
+        now: Provenance that it would have now.
+    """
+    found = [text for key, text in _CAUSES.items() if then.get(key) != now[key]]
+    before, after = then.get("platform") or {}, now["platform"]
+    for name in (*LIBRARIES, "machine"):
+        if before.get(name) != after[name]:
+            found.append(f"{name} {before.get(name) or 'none'}, now {after[name] or 'none'}")
+    return found
+
+
 def configuration_hash(record: Mapping[str, Any]) -> str:
     """Returns the hash of everything in a configuration that a run's numbers depend on."""
-    return digest({k: v for k, v in record.items() if k not in _NOT_PART_OF_A_RESULT})
+    shown = Masking(record)(record)  # a short secret could be guessed from a hash
+    return digest({k: v for k, v in shown.items() if k not in _NOT_PART_OF_A_RESULT})
 
 
 def provenance(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,10 +76,18 @@ def provenance(record: Mapping[str, Any]) -> dict[str, Any]:
         "git_commit": git_commit(),
         "configuration_hash": configuration_hash(record),
         "calibration_hash": gpu_calibration_hash(record),
-        "code_hash": simulator_digest(),
+        "code_hash": code_hash(),
+        "packages_hash": packages_hash(),
         "agent_hash": agent_hash(record),
         "platform": platform_facts(),
     }
+
+
+def content_hash(summary: Mapping[str, Any]) -> str:
+    """Returns the hash of what a summary says, which tells whether it was edited afterwards."""
+    where = {k: v for k, v in summary["provenance"].items() if k != "content_hash"}
+    text = json.dumps({**summary, "provenance": where}, sort_keys=True)
+    return short_hash(text.encode())
 
 
 def gpu_calibration_hash(record: Mapping[str, Any]) -> str | None:
@@ -66,7 +109,7 @@ def version() -> str:
     project = _ROOT / "pyproject.toml"
     if project.is_file():
         return str(tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"])
-    return _installed(DISTRIBUTION) or "unknown"
+    return installed_version(DISTRIBUTION) or "unknown"
 
 
 @cache
@@ -100,12 +143,5 @@ def platform_facts() -> dict[str, str | None]:
         "system": platform.platform(),
         "machine": platform.machine(),
         "python": platform.python_version(),
-        **{name: _installed(name) for name in _LIBRARIES},
+        **library_versions(),
     }
-
-
-def _installed(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +16,8 @@ from typing_extensions import override
 
 from envs.errors import ConfigurationError
 from experiments.records.interval_table import Row
+
+_PROJECT = "pals-gym"
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,14 @@ class RunFacts:
     name: str
     directory: Path
     config: Mapping[str, Any]
+
+    @property
+    def run_id(self) -> str:
+        """A name that the same run has again: of its folder and its configuration."""
+        content = json.dumps(
+            [str(self.directory.resolve()), self.config], sort_keys=True, default=str
+        )
+        return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
 class TrackedRun(Protocol):
@@ -70,10 +82,25 @@ class Files(Tracker):
 
 
 class _WandbRun(TrackedRun):
-    """A run in Weights & Biases."""
+    """A run in Weights & Biases; a training's bundle becomes an artifact when it ends.
 
-    def __init__(self, run: Any) -> None:
+    Args:
+        run: The run.
+        directory: Its folder.
+    """
+
+    def __init__(self, run: Any, directory: Path) -> None:
         self._run = run
+        self._bundle = directory / "bundle"
+
+    def ends(self) -> None:
+        """Sends the bundle, if the run has made one."""
+        import wandb
+
+        if self._bundle.is_dir():
+            artifact = wandb.Artifact(f"bundle-{self._run.id}", type="model")
+            artifact.add_dir(str(self._bundle))
+            self._run.log_artifact(artifact)
 
     @override
     def interval(self, number: int, row: Row) -> None:
@@ -93,51 +120,79 @@ class _WandbRun(TrackedRun):
 class Wandb(Tracker):
     """Weights & Biases: the configuration, one row per interval, the summary and the plot.
 
-    ``WANDB_MODE=offline`` needs neither account nor network; ``wandb sync`` uploads later.
+    ``WANDB_MODE=offline`` or ``wandb offline`` needs neither account nor network; ``wandb sync``
+    uploads later. A run that is open in this process stays open and gets nothing of ours, unless
+    it is to be joined. A run's id follows from its folder and configuration, so that what is sent
+    again goes to the same run. The command line is not sent, because it may hold secrets.
 
     Attributes:
-        project: Project that the run belongs to.
+        project: Project that the run belongs to; ``None`` takes that of ``WANDB_PROJECT`` or of
+            the user's settings of Weights & Biases, and ``pals-gym`` where there is none.
         entity: Account or team; ``None`` takes the default one.
         group: Runs of one group are shown together; ``None`` for no group.
         tags: Tags of the run.
-        mode: ``online``, ``offline`` or ``disabled``; ``None`` takes ``WANDB_MODE``, and
-            online when that is not set.
+        mode: ``online``, ``offline`` or ``disabled``; ``None`` takes ``WANDB_MODE``, or what
+            ``wandb offline`` has set, and online where neither is set.
+        join: Whether a run that is open already, such as a sweep's, gets rows and summary.
     """
 
-    project: str = "pals-gym"
+    project: str | None = None
     entity: str | None = None
     group: str | None = None
     tags: list[str] = field(default_factory=list)
     mode: str | None = None
+    join: bool = False
 
     @override
     @contextmanager
     def follow(self, facts: RunFacts) -> Iterator[TrackedRun]:
         """Opens a run in Weights & Biases, and marks it as failed if the body raises.
 
+        A run that is joined is left open, for those who opened it.
+
         Raises:
             ConfigurationError: Weights & Biases refuses, for want of an account for example.
         """
         import wandb
 
+        opened: Any = wandb.run
+        if self.join and opened is not None:
+            opened.config.update(dict(facts.config), allow_val_change=True)
+            joined = _WandbRun(opened, facts.directory)
+            yield joined
+            joined.ends()
+            return
+        mode = self._mode()
         try:
             run = wandb.init(
-                project=self.project,
+                project=self.project or wandb.setup().settings.project or _PROJECT,
                 entity=self.entity,
                 group=self.group,
-                tags=self.tags,
+                tags=self.tags or None,
                 name=facts.name,
+                id=facts.run_id,
+                resume=None if mode == "offline" else "allow",
                 dir=str(facts.directory),
                 config=dict(facts.config),
-                mode=self._mode(),
-                settings=wandb.Settings(console="off", silent=True),
+                mode=mode,
+                settings=wandb.Settings(
+                    console="off",
+                    silent=True,
+                    reinit="create_new",
+                    x_disable_meta=True,
+                    disable_git=True,
+                ),
             )
+        except ValueError as error:  # a variable such as WANDB_INIT_TIMEOUT makes no sense
+            raise ConfigurationError(f"tracker=wandb: {error}") from error
         except wandb.errors.Error as error:
             raise ConfigurationError(
                 f"tracker=wandb: {error}. Log in with 'wandb login', or set WANDB_MODE=offline"
             ) from error
         try:
-            yield _WandbRun(run)
+            tracked = _WandbRun(run, facts.directory)
+            yield tracked
+            tracked.ends()
         except BaseException:
             run.finish(exit_code=1)
             raise
@@ -145,8 +200,8 @@ class Wandb(Tracker):
 
     def _mode(self) -> Any:
         modes = ("online", "offline", "disabled", "shared")
-        mode = self.mode or os.environ.get("WANDB_MODE") or "online"
-        if mode not in modes:
+        mode = self.mode or os.environ.get("WANDB_MODE") or None
+        if mode is not None and mode not in modes:
             raise ConfigurationError(
                 f"tracker.mode (or WANDB_MODE): must be one of {', '.join(modes)}, got {mode!r}"
             )

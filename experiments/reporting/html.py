@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import csv
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from envs.cache import atomic_write_text
 from envs.errors import ConfigurationError
+from envs.safe_files import read_regular
 from experiments.evaluation.metric_table import (
     METRICS,
     RUN_TABLE,
@@ -41,6 +42,7 @@ summary { cursor: pointer; color: #0072B2; }
 @media print { details > summary { display: none; } }
 """
 _LONGEST_TABLE = 200
+_MOST_BYTES = 256 << 20
 
 
 def write_report(directory: Path, file: Path | None = None) -> Path:
@@ -65,7 +67,7 @@ def write_report(directory: Path, file: Path | None = None) -> Path:
         ("claims.json", _figures),
     ):
         if (directory / name).is_file():
-            atomic_write_text(page, write(directory, _read(directory / name)))
+            atomic_write_text(page, _written(write, directory, directory / name))
             return page
     raise ConfigurationError(
         f"{directory}: nothing to report on: no summary.json (of a run), comparison.json (of a "
@@ -74,10 +76,20 @@ def write_report(directory: Path, file: Path | None = None) -> Path:
 
 
 def _read(file: Path) -> Any:
+    return json.loads(read_regular(file, _MOST_BYTES))
+
+
+def _written(write: Callable[[Path, Any], str], directory: Path, file: Path) -> str:
+    """Returns the page about what a file holds.
+
+    Raises:
+        ConfigurationError: The file is damaged.
+    """
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigurationError(f"{file}: damaged ({error}); make it again") from error
+        return write(directory, _read(file))
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ConfigurationError(f"{file}: damaged ({reason}); make it again") from error
 
 
 def _run(directory: Path, summary: Mapping[str, Any]) -> str:

@@ -17,6 +17,8 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY, BLACK = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C8C8C", "#222222",
 )  # fmt: skip
 """Okabe and Ito's palette, with greys."""
+COLORS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK, GREY)
+"""The same in the order in which lines of many controllers take them."""
 
 _RC: dict[Any, Any] = {
     "font.size": 9.5,

@@ -11,6 +11,7 @@ from envs.factory import make_env
 from envs.scenario import Named, Scenario
 from experiments.evaluation.aggregate import aggregated, metric_names
 from experiments.evaluation.baseline import evaluated
+from experiments.evaluation.decisions import Decisions
 from experiments.evaluation.metrics import RunMetrics
 from experiments.evaluation.rollout import run_episode
 from experiments.profiling.sweep import ProfileConfig
@@ -31,11 +32,13 @@ class EvaluatedEpisode:
         seed: Its seed.
         metrics: Its metrics in SI units; what does not apply is ``None``.
         table: One row per control interval.
+        decisions: How long the controller took, and what it tells of itself.
     """
 
     seed: int
     metrics: RunMetrics
     table: IntervalTable
+    decisions: Decisions
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +95,12 @@ class Evaluation:
             "seeds": self.seeds,
             "metrics": self.metrics,
             "episodes": [
-                {"seed": episode.seed, **episode.metrics.to_dict()} for episode in self.episodes
+                {
+                    "seed": episode.seed,
+                    **episode.metrics.to_dict(),
+                    **episode.decisions.summary(),
+                }
+                for episode in self.episodes
             ],
         }
 
@@ -143,7 +151,7 @@ def _episode(scenario: Scenario, options: RunOptions, tell: OnProgress) -> Evalu
         metrics = evaluated(episode, reference, env)
     finally:
         env.close()
-    return EvaluatedEpisode(options.seed, metrics, episode.table)
+    return EvaluatedEpisode(options.seed, metrics, episode.table, episode.decisions)
 
 
 def controller_name(controller: Named | Controller) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,15 +12,23 @@ from typing_extensions import override
 from baselines.base import Controller, Outcome, Preparation
 from baselines.fixed_knobs import FixedKnobs
 from baselines.profile import Profile
+from baselines.twin.future import Future
+from envs import catalog
 from envs.errors import ConfigurationError
-from envs.factory import make_env
+from envs.factory import build_server_spec, make_env
 from envs.knobs import Knobs
+from envs.live.config import VllmServerConfig
+from envs.live.counted_lengths import counted
 from envs.scenario import Scenario
 from envs.serving import ServingEnv
+from envs.simulator.server_spec import ServerSpec
+from envs.workloads.external import External
 from experiments.evaluation.baseline import evaluated, outcome, reference_tokens
+from experiments.evaluation.future import future_of
 from experiments.evaluation.rollout import run_episode
 from experiments.profiling.store import find_profile
 from experiments.runs.options import RunOptions
+from experiments.sim_to_live.counterpart import counterpart
 
 OnProgress = Callable[[str, int, int], None]
 
@@ -73,6 +82,29 @@ class RunPreparation(Preparation):
             self._on_progress("look ahead", done, len(candidates))
         env.close()
         return outcomes
+
+    @override
+    def futures(self) -> list[Future]:
+        env = make_env(self._scenario)
+        try:
+            return [future_of(env, self._options.seed)]
+        finally:
+            env.close()
+
+    @override
+    def twin(self) -> ServerSpec:
+        """Returns a simulated server like the scenario's.
+
+        A live one needs a profile for that, which calibrates its counterpart. Of the traffic of
+        others it is expected to have the lengths that the server has counted.
+        """
+        scenario = self._scenario
+        if not scenario.is_simulated:
+            workload, server = catalog.build("workload", scenario.workload), scenario.server_config
+            if isinstance(workload, External) and isinstance(server, VllmServerConfig):
+                scenario = replace(scenario, workload=counted(workload, server))
+            _, scenario = counterpart(scenario, self.profile())
+        return build_server_spec(scenario)
 
     def _outcome(self, env: ServingEnv, knobs: Knobs, reference: NDArray[np.float64]) -> Outcome:
         held = FixedKnobs(knobs)

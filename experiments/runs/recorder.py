@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,12 +11,14 @@ from omegaconf import OmegaConf
 
 from envs import catalog
 from envs.cache import atomic_write_text
-from envs.errors import ConfigurationError
+from envs.masking import Masking
 from envs.scenario import Scenario
 from experiments.evaluation.metrics import Summary, write_json
+from experiments.records.description import DESCRIPTION_FILE
 from experiments.records.interval_table import IntervalTable, Row
 from experiments.records.journal import JOURNAL_FILE, Journal
-from experiments.records.provenance import provenance
+from experiments.records.provenance import content_hash, provenance
+from experiments.records.replacement import replaced_together
 from experiments.records.tracking import RunFacts, TrackedRun, Tracker
 from experiments.runs.options import RunOptions, run_record
 
@@ -26,6 +27,7 @@ SUMMARY_FILE = "summary.json"
 INTERVALS_FILE = "intervals.parquet"
 PLOT_FILE = "run.png"
 CONFIG_FILE = "config.yaml"
+_FILES = (INTERVALS_FILE, PLOT_FILE, CONFIG_FILE, DESCRIPTION_FILE, SUMMARY_FILE)
 
 
 class RunRecorder:
@@ -38,6 +40,7 @@ class RunRecorder:
         on_progress: Called with what is being done, how much is done and how much there is.
         live: Whether time that has passed cannot be had again: every interval is then written
             to ``intervals.jsonl`` at once, for a process that is killed.
+        description: What is simulated, for ``describe.json``; ``None`` for live servers.
 
     Raises:
         ConfigurationError: The tracker, or what has to be written down, is wrong.
@@ -51,14 +54,17 @@ class RunRecorder:
         on_progress: OnProgress,
         *,
         live: bool,
+        description: Mapping[str, Any] | None = None,
     ) -> None:
         self.directory = directory
         self._options = options
         self._record = run_record(scenario, options)
+        self._masking = Masking(self._record)
         self._tracker: Tracker = catalog.build("tracker", options.tracker)
         self._tell = on_progress
         self._intervals = max(1, round(scenario.duration_s / scenario.interval_s))
         self._live = live
+        self._description = description
         self._journal: Journal | None = None
         self._tracked: TrackedRun | None = None
 
@@ -66,7 +72,9 @@ class RunRecorder:
     def following(self) -> Iterator[RunRecorder]:
         """Opens the run in its tracker; the episode, and then :meth:`finish`, belong inside."""
         facts = RunFacts(
-            f"{self._options.controller_name}-{self._options.seed}", self.directory, self._record
+            f"{self._options.controller_name}-{self._options.seed}",
+            self.directory,
+            self._masking(self._record),
         )
         if self._live:
             self._journal = Journal(self.directory / JOURNAL_FILE)
@@ -84,8 +92,13 @@ class RunRecorder:
     def keep(self, rows: IntervalTable) -> None:
         """Writes what there is of an episode that failed."""
         if len(rows):
-            (self.directory / SUMMARY_FILE).unlink(missing_ok=True)
-            rows.write_parquet(self.directory / INTERVALS_FILE)
+
+            def write(folder: Path) -> None:
+                rows.write_parquet(folder / INTERVALS_FILE)
+
+            files = (INTERVALS_FILE, SUMMARY_FILE)
+            with replaced_together(self.directory, files, write, private=self._live):
+                pass  # there is no summary of it
         self._close_journal()
 
     def finish(
@@ -110,39 +123,26 @@ class RunRecorder:
             **metrics,
             "provenance": provenance(self._record),
         }
-        (self.directory / SUMMARY_FILE).unlink(missing_ok=True)
-        write_intervals(self.directory / INTERVALS_FILE)
-        draw(self.directory / PLOT_FILE)
-        text = str(OmegaConf.to_yaml(OmegaConf.create(self._record)))
-        atomic_write_text(self.directory / CONFIG_FILE, text)
-        self._close_journal()
-        if self._tracked is not None:
-            self._tracked.finished(summary, self.directory / PLOT_FILE)
-        write_json(self.directory / SUMMARY_FILE, summary)
+        summary = dict(self._masking(summary))
+        summary["provenance"]["content_hash"] = content_hash(summary)
+
+        def write(folder: Path) -> None:
+            write_intervals(folder / INTERVALS_FILE)
+            draw(folder / PLOT_FILE)
+            text = str(OmegaConf.to_yaml(OmegaConf.create(self._masking(self._record))))
+            atomic_write_text(folder / CONFIG_FILE, text)
+            if self._description is not None:
+                write_json(folder / DESCRIPTION_FILE, self._description)
+            write_json(folder / SUMMARY_FILE, summary)
+
+        with replaced_together(self.directory, _FILES, write, private=self._live) as last:
+            self._close_journal()
+            if self._tracked is not None:
+                self._tracked.finished(summary, self.directory / PLOT_FILE)
+            last()
         return summary
 
     def _close_journal(self) -> None:
         """Takes the journal away; the record is whole by now."""
         if self._journal is not None:
             self._journal.remove()
-
-
-def finished_summary(scenario: Scenario, options: RunOptions, directory: Path) -> Summary | None:
-    """Returns the summary in a folder if it is that of this very configuration and code.
-
-    Raises:
-        ConfigurationError: The file is damaged.
-    """
-    file = directory / SUMMARY_FILE
-    if not file.is_file():
-        return None
-    try:
-        summary: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        made_by = summary["provenance"]
-    except (ValueError, KeyError) as error:
-        raise ConfigurationError(f"{file}: damaged ({error}); delete it") from error
-    if summary.get("interrupted"):
-        return None
-    now = provenance(run_record(scenario, options))
-    same = ("version", "configuration_hash", "calibration_hash", "code_hash", "agent_hash")
-    return summary if all(made_by.get(key) == now[key] for key in same) else None

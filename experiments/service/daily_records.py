@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from envs.safe_files import append_whole, open_for_owner
 from experiments.records.interval_table import Row
 
 
@@ -36,15 +38,22 @@ class DailyRecords:
         """
         now = self._now()
         day = time.strftime("%Y-%m-%d", time.gmtime(now))
-        if day != self._day or self._stream is None:
+        if day != self._day or self._stream is None or _is_gone(self._stream):
             self.close()
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._stream = (self._folder / f"intervals-{day}.jsonl").open("ab", buffering=0)
+            file = self._folder / f"intervals-{day}.jsonl"
+            flags = os.O_WRONLY | os.O_APPEND
+            self._stream = os.fdopen(open_for_owner(file, flags), "ab", buffering=0)
             self._day = day
-        self._stream.write(json.dumps({"unix_s": now, **row}).encode() + b"\n")
+        append_whole(self._stream, json.dumps({"unix_s": now, **row}).encode() + b"\n")
 
     def close(self) -> None:
         """Closes the file of the day."""
         if self._stream is not None:
             self._stream.close()
             self._stream = None
+
+
+def _is_gone(stream: BinaryIO) -> bool:
+    """Whether a file was taken away while it is open: what is written to it then is lost."""
+    return os.fstat(stream.fileno()).st_nlink == 0

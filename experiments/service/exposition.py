@@ -25,6 +25,8 @@ GAUGES = {
     "pals_running_requests": ("running", "Requests running."),
     "pals_waiting_requests": ("waiting", "Requests waiting."),
     "pals_decision_seconds": ("decision_s", "Time from an observation to its knobs."),
+    "pals_power_modelled": ("power_modelled", "1 where watts are modelled, 0 where measured."),
+    "pals_sets_knobs": ("sets_knobs", "0 where decisions are told and nothing is set."),
     "pals_power_stalled": ("power_stalled", "1 while the power device does not answer."),
 }
 """Gauges: the column of an interval that each shows, and what it is."""
@@ -36,6 +38,7 @@ COUNTERS = {
     "pals_qos_violations": ("violation_backlog", "Intervals below target while work waited."),
     "pals_recoveries": ("recoveries", "Failures of the server that were recovered from."),
     "pals_guard_restarts": ("guard_restarts_new", "Times the guard had to be started again."),
+    "pals_cap_changes_by_others": ("cap_changes_by_others", "Caps that others changed."),
     "pals_counters_reset": ("counters_reset", "Restarts of the server behind our back."),
 }
 """Counters, likewise; Prometheus adds ``_total`` to their names."""

@@ -4,31 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from baselines.base import Controller
 from baselines.profile import Profile
 from envs import catalog
 from envs.errors import ConfigurationError
-from envs.factory import build_model, make_env, simulated_env
+from envs.factory import make_env, simulated_env
 from envs.live.config import VllmServerConfig
-from envs.live.devices.throttled_cpu import ThrottledCpu
 from envs.serving import ServingEnv
-from envs.simulator.config import SimulatedServerConfig
+from envs.workloads.base import Workload
 from experiments.app.settings import RunConfig
 from experiments.evaluation.metric_table import Metric, metrics_of
 from experiments.evaluation.metrics import RunMetrics, summarise
 from experiments.evaluation.rollout import run_episode
 from experiments.profiling.store import find_profile
 from experiments.runs.preparation import RunPreparation
-from experiments.sim_to_live.device_fit import (
-    DeviceFit,
-    fit_device,
-    gpu_start,
-    stand_in_gpu,
-    stand_in_start,
-)
+from experiments.sim_to_live.counterpart import counterpart
+from experiments.sim_to_live.device_fit import DeviceFit
 
 COMPARED = metrics_of(
     "throughput_tok_s", "power_mean_w", "tokens_per_joule", "tpot_p50_s", "ttft_p50_s",
@@ -49,6 +42,7 @@ class TransferConfig(RunConfig):
         controllers: Names of the controllers to run on both.
         model_path: ``config.json``, or a folder with one, of the model that the server serves;
             ``None`` takes that of ``server.launch.model`` if it is a folder, else ``model``.
+        page: Markdown file whose block ``transfer`` is replaced; ``none`` for no file.
     """
 
     model_path: str | None = None
@@ -56,6 +50,7 @@ class TransferConfig(RunConfig):
     controllers: list[str] = field(
         default_factory=lambda: ["static", "governor", "adaptive_batch", "pals"]
     )
+    page: str = "none"
 
 
 @dataclass(frozen=True)
@@ -174,44 +169,20 @@ def _simulated(
     config: TransferConfig, profile: Profile, live: ServingEnv
 ) -> tuple[DeviceFit, ServingEnv]:
     """Builds the simulator's counterpart of a live server."""
-    system: Any = live.system
-    server: VllmServerConfig = system.config
-    caps = list(live.context.grid.power_caps_w)
-    model = build_model(_model(config, server))
-    if isinstance(server.device, ThrottledCpu):
-        gpu, start = stand_in_gpu(server.device, caps), stand_in_start(server.device)
-    else:
-        gpu = catalog.build("gpu", config.gpu)
-        start = gpu_start(gpu)
-    workload = catalog.build("workload", config.workload)
-    fit = fit_device(profile.rows, gpu, model, start, workload.mean_prompt_tokens)
+    fit, simulated = counterpart(
+        config.scenario,
+        profile,
+        caps_w=list(live.context.grid.power_caps_w),
+        model_path=None if config.model_path is None else str(config.model_path),
+    )
+    workload: Workload = catalog.build("workload", simulated.workload)
     if workload.rate is None and workload.needs_capacity:
         # The same requests on both sides: the rate follows from the live server's capacity.
         workload.rate = live.system.offered_tok_s / workload.mean_output_tokens
-    simulated = replace(
-        config.scenario,
-        model=model,
-        gpu=gpu,
-        workload=workload,
-        server=SimulatedServerConfig(
-            tensor_parallel=server.tensor_parallel,
-            expert_parallel=server.expert_parallel,
-            data_parallel=server.data_parallel,
-            max_num_seqs=server.max_num_seqs,
-            system_alpha=server.system_alpha,
-            system_beta_w=server.system_beta_w,
-        ),
-        calibration=fit.calibration,
-    )
-    return fit, simulated_env(simulated)
-
-
-def _model(config: TransferConfig, server: VllmServerConfig) -> Any:
-    """Returns what names the served model's shape."""
-    if config.model_path is not None:
-        return str(config.model_path)
-    launched = server.launch.model
-    return launched if launched and Path(launched).is_dir() else config.model
+    # The same levels, too: what was found on the live server may be one of them.
+    levels = list(live.context.grid.max_num_seqs)
+    action = replace(catalog.build("action", simulated.action), max_num_seqs=levels)
+    return fit, simulated_env(replace(simulated, workload=workload, action=action))
 
 
 def _run(config: TransferConfig, env: ServingEnv, name: str) -> RunMetrics:

@@ -13,6 +13,7 @@ from baselines.base import Policy
 from envs.context import ControlContext
 from experiments.evaluation.batched_rollout import Assignment, EpisodeMetrics, Episodes
 from experiments.evaluation.metric_table import TOKENS_PER_JOULE_RELATIVE, metrics_of
+from experiments.evaluation.statistics import known_mean
 from experiments.evaluation.suites import Suite
 
 _ABSOLUTE = metrics_of(
@@ -87,14 +88,9 @@ class PolicyEvaluation:
         values = [episode.to_dict() for episode in episodes]
         return {
             TOKENS_PER_JOULE_RELATIVE: float(np.mean(relative)),
-            **{m.key: _known_mean([row[m.key] for row in values]) for m in _ABSOLUTE},
+            **{m.key: known_mean([row[m.key] for row in values]) for m in _ABSOLUTE},
         }
 
 
 def _mean(rows: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
-    return {key: _known_mean([row[key] for row in rows]) for key in rows[0]}
-
-
-def _known_mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
+    return {key: known_mean([row[key] for row in rows]) for key in rows[0]}

@@ -3,48 +3,55 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from omegaconf import OmegaConf
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents.bundle import calibration_hashes, plain_numbers, policy_facts, save_bundle
+from agents.asked import Asked, AskedPolicy, AskedVecEnv
+from agents.asked import described as describe_asked
+from agents.bundle import calibration_hashes, plain_numbers, policy_facts, read_bundle, save_bundle
 from agents.bundle_facts import Bundle
 from agents.callbacks import Every
-from agents.checkpoint import load_checkpoint, save_checkpoint
+from agents.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from agents.compatibility import describe_grid, describe_observation
 from agents.constraints import Constraint
 from agents.lagrangian import PricedVecEnv, PriceUpdates
+from agents.random_state import GoesOn
 from agents.recipe import Recipe
+from agents.resumable import ResumableVecEnv
 from agents.shield import ShieldedVecEnv
-from agents.vec_env import ServingVecEnv
+from agents.start import start_from, tilt
 from envs import catalog
 from envs.cache import atomic_write_text
 from envs.errors import ConfigurationError
+from envs.masking import Masking
 from envs.quantities import Decisions, Interval, Processes, Seconds, Seed, Seeds
+from envs.safe_files import read_regular
 from envs.scenario import described
 from envs.simulator.vector import VectorServer, VectorServingEnv
 from experiments.app.settings import Debug
 from experiments.evaluation.metrics import Summary, write_json
 from experiments.evaluation.suites import Suite
-from experiments.records.hashing import digest, plain, simulator_digest
-from experiments.records.provenance import git_commit, version
+from experiments.records.hashing import plain
 from experiments.records.tracking import RunFacts, Tracker
+from experiments.training.card import CARD_FILE, model_card
 from experiments.training.logger import training_logger
 from experiments.training.mixture import Mixture, calibrations
 from experiments.training.policy_evaluation import PolicyEvaluation
+from experiments.training.resumed import CONFIG_FILE, bundle_provenance, kept_configuration
 
 OnProgress = Callable[[str, int, int], None]
+_LOG = logging.getLogger(__name__)
 CHECKPOINT_FILE = "checkpoint.pt"
 BUNDLE_FOLDER = "bundle"
-_MAY_CHANGE = {"resume", "tracker", "debug", "allow_packages"}
-_NOT_KEPT = ("_target_", "allow_packages", "debug", "experiment", "resume", "tracker")
-CONFIG_FILE = "config.yaml"
 EVALUATIONS_FILE = "evaluations.json"
+_MOST_BYTES = 256 << 20
 
 
 @dataclass(kw_only=True)
@@ -56,6 +63,7 @@ class TrainConfig:
         duration: Length of a training episode in seconds.
         interval: Time between two decisions in seconds.
         resume: Folder of a training that was ended before its time; its configuration is used.
+        start: Bundle whose weights the training begins with; ``None`` for random ones.
         evaluate_every: Decisions between two evaluations on the suite.
         evaluate_seeds: Episodes per scenario of an evaluation.
         evaluate_duration: Length of an evaluation's episodes in seconds.
@@ -68,15 +76,20 @@ class TrainConfig:
         suite: Held-out scenarios to evaluate on during the training.
         reward: What the agent earns.
         constraints: Costs to hold below a limit, by name.
+        asked: What the agent is asked for in each episode (:class:`agents.asked.Asked`); ``None``
+            for an agent with the constraints' own limits.
         tracker: Where a training is shown besides its own files.
         debug: What is shown of an error.
         experiment: Name of a choice that changes several keys at once; ``None`` for none.
     """
 
+    noun: ClassVar[str] = "training"
+
     seed: Seed = 0
     duration: Seconds = 300.0
     interval: Interval = 0.5
     resume: str | None = None
+    start: str | None = None
     evaluate_every: Decisions = 500_000
     evaluate_seeds: Seeds = 2
     evaluate_duration: Seconds = 300.0
@@ -89,6 +102,7 @@ class TrainConfig:
     suite: Any = None
     reward: Any = None
     constraints: dict[str, Any] = field(default_factory=dict)
+    asked: Any = None
     tracker: Any = None
     debug: Debug = field(default_factory=Debug)
     experiment: Any = None
@@ -120,12 +134,22 @@ class Training:
         mixture: Mixture = catalog.build("mixture", config.mixture)
         suite: Suite = catalog.build("suite", config.suite)
         self.scenarios = mixture.draw(self.recipe.servers, np.random.default_rng(config.seed))
-        servers = self._servers(mixture.domain_randomization)
+        self._servers = self._make_servers(mixture.domain_randomization)
         families = [scenario.family for scenario in self.scenarios]
-        self.env = PricedVecEnv(servers, self._constraints(), families)
+        self._asked: Asked | None = None
+        if config.asked is not None:
+            self._asked = catalog.build("asked", config.asked)
+        self.env = PricedVecEnv(self._servers, self._constraints(), families, self._asked)
+        self._prices = PriceUpdates(self.env, self.recipe.price_every)
+        self._shielded: ShieldedVecEnv | None = None
         seen: VecEnv = self.env
         if self.recipe.shield:
-            seen = ShieldedVecEnv(self.env, servers.env.contexts)
+            seen = self._shielded = ShieldedVecEnv(self.env, self._servers.env.contexts)
+        self._conditioned: AskedVecEnv | None = None
+        if self._asked is not None:
+            seen = self._conditioned = AskedVecEnv(
+                seen, self.env, self._asked, families, config.seed
+            )
         self.model = self.recipe.make(seen, seed=config.seed, device=config.device)
         self.evaluation = PolicyEvaluation(
             suite,
@@ -137,6 +161,11 @@ class Training:
             shield=self.recipe.shield,
         )
         self.evaluations: list[dict[str, Any]] = []
+        if config.start is not None and config.resume is None:
+            added = start_from(self.model, config.start, self._observation())
+            if self._asked is not None and added and self._asked.tilt > 0:
+                levels = len(self.evaluation.context.grid.power_caps_w)
+                tilt(self.model, levels, self._asked.tilt)
 
     def run(self, on_progress: OnProgress) -> Summary:
         """Trains to the end and writes the bundle.
@@ -149,21 +178,26 @@ class Training:
         """
         config, steps = self.config, self.recipe.steps
         resumed = self._resume()
-        self.env.seed(_stream_seed(config.seed, resumed))
-        saved = OmegaConf.to_yaml(OmegaConf.create(config.record()))
+        if resumed is None:
+            self.env.seed(config.seed)
+        record = config.record()
+        saved = OmegaConf.to_yaml(OmegaConf.create(record))
         atomic_write_text(self.directory / CONFIG_FILE, saved)
         tracker: Tracker = catalog.build("tracker", config.tracker)
-        facts = RunFacts(f"train-{config.seed}", self.directory, config.record())
+        facts = RunFacts(f"train-{config.seed}", self.directory, Masking(record)(record))
         with tracker.follow(facts) as tracked:
-            self.model.set_logger(training_logger(self.directory, tracked))
-            prices = PriceUpdates(self.env, self.recipe.price_every)
+            earlier = None if config.resume is None else Path(config.resume).expanduser()
+            done = self.model.num_timesteps
+            logger = training_logger(self.directory, tracked, earlier, done)
+            self.model.set_logger(logger)
+            goes_on = [] if resumed is None else [self._go_on(resumed)]
             progress = Every(1, lambda done: on_progress("training", min(done, steps), steps))
             checkpoints = Every(config.checkpoint_every, lambda done: self._save_checkpoint())
             evaluations = Every(config.evaluate_every, self._evaluate)
             self.model.learn(
-                steps - resumed,
-                callback=[prices, progress, checkpoints, evaluations],
-                reset_num_timesteps=resumed == 0,
+                steps - done,
+                callback=[*goes_on, self._prices, progress, evaluations, checkpoints],
+                reset_num_timesteps=resumed is None,
             )
             on_progress("training", steps, steps)
             self._evaluate(self.model.num_timesteps)
@@ -172,7 +206,7 @@ class Training:
         self.env.close()
         return self.evaluations[-1]
 
-    def _servers(self, randomize: bool) -> ServingVecEnv:
+    def _make_servers(self, randomize: bool) -> ResumableVecEnv:
         config = self.config
         templates = [
             scenario.make(
@@ -183,7 +217,7 @@ class Training:
             )
             for scenario in self.scenarios
         ]
-        return ServingVecEnv(
+        return ResumableVecEnv(
             VectorServingEnv(
                 [VectorServer.like(template) for template in templates],
                 templates[0].reward,
@@ -202,21 +236,60 @@ class Training:
             if choice is not None
         }
 
-    def _resume(self) -> int:
-        """Goes back to the checkpoint of ``resume``; returns the decisions made by then."""
+    def _resume(self) -> Checkpoint | None:
+        """Goes back to the checkpoint of ``resume``, if there is one."""
         if self.config.resume is None:
-            return 0
-        folder = Path(self.config.resume)
-        prices = load_checkpoint(folder / CHECKPOINT_FILE, self.model)
-        self.env.prices.update(prices)
+            return None
+        folder = Path(self.config.resume).expanduser()
+        kept = load_checkpoint(folder / CHECKPOINT_FILE, self.model, self._servers, self._seen)
+        if not kept.same:
+            _LOG.warning(
+                "resume: the servers do not behave as they did when the checkpoint was written "
+                "(other code or libraries); the training goes on, but not as it would have"
+            )
+        self.env.prices.update(kept.prices)
+        if self._shielded is not None:
+            self._shielded.go_on(kept.observations)
         file = folder / EVALUATIONS_FILE
-        if file.is_file():
-            rows = json.loads(file.read_text(encoding="utf-8"))
-            self.evaluations = [row for row in rows if row["steps"] <= self.model.num_timesteps]
-        return int(self.model.num_timesteps)
+        if file.exists():
+            try:
+                rows: Any = json.loads(read_regular(file, _MOST_BYTES))
+                kept_rows = [row for row in rows if row["steps"] <= self.model.num_timesteps]
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
+                raise ConfigurationError(f"resume: {file} is damaged ({error!r})") from error
+            self.evaluations = kept_rows
+        return kept
+
+    def _seen(self, observations: Any, progress: str) -> Any:
+        """Returns what the model saw of the servers when a checkpoint was written."""
+        if self._conditioned is None:
+            return observations
+        self._conditioned.go_on(json.loads(progress)["dealt"])
+        return self._conditioned.seen(observations)
+
+    def _go_on(self, kept: Checkpoint) -> GoesOn:
+        """Takes over what the training had noted, and has its generators go on."""
+        noted = json.loads(kept.progress)
+        self._prices.due = noted["price_update_due"]
+        self.env.go_on(noted["priced"])
+        for name, (value, count) in noted["to_be_logged"].items():
+            self.model.logger.name_to_value[name] = value
+            self.model.logger.name_to_count[name] = count
+        return GoesOn(kept.random)
 
     def _evaluate(self, steps: int) -> None:
-        row = {"steps": steps, **self.evaluation.run(self.model.policy)}
+        row: dict[str, Any] = {"steps": steps}
+        if self._asked is None:
+            row |= self.evaluation.run(self.model.policy)
+        else:
+            found = {
+                limit: self.evaluation.run(
+                    AskedPolicy(self.model.policy, limit, self._asked.switch_price)
+                )
+                for limit in self._asked.evaluated
+            }
+            row |= found[self._asked.evaluated[0]]
+            row["asked"] = {f"{limit:g}": own["mean"] for limit, own in found.items()}
         self.evaluations.append(plain_numbers(row))
         write_json(self.directory / EVALUATIONS_FILE, self.evaluations)
         for name, value in row["mean"].items():
@@ -224,65 +297,47 @@ class Training:
                 self.model.logger.record(f"evaluation/{name}", value)
 
     def _save_checkpoint(self) -> None:
-        save_checkpoint(self.directory / CHECKPOINT_FILE, self.model, self.env.prices)
+        logger = self.model.logger
+        noted = {
+            "price_update_due": self._prices.due,
+            "priced": self.env.accumulated,
+            "dealt": 0 if self._conditioned is None else self._conditioned.dealt,
+            "to_be_logged": {
+                name: [float(value), logger.name_to_count[name]]
+                for name, value in logger.name_to_value.items()
+                if not isinstance(value, str)
+            },
+        }
+        save_checkpoint(
+            self.directory / CHECKPOINT_FILE,
+            self.model,
+            self._servers,
+            self.env.prices,
+            json.dumps(noted),
+        )
+
+    def _observation(self) -> list[dict[str, Any]]:
+        """Returns what the model's inputs mean."""
+        own = describe_observation(self.evaluation.context.layout)
+        return own if self._asked is None else [*own, *describe_asked()]
 
     def _save_bundle(self) -> None:
         context = self.evaluation.context
         names = calibrations(self.scenarios)
+        folder = self.directory / BUNDLE_FOLDER
+        kept = kept_configuration(self.config)
         save_bundle(
-            self.directory / BUNDLE_FOLDER,
+            folder,
             Bundle(
                 **policy_facts(self.recipe, self.model),
-                observation=describe_observation(context.layout),
+                observation=self._observation(),
                 action=plain(catalog.load("action", self.recipe.action)),
                 grid=describe_grid(context.grid),
                 calibrations=calibration_hashes(names),
-                configuration=self._kept(),
+                configuration=kept,
                 evaluation=self.evaluations[-1],
-                provenance={
-                    "version": version(),
-                    "git_commit": git_commit(),
-                    "configuration_hash": digest(self._kept()),
-                    "code_hash": simulator_digest(),
-                },
+                provenance=bundle_provenance(kept),
             ),
             self.model.policy,
         )
-
-    def _kept(self) -> dict[str, Any]:
-        return {k: v for k, v in self.config.record().items() if k not in _NOT_KEPT}
-
-
-def resumed_config(config: TrainConfig, overrides: Sequence[str]) -> TrainConfig:
-    """Returns the configuration of the training that ``resume`` names, or ``config`` itself.
-
-    Args:
-        config: The configuration.
-        overrides: What the command line set.
-
-    Raises:
-        ConfigurationError: The folder holds no training, or the command line would change it.
-    """
-    if config.resume is None:
-        return config
-    names = {text.lstrip("+~").partition("=")[0].partition(".")[0] for text in overrides}
-    fixed = names - _MAY_CHANGE
-    if fixed:
-        raise ConfigurationError(
-            f"resume: a training goes on as it was configured; {', '.join(sorted(fixed))} "
-            f"cannot be changed (only {', '.join(sorted(_MAY_CHANGE))} can)"
-        )
-    file = Path(config.resume) / CONFIG_FILE
-    if not file.is_file():
-        raise ConfigurationError(f"resume: there is no {CONFIG_FILE} in {config.resume}")
-    saved = plain(OmegaConf.load(file))
-    saved.pop("_target_", None)
-    kept = {key: getattr(config, key) for key in _MAY_CHANGE}
-    return TrainConfig(**{**saved, **kept})
-
-
-def _stream_seed(seed: int, resumed: int) -> int:
-    """Returns the seed of the episodes to come; a resumed training sees new ones."""
-    if resumed == 0:
-        return seed
-    return int(np.random.SeedSequence([seed, resumed]).generate_state(1)[0])
+        atomic_write_text(folder / CARD_FILE, model_card(read_bundle(folder)))

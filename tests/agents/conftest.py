@@ -66,7 +66,7 @@ def bundle(model: PPO, server: ServingEnv, tmp_path: Path) -> Path:
         observation=describe_observation(context.layout),
         action={"_target_": "envs.actions.grid.Grid"},
         grid=describe_grid(context.grid),
-        calibrations=calibration_hashes(["a100_sxm4"]),
+        calibrations=calibration_hashes(["a100_sxm4_80gb"]),
         configuration={"seed": 1},
         evaluation={"steps": 0},
         provenance={"version": "0"},

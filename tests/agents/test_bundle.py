@@ -122,8 +122,8 @@ def test_other_knobs_are_explained(bundle):
 
 
 def test_a_changed_calibration_is_only_warned_about(bundle, server):
-    edit(bundle, calibrations={"a100_sxm4": "0" * 16, "gone": "1"})
-    with pytest.warns(UserWarning, match="a100_sxm4, gone"):
+    edit(bundle, calibrations={"a100_sxm4_80gb": "0" * 16, "gone": "1"})
+    with pytest.warns(UserWarning, match="a100_sxm4_80gb, gone"):
         agent = Agent(bundle=str(bundle))
     agent.bind(server.context)
 

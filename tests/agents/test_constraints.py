@@ -59,8 +59,8 @@ def test_a_loose_limit_is_tightened_while_the_training_goes_on():
     limits = [constraint.limit_at(progress) for progress in (0.0, 0.25, 0.5, 1.0)]
     assert limits == pytest.approx([0.08, 0.04, 0.02, 0.02])
     start = constraint.start()
-    assert constraint.update(start, 0.05, progress=0.0).value < start.value
-    assert constraint.update(start, 0.05, progress=0.5).value > start.value
+    assert constraint.update(start, 0.05, constraint.limit_at(0.0)).value < start.value
+    assert constraint.update(start, 0.05, constraint.limit_at(0.5)).value > start.value
     never = ThroughputConstraint(loose=0.08, limit=0.0, tight_from=0.5)
     assert never.limit_at(0.25) == pytest.approx(0.04)
     assert ThroughputConstraint(limit=0.02).limit_at(0.0) == 0.02

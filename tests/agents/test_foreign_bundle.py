@@ -103,7 +103,7 @@ def test_an_action_cannot_read_the_environment(bundle, monkeypatch):
         ("grid", {"power_caps": True, "max_num_seqs": [1], "sm_clocks": 0}),
         ("shield", "yes"),
         ("shield", 1),
-        ("calibrations", {"a100_sxm4": 5}),
+        ("calibrations", {"a100_sxm4_80gb": 5}),
         ("configuration", "x"),
         ("evaluation", {}),
         ("evaluation", {"steps": "many"}),

@@ -49,3 +49,11 @@ def test_a_class_that_is_no_algorithm_is_refused():
 def test_numbers_have_to_be_positive():
     with pytest.raises(ConfigurationError, match=r"agent\.steps"):
         Recipe(steps=0)
+
+
+def test_the_optimizer_of_ppo_is_the_librarys_in_one_call():
+    env = make_vec_env(2, seed=0)
+    recipe = Recipe(arguments={"policy": "MlpPolicy"})
+    own = recipe.make(env, seed=0, device="cpu").policy.optimizer
+    library = PPO("MlpPolicy", env, device="cpu").policy.optimizer
+    assert own.defaults == {**library.defaults, "lr": own.defaults["lr"], "fused": True}

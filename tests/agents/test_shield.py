@@ -72,3 +72,25 @@ def test_each_server_of_a_vector_has_its_own_limit():
             np.testing.assert_array_equal(together[row], alone)
         changed += int((together != asked).any())
     assert changed > 0
+
+
+def test_the_short_way_of_grids_is_that_of_any_encoding():
+    vector = make_simulated_vector(
+        4,
+        gpu=["a100_sxm4_80gb", "h100_sxm"],
+        model="olmoe_1b_7b",
+        server=[{"base": "simulated", "tensor_parallel": n} for n in (1, 2)],
+        objective=[{**BUDGET, "power_scope": s} for s in ("gpu", "system", "gpu")],
+    )
+    short, long = BudgetShield(vector.contexts), BudgetShield(vector.contexts)
+    long._levels_w = None
+    rng = np.random.default_rng(2)
+    changed = 0
+    for _ in range(50):
+        seen = rng.uniform(0.0, 1.2, vector.observation_space.shape).astype(np.float32)
+        asked = np.stack([vector.single_action_space.sample() for _ in range(4)])
+        kept = asked.copy()
+        np.testing.assert_array_equal(short(asked, seen), long(asked, seen))
+        np.testing.assert_array_equal(asked, kept)
+        changed += int((short(asked, seen) != asked).any())
+    assert changed > 10

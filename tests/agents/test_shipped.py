@@ -80,6 +80,21 @@ def test_it_saves_energy_and_serves_everyone(played) -> None:
         assert np.mean([own.qos_violation_rate for own in agent[name]]) < 0.10, name
 
 
+def test_a_stricter_limit_gets_more_power() -> None:
+    """It heeds what it is asked for: higher caps, and no less energy, under the same load."""
+    env = SETTINGS["steady"].make(
+        action="grid", reward="constrained", interval_s=0.5, duration_s=SECONDS
+    )
+    episodes = Episodes({"steady": env}, SEEDS, SECONDS)
+    energy_j = []
+    for limit in (0.005, 0.1):
+        agent = catalog.build("controller", {"base": "ppo", "violation_limit": limit})
+        agent.bind(env.context)
+        own = episodes.run([Assignment(agent, np.arange(len(SEEDS)))])["steady"]
+        energy_j.append(np.mean([episode.energy_gpu_j for episode in own]))
+    assert energy_j[0] > 1.02 * energy_j[1]
+
+
 def test_the_return_agrees_with_the_metrics(played) -> None:
     """It does not live off an edge of the reward: who earns more has spent less energy."""
     baseline, agent = played
@@ -89,15 +104,39 @@ def test_the_return_agrees_with_the_metrics(played) -> None:
             assert own.energy_gpu_j < base.energy_gpu_j, name
 
 
-def test_it_listens_to_the_queue() -> None:
-    """It is no constant: under bursts, a fuller server gets a higher cap."""
-    env = SETTINGS["bursty"].make(
-        action="grid", reward="constrained", interval_s=0.5, duration_s=SECONDS
-    )
-    episodes = Episodes({"bursty": env}, SEEDS, SECONDS)
+def test_it_follows_the_demand() -> None:
+    """It is no constant: under a load that moves slowly, a fuller server gets a higher cap.
+
+    Under short bursts it nearly is one, at no cost: see docs/agents.md.
+    """
+    chosen = SuiteScenario(workload={"base": "diurnal", "load": 0.7, "period_s": SECONDS})
+    env = chosen.make(action="grid", reward="constrained", interval_s=0.5, duration_s=SECONDS)
+    episodes = Episodes({"diurnal": env}, SEEDS, SECONDS)
     agent = _agent()
     agent.bind(env.context)
     for episode in episodes._run([Assignment(agent, np.arange(len(SEEDS)))]):
         seen, cap_w = episode.table["running"][:-1], episode.table["requested_power_cap_w"][1:]
         few, many = np.quantile(seen, [0.25, 0.75])
-        assert cap_w[seen >= many].mean() > cap_w[seen <= few].mean() + 5.0
+        assert cap_w[seen >= many].mean() > cap_w[seen <= few].mean() + 10.0
+
+
+def test_it_keeps_what_it_is_asked_for_on_the_held_out_scenarios() -> None:
+    """As configured, with the loop: no more violations than asked for, and few missed SLOs."""
+    seconds = 150.0
+    suite = catalog.build("suite", "held_out")
+    envs = {
+        name: one.make(action="grid", reward="constrained", interval_s=0.5, duration_s=seconds)
+        for name, one in suite.scenarios.items()
+    }
+    episodes = Episodes(envs, [suite.seed], seconds)
+    assignments = []
+    for name, env in envs.items():
+        agent = _agent()
+        agent.bind(env.context)
+        assignments.append(Assignment(agent, episodes.members[name]))
+    found = [own[0] for own in episodes.run(assignments).values()]
+    violations = [own.qos_violation_rate_within_budget for own in found]
+    missed = [own.slo_violation_rate for own in found if own.slo_violation_rate is not None]
+    assert np.mean(violations) < 0.02
+    assert missed
+    assert np.mean(missed) < 0.10

@@ -19,11 +19,14 @@ from envs.knobs import Knobs
 from envs.observations import Observation
 
 NEEDS_CLOCK = {"clock_lock"}
+PLANNERS = {"clairvoyant", "mpc"}
+"""They plan with a simulated server, which this one on paper is not: ``tests/baselines/twin``."""
 BUDGET_BLIND = {"static", "random", "oracle"}
 CONTROLLERS = [
     name
     for name in catalog.names("controller")
     if catalog.load("controller", name)["_target_"].startswith("baselines.")
+    and name not in PLANNERS
 ]
 ENCODINGS = catalog.names("action")
 Prepared = Callable[..., Any]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from envs import catalog
 from envs.actions.base import ActionEncoding, KnobGrid
-from envs.errors import ConfigurationError
+from envs.errors import ActionError, ConfigurationError
 from envs.knobs import KnobLimits, Knobs
 
 LIMITS = KnobLimits(100.0, 400.0, 64, 210.0, 1410.0)
@@ -239,3 +239,30 @@ def test_limits_clip_knobs() -> None:
     assert LIMITS.clip(Knobs(10, 0, 1)) == Knobs(100.0, 1, 210.0)
     assert LIMITS.clip(Knobs(200, 8)) == Knobs(200.0, 8, None)
     assert replace(LIMITS, power_cap_max_w=300.0).highest == Knobs(300.0, 64, None)
+
+
+@pytest.mark.parametrize("sm_clock", [False, True])
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_one_action_gives_the_same_knobs_as_plain_numbers(name: str, sm_clock: bool) -> None:
+    encoding = bound(name, sm_clock)
+    encoding.space.seed(0)
+    current = encoding.grid.choices[7]
+    for _ in range(200):
+        action = encoding.space.sample()
+        knobs, plain = encoding.decode(action, current), encoding.decode_one(action, current)
+        assert plain.power_cap_w == knobs.power_cap_w
+        assert plain.max_num_seqs == knobs.max_num_seqs
+        free = knobs.sm_clock_mhz is None or np.isinf(knobs.sm_clock_mhz)
+        assert plain.sm_clock_mhz == (None if free else knobs.sm_clock_mhz)
+        assert [type(value) for value in plain[:2]] == [float, int]
+        assert type(plain.sm_clock_mhz) in (float, type(None))
+
+
+@pytest.mark.parametrize("name", ["grid", "joint", "delta"])
+def test_one_action_outside_its_space_is_refused(name: str) -> None:
+    encoding = bound(name)
+    for wrong in (-1, 36, 1.5, np.nan):
+        action = np.int64(wrong) if name == "joint" and wrong in (-1, 36) else wrong
+        given = action if name == "joint" else np.array([0, wrong])
+        with pytest.raises(ActionError, match="action: must be"):
+            encoding.decode_one(given, LIMITS.highest)

@@ -18,6 +18,7 @@ from envs.objectives.objective import Objective
 from envs.objectives.qos import QoSConfig
 from envs.objectives.signals import Constant, Signal, Steps
 from envs.rewards import Efficiency, Reward
+from envs.scenario import Scenario
 from envs.workloads.lengths import Fixed, Lengths
 
 
@@ -204,3 +205,18 @@ def test_a_replaced_choice_is_checked_with_its_full_key() -> None:
     wrong = {"_target_": FIXED, "tokns": 1}
     with pytest.raises(ConfigurationError, match=r"workload\.lengths\.prompt.*tokns"):
         catalog.build("workload", {"base": "closed_loop", "lengths": {"prompt": wrong}})
+
+
+@pytest.mark.parametrize("value", ["${x}", "${oc.env:NO_SUCH_VARIABLE}", "${nothing:1}"])
+def test_an_interpolation_that_leads_nowhere_is_named(value: str) -> None:
+    for objective, key in (
+        ({"base": "target_file", "target": value}, "objective.target"),
+        ({"base": "moving_target", "price_per_kwh": [[[value]]]}, "objective.price_per_kwh[0][0]"),
+        ({"base": "latency_slo", "qos": {"warmup_s": value}}, "objective.qos.warmup_s"),
+    ):
+        with pytest.raises(ConfigurationError) as caught:
+            catalog.build("objective", objective)
+        assert str(caught.value).startswith(key)
+        with pytest.raises(ConfigurationError) as caught:
+            Scenario(objective=objective).content()
+        assert str(caught.value).startswith(key)

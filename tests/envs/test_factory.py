@@ -56,7 +56,7 @@ def test_a_choice_may_be_a_name_a_mapping_or_an_object() -> None:
         ({"action": "box"}, ["action: no choice named", "continuous"]),
         ({"reward": "mine"}, ["reward: no choice named", "efficiency_only"]),
         ({"server": "tgi"}, ["server: no choice named", "simulated"]),
-        ({"calibration": "v100"}, ["calibration: no choice named", "a100_sxm4"]),
+        ({"calibration": "v100"}, ["calibration: no choice named", "a100_sxm4_80gb"]),
         ({"workload": {"base": "poisson_gsm8k", "rates": 3}}, ["rates"]),
         ({"workload": {"rate": 3}}, ["workload", "base"]),
         ({"workload": {"base": "poisson_gsm8k", "rate": "fast"}}, ["rate", "fast"]),
@@ -180,7 +180,7 @@ def test_the_reference_runs_beside_only_when_the_reward_reads_it() -> None:
 
 def test_domain_randomisation_draws_physics_again_for_every_episode() -> None:
     doubtful = {
-        "base": "a100_sxm4",
+        "base": "a100_sxm4_80gb",
         "uncertainty": {"busy_power_w": 0.2},
         "ranges": {"cap_settling_s": [0.05, 2.0]},
     }

@@ -21,7 +21,8 @@ from envs.errors import ConfigurationError
 
 GROUPS = {
     "action": "grid", "agent": "ppo", "allocator": "uniform", "budget": "constant",
-    "calibration": "a100_sxm4", "controller": "static", "device": "throttled_cpu", "env": "single",
+    "calibration": "a100_sxm4_80gb",
+    "controller": "static", "device": "throttled_cpu", "env": "single",
     "executor": "joblib", "figure": "fig02", "gpu": "a100_sxm4_80gb", "mixture": "default",
     "model": "mixtral_8x7b", "objective": "throughput_target", "reward": "default",
     "server": "simulated", "suite": "test", "tracker": "files", "workload": "bursty",

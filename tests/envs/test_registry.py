@@ -13,6 +13,7 @@ from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
 import envs  # noqa: F401 - registers the environments
 from envs import catalog
+from envs.suite_ids import environment_id, suite_parts
 
 SINGLE = "pals/Simulated-v0"
 OUTSIDE = {"pals/VLLM-v0": "needs a vLLM server"}
@@ -34,7 +35,11 @@ def label(action: dict[str, Any]) -> str:
     return f"{action['base']}{'+clock' if action['sm_clock'] else ''}"
 
 
-@pytest.fixture(params=registered())
+NAMED = {environment_id(name): parts for name, parts in suite_parts().items()}
+"""Scenarios of the standing comparison; their spaces are those of the plain environment."""
+
+
+@pytest.fixture(params=sorted(set(registered()) - set(NAMED)))
 def env_id(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     if name in OUTSIDE:
@@ -54,6 +59,32 @@ def test_the_checkers_find_nothing_to_warn_of(env_id: str, action: dict[str, Any
         check_env(env.unwrapped)
         check_env_sb3(env)
         env.close()
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_the_scenarios_of_the_standing_comparison_have_ids(
+    name: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    if "azure" in str(NAMED[name]["workload"]):
+        monkeypatch.setenv("PALS_DATA", str(request.getfixturevalue("data_dir")))
+    scenarios = catalog.build("suite", "test").scenarios
+    (of_suite,) = [parts for key, parts in scenarios.items() if environment_id(key) == name]
+    made = gymnasium.make(name)
+    assert made.spec is not None
+    assert made.spec.max_episode_steps == 1200
+    env = of_suite.make(action="grid", reward="default", interval_s=0.5, duration_s=600.0)
+    for each in (made, env):
+        each.reset(seed=1)
+    for _ in range(5):
+        ours, theirs = made.step(np.array([3, 4])), env.step(np.array([3, 4]))
+        np.testing.assert_array_equal(ours[0], theirs[0])
+        assert ours[1] == theirs[1]
+
+
+def test_parts_of_a_named_scenario_can_be_changed() -> None:
+    env: Any = gymnasium.make("pals/Bursty60-v0", model="olmoe_1b_7b", action="joint").unwrapped
+    assert env.system.server_spec.model.name == "olmoe_1b_7b"
+    assert type(env.system.server_spec.workload).__name__ == "Bursty"
 
 
 @pytest.mark.parametrize("action", ENCODINGS, ids=label)

@@ -110,7 +110,7 @@ def catalog_budget(watts: float) -> dict[str, Any]:
 
 
 def test_the_budget_term_speaks_up_exactly_when_power_exceeds_the_budget() -> None:
-    env = make_simulated(**SMALL, objective={**MOVING, "power_budget": catalog_budget(90.0)})
+    env = make_simulated(**SMALL, objective={**MOVING, "power_budget": catalog_budget(152.0)})
     signs = set()
     for _, _, _, _, info in rollout(env, 3, steps=60)[1:]:
         over = info["telemetry"].power_w > info["conditions"].power_budget_w

@@ -8,7 +8,18 @@ import numpy as np
 import pytest
 
 from experiments.benchmark import main
+from experiments.benchmarking.answer import answer
 from experiments.benchmarking.criteria import degeneracies, goals
+from experiments.benchmarking.front_goals import front_goals
+from experiments.benchmarking.front_tables import beside_table, families_table, levels_table
+from experiments.benchmarking.fronts import (
+    difference_at,
+    fronts_of,
+    operating_point,
+    point_name,
+    probability_at,
+    scenarios_with_choice,
+)
 from experiments.benchmarking.metrics import difference, headroom, improvement, overall
 from experiments.benchmarking.scenario_runs import ScenarioRuns
 from experiments.evaluation.metric_table import TOKENS_PER_JOULE_RELATIVE
@@ -125,6 +136,115 @@ def test_statistics_agree_with_rliable():
     )
 
 
+def with_fronts():
+    """The agent dominates; the planner that knows the future has twice its gain."""
+    found = results()
+    fronts = {
+        "ppo": [(1.10, 0.005), (1.20, 0.02), (1.30, 0.05)],
+        "pals_queue_aware": [(1.05, 0.01), (1.25, 0.06)],
+        "clairvoyant": [(1.20, 0.0), (1.40, 0.02), (1.60, 0.05)],
+    }
+    points = {
+        name: {point_name(name, n): runs(*pair) for n, pair in enumerate(own)}
+        for name, own in fronts.items()
+    }
+    for own in found.values():
+        own |= {name: rows for rows_of in points.values() for name, rows in rows_of.items()}
+    found["no choice"] = {name: runs(1.0, 0.0) for name in found["calm"]}
+    return found, {name: list(own) for name, own in points.items()}
+
+
+def test_fronts_at_equal_violations():
+    found, points = with_fronts()
+    assert scenarios_with_choice(found) == ["calm", "moving"]
+    fronts = fronts_of(found, points)
+    assert [at.value for at in fronts["ppo"].statistics.at] == pytest.approx(
+        [1.1 + 0.1 / 3, 1.2, 1.3], abs=0.002
+    )
+    half = [part.value for part in fronts["ppo"].headroom[1:]]
+    assert half == pytest.approx([0.5, 0.5], abs=0.01)
+    assert [part.value for part in fronts["clairvoyant"].headroom] == pytest.approx([1.0] * 3)
+    gap = difference_at(fronts["ppo"].episodes, fronts["pals_queue_aware"].episodes, [0.02])[0]
+    assert gap.value == pytest.approx(1.2 - 1.09, abs=0.002)
+    assert gap.low > 0.1
+    assert operating_point(fronts["ppo"].episodes, 0.02) == 1
+    assert operating_point(fronts["pals_queue_aware"].episodes, 0.005) is None
+    assert probability_at(fronts["ppo"].episodes, fronts["clairvoyant"].episodes, 0.02).value == 0.0
+    assert probability_at(fronts["ppo"].episodes, fronts["ppo"].episodes, 0.02).value == 0.5
+
+
+def test_the_answer_says_by_how_much_of_what_was_possible():
+    found, points = with_fronts()
+    text = answer(fronts_of(found, points), "ppo")
+    assert "by how much of what was possible? Yes: at 2 % of violations `ppo` has 1.2" in text
+    assert "joule, 50 [50, 50] % of what was possible; `pals_queue_aware`" in text
+    assert "`pals_queue_aware`, the best front of PALS, has 1.0" in text
+    assert "The difference is +0.11" in text
+    found["calm"] |= {"mpc#0": runs(1.3, 0.01)}
+    found["moving"] |= {"mpc#0": runs(1.3, 0.01)}
+    found["no choice"] |= {"mpc#0": runs(1.0, 0.0)}
+    beside = answer(fronts_of(found, points | {"mpc": ["mpc#0"]}), "ppo")
+    assert "It does not beat the planner on a twin, `mpc`" in beside
+
+
+def test_the_answer_says_so_when_the_agent_does_not_win():
+    found, points = with_fronts()
+    points["ppo"], points["pals_queue_aware"] = points["pals_queue_aware"], points["ppo"]
+    assert "? No: at 2 %" in answer(fronts_of(found, points), "ppo")
+    same = fronts_of(found, {"ppo": points["ppo"], "pals": points["ppo"]})
+    assert "It is not decided: at 2 %" in answer(same, "ppo")
+    late = fronts_of(found, {"ppo": points["ppo"][1:], "pals": points["pals_queue_aware"]})
+    text = answer(late, "ppo")
+    assert "does not keep to 2 % reliably, its fewest are 6 %" in text
+    assert "neither" in answer(late, "sac")
+    nobody = fronts_of(found, {"ppo": points["ppo"], "pals": points["pals_queue_aware"][2:]})
+    assert "no front of PALS keeps to that limit" in answer(nobody, "ppo")
+
+
+def test_the_answer_tells_a_looser_limit_at_which_pals_is_ahead():
+    found = {name: {"static": runs(1.0, 0.0)} for name in ("calm", "moving")}
+    for rows in found.values():
+        rows |= {"ppo": runs(1.2, 0.01), "pals": runs(1.3, 0.04), "weak": runs(1.1, 0.04)}
+    late = answer(fronts_of(found, {"ppo": ["ppo"], "pals": ["pals"]}), "ppo")
+    assert "Yes: at 2 %" in late
+    assert "At 5 %, though, `pals` is ahead by 0.100" in late
+    weak = answer(fronts_of(found, {"ppo": ["ppo"], "pals": ["weak"]}), "ppo")
+    assert "though" not in weak
+
+
+def test_what_is_required_of_a_front():
+    found, points = with_fronts()
+    checked = front_goals(fronts_of(found, points), "ppo")
+    assert [goal.met for goal in checked] == [False, True]
+    assert "50%" in checked[0].found
+    assert "`pals_queue_aware`" in checked[1].name
+    points["ppo"], points["clairvoyant"] = points["clairvoyant"], points["ppo"]
+    assert [goal.met for goal in front_goals(fronts_of(found, points), "ppo")] == [True, True]
+    points["ppo"], points["pals_queue_aware"] = points["pals_queue_aware"], points["ppo"]
+    crossed = front_goals(fronts_of(found, points), "ppo")[1]
+    assert not crossed.met
+    assert "below or not there at 1" in crossed.found
+    assert front_goals(fronts_of(found, points), "sac") == []
+
+
+def test_tables_of_fronts():
+    found, points = with_fronts()
+    fronts = fronts_of(found, points)
+    levels = levels_table(fronts, "ppo").splitlines()
+    assert len(levels) == 2 + len(fronts)
+    assert "50 [50, 50] %" in levels[2]
+    scenarios = {**SCENARIOS, "no choice": SuiteScenario(family="power budget")}
+    scenarios["moving"] = SuiteScenario(family="latency")
+    calm = {name: found[name] for name in ("calm", "moving")}
+    families = families_table(calm, points, scenarios).splitlines()
+    assert families[0] == "| controller | efficiency (1) | latency (1) |"
+    assert families[2].startswith("| `ppo` | 1.2")
+    beside = beside_table(calm, fronts, points)
+    assert "$/kWh" in beside
+    # 0.5 tokens per joule of the node: 0.556 kWh per million tokens
+    assert "| 0.5556 | 0.05556 | 222.2 |" in beside
+
+
 TINY = (
     "duration=40", "seeds=2", "controllers=[static,governor]", "subject=governor",
     "restricted=null", "executor.jobs=1",
@@ -174,3 +294,37 @@ def test_mistakes_are_named_before_anything_runs(command, tmp_path, override, wo
     assert out.code == 1
     assert word in out.err
     assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_sweeps_and_tuned_fronts_are_run_and_shown(command, tmp_path):
+    tuned = tmp_path / "fronts.yaml"
+    tuned.write_text("slack: [{base: slack, stretch: 1.1}, {base: slack, stretch: 2.0}]\n")
+    sweep = "sweeps=[{governor: {high: [1.5, 3.0]}}]"
+    out = command(main, *TINY, f"fronts=[{tuned}]", sweep)
+    assert out.code == 0, out.err
+    folder = tmp_path / "out"
+    runs_of = json.loads((folder / "results.json").read_text())["steady_40"]
+    assert {"governor#0", "governor#1", "slack#0", "slack#1"} <= set(runs_of)
+    text = (folder / "results.md").read_text()
+    assert "| `slack` |" in text
+    assert "governor#0" not in text
+    assert (
+        text.index("![Efficiency at every level")
+        < text.index("No front of")
+        < text.index("## Over all scenarios")
+    )
+    assert (folder / "images" / "front.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "word"),
+    [
+        ("sweeps=[{governor: {low: [0.1], high: [2.0]}}]", "sweeps.governor"),
+        ("sweeps=[{governor: {low: []}}]", "sweeps.governor"),
+        ("sweeps=[{governor: {nothing: [1]}}]", "nothing"),
+    ],
+)
+def test_fronts_that_make_no_sense_are_refused(command, override, word):
+    out = command(main, *TINY, override)
+    assert out.code == 1
+    assert word in out.err

@@ -202,7 +202,7 @@ def test_the_command_says_where_the_file_lies(
 
 def test_the_command_fails_with_one_message(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["poisson_gsm8k"]) == 1
-    assert "azure_conv, mooncake" in capsys.readouterr().err
+    assert "azure_code, azure_conv, mooncake" in capsys.readouterr().err
     assert main(["azure_conv", "--url", url]) == 1
     message = capsys.readouterr().err
     assert message.startswith("error: ")

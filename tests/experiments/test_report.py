@@ -95,6 +95,18 @@ def test_a_damaged_summary_is_named(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "summary.json: damaged" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["summary.json", "comparison.json", "claims.json"])
+@pytest.mark.parametrize(
+    "content", ["[]", "{}", "[1]", "3", '"x"', "[" * 100_000, '{"controllers": 3}']
+)
+def test_a_file_of_another_shape_is_named(tmp_path: Path, name: str, content: str) -> None:
+    if name == "claims.json" and content in ("[]", "{}"):
+        return  # there are none
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ConfigurationError, match=rf"{name}: damaged"):
+        write_report(tmp_path)
+
+
 def test_figures_have_their_claims_escaped(tmp_path: Path) -> None:
     claim = {
         "id": "a", "figure": "fig07", "claim": "a < b & c", "paper": [1.0, 2.0], "ours": 1.5,

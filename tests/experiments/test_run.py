@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,15 +14,17 @@ import pandas
 import pytest
 import yaml
 from support.caches import own_cache
+from support.clock_times import without_clock_times
 
 from envs.errors import ServerError
 from envs.simulator.server import SimulatedServer
+from envs.telemetry import COLUMN
 from experiments.app.composition import saved_run
 from experiments.run import main
 from experiments.runs.runner import execute
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = {"summary.json", "intervals.parquet", "config.yaml", "run.png"}
+FILES = {"summary.json", "intervals.parquet", "config.yaml", "run.png", "describe.json"}
 KEYS = {
     "controller", "seed", "duration_s", "prompt_tokens", "output_tokens", "energy_gpu_j",
     "energy_system_j", "tokens_per_joule", "tokens_per_joule_system", "output_tokens_per_joule",
@@ -83,8 +86,8 @@ def test_the_saved_configuration_gives_the_same_run(finished, tmp_path):
     assert saved["controller"]["_target_"] == "baselines.pals.controller.Pals"
     config = saved_run(folder / "config.yaml")
     again = execute(config.scenario, config.options("pals"), tmp_path)
-    assert again == summary
-    for name in FILES:
+    assert without_clock_times(again) == without_clock_times(summary)
+    for name in set(FILES) - {"summary.json"}:
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name
 
 
@@ -109,7 +112,8 @@ def test_a_fresh_process_prints_a_table(tmp_path):
         env={**os.environ, "PALS_CACHE": str(own_cache(tmp_path / "cache"))},
     )
     assert "Tokens per joule (GPUs)" in done.stdout
-    assert "40/40" in done.stderr
+    last = done.stderr.strip().splitlines()[-1]  # no terminal: a plain line now and then
+    assert re.match(r" *20\.0 s +\d+ tok/s of \d+ +\d+ W  batch ", last)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {*FILES, ".hydra"}
 
 
@@ -131,9 +135,9 @@ def test_a_fresh_process_prints_a_table(tmp_path):
         (["model._target_=os.path.join"], "outside the allowed packages"),
         (["profile.path=/no/profile.json"], "profile.path: cannot read /no/profile.json"),
         (["seed=1.5"], "Value '1.5' of type 'float' could not be converted to Integer"),
-        (["workload.lode=1"], "Key 'lode' not in 'Poisson'"),
-        (["controler=pals"], "Key 'controler' not in"),
-        (["controller=palz"], "Could not find 'controller/palz'"),
+        (["workload.lode=1"], "workload.lode: no such key; did you mean 'load'?"),
+        (["controler=pals"], "controler: no such key; did you mean 'controller'?"),
+        (["controller=palz"], "controller: no choice named 'palz'; did you mean 'pals'?"),
     ],
 )
 def test_bad_configuration_is_one_message(command, tmp_path, arguments, message):
@@ -157,15 +161,14 @@ def test_a_server_that_dies_leaves_what_was_recorded_and_no_summary(command, tmp
     run = ("duration=20", "controller=static", "seed=11")
     assert command(main, *run).code == 0  # the reference run is in the cache now
     shutil.rmtree(tmp_path / "out")
-    advance = SimulatedServer.advance
+    lets_pass = SimulatedServer.run
 
     def dies(self, seconds):
-        telemetry = advance(self, seconds)
-        if telemetry.time_s > 5.0:
+        lets_pass(self, seconds)
+        if self.telemetry_row[0, COLUMN.time_s] > 5.0:
             raise ServerError("server died after 5 s")
-        return telemetry
 
-    monkeypatch.setattr(SimulatedServer, "advance", dies)
+    monkeypatch.setattr(SimulatedServer, "run", dies)
     done = command(main, *run)
     assert done.code != 0
     assert "server died after 5 s" in done.err

@@ -18,7 +18,6 @@ from experiments.calibration.data.readers import read_folder
 from experiments.calibration.fitting.pipeline import fit_rows
 from experiments.calibration.fitting.simulate import QUANTITIES
 from experiments.calibration.fitting.uncertainty import FLOOR_FRACTION
-from experiments.calibration.reports.docs_page import fill
 from experiments.calibration.validation.ablation_study import study
 from experiments.calibration.validation.accuracy_targets import accuracy_targets
 from experiments.calibration.validation.cross_validation import (
@@ -30,15 +29,43 @@ from experiments.calibration.validation.cross_validation import (
 )
 from experiments.calibration.validation.training_caps import study_training
 from experiments.calibration.validation.validate import validate as evaluate_folder
+from experiments.reporting.docs_page import fill
 
+OWN = Path(__file__).resolve().parents[2] / "docs" / "measurements" / "h100"
 KEYS = {"dataset", "gpu", "split", "quantity", "n", "median_ape", "mean_ape", "spearman"}
 MISSED = {
-    "B200, not host-bound, model left out: J/token": 15.0,
-    "RTX PRO 6000, unseen interior caps that do not bind: power": 1.5,
-    "loss at 300 W, Qwen3-Coder-Next-AWQ 32 requests, lowest cap unseen (points)": 6.5,
-    "loss at 300 W, Qwen3.6-27B-AWQ-INT4 1 requests, lowest cap unseen (points)": 5.0,
+    "H100, model left out: inter-token latency": 6.8,
+    "H100, model left out: TPOT": 5.5,
+    "H100, model left out: throughput": 5.6,
+    "H100, model left out: power": 7.6,
+    "H100, model left out: J/token": 8,
+    "H100, MoE family left out: inter-token latency": 9.6,
+    "H100, MoE family left out: TPOT": 10.1,
+    "H100, MoE family left out: throughput": 11,
+    "B200, not host-bound, model left out: inter-token latency": 12.9,
+    "B200, not host-bound, model left out: TPOT": 11.7,
+    "B200, not host-bound, model left out: throughput": 11.8,
+    "B200, not host-bound, model left out: J/token": 12.2,
+    "A100-40GB, batch 1-64, model left out: TPOT": 5.9,
+    "A100-40GB, batch 1-64, model left out: throughput": 6,
+    "A100-80GB, MoE, decode, model left out: power": 41.4,
+    "A100-80GB, MoE, decode, model left out: power, with its sign": 41.4,
+    "A100-80GB, with prompts, model left out: power": 12.5,
+    "A100-80GB, with prompts, model left out: power, with its sign": 12.5,
+    "A100-80GB, whole batches, model left out: power": 8.4,
+    "A100-80GB, whole batches, model left out: power, with its sign": 8.4,
+    "A100-80GB, model left out: time of a step": 10.3,
+    "TTFT at light load, MoE, not fitted to": 20.8,
+    "kernels, shapes left out, h100_sxm: matrix products": 11,
+    "kernels, shapes left out, b200: routed experts": 13.1,
+    "kernels, shapes left out, a100_sxm4_80gb: routed experts": 14.8,
+    "kernels, shapes left out, b200: attention": 9.5,
+    "kernels, shapes left out, a100_sxm4_80gb: attention": 11,
+    "RTX PRO 6000, unseen interior caps that do not bind: power": 1.8,
+    "loss at 300 W, Qwen3-Coder-Next-AWQ 1 requests, lowest cap unseen (points)": 5.1,
+    "H100, power in windows of 0.25 s, a stream of arrivals: RMSE over the repeats' noise": 2.4,
 }
-"""Targets that are missed (docs/physics.md says why), with the error not to exceed."""
+"""Targets that are missed (docs/validation.md says why), with the error not to exceed."""
 
 
 def part_of(data_dir: Path, folder: Path, name: str, keep: Callable[[pd.DataFrame], Any]) -> Path:
@@ -52,12 +79,12 @@ def part_of(data_dir: Path, folder: Path, name: str, keep: Callable[[pd.DataFram
 
 @pytest.mark.long
 def test_the_accuracy_targets_are_reached_or_known_to_be_missed(data_dir: Path) -> None:
-    found = evaluate_folder(data_dir, held_out=True, processes=2)
-    results = accuracy_targets(found.evaluated)
+    found = evaluate_folder(data_dir, further=[OWN], held_out=True, processes=2)
+    results = accuracy_targets(found)
     assert len(results) > 35
     for target in results:
         if target.limit is not None:
-            assert target.reached <= MISSED.get(target.what, target.limit), target
+            assert abs(target.reached) <= MISSED.get(target.what, target.limit), target
     assert MISSED.keys() <= {target.what for target in results}
 
 
@@ -151,7 +178,8 @@ def test_a_file_without_a_column_names_it(
 @pytest.fixture
 def page_of_blocks(tmp_path: Path) -> Path:
     names = ("coefficients", "targets", "errors", "caps", "host", "skipped", "training",
-             "behaviour", "forests")  # fmt: skip
+             "behaviour", "forests", "series", "kernel_power", "kernels",
+             "first_tokens")  # fmt: skip
     page = tmp_path / "page.md"
     page.write_text("".join(f"<!-- begin {n} -->\n<!-- end {n} -->\n" for n in names))
     return page

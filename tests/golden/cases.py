@@ -131,7 +131,8 @@ def _run(overrides: tuple[str, ...], folder: Path) -> Metrics:
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     del summary["provenance"], summary["controller"]
     table = parquet.read_table(folder / "intervals.parquet")
-    metrics = dict(_flat(summary))
+    # How long this machine took to decide is no number of the run.
+    metrics = {name: value for name, value in _flat(summary) if "decision_p" not in name}
     for name in table.column_names:
         metrics |= _column(name, table[name].to_pylist())
     return metrics

@@ -62,7 +62,7 @@ def attached(vllm: VllmProcess, **changes: Any) -> VllmServerConfig:
 
 def plugin_environment() -> dict[str, str]:
     """Environment of a program that imports the plug-in and vLLM, and nothing of ours."""
-    path = os.pathsep.join([*VLLM_PATH, str(PLUGIN_DIR)])
+    path = os.pathsep.join([*VLLM_PATH, str(PLUGIN_DIR), str(ROOT / "tests" / "live")])
     return {"PYTHONPATH": path, "PATH": "/usr/bin:/bin", "HF_HUB_OFFLINE": "1"}
 
 

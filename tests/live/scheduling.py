@@ -1,8 +1,9 @@
-"""Drives the plug-in's scheduler by itself: ``python scheduling.py MODEL async|sync MODE``.
+"""Drives the plug-in's scheduler by itself: ``python scheduling.py MODEL async|sync MODE [ROLE]``.
 
 vLLM switches asynchronous scheduling off on CPUs, so no server of these tests can run it. Here
 vLLM's own asynchronous scheduler, with the plug-in around it, is fed with made-up tokens, one
-step ahead of them, as on a GPU. Runs in the environment with vLLM; prints what happened as JSON.
+step ahead of them, as on a GPU. With a ROLE (``kv_producer``, ``kv_consumer``) a KV connector that
+moves nothing takes part. Runs in the environment with vLLM; prints what happened as JSON.
 """
 
 from __future__ import annotations
@@ -15,7 +16,13 @@ from typing import Any
 import torch
 from pals_batch_limit.scheduler import BatchLimitScheduler
 from vllm import SamplingParams
-from vllm.config import CacheConfig, ModelConfig, SchedulerConfig, VllmConfig
+from vllm.config import (
+    CacheConfig,
+    KVTransferConfig,
+    ModelConfig,
+    SchedulerConfig,
+    VllmConfig,
+)
 from vllm.v1.core.kv_cache_utils import KVCacheConfig, KVCacheGroupSpec
 from vllm.v1.kv_cache_interface import FullAttentionSpec
 from vllm.v1.outputs import ModelRunnerOutput
@@ -25,7 +32,7 @@ from vllm.v1.structured_output import StructuredOutputManager
 REQUESTS, OUTPUT, BLOCK = 24, 40, 16
 
 
-def build(model: str, asynchronous: bool) -> Any:
+def build(model: str, asynchronous: bool, role: str | None) -> Any:
     """A scheduler as the engine core would make it."""
     config = VllmConfig(
         model_config=ModelConfig(model=model, dtype="bfloat16", max_model_len=512),
@@ -38,7 +45,12 @@ def build(model: str, asynchronous: bool) -> Any:
             async_scheduling=asynchronous,
         ),
         cache_config=CacheConfig(block_size=BLOCK, enable_prefix_caching=False),
-    )
+        kv_transfer_config=None if role is None else KVTransferConfig(
+            kv_connector="StubConnector",
+            kv_connector_module_path="stub_connector",
+            kv_role=role,
+        ),
+    )  # fmt: skip
     config.scheduler_config.async_scheduling = asynchronous  # the CPU platform unset it
     config.cache_config.num_gpu_blocks = 4000
     spec = FullAttentionSpec(block_size=BLOCK, num_kv_heads=1, head_size=1, dtype=torch.float32)
@@ -56,6 +68,13 @@ def run(scheduler: Any, ahead: int, mode: str) -> dict[str, Any]:
         scheduler.add_request(Request(f"r{number}", [20] * 30, parameters, None))
     running, scheduled, tokens = [], [], dict.fromkeys((f"r{n}" for n in range(REQUESTS)), 0)
     flight: deque[Any] = deque()
+    preempted, preempt = [], scheduler._preempt_request
+
+    def noted(request: Any, *arguments: Any, **more: Any) -> None:
+        preempted.append(request.request_id)
+        preempt(request, *arguments, **more)
+
+    scheduler._preempt_request = noted
     step = 0
     while scheduler.has_requests() or flight:
         step += 1
@@ -89,6 +108,8 @@ def run(scheduler: Any, ahead: int, mode: str) -> dict[str, Any]:
         "scheduled": scheduled,
         "tokens": tokens,
         "effect_delay_s": scheduler.limits_state()["effect_delay_s"],
+        "drops": bool(scheduler.preemption._how),
+        "preempted": preempted,
     }
 
 
@@ -98,5 +119,6 @@ def _is_prefill(scheduler: Any, name: str) -> bool:
 
 if __name__ == "__main__":
     asynchronous = sys.argv[2] == "async"
-    result = run(build(sys.argv[1], asynchronous), int(asynchronous), sys.argv[3])
+    role = sys.argv[4] if len(sys.argv) > 4 else None
+    result = run(build(sys.argv[1], asynchronous, role), int(asynchronous), sys.argv[3])
     sys.stdout.write("\n" + json.dumps(result) + "\n")

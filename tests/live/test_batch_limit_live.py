@@ -93,7 +93,7 @@ def test_preempting_is_quick_and_loses_no_token(vllm: VllmProcess, limit: BatchL
         server.reset(0)
         wait_for(lambda: limit.read()["running"] >= 25, 30.0)
         run(server, 1.0)
-        limit.set(max_num_seqs=4, mode="preempt")
+        limit.change(max_num_seqs=4, mode="preempt")
         took = wait_for(lambda: limit.read()["running"] <= 4, 10.0)
         state = limit.read()
         assert took < 5.0
@@ -121,10 +121,11 @@ def test_the_token_budget_slows_prefill_and_nothing_breaks(
         return int(limit.read()["steps"]) - before
 
     whole = steps()
-    limit.set(max_num_batched_tokens=128)
+    limit.change(max_num_batched_tokens=128)
     assert steps() >= whole + 10
 
 
+@pytest.mark.long
 def test_answers_come_between_two_steps(vllm: VllmProcess, limit: BatchLimit) -> None:
     with live(attached(vllm, control=False), requests(concurrency=16)) as server:
         server.reset(0)
@@ -137,17 +138,38 @@ def test_answers_come_between_two_steps(vllm: VllmProcess, limit: BatchLimit) ->
         assert sorted(delays)[15] < 0.5
 
 
+def scheduled(models: Path, *arguments: str) -> dict[str, Any]:
+    """Returns what ``scheduling.py`` tells."""
+    script = str(Path(__file__).with_name("scheduling.py"))
+    result = subprocess.run(
+        [str(PYTHON), script, str(models / "olmoe"), *arguments],
+        env=plugin_environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    told = next(line for line in result.stdout.splitlines() if line.startswith('{"scheduler"'))
+    answer: dict[str, Any] = json.loads(told)
+    return answer
+
+
+@pytest.mark.parametrize("role", ["kv_producer", "kv_consumer"])
+def test_preempting_beside_a_kv_connector_loses_no_token(models: Path, role: str) -> None:
+    answer = scheduled(models, "async", "preempt", role)
+    assert set(answer["tokens"].values()) == {40}
+    assert answer["drops"] == (role == "kv_producer")  # only a producer hands caches on
+    assert max(answer["running"][60:]) == 3
+    if role == "kv_producer":
+        assert len(answer["preempted"]) == 13
+        assert max(answer["running"][10:]) == 3
+    else:  # while a step is in flight their blocks cannot be freed, so they drain
+        assert answer["preempted"] == []
+
+
 @pytest.mark.parametrize("mode", ["drain", "preempt"])
 def test_the_asynchronous_scheduler_follows_as_well(models: Path, mode: str) -> None:
     """vLLM's scheduler without a model: it allows no asynchronous server on a CPU."""
-    result = subprocess.run(
-        [str(PYTHON), str(Path(__file__).with_name("scheduling.py")),
-         str(models / "olmoe"), "async", mode],
-        env=plugin_environment(),
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    told = next(line for line in result.stdout.splitlines() if line.startswith('{"scheduler"'))
-    answer = json.loads(told)
+    answer = scheduled(models, "async", mode)
     assert answer["scheduler"] == "AsyncBatchLimitScheduler"
     assert set(answer["tokens"].values()) == {40}  # none lost, none twice
     running = answer["running"]

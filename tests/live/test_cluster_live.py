@@ -112,6 +112,7 @@ def _hang(actor: Any) -> None:
     os.kill(ray.get(actor.__ray_call__.remote(lambda _: os.getpid())), signal.SIGSTOP)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fails", [_die, _hang])
 def test_a_live_node_that_fails_is_put_back_and_rejoins(
     cluster: Cluster, vllm: VllmProcess, limit: BatchLimit, fails: Callable[[Any], None]

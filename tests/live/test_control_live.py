@@ -69,6 +69,7 @@ def test_the_throttle_is_felt_in_tokens_per_second(vllm: VllmProcess) -> None:
         assert binding[400.0] < 0.05
 
 
+@pytest.mark.long
 def test_a_cap_above_the_demand_changes_nothing(vllm: VllmProcess) -> None:
     """The null control: light traffic needs less than 350 W allow.
 
@@ -90,6 +91,7 @@ def test_a_cap_above_the_demand_changes_nothing(vllm: VllmProcess) -> None:
         assert binding[350.0] < 0.7  # under full load it is above 0.9
 
 
+@pytest.mark.long
 def test_a_random_policy_for_two_minutes(vllm: VllmProcess) -> None:
     rng = np.random.default_rng(0)
     with live(attached(vllm), requests(rate=4.0)) as server:
@@ -112,6 +114,7 @@ def _experiment(*arguments: str, timeout_s: float = 400.0) -> None:
     subprocess.run([sys.executable, "-m", *arguments], check=True, cwd=ROOT, timeout=timeout_s)
 
 
+@pytest.mark.long
 def test_pals_for_two_minutes_from_the_command_line(
     vllm: VllmProcess, limit: BatchLimit, models: Path, tmp_path: Path
 ) -> None:
@@ -182,6 +185,7 @@ def test_a_failed_run_keeps_its_record(vllm: VllmProcess, tmp_path: Path) -> Non
 PROMPT, OUTPUT, STREAMS = 100, 40, 4
 
 
+@pytest.mark.long
 def test_vllms_own_benchmark_agrees_with_our_load_generator(
     vllm: VllmProcess, models: Path, tmp_path: Path
 ) -> None:

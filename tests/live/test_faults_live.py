@@ -76,6 +76,7 @@ def test_cap_and_limit_return_within_a_second_of_sigkill(vllm: VllmProcess, limi
     assert state(worker) != "T"
 
 
+@pytest.mark.long
 def test_an_engine_that_is_stopped_hangs(vllm: VllmProcess) -> None:
     """vLLM's API process goes on answering; only the missing tokens tell."""
     engine = workers_of(vllm.pid)[0]
@@ -96,6 +97,7 @@ def test_an_engine_that_is_stopped_hangs(vllm: VllmProcess) -> None:
         assert total(run(server, 5.0), "output_tokens") > 0
 
 
+@pytest.mark.long
 def test_a_killed_worker_ends_an_attached_run_with_its_own_error(vllm: VllmProcess) -> None:
     """The last test of this server. Its API process says that the engine died, then ends too."""
     with live(attached(vllm), requests(rate=4.0)) as server:

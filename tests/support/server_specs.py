@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from functools import partial
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -11,22 +13,49 @@ from envs import catalog
 from envs.simulator.memory import RUNTIME_BYTES, kv_bytes_per_gpu, weight_bytes_per_gpu
 from envs.simulator.parallelism import Parallelism
 from envs.simulator.server import SimulatedServer
-from envs.simulator.server_spec import ServerSpec
+from envs.simulator.server_spec import Rating, ServerSpec
+from envs.simulator.state import EngineSpec
 from envs.telemetry import NUMERIC_FIELDS, Telemetry
-from envs.workloads.base import RequestChunk, RequestStream, Workload
+from envs.workloads.base import PromptTexts, RequestChunk, RequestStream, Workload
 from support.reference_server import ReferenceServer, ServerFacts
+from support.reference_server import Request as Called
 
 Request = tuple[float, int, int]
 """Arrival time in seconds, prompt tokens, output tokens."""
 
 
 class Given(Workload):
-    """Exactly these requests, then none."""
+    """Exactly these requests, then none.
 
-    def __init__(self, requests: Sequence[Request], *, concurrency: int | None = None) -> None:
+    Args:
+        requests: The requests.
+        concurrency: Requests kept in flight; ``None`` for open arrivals.
+        texts: Of each of them the number of its text, or that, where the ids of its prompt's
+            parts begin in ``ids`` and what is added to them; ``None`` where each is alone.
+        shared_tokens: Tokens with which all begin.
+        ids: Ids of the parts of prompts.
+        part_tokens: Tokens of a part.
+    """
+
+    def __init__(
+        self,
+        requests: Sequence[Request],
+        *,
+        concurrency: int | None = None,
+        texts: Sequence[int | tuple[int, int, int]] | None = None,
+        shared_tokens: int = 0,
+        ids: Sequence[int] = (),
+        part_tokens: float = 512.0,
+    ) -> None:
         super().__init__(rate=1.0)
         self.requests = list(requests)
         self._concurrency = concurrency
+        self.texts = texts
+        self._prompt_texts = PromptTexts(shared_tokens, np.array(ids, np.int64), part_tokens)
+
+    @property
+    def prompt_texts(self) -> PromptTexts:
+        return self._prompt_texts
 
     @property
     def concurrency(self) -> int | None:
@@ -41,13 +70,13 @@ class Given(Workload):
         return float(np.mean([output for _, _, output in self.requests]))
 
     def __repr__(self) -> str:  # ratings are remembered by it
-        return f"Given({self.requests!r}, {self._concurrency})"
+        return f"Given({self.requests!r}, {self._concurrency}, {self.texts}, {self._prompt_texts})"
 
     def endless(self) -> Workload:
         return Repeated(self.requests)
 
     def stream(self, rng: np.random.Generator, rate_per_s: float) -> RequestStream:
-        return _Stream(self.requests)
+        return _Stream(self.requests, texts=self.texts)
 
 
 class Repeated(Given):
@@ -58,19 +87,31 @@ class Repeated(Given):
 
 
 class _Stream:
-    def __init__(self, requests: list[Request], endless: bool = False) -> None:
+    def __init__(
+        self,
+        requests: list[Request],
+        endless: bool = False,
+        texts: Sequence[int | tuple[int, int, int]] | None = None,
+    ) -> None:
         self._requests = requests
+        self._texts = texts
         self._endless = endless
         self._next = 0
 
     def take(self, count: int) -> RequestChunk:
         total = len(self._requests)
         stop = self._next + count if self._endless else min(self._next + count, total)
-        rows = [self._requests[index % total] for index in range(self._next, stop)]
+        places = range(self._next, stop)
+        rows = [self._requests[index % total] for index in places]
         self._next = stop
+        texts = None
+        if self._texts is not None:
+            given = (self._texts[i] for i in places)
+            rows_of_texts = [(one, -1, 0) if isinstance(one, int) else one for one in given]
+            texts = np.array(rows_of_texts, np.int64).reshape(-1, 3)
         times = np.array([row[0] for row in rows], dtype=np.float64)
         lengths = np.array([row[1:] for row in rows], dtype=np.int64).reshape(-1, 2)
-        return RequestChunk(times, lengths[:, 0], lengths[:, 1])
+        return RequestChunk(times, lengths[:, 0], lengths[:, 1], texts)
 
 
 def make_server_spec(
@@ -87,7 +128,11 @@ def make_server_spec(
     gpu_choice: Any = gpu
     if kv_blocks is not None:
         spec = catalog.build("model", model)
-        spread = Parallelism(tensor=server["tensor_parallel"])
+        spread = Parallelism(
+            tensor=server["tensor_parallel"],
+            expert=server.get("expert_parallel", 1),
+            data=server.get("data_parallel", 1),
+        )
         tokens = kv_blocks * server.get("block_size", 16) + 0.5
         needed = weight_bytes_per_gpu(spec, spread) + tokens * kv_bytes_per_gpu(spec, spread)
         gpu_choice = {"base": gpu, "memory_gb": (needed + RUNTIME_BYTES) / 0.9e9}
@@ -108,6 +153,13 @@ def make_server_spec(
     return server_spec
 
 
+def unrated(server_spec: ServerSpec) -> ServerSpec:
+    """Spares a server with given requests the simulation that tells what it can deliver."""
+    rating = Rating(output_tok_s=1000.0, requests_per_s=1.0, power_w=300.0)
+    vars(server_spec).update(saturated=rating, rate_per_s=1.0, offered_tok_s=1000.0)
+    return server_spec
+
+
 def make_server(workload: Any, **choices: Any) -> SimulatedServer:
     return SimulatedServer(make_server_spec(workload, **choices))
 
@@ -122,7 +174,7 @@ def reference_of(server_spec: ServerSpec, seed: int) -> ReferenceServer:
     spec = server_spec.spec
     facts = ServerFacts(
         step_model=spec.step_model,
-        blocks=spec.kv_blocks * spec.replicas,
+        blocks=spec.kv_blocks,
         block_size=spec.block_size,
         max_num_seqs=spec.max_num_seqs,
         token_budget=spec.max_num_batched_tokens,
@@ -131,19 +183,41 @@ def reference_of(server_spec: ServerSpec, seed: int) -> ReferenceServer:
         replicas=spec.replicas,
         cap_w=spec.power_cap_w,
         clock_max_mhz=spec.sm_clock_max_mhz,
-        settling_s=spec.cap_settling_s,
-        sensor_window_s=spec.sensor_window_s,
+        settling_s=spec.power_times.cap_settling_s,
+        limit_window_s=spec.power_times.limit_window_s,
+        sensor_window_s=spec.power_times.sensor_window_s,
+        warming_s=spec.power_times.warming_s,
         alpha=spec.system_power[0],
         beta_w=spec.system_power[1],
+        lockstep=spec.lockstep,
+        max_waiting=spec.max_waiting,
+        caching=spec.prefix_caching,
     )
     arrivals = np.random.default_rng(seed).spawn(3)[0]
     stream = server_spec.workload.stream(arrivals, server_spec.rate_per_s)
-    return ReferenceServer(facts, _one_by_one(stream), server_spec.workload.concurrency)
+    return ReferenceServer(facts, _one_by_one(stream, spec), server_spec.workload.concurrency)
 
 
-def _one_by_one(stream: RequestStream) -> Iterator[Request]:
-    while True:
-        times, prompts, outputs = stream.take(64)
+def _one_by_one(stream: RequestStream, spec: EngineSpec) -> Iterator[Called]:
+    for serial in count():
+        times, prompts, outputs, texts = stream.take(1)
         if not len(times):
             return
-        yield from zip(times.tolist(), prompts.tolist(), outputs.tolist(), strict=True)
+        text = None if texts is None else tuple(texts[0].tolist())
+        prompt = int(prompts[0])
+        known = partial(_known_by, spec=spec, text=text, serial=serial, prompt=prompt)
+        yield float(times[0]), prompt, int(outputs[0]), known
+
+
+def _known_by(
+    place: int, *, spec: EngineSpec, text: tuple[int, int, int] | None, serial: int, prompt: int
+) -> Hashable:
+    """Names what a block holds, by the text from the beginning up to its end."""
+    own, first_id, shift = (-1, -1, 0) if text is None else text
+    end = (place + 1) * spec.block_size
+    if end <= min(spec.texts.shared_tokens, prompt):
+        return ("shared", place)
+    if first_id >= 0 and end <= prompt:
+        part = int((end - 1) / spec.texts.part_tokens)
+        return ("part", int(spec.texts.ids[first_id + part]) + shift, place)
+    return ("session", own, place) if own >= 0 else ("alone", serial, place)

@@ -1,7 +1,8 @@
 """Drives vLLM's own scheduler with made-up outputs; run by a Python that has vLLM.
 
-Reads cases as JSON from standard input and writes, for every case, what each step computed:
-``[[request, tokens], ...]``, in order. No model is loaded and nothing is computed.
+Reads cases as JSON from standard input and writes, for every case, what each step computed
+(``[[request, tokens], ...]``, in order), and how many tokens were looked up and found in the prefix
+cache. No model is loaded and nothing is computed.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ def make_scheduler(case: dict[str, Any], folder: str) -> Any:
         model=folder, skip_tokenizer_init=True, dtype="float32", max_model_len=case["context"]
     )
     cache = CacheConfig(
-        block_size=case["block_size"], gpu_memory_utilization=0.9, enable_prefix_caching=False
+        block_size=case["block_size"],
+        gpu_memory_utilization=0.9,
+        enable_prefix_caching=case["caching"],
     )
     cache.num_gpu_blocks = case["blocks"] + 1  # one is the null block, which nobody gets
     config = VllmConfig(
@@ -69,16 +72,22 @@ def make_scheduler(case: dict[str, Any], folder: str) -> Any:
         ),
         structured_output_manager=StructuredOutputManager(config),
         block_size=case["block_size"],
+        log_stats=True,
     )
 
 
-def run(case: dict[str, Any], folder: str) -> list[list[tuple[int, int]]]:
+def run(case: dict[str, Any], folder: str) -> dict[str, Any]:
     """Returns what each step computes; an asynchronous one is scheduled a step ahead."""
     from vllm import SamplingParams
+    from vllm.utils.hashing import sha256
+    from vllm.v1.core.kv_cache_utils import get_request_block_hasher, init_none_hash
     from vllm.v1.outputs import ModelRunnerOutput
     from vllm.v1.request import Request
 
     scheduler = make_scheduler(case, folder)
+    init_none_hash(sha256)
+    hasher = get_request_block_hasher(case["block_size"], sha256) if case["caching"] else None
+    queries = hits = 0
     limits = {int(step): limit for step, limit in case["limits"].items()}
     coming = list(enumerate(case["requests"]))
     in_flight: list[Any] = []
@@ -86,7 +95,8 @@ def run(case: dict[str, Any], folder: str) -> list[list[tuple[int, int]]]:
 
     def land(output: Any) -> None:
         ids = list(output.num_scheduled_tokens)
-        tokens = [[7] if done else [] for done in output.samples]
+        texts = [case["requests"][int(name)][3] for name in ids]
+        tokens = [[text] if done else [] for text, done in zip(texts, output.samples, strict=True)]
         scheduler.update_from_output(
             output,
             ModelRunnerOutput(
@@ -98,12 +108,13 @@ def run(case: dict[str, Any], folder: str) -> list[list[tuple[int, int]]]:
 
     for step in range(case["steps"]):
         while coming and coming[0][1][0] <= step:
-            index, (_, prompt, output) = coming.pop(0)
+            index, (_, prompt, output, text) = coming.pop(0)
+            tokens = [0] * case["shared"] + [text] * (prompt - case["shared"])
             params = SamplingParams(max_tokens=output, ignore_eos=True)
             scheduler.add_request(
                 Request(
-                    request_id=str(index), prompt_token_ids=[1] * prompt,
-                    sampling_params=params, pooling_params=None,
+                    request_id=str(index), prompt_token_ids=tokens,
+                    sampling_params=params, pooling_params=None, block_hasher=hasher,
                 )
             )  # fmt: skip
         if step in limits:
@@ -114,10 +125,12 @@ def run(case: dict[str, Any], folder: str) -> list[list[tuple[int, int]]]:
             not scheduler.requests[name].is_prefill_chunk for name in output.num_scheduled_tokens
         ]
         steps.append([(int(name), count) for name, count in output.num_scheduled_tokens.items()])
+        stats = scheduler.kv_cache_manager.make_prefix_cache_stats()
+        queries, hits = queries + stats.queries, hits + stats.hits
         in_flight.append(output)
         while len(in_flight) > int(case["async"]):
             land(in_flight.pop(0))
-    return steps
+    return {"steps": steps, "queries": queries, "hits": hits}
 
 
 def main() -> None:

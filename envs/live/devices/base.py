@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -103,6 +105,14 @@ class PowerDevice(ABC):
         """What is known of the device, as JSON values, for the record of a run."""
         return {}
 
+    def cautions(self, facts: Mapping[str, Any]) -> list[str]:
+        """Returns what an operator should know before control begins, one line each.
+
+        Args:
+            facts: What :attr:`facts` told.
+        """
+        return []
+
     @abstractmethod
     def read(self) -> Reading:
         """Reads all GPUs.
@@ -137,6 +147,25 @@ class PowerDevice(ABC):
     @abstractmethod
     def restore(self, found: dict[str, Any]) -> None:
         """Puts back the settings that :meth:`take_control` found; harmless when they hold."""
+
+    def told(self, found: dict[str, Any]) -> str:
+        """Returns in words what :meth:`take_control` found, for what could not be put back."""
+        return json.dumps(found)
+
+    def take_changes_by_others(self) -> int:
+        """Returns how many caps others changed since the last call.
+
+        A device that can tell respects them: what was found is then what they set, and none of
+        our caps exceeds it.
+        """
+        return 0
+
+    def renew(self) -> None:  # noqa: B027 - most devices have nothing to renew
+        """Tells the process that sets caps for us, if there is one, that we still want them.
+
+        Raises:
+            DeviceError: It is gone.
+        """
 
     @abstractmethod
     def close(self) -> None:

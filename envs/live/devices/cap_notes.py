@@ -2,16 +2,15 @@
 
 A lowered cap then stays, and the next controller would take it for the one that was found. So
 the cap found is noted before the first one is set, together with those that we set, until it is
-restored. A cap in force that is none of ours was set by an operator since, and counts as found.
+restored. A cap in force that is none of ours was set by an operator since, and counts as found:
+the controller, its guard and the next controller put caps back by the note.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -30,18 +29,30 @@ class CapNote:
     Attributes:
         found_mw: The cap that was found, in milliwatts.
         set_mw: The caps that may be in force by our doing: the last one set, and the next.
+        ceiling_mw: The lowest cap that others set since; none of ours exceeds it.
         clock_locked: Whether we may have locked its clock.
         boot: Start of the machine for which this holds; a driver that loads forgets caps.
     """
 
     found_mw: int
     set_mw: list[int] = field(default_factory=list)
+    ceiling_mw: int | None = None
     clock_locked: bool = False
     boot: str = field(default_factory=lambda: _boot())
 
     def explains(self, cap_mw: int) -> bool:
         """Whether a cap in force is of our doing."""
         return any(abs(cap_mw - ours) <= TOLERANCE_MW for ours in self.set_mw)
+
+    def adopt(self, cap_mw: int) -> None:
+        """Takes a cap that others set for the one found, and for a ceiling."""
+        self.found_mw = cap_mw
+        self.set_mw = [cap_mw]
+        self.ceiling_mw = cap_mw if self.ceiling_mw is None else min(self.ceiling_mw, cap_mw)
+
+    def bounded(self, cap_mw: int) -> int:
+        """Returns a cap that we want, or the ceiling that others set since."""
+        return cap_mw if self.ceiling_mw is None else min(cap_mw, self.ceiling_mw)
 
 
 class CapNotes:
@@ -65,11 +76,9 @@ class CapNotes:
             DevicePermissionError: The folder is not ours alone.
             DeviceError: It cannot be written.
         """
-        folder = private_folder.private(private_folder.directory())
-        file, new = self._file(uuid), folder / f"note-{os.getpid()}.new"
+        file = self._file(uuid)
         try:
-            new.write_text(json.dumps(asdict(note)))
-            new.replace(file)
+            private_folder.write_note(file, json.dumps(asdict(note)))
         except OSError as error:
             raise DeviceError(
                 f"{file}: the cap found cannot be noted ({error.strerror}), so none is set"
@@ -81,8 +90,7 @@ class CapNotes:
             self._file(uuid).unlink(missing_ok=True)
 
     def _file(self, uuid: str) -> Path:
-        digest = hashlib.sha256(uuid.encode()).hexdigest()[:16]
-        return private_folder.directory() / f"{digest}.cap.json"
+        return private_folder.note_file(uuid, "cap")
 
 
 def _boot() -> str:

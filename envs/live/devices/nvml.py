@@ -7,9 +7,8 @@ millijoules; this module speaks watts and joules.
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,15 +16,10 @@ from typing_extensions import override
 
 from envs.errors import ConfigurationError, DeviceError
 from envs.live.devices.base import DeviceLimits, PowerDevice, Reading
-from envs.live.devices.cap_notes import CapNote, CapNotes
-from envs.live.devices.nvml_library import gpu_facts, kind_of, library
-from envs.live.errors import (
-    DeviceNotSupportedError,
-    DevicePermissionError,
-)
+from envs.live.devices.nvml_caps import Gpu, NvmlCaps
+from envs.live.devices.nvml_library import gpu_facts, library, nvml_errors
+from envs.live.errors import DeviceNotSupportedError, DevicePermissionError
 from envs.telemetry import MEASURED
-
-_LOG = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
@@ -48,27 +42,32 @@ class Nvml(PowerDevice):
             raise ConfigurationError("device.gpus: name at least one GPU, each once")
         self.power_source = MEASURED
         self._nvml: Any = None
-        self._handles: list[Any] = []
-        self._uuids: list[str] = []
-        self._held: dict[str, CapNote] = {}
+        self._gpus: list[Gpu] = []
+        self._caps: NvmlCaps | None = None
         self._has_instant = True
         self._has_energy = True
-        self._notes = CapNotes()
 
     @override
     def open(self, server_pid: int | None) -> None:
         self._nvml = library()
-        with self._errors("opening"):
+        with nvml_errors(self._nvml, "opening"):
             self._nvml.nvmlInit()
-            for gpu in self.gpus:
-                with self._errors(f"GPU {gpu}"):
-                    self._handles.append(self._find(gpu))
-                    self._uuids.append(self._nvml.nvmlDeviceGetUUID(self._handles[-1]))
+        for name in self.gpus:
+            with nvml_errors(self._nvml, f"GPU {name}"):
+                handle = self._find(name)
+                self._gpus.append(Gpu(name, handle, self._nvml.nvmlDeviceGetUUID(handle)))
+        self._caps = NvmlCaps(self._nvml)
 
     def _find(self, gpu: str) -> Any:
         if gpu.isdigit():
             return self._nvml.nvmlDeviceGetHandleByIndex(int(gpu))
         return self._nvml.nvmlDeviceGetHandleByUUID(gpu)
+
+    @property
+    def _opened(self) -> NvmlCaps:
+        if self._caps is None:
+            raise DevicePermissionError("device: open() comes before anything is set")
+        return self._caps
 
     @property
     @override
@@ -78,67 +77,73 @@ class Nvml(PowerDevice):
     @property
     @override
     def keys(self) -> list[str]:
-        return list(self._uuids)
+        return [gpu.uuid for gpu in self._gpus]
 
     @property
     def names(self) -> list[str]:
         """Product names of the GPUs."""
-        return [self._nvml.nvmlDeviceGetName(handle) for handle in self._handles]
+        return [self._nvml.nvmlDeviceGetName(gpu.handle) for gpu in self._gpus]
 
     @property
     @override
     def limits(self) -> DeviceLimits:
         lows, highs, clocks = [], [], []
-        for gpu, handle, _ in self._each():
-            with self._errors(f"limits of GPU {gpu}"):
-                low, high = self._nvml.nvmlDeviceGetPowerManagementLimitConstraints(handle)
+        for gpu in self._gpus:
+            with nvml_errors(self._nvml, f"limits of GPU {gpu.name}"):
+                low, high = self._nvml.nvmlDeviceGetPowerManagementLimitConstraints(gpu.handle)
                 lows.append(low * 1e-3)
                 highs.append(high * 1e-3)
-                clocks.append(
-                    float(self._nvml.nvmlDeviceGetMaxClockInfo(handle, self._nvml.NVML_CLOCK_SM))
-                )
+                clock = self._nvml.nvmlDeviceGetMaxClockInfo(gpu.handle, self._nvml.NVML_CLOCK_SM)
+                clocks.append(float(clock))
         # Locking below about a tenth of the highest clock is refused by every GPU known.
         return DeviceLimits(max(lows), min(highs), min(clocks) * 0.1, min(clocks))
 
     @property
     @override
     def cap_found_w(self) -> float:
-        return min(self._found(*gpu).found_mw for gpu in self._each()) * 1e-3
-
-    def _found(self, gpu: str, handle: Any, uuid: str) -> CapNote:
-        """Returns the cap that an operator set: the one in force, unless that is left of ours."""
-        with self._errors(f"power cap of GPU {gpu}"):
-            now = int(self._nvml.nvmlDeviceGetPowerManagementLimit(handle))
-        note = self._notes.read(uuid)
-        if note is None or not note.explains(now):
-            return CapNote(now)
-        if now != note.found_mw:
-            _LOG.warning(
-                "GPU %s: its cap of %g W was left by a controller that was killed with its guard; "
-                "%g W, which that one had found, counts as found",
-                gpu, now * 1e-3, note.found_mw * 1e-3,
-            )  # fmt: skip
-        return note
+        return min(self._opened.found(gpu).found_mw for gpu in self._gpus) * 1e-3
 
     @property
     @override
     def facts(self) -> dict[str, Any]:
-        told = gpu_facts(self._nvml, dict(zip(self._uuids, self._handles, strict=True)))
+        told = gpu_facts(self._nvml, {gpu.uuid: gpu.handle for gpu in self._gpus})
+        for gpu in self._gpus:  # one look tells which readings there are
+            with contextlib.suppress(self._nvml.NVMLError):
+                self._power_mw(gpu.handle)
+                self._energy_mj(gpu.handle)
         reading = "instant" if self._has_instant else "average of a second"
         return told | {"power_reading": reading, "energy_counter": self._has_energy}
+
+    @override
+    def cautions(self, facts: Mapping[str, Any]) -> list[str]:
+        said = []
+        for uuid, gpu in facts["gpus"].items():
+            if gpu["persistence_mode"] == 0:
+                said.append(
+                    f"GPU {uuid}: persistence mode is off, so the driver may unload and forget its "
+                    "cap (nvidia-smi -pm 1 turns it on)"
+                )
+            if len(pids := gpu["processes"]) > 1:
+                said.append(
+                    f"GPU {uuid}: {len(pids)} processes ({', '.join(map(str, pids))}) compute on "
+                    "it; its power and energy are those of all of them"
+                )
+        return said
 
     @override
     def read(self) -> Reading:
         nvml = self._nvml
         power, energy, clock, cap, binds = [], [], [], [], []
-        for gpu, handle, _ in self._each():
-            with self._errors(f"reading GPU {gpu}"):
+        for gpu in self._gpus:
+            handle = gpu.handle
+            with nvml_errors(nvml, f"reading GPU {gpu.name}"):
                 power.append(self._power_mw(handle) * 1e-3)
                 energy.append(self._energy_mj(handle))
                 clock.append(float(nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM)))
                 cap.append(nvml.nvmlDeviceGetEnforcedPowerLimit(handle) * 1e-3)
                 reasons = nvml.nvmlDeviceGetCurrentClocksEventReasons(handle)
                 binds.append(bool(reasons & nvml.nvmlClocksEventReasonSwPowerCap))
+        self._opened.look_for_changes(self._gpus)
         counters = [value * 1e-3 for value in energy if value is not None]
         return Reading(
             time_s=time.monotonic(),
@@ -173,18 +178,11 @@ class Nvml(PowerDevice):
 
     @override
     def set_power_cap(self, watts: float) -> None:
-        milliwatts = round(watts * 1e3)
-        if not self._held:
-            raise DevicePermissionError("device: take_control() comes before set_power_cap()")
-        for gpu, handle, uuid in self._each():
-            note = self._held[uuid]
-            note.set_mw = [*note.set_mw[-1:], milliwatts]
-            self._notes.write(uuid, note)
-            self._write_cap(gpu, handle, milliwatts)
+        self._opened.set(self._gpus, round(watts * 1e3))
 
-    def _write_cap(self, gpu: str, handle: Any, milliwatts: int) -> None:
-        with self._errors(f"power cap {milliwatts * 1e-3:g} W on GPU {gpu}"):
-            self._nvml.nvmlDeviceSetPowerManagementLimit(handle, milliwatts)
+    @override
+    def take_changes_by_others(self) -> int:
+        return self._opened.take_changes()
 
     @override
     def lock_clock(self, mhz: float | None) -> None:
@@ -194,68 +192,51 @@ class Nvml(PowerDevice):
             raise DeviceNotSupportedError(
                 "locking the SM clock is off; device.lock_clocks=true allows it"
             )
-        for gpu, handle, uuid in self._each():
-            if mhz is not None and not self._held[uuid].clock_locked:
-                self._held[uuid].clock_locked = True
-                self._notes.write(uuid, self._held[uuid])
-            with self._errors(f"clock of GPU {gpu}"):
+        for gpu in self._gpus:
+            if mhz is not None:
+                self._opened.note_locked_clock(gpu)
+            with nvml_errors(self._nvml, f"clock of GPU {gpu.name}"):
                 if mhz is None:
-                    self._nvml.nvmlDeviceResetGpuLockedClocks(handle)
+                    self._nvml.nvmlDeviceResetGpuLockedClocks(gpu.handle)
                 else:
-                    self._nvml.nvmlDeviceSetGpuLockedClocks(handle, 0, round(mhz))
+                    self._nvml.nvmlDeviceSetGpuLockedClocks(gpu.handle, 0, round(mhz))
 
     @override
     def take_control(self) -> dict[str, Any]:
-        caps, free = {}, self.lock_clocks
-        for gpu, handle, uuid in self._each():
-            note = self._found(gpu, handle, uuid)
-            with self._errors(f"power cap of GPU {gpu}"):
-                now = self._nvml.nvmlDeviceGetPowerManagementLimit(handle)
-            # Writing what holds already shows whether we may write at all.
-            self._write_cap(gpu, handle, now)
-            note.set_mw = [now]
-            self._held[uuid] = note
-            self._notes.write(uuid, note)
-            caps[uuid] = note.found_mw
-            free = free or note.clock_locked
-        return {"power_cap_mw": caps, "free_clocks": free}
+        notes = {gpu.uuid: self._opened.take(gpu) for gpu in self._gpus}
+        return {
+            "power_cap_mw": {uuid: note.found_mw for uuid, note in notes.items()},
+            "free_clocks": self.lock_clocks or any(note.clock_locked for note in notes.values()),
+        }
 
     @override
     def restore(self, found: dict[str, Any]) -> None:
         problems: list[DeviceError] = []
-        for gpu, handle, uuid in self._each():
+        for gpu in self._gpus:
             try:
-                self._write_cap(gpu, handle, found["power_cap_mw"][uuid])
+                self._opened.restore(gpu, found["power_cap_mw"][gpu.uuid])
                 if found["free_clocks"]:
-                    with self._errors(f"clock of GPU {gpu}"):
-                        self._nvml.nvmlDeviceResetGpuLockedClocks(handle)
+                    with nvml_errors(self._nvml, f"clock of GPU {gpu.name}"):
+                        self._nvml.nvmlDeviceResetGpuLockedClocks(gpu.handle)
             except DeviceError as error:  # the other GPUs must still be put back
                 problems.append(error)
             else:
-                self._notes.clear(uuid)
+                self._opened.forget(gpu)
         if problems:
-            raise problems[0]
+            raise type(problems[0])("; ".join(map(str, problems)))
+
+    @override
+    def told(self, found: dict[str, Any]) -> str:
+        caps = found["power_cap_mw"].items()
+        clocks = ", clocks to be freed" if found["free_clocks"] else ""
+        return (
+            ", ".join(f"power cap of {uuid}, found {mw * 1e-3:g} W" for uuid, mw in caps) + clocks
+        )
 
     @override
     def close(self) -> None:
         if self._nvml is not None:
             with contextlib.suppress(self._nvml.NVMLError):
                 self._nvml.nvmlShutdown()
-        self._nvml = None
-        self._handles = []
-        self._uuids = []
-        self._held = {}
-
-    def _each(self) -> Iterator[tuple[str, Any, str]]:
-        """Yields name, handle and UUID of each GPU."""
-        return iter(list(zip(self.gpus, self._handles, self._uuids, strict=True)))
-
-    @contextlib.contextmanager
-    def _errors(self, what: str) -> Iterator[None]:
-        """Turns NVML's error codes into this project's types."""
-        nvml = self._nvml
-        try:
-            yield
-        except nvml.NVMLError as error:
-            kind, advice = kind_of(nvml, error.value)
-            raise kind(f"nvml, {what}: {error}; {advice}") from error
+        self._nvml = self._caps = None
+        self._gpus = []

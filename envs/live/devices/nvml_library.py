@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -62,6 +62,21 @@ def kind_of(nvml: Any, code: int) -> tuple[type[DeviceError], str]:
         nvml.NVML_ERROR_NOT_FOUND: (DeviceNotFoundError, "see nvidia-smi -L"),
     }
     return kinds.get(code, (DeviceError, "see the driver's log"))
+
+
+@contextlib.contextmanager
+def nvml_errors(nvml: Any, what: str) -> Iterator[None]:
+    """Turns NVML's error codes into this project's types.
+
+    Args:
+        nvml: The bindings.
+        what: What is being done, for the message.
+    """
+    try:
+        yield
+    except nvml.NVMLError as error:
+        kind, advice = kind_of(nvml, error.value)
+        raise kind(f"nvml, {what}: {error}; {advice}") from error
 
 
 def gpu_facts(nvml: Any, gpus: Mapping[str, Any]) -> dict[str, Any]:

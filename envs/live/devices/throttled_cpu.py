@@ -195,6 +195,9 @@ class ThrottledCpu(Checked, PowerDevice):
                     quota.attach(self._pids)
                 except (DevicePermissionError, FileNotFoundError) as error:
                     refused.append(str(error))
+                except BaseException:  # a signal that ends us leaves no group behind
+                    quota.release(quota.state())
+                    raise
                 else:
                     return quota
         raise DevicePermissionError("; ".join(refused))
@@ -217,6 +220,13 @@ class ThrottledCpu(Checked, PowerDevice):
             quota.release(found)
             self._quota = None
         self._cap_w = self.max_w
+
+    @override
+    def told(self, found: dict[str, Any]) -> str:
+        where = found.get("group", "stopped and continued by signals")
+        return (
+            f"CPU time of processes {', '.join(found['starts'])}, found without a quota ({where})"
+        )
 
     @override
     def close(self) -> None:

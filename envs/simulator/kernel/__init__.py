@@ -7,7 +7,9 @@ the newest running request is preempted: it loses its blocks, goes to the front 
 and recomputes prompt and output later. A batch limit below the number running admits nobody
 until enough have finished.
 
-Data-parallel replicas are one pool: each does its even fraction of every step.
+Data-parallel replicas are engines of their own (:mod:`~envs.simulator.kernel.queue` says to which
+one a request goes); those that share experts step in lockstep
+(:mod:`~envs.simulator.kernel.launch`).
 
 While the batch cannot change (no prompt to compute, nobody to admit, nobody about to finish)
 several steps are taken at once, with the time of the one in the middle: the step time grows

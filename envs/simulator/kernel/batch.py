@@ -9,8 +9,11 @@ phases: one whose cached tokens fill its blocks at step ``i`` does so again at
 from __future__ import annotations
 
 from envs.compiled.jit import inlined, kernel
+from envs.compiled.records import Ints
 from envs.simulator.kernel import layout as at
-from envs.simulator.kernel.layout import Server
+from envs.simulator.kernel.batch_numbers import blocks, generated
+from envs.simulator.kernel.layout import Engine, Server
+from envs.simulator.kernel.prefix import give_back
 from envs.simulator.kernel.views import (
     finishing_of,
     free_of,
@@ -22,117 +25,132 @@ from envs.simulator.kernel.views import (
 
 
 @inlined
-def blocks(tokens: int, block_size: int) -> int:
-    """Returns the blocks that so many tokens take."""
-    return (tokens + block_size - 1) // block_size
-
-
-@inlined
-def free_blocks(server: Server) -> int:
-    """Returns the KV blocks not in use."""
-    return server.blocks - server.blocks_used
-
-
-@inlined
-def next_finish(server: Server) -> int:
-    """Returns the step at whose end the next request finishes."""
-    if server.decoding == 0:
-        return at.NEVER
-    return int(finishing_of(server)[server.first] >> at.SLOT_BITS)
-
-
-@inlined
-def generated(server: Server, slot: int) -> int:
-    """Returns the tokens that a decoding request has produced so far."""
-    requests = requests_of(server)
-    return int(requests[slot].output_tokens - (requests[slot].finish_at - server.iteration))
-
-
-@inlined
-def take_slot(server: Server) -> int:
+def take_slot(engine: Engine) -> int:
     """Takes a free slot."""
-    server.free -= 1
-    return int(free_of(server)[server.free])
+    engine.free -= 1
+    return int(free_of(engine)[engine.free])
 
 
 @inlined
-def advance_phase(server: Server, iterations: int) -> None:
+def advance_phase(engine: Engine, iterations: int) -> None:
     """Lets engine steps pass for the phases of the requests."""
-    size = server.block_size
-    phase = server.phase - (iterations if iterations < size else iterations % size)
-    server.phase = phase if phase >= 0 else phase + size
+    size = engine.block_size
+    phase = engine.phase - (iterations if iterations < size else iterations % size)
+    engine.phase = phase if phase >= 0 else phase + size
 
 
 @kernel
-def join(server: Server, slot: int) -> None:
+def join(engine: Engine, slot: int) -> None:
     """Adds a request to those that decode; its ``finish_at`` is set."""
-    requests, phases, finishing = requests_of(server), phases_of(server), finishing_of(server)
+    requests, phases, finishing = requests_of(engine), phases_of(engine), finishing_of(engine)
     tokens = (
         requests[slot].prompt_tokens + requests[slot].generated_tokens - 1
     )  # the last is not cached yet
-    phase = (tokens + server.phase) % server.block_size
+    phase = (tokens + engine.phase) % engine.block_size
     requests[slot].phase = phase
     phases[phase] += 1
-    server.context_tokens += tokens
-    first, count = server.first, server.decoding
+    engine.context_tokens += tokens
+    first, count = engine.first, engine.decoding
     if first + count == len(finishing):  # no room behind: move all to the front
         for position in range(count):
             finishing[position] = finishing[first + position]
-        first = server.first = 0
+        first = engine.first = 0
     entry = (requests[slot].finish_at << at.SLOT_BITS) | slot
-    place = first + count
-    while place > first and finishing[place - 1] > entry:
-        finishing[place] = finishing[place - 1]
+    place = _place_of(finishing, entry, first, first + count)
+    if first > 0 and place - first < first + count - place:  # fewer before it than behind it
+        for position in range(first, place):
+            finishing[position - 1] = finishing[position]
         place -= 1
+        engine.first = first - 1
+    else:
+        for position in range(first + count, place, -1):
+            finishing[position] = finishing[position - 1]
     finishing[place] = entry
-    server.decoding += 1
+    engine.decoding += 1
 
 
 @inlined
-def _forget(server: Server, slot: int, tokens: int) -> None:
+def _place_of(finishing: Ints, entry: int, low: int, high: int) -> int:
+    """Returns the place of an entry among sorted ones."""
+    while low < high:
+        middle = (low + high) // 2
+        if finishing[middle] > entry:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+@inlined
+def _forget(engine: Engine, slot: int, tokens: int) -> None:
     """Takes a decoding request with so many cached tokens out of the sums over the batch."""
-    phases_of(server)[requests_of(server)[slot].phase] -= 1
-    server.context_tokens -= tokens
-    server.decoding -= 1
-    server.blocks_used -= blocks(tokens, server.block_size)
+    phases_of(engine)[requests_of(engine)[slot].phase] -= 1
+    engine.context_tokens -= tokens
+    engine.decoding -= 1
+    _give_back(engine, slot, tokens)
+
+
+@inlined
+def _give_back(engine: Engine, slot: int, tokens: int) -> None:
+    """Frees the blocks of a request with so many cached tokens."""
+    if engine.caches:
+        give_back(engine, slot, tokens)
+    else:
+        engine.blocks_used -= blocks(tokens, engine.block_size)
 
 
 @kernel
-def leave_finished(server: Server) -> int:
+def leave_finished(engine: Engine) -> int:
     """Removes the first request to finish; returns its slot, which stays readable."""
-    requests = requests_of(server)
-    slot = int(finishing_of(server)[server.first]) & ((1 << at.SLOT_BITS) - 1)
-    server.first += 1
-    _forget(server, slot, requests[slot].prompt_tokens + requests[slot].output_tokens - 1)
-    free_of(server)[server.free] = slot
-    server.free += 1
+    requests = requests_of(engine)
+    if engine.caches:
+        _put_oldest_first(engine)  # the order in which blocks are given back counts
+    slot = int(finishing_of(engine)[engine.first]) & ((1 << at.SLOT_BITS) - 1)
+    engine.first += 1
+    _forget(engine, slot, requests[slot].prompt_tokens + requests[slot].output_tokens - 1)
+    free_of(engine)[engine.free] = slot
+    engine.free += 1
     return slot
 
 
 @kernel
-def preempt_newest(server: Server) -> None:
+def _put_oldest_first(engine: Engine) -> None:
+    """Puts the request that was admitted first before others that finish in the same step."""
+    requests, finishing = requests_of(engine), finishing_of(engine)
+    mask = (1 << at.SLOT_BITS) - 1
+    first, last = engine.first, engine.first + engine.decoding
+    step = finishing[first] >> at.SLOT_BITS
+    place = first + 1
+    while place < last and finishing[place] >> at.SLOT_BITS == step:
+        if requests[finishing[place] & mask].order < requests[finishing[first] & mask].order:
+            finishing[first], finishing[place] = finishing[place], finishing[first]
+        place += 1
+
+
+@kernel
+def preempt_newest(server: Server, engine: Engine) -> None:
     """Takes the newest running request out of the batch and puts it before the queue."""
-    requests, preempted = requests_of(server), preempted_of(server)
-    if server.prefilling > 0:
-        server.prefilling -= 1
-        newest = prefilling_of(server)[server.prefilling]
-        server.blocks_used -= blocks(requests[newest].computed_tokens, server.block_size)
+    requests, preempted = requests_of(engine), preempted_of(engine)
+    if engine.prefilling > 0:
+        engine.prefilling -= 1
+        newest = prefilling_of(engine)[engine.prefilling]
+        _give_back(engine, newest, requests[newest].computed_tokens)
     else:
-        newest = _take_newest_decoding(server)
-        requests[newest].generated_tokens = generated(server, newest)
+        newest = _take_newest_decoding(engine)
+        requests[newest].generated_tokens = generated(engine, newest)
         _forget(
-            server, newest, requests[newest].prompt_tokens + requests[newest].generated_tokens - 1
+            engine, newest, requests[newest].prompt_tokens + requests[newest].generated_tokens - 1
         )
     requests[newest].computed_tokens = 0
-    preempted[server.preempted] = newest
-    server.preempted += 1
+    preempted[engine.preempted] = newest
+    engine.preempted += 1
     server.preemptions += 1
 
 
 @kernel
-def _take_newest_decoding(server: Server) -> int:
-    requests, finishing = requests_of(server), finishing_of(server)
-    first, last = server.first, server.first + server.decoding - 1
+def _take_newest_decoding(engine: Engine) -> int:
+    requests, finishing = requests_of(engine), finishing_of(engine)
+    first, last = engine.first, engine.first + engine.decoding - 1
     mask = (1 << at.SLOT_BITS) - 1
     place = first
     newest = finishing[first] & mask

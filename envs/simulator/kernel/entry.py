@@ -7,6 +7,7 @@ from numba import prange
 from envs.compiled.jit import entry_point
 from envs.compiled.records import Ints
 from envs.simulator.kernel import layout as at
+from envs.simulator.kernel.ahead import fetch_later
 from envs.simulator.kernel.interval import observe
 from envs.simulator.kernel.latencies import count_unfinished
 from envs.simulator.kernel.steps import run_until
@@ -40,6 +41,7 @@ def advance_many(pending: Ints, servers: Ints, status: Ints) -> None:
         status: What :func:`advance_one` returns of each is written here.
     """
     for position in prange(len(pending)):
+        fetch_later(pending, position, servers)
         index = pending[position]
         status[index] = advance_one(servers[index])
 

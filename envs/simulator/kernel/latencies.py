@@ -8,15 +8,15 @@ from envs.compiled.jit import inlined, kernel
 from envs.compiled.records import Floats, Ints
 from envs.latency import bucket_of
 from envs.simulator.kernel import layout as at
-from envs.simulator.kernel.batch import generated
-from envs.simulator.kernel.layout import Server
+from envs.simulator.kernel.batch_numbers import generated, slot_at
+from envs.simulator.kernel.layout import Engine, Server
 from envs.simulator.kernel.views import (
-    finishing_of,
+    arrivals_of,
+    engine_at,
     preempted_of,
     prefilling_of,
     requests_of,
     samples_of,
-    times_of,
     totals_of,
 )
 
@@ -38,9 +38,9 @@ def _count(server: Server, kind: int, value: float) -> None:
 
 
 @kernel
-def record_first_token(server: Server, slot: int) -> None:
+def record_first_token(server: Server, engine: Engine, slot: int) -> None:
     """Notes that a request has its first token."""
-    requests = requests_of(server)
+    requests = requests_of(engine)
     now, arrived_s = server.now_s, requests[slot].arrived_s
     requests[slot].first_token_s = now
     keep_sample(server, at.TTFT, now - arrived_s)
@@ -49,12 +49,12 @@ def record_first_token(server: Server, slot: int) -> None:
 
 
 @kernel
-def record_finished(server: Server, slot: int) -> None:
+def record_finished(server: Server, engine: Engine, slot: int) -> None:
     """Notes that a request has its last token."""
-    requests = requests_of(server)
+    requests = requests_of(engine)
     now, arrived_s = server.now_s, requests[slot].arrived_s
     first_s = requests[slot].first_token_s
-    output = requests_of(server)[slot].output_tokens
+    output = requests[slot].output_tokens
     server.finished += 1
     keep_sample(server, at.E2E, now - arrived_s)
     missed = first_s - arrived_s > server.ttft_slo_s
@@ -98,7 +98,7 @@ def nearest_rank(q: float, count: int) -> int:
 @kernel
 def ttft_quantile(server: Server, values: Floats, count: int, q: float) -> float:
     """Returns a quantile of sorted TTFTs and of the ages of queued requests together."""
-    times, tail = times_of(server), server.queue_tail
+    arrivals, tail = arrivals_of(server), server.queue_tail
     now = server.now_s
     waiting = tail - server.queue_head
     if count + waiting == 0:
@@ -106,26 +106,29 @@ def ttft_quantile(server: Server, values: Floats, count: int, q: float) -> float
     rank = nearest_rank(q, count + waiting)
     # The rank-th smallest takes `low` values and `rank - low` of the youngest in the queue.
     low, high = max(0, rank - waiting), min(rank, count)
+    # Where many wait for long, it takes as few values as it can: one look tells.
+    if low < high and values[low] >= now - arrivals[tail - (rank - low)].arrived_s:
+        high = low
     while low < high:
         middle = (low + high) // 2
-        if values[middle] < now - times[tail - (rank - middle)]:
+        if values[middle] < now - arrivals[tail - (rank - middle)].arrived_s:
             low = middle + 1
         else:
             high = middle
     quantile = values[low - 1] if low > 0 else 0.0
     if rank - low > 0:
-        quantile = max(quantile, now - times[tail - (rank - low)])
+        quantile = max(quantile, now - arrivals[tail - (rank - low)].arrived_s)
     return float(quantile)
 
 
 @kernel
 def _queued_before(server: Server, moment: float) -> int:
     """Counts queued requests that arrived before ``moment``."""
-    times = times_of(server)
+    arrivals = arrivals_of(server)
     low, high = server.queue_head, server.queue_tail
     while low < high:
         middle = (low + high) // 2
-        if times[middle] < moment:
+        if arrivals[middle].arrived_s < moment:
             low = middle + 1
         else:
             high = middle
@@ -133,34 +136,44 @@ def _queued_before(server: Server, moment: float) -> int:
 
 
 @inlined
-def admitted(server: Server, index: int) -> int:
+def admitted(engine: Engine, index: int) -> int:
     """Returns the slot of the ``index``-th request of those that decode, prefill or wait."""
-    if index < server.decoding:
-        entry = finishing_of(server)[server.first + index]
-        return int(entry) & ((1 << at.SLOT_BITS) - 1)
-    index -= server.decoding
-    if index < server.prefilling:
-        return int(prefilling_of(server)[index])
-    return int(preempted_of(server)[index - server.prefilling])
+    if index < engine.decoding:
+        return slot_at(engine, index)
+    index -= engine.decoding
+    if index < engine.prefilling:
+        return int(prefilling_of(engine)[index])
+    return int(preempted_of(engine)[index - engine.prefilling])
 
 
 @inlined
-def num_admitted(server: Server) -> int:
+def num_admitted(engine: Engine) -> int:
     """Returns the number of requests that :func:`admitted` walks through."""
-    return server.decoding + server.prefilling + server.preempted
+    return engine.decoding + engine.prefilling + engine.preempted
 
 
 @kernel
 def overdue(server: Server, since: float) -> int:
     """Counts unfinished requests, arrived since a moment, that are already past an SLO."""
-    now = server.now_s
     ttft_slo, tpot_slo = server.ttft_slo_s, server.tpot_slo_s
     if ttft_slo == math.inf and tpot_slo == math.inf:
         return 0
-    requests = requests_of(server)
-    late = max(0, _queued_before(server, now - ttft_slo) - _queued_before(server, since))
-    for index in range(num_admitted(server)):
-        slot = admitted(server, index)
+    before = _queued_before(server, server.now_s - ttft_slo)
+    late = max(0, before - _queued_before(server, since))
+    for index in range(server.replicas):
+        late += _overdue_of(server, engine_at(server, index), since)
+    return late
+
+
+@kernel
+def _overdue_of(server: Server, engine: Engine, since: float) -> int:
+    """Counts the admitted requests among them."""
+    now = server.now_s
+    ttft_slo, tpot_slo = server.ttft_slo_s, server.tpot_slo_s
+    requests = requests_of(engine)
+    late = 0
+    for index in range(num_admitted(engine)):
+        slot = admitted(engine, index)
         arrived_s, first_s = requests[slot].arrived_s, requests[slot].first_token_s
         if arrived_s < since:
             continue
@@ -168,8 +181,8 @@ def overdue(server: Server, since: float) -> int:
             late += now - arrived_s > ttft_slo
             continue
         tokens = requests[slot].generated_tokens
-        if index < server.decoding:
-            tokens = generated(server, slot)
+        if index < engine.decoding:
+            tokens = generated(engine, slot)
         # Its mean so far, were the next token to come at this moment.
         late += first_s - arrived_s > ttft_slo or now - first_s > tpot_slo * tokens
     return late
@@ -182,13 +195,16 @@ def count_unfinished(server: Server, ttft: Ints) -> int:
     Returns:
         Unfinished requests, arrived after the warm-up, that are already past an SLO.
     """
-    times, requests = times_of(server), requests_of(server)
+    arrivals = arrivals_of(server)
     now, warmup = server.now_s, server.warmup_s
     for index in range(server.queue_head + _queued_before(server, warmup), server.queue_tail):
-        ttft[_bucket(now - times[index])] += 1
-    for index in range(num_admitted(server)):
-        slot = admitted(server, index)
-        arrived_s = requests[slot].arrived_s
-        if requests[slot].first_token_s < 0.0 and arrived_s >= warmup:
-            ttft[_bucket(now - arrived_s)] += 1
+        ttft[_bucket(now - arrivals[index].arrived_s)] += 1
+    for replica in range(server.replicas):
+        engine = engine_at(server, replica)
+        requests = requests_of(engine)
+        for index in range(num_admitted(engine)):
+            slot = admitted(engine, index)
+            arrived_s = requests[slot].arrived_s
+            if requests[slot].first_token_s < 0.0 and arrived_s >= warmup:
+                ttft[_bucket(now - arrived_s)] += 1
     return overdue(server, warmup)

@@ -7,21 +7,26 @@ import math
 from envs.compiled.jit import inlined, kernel
 from envs.simulator.kernel import layout as at
 from envs.simulator.kernel.arrivals import ingest, refill
-from envs.simulator.kernel.batch import advance_phase, join, leave_finished, next_finish
+from envs.simulator.kernel.batch import advance_phase, join, leave_finished
+from envs.simulator.kernel.batch_numbers import next_finish
 from envs.simulator.kernel.latencies import record_finished, record_first_token
-from envs.simulator.kernel.layout import Server
-from envs.simulator.kernel.schedule import (
-    admit,
-    blocks_for_run,
-    blocks_for_step,
-    continue_prompt,
-    make_room,
-    steps_until_change,
+from envs.simulator.kernel.launch import start_steps
+from envs.simulator.kernel.layout import Engine, Server
+from envs.simulator.kernel.power_in_time import (
+    SETTLED_W,
+    count_energy,
+    follow_power,
+    plan_mark,
+    warmed_w,
 )
-from envs.simulator.kernel.views import model_of, prefilling_of, requests_of, times_of
-from envs.simulator.step_model import idle_power_w, resolve_step
-
-_SETTLED_W = 0.5
+from envs.simulator.kernel.views import (
+    arrivals_of,
+    engine_at,
+    model_of,
+    prefilling_of,
+    requests_of,
+)
+from envs.simulator.step_model import idle_power_w
 
 
 @kernel
@@ -33,26 +38,48 @@ def run_until(server: Server) -> int:
         call again.
     """
     _take_knobs(server)
+    plan_mark(server)
+    for index in range(server.replicas):  # the queue may have been moved since
+        engine_at(server, index).queue_head = server.queue_head
     until = server.until_s
     closed_loop = server.concurrency > 0
     while True:
-        step_end = server.step_end_s
-        if step_end < math.inf:
-            _pass_time(
-                server, min(step_end, until), server.step_power_w, server.step_clock,
-                server.step_binding,
-            )  # fmt: skip
-            if step_end > until:
+        event = _next_event(server)
+        if event < math.inf and server.waits_for_requests == 0:
+            _pass_time(server, min(event, until))
+            if event > until:
                 return at.DONE if closed_loop else ingest(server, until)
-            _complete_step(server)
+            _complete_steps(server)
         now = server.now_s
         status = refill(server, now) if closed_loop else ingest(server, now)
+        server.waits_for_requests = status
         if status == at.NEEDS_REQUESTS:
             return at.NEEDS_REQUESTS
         if now >= until:
             return at.DONE
-        if not _start_step(server):
+        if not _start_steps(server):
             _idle(server)
+
+
+@kernel
+def _next_event(server: Server) -> float:
+    """Returns when the first step ends, or a request comes while another engine has none."""
+    end = engine_at(server, 0).step_end_s
+    idle = end == math.inf
+    for index in range(1, server.replicas):
+        step_end = engine_at(server, index).step_end_s
+        idle = idle or step_end == math.inf
+        end = min(end, step_end)
+    if idle and end < math.inf and server.concurrency == 0:
+        return min(end, _next_arrival_s(server))
+    return end
+
+
+@inlined
+def _next_arrival_s(server: Server) -> float:
+    if server.next_arrival < server.arrivals_end:
+        return float(arrivals_of(server)[server.next_arrival].arrived_s)
+    return math.inf
 
 
 @inlined
@@ -64,7 +91,7 @@ def _take_knobs(server: Server) -> None:
     cap_w = max(server.requested.power_cap_w, server.power_cap_min_w)
     server.power_cap_w = min(cap_w, server.power_cap_max_w)
     seqs = min(max(server.requested.max_num_seqs, 1.0), server.max_num_seqs_high)
-    server.max_seqs = int(seqs) * int(server.replicas)
+    server.max_seqs = int(seqs)
     clock_mhz = max(server.requested.sm_clock_mhz, server.sm_clock_min_mhz)
     highest_mhz = server.sm_clock_max_mhz
     server.clock_limit = min(clock_mhz, highest_mhz) / highest_mhz
@@ -74,19 +101,33 @@ def _take_knobs(server: Server) -> None:
 def _idle(server: Server) -> None:
     """Waits for the next request."""
     until = server.until_s
-    if server.concurrency == 0 and server.next_arrival < server.arrivals_end:
-        until = min(until, times_of(server)[server.next_arrival])
-    power_w = idle_power_w(model_of(server))
-    _pass_time(server, until, power_w, server.clock_limit, 0.0)
+    if server.concurrency == 0:
+        until = min(until, _next_arrival_s(server))
+    _pass_time(server, until)
 
 
 @kernel
-def _pass_time(server: Server, until: float, power_w: float, clock: float, binding: float) -> None:
-    """Lets time pass at constant power, up to ``until``."""
+def _pass_time(server: Server, until: float) -> None:
+    """Lets time pass up to ``until``, with each engine in the step it is in or idle."""
     elapsed_s = until - server.now_s
     if elapsed_s <= 0.0:
         return
-    server.gpu_energy_j += power_w * elapsed_s
+    power_w, clock, binding = 0.0, 0.0, 0.0
+    for index in range(server.replicas):
+        engine = engine_at(server, index)
+        if engine.step_end_s < math.inf:
+            drawn_w = engine.step_power_w
+            clock += engine.step_clock
+            binding += engine.step_binding
+        else:
+            drawn_w = warmed_w(engine, model_of(server), idle_power_w(model_of(server)))
+            clock += server.clock_limit
+        follow_power(server, engine, elapsed_s, drawn_w)
+        power_w += drawn_w
+    if server.replicas > 1:
+        power_w, clock = power_w / server.replicas, clock / server.replicas
+        binding /= server.replicas
+    count_energy(server, until, power_w)
     server.clock_seconds += clock * elapsed_s
     server.binding_seconds += binding * elapsed_s
     server.now_s = until
@@ -100,35 +141,43 @@ def _settle_cap(server: Server, elapsed_s: float) -> None:
     gap = server.cap_in_force_w - server.power_cap_w
     tau = server.cap_settling_s
     gap = gap * math.exp(-elapsed_s / tau) if tau > 0.0 else 0.0
-    if abs(gap) < _SETTLED_W:
+    if abs(gap) < SETTLED_W:
         gap = 0.0
     server.cap_in_force_w = server.power_cap_w + gap
 
 
 @kernel
-def _complete_step(server: Server) -> None:
-    """Applies what the step (or the run of equal steps) in flight has brought about."""
-    server.step_end_s = math.inf
-    steps, decoding = server.steps_in_flight, server.decoding
-    server.iteration += steps
+def _complete_steps(server: Server) -> None:
+    """Applies what the steps (or runs of equal steps) that end now have brought about."""
+    for index in range(server.replicas):
+        engine = engine_at(server, index)
+        if engine.step_end_s <= server.now_s:
+            _complete_step(server, engine)
+
+
+@kernel
+def _complete_step(server: Server, engine: Engine) -> None:
+    engine.step_end_s = math.inf
+    steps, decoding = engine.steps_in_flight, engine.decoding
+    engine.iteration += steps
     server.output_tokens += steps * decoding
-    server.context_tokens += steps * decoding
-    advance_phase(server, steps)
-    if server.prefilling > 0:
-        _complete_prompts(server)
-    while next_finish(server) <= server.iteration:
-        record_finished(server, leave_finished(server))
+    engine.context_tokens += steps * decoding
+    advance_phase(engine, steps)
+    if engine.prefilling > 0:
+        _complete_prompts(server, engine)
+    while next_finish(engine) <= engine.iteration:
+        record_finished(server, engine, leave_finished(engine))
         if server.concurrency > 0:
             server.in_flight -= 1
 
 
 @kernel
-def _complete_prompts(server: Server) -> None:
+def _complete_prompts(server: Server, engine: Engine) -> None:
     """Counts computed prompt tokens; requests whose prompt is done begin to decode."""
-    requests = requests_of(server)
-    prefilling = prefilling_of(server)
-    count = server.prefilling
-    server.prefilling = 0
+    requests = requests_of(engine)
+    prefilling = prefilling_of(engine)
+    count = engine.prefilling
+    engine.prefilling = 0
     for position in range(count):
         slot = prefilling[position]
         computed = requests[slot].computed_tokens
@@ -138,100 +187,23 @@ def _complete_prompts(server: Server) -> None:
             requests[slot].counted_tokens += fresh
         if computed < requests[slot].prompt_tokens + requests[slot].generated_tokens:
             prefilling[0] = slot  # only the last one can lack tokens: the budget ended there
-            server.prefilling = 1
+            engine.prefilling = 1
             return
         requests[slot].generated_tokens += 1
         server.output_tokens += 1
         if requests[slot].first_token_s < 0.0:
-            record_first_token(server, slot)
+            record_first_token(server, engine, slot)
         to_come = requests[slot].output_tokens - requests[slot].generated_tokens
-        requests[slot].finish_at = server.iteration + to_come
-        join(server, slot)
-
-
-@kernel
-def _start_step(server: Server) -> bool:
-    """Schedules one step, or a run of equal ones; returns False when there is nothing to do."""
-    preempted = make_room(server)
-    decoding, needed = server.decoding, blocks_for_step(server)
-    server.blocks_used += needed
-    budget = server.max_step_tokens - decoding
-    tokens, pairs = 0, 0.0
-    if server.prefilling > 0 and budget > 0:
-        tokens, pairs = continue_prompt(server, budget)
-        if tokens < 0:
-            preempted, tokens = True, 0
-    if not preempted:
-        more, more_pairs = admit(server, budget - tokens)
-        tokens, pairs = tokens + more, pairs + more_pairs
-    if tokens > 0:
-        _launch_mixed(server, tokens, pairs)
-        return True
-    if decoding == 0:
-        return False
-    server.blocks_used -= needed
-    _launch_decoding(server, 1 if preempted or server.prefilling > 0 else at.NEVER)
-    return True
+        requests[slot].finish_at = engine.iteration + to_come
+        join(engine, slot)
 
 
 @inlined
-def _resolve(
-    server: Server, steps: int, tokens: int, pairs: float, cap_w: float
-) -> tuple[float, float, float, float]:
-    """Returns time, power, clock and binding of the step in the middle of a run."""
-    decoding = server.decoding
-    context = server.context_tokens + decoding * (1.0 + 0.5 * (steps - 1))
-    fraction = 1.0 / server.replicas
-    server.resolved += 1
-    return resolve_step(
-        model_of(server), decoding * fraction, context * fraction,
-        tokens * fraction, pairs * fraction,
-        cap_w, server.clock_limit,
-    )  # fmt: skip
-
-
-@inlined
-def _launch(
-    server: Server, steps: int, time_s: float, power_w: float, clock: float, binding: float
-) -> None:
-    server.steps_in_flight = steps
-    server.steps += steps
-    server.step_end_s = server.now_s + steps * time_s
-    server.step_power_w = power_w
-    server.step_clock = clock
-    server.step_binding = binding
-
-
-@inlined
-def _launch_mixed(server: Server, tokens: int, pairs: float) -> None:
-    """Starts a step that computes prompt tokens."""
-    cap_w = server.cap_in_force_w
-    time_s, power_w, clock, binding = _resolve(server, 1, tokens, pairs, cap_w)
-    _launch(server, 1, time_s, power_w, clock, binding)
-
-
-@kernel
-def _launch_decoding(server: Server, most: int) -> None:
-    """Starts a run of at most so many steps that only decode."""
-    in_force_w, asked_w = server.cap_in_force_w, server.power_cap_w
-    steps, needed = blocks_for_run(
-        server, min(most, steps_until_change(server, server.decoding_step_s))
-    )
-    if steps > 1 and in_force_w != asked_w:
-        # A cap that moves and binds changes from step to step; one that does not, changes
-        # nothing at all.
-        _, _, _, binding = _resolve(server, steps, 0, 0.0, min(in_force_w, asked_w))
-        if binding > 0.0:
-            steps, needed = 1, blocks_for_step(server)
-    time_s, power_w, clock, binding = _resolve(server, steps, 0, 0.0, in_force_w)
-    while steps > 1 and time_s > server.decoding_step_s:
-        # The length of the run rests on a step time that was too short.
-        server.decoding_step_s = time_s
-        shorter = min(steps, steps_until_change(server, time_s))
-        if shorter == steps:
-            break
-        steps, needed = blocks_for_run(server, shorter)
-        time_s, power_w, clock, binding = _resolve(server, steps, 0, 0.0, in_force_w)
-    server.decoding_step_s = time_s
-    server.blocks_used += needed
-    _launch(server, steps, time_s, power_w, clock, binding)
+def _start_steps(server: Server) -> bool:
+    """Starts a step of each engine that has none in flight; returns False when all are idle."""
+    started, first = False, 0
+    while first < server.replicas:
+        if engine_at(server, first).step_end_s < math.inf or start_steps(server, first):
+            started = True
+        first += server.lockstep
+    return started

@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import MutableSequence, Sequence
 from typing import Any
 
 from numba.np.numpy_support import carray
 
 from envs.compiled.jit import inlined
 from envs.compiled.records import (
+    WORD,
     Floats,
     Ints,
     address_of,
     float_table_at,
-    floats_at,
     int_table_at,
     ints_at,
     pointer_to,
 )
 from envs.compiled.telemetry_row import telemetry_at
 from envs.latency import LATENCY_BUCKETS
-from envs.simulator.kernel.layout import REQUEST, SAMPLES, SERVER, Request, Server
+from envs.simulator.kernel.layout import (
+    ARRIVAL,
+    ENGINE,
+    KNOWN,
+    REQUEST,
+    SAMPLES,
+    SERVER,
+    Arrival,
+    Engine,
+    Known,
+    Request,
+    Server,
+)
 from envs.simulator.step_layout import STEP_MODEL, StepModel
 
-_server, _request = pointer_to(SERVER), pointer_to(REQUEST)
-_model = pointer_to(STEP_MODEL)
+_server, _engine = pointer_to(SERVER), pointer_to(ENGINE)
+_request, _arrival = pointer_to(REQUEST), pointer_to(ARRIVAL)
+_model, _known = pointer_to(STEP_MODEL), pointer_to(KNOWN)
+ENGINE_BYTES = ENGINE.itemsize
 
 
 @inlined
@@ -35,54 +49,86 @@ def server_at(address: int) -> Server:
 
 
 @inlined
-def requests_of(server: Server) -> Sequence[Request]:
+def engine_at(server: Server, index: int) -> Engine:
+    """Returns an engine of a server."""
+    address = address_of(server) + server.engines_offset + index * ENGINE_BYTES
+    engine: Engine = carray(_engine(address), (1,), ENGINE)[0]
+    return engine
+
+
+@inlined
+def requests_of(engine: Engine) -> Sequence[Request]:
     """Returns the admitted requests by slot, ``capacity`` of them."""
-    address = address_of(server) + server.requests_offset
-    table: Any = carray(_request(address), (server.capacity,), REQUEST)
+    address = address_of(engine) + engine.requests_offset
+    table: Any = carray(_request(address), (engine.capacity,), REQUEST)
     requests: Sequence[Request] = table
     return requests
 
 
 @inlined
-def finishing_of(server: Server) -> Ints:
+def finishing_of(engine: Engine) -> Ints:
     """Returns the list of decoding requests, sorted by when they finish."""
-    return ints_at(address_of(server) + server.finishing_offset, 2 * server.capacity)
+    return ints_at(address_of(engine) + engine.finishing_offset, 2 * engine.capacity)
 
 
 @inlined
-def prefilling_of(server: Server) -> Ints:
+def prefilling_of(engine: Engine) -> Ints:
     """Returns the slots of the requests whose prompt is not computed."""
-    return ints_at(address_of(server) + server.prefilling_offset, server.capacity)
+    return ints_at(address_of(engine) + engine.prefilling_offset, engine.capacity)
 
 
 @inlined
-def preempted_of(server: Server) -> Ints:
+def preempted_of(engine: Engine) -> Ints:
     """Returns the slots of the preempted requests, the next to be admitted last."""
-    return ints_at(address_of(server) + server.preempted_offset, server.capacity)
+    return ints_at(address_of(engine) + engine.preempted_offset, engine.capacity)
 
 
 @inlined
-def free_of(server: Server) -> Ints:
+def free_of(engine: Engine) -> Ints:
     """Returns the free slots, the next to be taken last."""
-    return ints_at(address_of(server) + server.free_offset, server.capacity)
+    return ints_at(address_of(engine) + engine.free_offset, engine.capacity)
 
 
 @inlined
-def phases_of(server: Server) -> Ints:
+def phases_of(engine: Engine) -> Ints:
     """Returns how many decoding requests need a block, by step modulo the block size."""
-    return ints_at(address_of(server) + server.phases_offset, server.block_size)
+    return ints_at(address_of(engine) + engine.phases_offset, engine.block_size)
 
 
 @inlined
-def times_of(server: Server) -> Floats:
-    """Returns the arrival times of queued and coming requests, as far as ``arrivals_end``."""
-    return floats_at(server.times_at, server.arrivals_end)
+def known_of(engine: Engine) -> Sequence[Known]:
+    """Returns the full blocks that can be found again, by number."""
+    address = address_of(engine) + engine.known_offset
+    table: Any = carray(_known(address), (engine.blocks,), KNOWN)
+    known: Sequence[Known] = table
+    return known
 
 
 @inlined
-def lengths_of(server: Server) -> Ints:
-    """Returns prompt and output lengths of the same requests, shape ``(arrivals_end, 2)``."""
-    return int_table_at(server.lengths_at, server.arrivals_end, 2)
+def buckets_of(engine: Engine) -> Ints:
+    """Returns the first block, counted from 1, of each list of known ones; 0 where it is empty."""
+    return ints_at(address_of(engine) + engine.buckets_offset, engine.num_buckets)
+
+
+@inlined
+def held_of(engine: Engine, slot: int) -> Ints:
+    """Returns the known blocks that the request in a slot uses, in order."""
+    room = engine.held_room
+    return ints_at(address_of(engine) + engine.held_offset + slot * room * WORD, room)
+
+
+@inlined
+def text_ids_of(server: Server) -> Ints:
+    """Returns the ids of the parts of recorded prompts, as far as a first id can reach."""
+    return ints_at(server.text_ids_at, server.num_text_ids)
+
+
+@inlined
+def arrivals_of(server: Server) -> MutableSequence[Arrival]:
+    """Returns queued and coming requests in order of arrival, as far as ``arrivals_end``."""
+    table: Any = carray(_arrival(server.arrivals_at), (server.arrivals_end,), ARRIVAL)
+    arrivals: MutableSequence[Arrival] = table
+    return arrivals
 
 
 @inlined

@@ -11,6 +11,7 @@ from envs.simulator.gpus import GPUSpec
 from envs.simulator.models import ModelSpec
 from envs.simulator.parallelism import Parallelism
 from envs.workloads.base import RequestChunk
+from experiments.calibration.data.timed_load import TimedLoad
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,13 @@ class Measurement:
         digest: Identifies the row's contents.
         has_level: Whether the run's own level is taken from its other caps, so that only its
             response to caps is compared.
+        clock_limit: Highest clock that the site allowed, as a fraction of the highest there is.
+        weights: Weight of each quantity in a fit, where it is not 1; 0 where the row does not
+            tell it.
+        host_bound: Whether its server waited for the host longer than the simulated one: the
+            energy of its steps is then compared in the time that they took.
         apart: Why the row is kept apart from the fit and the main errors; empty if it is not.
+        engine: Version of the engine, as in ``vllm-0.26``; empty for the calibration's own.
     """
 
     dataset: str
@@ -81,7 +88,11 @@ class Measurement:
     context_per_seq: float = 0.0
     digest: str = ""
     has_level: bool = False
+    clock_limit: float = 1.0
+    weights: Mapping[str, float] = field(default_factory=dict)
+    host_bound: bool = False
     apart: str = ""
+    engine: str = ""
 
 
 @dataclass(frozen=True)
@@ -127,6 +138,7 @@ class RecordedLoad:
             ``None`` where no client looked.
         power_w: Mean power in watts.
         clock_fraction: Mean SM clock as a fraction of the highest.
+        engine: Version of the engine, as of a :class:`Measurement`.
     """
 
     dataset: str
@@ -145,6 +157,7 @@ class RecordedLoad:
     ttft_p50_s: float | None
     power_w: float
     clock_fraction: float
+    engine: str = ""
 
 
 @dataclass(frozen=True)
@@ -173,12 +186,14 @@ class MeasuredData:
         skipped: Rows that cannot, with the reason.
         idle: Power of servers that idle; no step tells it, so no fit uses it.
         loads: Recorded loads, to be replayed on a simulated server.
+        timed: Loads that were watched in time.
     """
 
     measurements: list[Measurement] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     idle: list[IdlePower] = field(default_factory=list)
     loads: list[RecordedLoad] = field(default_factory=list)
+    timed: list[TimedLoad] = field(default_factory=list)
 
     def extend(self, other: MeasuredData) -> None:
         """Appends the rows of other files."""
@@ -186,6 +201,7 @@ class MeasuredData:
         self.skipped += other.skipped
         self.idle += other.idle
         self.loads += other.loads
+        self.timed += other.timed
 
 
 def digest(row: Mapping[str, Any]) -> str:

@@ -6,15 +6,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from envs.simulator.calibration import Calibration
+import numpy as np
+
+from envs.errors import ConfigurationError
+from envs.simulator.calibration import Calibration, with_values
 from envs.simulator.gpus import GPUSpec
 from experiments.calibration.data.measurement import Measurement
 from experiments.calibration.fitting.ablation import WHOLE, Ablation
+from experiments.calibration.fitting.engines import LATER, TABLES
+from experiments.calibration.fitting.kernel_fit import NO_KERNELS, KernelFit
 from experiments.calibration.fitting.least_squares import AT_CAP, Fit, FitOptions, fit
-from experiments.calibration.fitting.priors import TIME, Prior, clock_priors, power_priors
+from experiments.calibration.fitting.power_fit import DEVIATION, fit_power
+from experiments.calibration.fitting.priors import (
+    clock_priors,
+    kernel_centres,
+    power_priors,
+    time_priors,
+)
+from experiments.calibration.fitting.uncertainty import sensor_window_s
 
-SWEEP_OPTIONS = FitOptions({"itl": 0.1, "tpot": 0.1, "power": 0.1}, outlier=0.05)
+TIME_OPTIONS = FitOptions({"itl": 0.25, "tpot": 0.25})
+"""Weights of times."""
+SWEEP_OPTIONS = FitOptions({"itl": 0.1, "tpot": 0.1}, outlier=0.05)
 """Weights where one machine was swept: few models, little scatter."""
+SWEEP_DEVIATION = 0.1
 CAP_OPTIONS = FitOptions({"tpot": 0.02, "power": 0.02, "clock": 0.04}, outlier=0.03)
 """Weights of the response to caps."""
 
@@ -24,22 +39,27 @@ class GPUFit:
     """The fits of one GPU type.
 
     Attributes:
-        work: Fit of time and power at the highest clock.
+        work: Fit of the times at the highest clock.
+        power: Fit of the power.
         caps: Fit of the response to caps, where caps were measured.
+        kernels: Fit of the price of kernels, where kernels were measured.
     """
 
     work: Fit
+    power: Fit
     caps: Fit | None
+    kernels: KernelFit = NO_KERNELS
 
     @property
     def calibration(self) -> Calibration:
         """The coefficients."""
-        return (self.caps or self.work).calibration
+        return (self.caps or self.power).calibration
 
     @property
     def deviations(self) -> dict[str, float]:
         """Relative standard deviation of every fitted coefficient."""
-        return self.work.deviations | (self.caps.deviations if self.caps else {})
+        own = self.kernels.deviations | self.work.deviations | self.power.deviations
+        return own | (self.caps.deviations if self.caps else {})
 
 
 def fit_gpu(
@@ -47,39 +67,76 @@ def fit_gpu(
     measurements: Sequence[Measurement],
     near: GPUFit | None = None,
     without: Ablation = WHOLE,
+    kernels: KernelFit = NO_KERNELS,
 ) -> GPUFit:
-    """Fits a GPU type, in two stages where its response to caps was measured.
+    """Fits a GPU type: times, then power, then the response to caps where that was measured.
 
-    First time and power at the highest clock, from rows that no cap limits; then the response
-    to the clock, with a level for each run of a published cap sweep.
+    Times and power at the highest clock come from rows that no cap limits. How often the board's
+    own limit slows a step down follows from the power, so that both are fitted twice, unless a
+    fit of almost the same rows says it. The response to the clock is fitted with a level for
+    each run of a published cap sweep.
 
     Args:
         gpu: GPU type.
         measurements: Rows to fit to.
         near: A fit of almost the same rows, to start from.
         without: What the model of the step lacks.
+        kernels: What was fitted to this GPU type's kernels.
 
     Raises:
         ConfigurationError: There is nothing to fit to.
     """
-    start = replace(Calibration(name=gpu.calibration), **_clock_centres(gpu))
+    start = Calibration(
+        name=gpu.calibration, engine=TABLES, engines=LATER, sensor_window_s=sensor_window_s(gpu)
+    )
+    start = replace(start, **_clock_centres(gpu))
+    start = with_values(start, kernel_centres() | kernels.values)
     swept = _swept_runs(measurements)
     free = [m for m in measurements if m.run not in swept or _least_limited(m, swept[m.run])]
-    options = SWEEP_OPTIONS if swept else FitOptions()
-    begin = None if near is None else near.work.logs
-    work = fit(free, start, work_priors(gpu), options, begin, without=without)
+    options = SWEEP_OPTIONS if swept else TIME_OPTIONS
+    typical = {name: prior.centre for name, prior in power_priors(gpu).items()}
+    start = near.power.calibration if near else replace(start, **_as_values(typical))
+    logs, power_logs = (near.work.logs, near.power.logs) if near else (None, None)
+    priors = time_priors(kernels.values, kernels.deviations)
+    for _ in range(1 if near else 2):
+        work = fit(free, start, priors, options, logs, without=without)
+        power = fit_power(
+            gpu, free, work.calibration, power_logs,
+            swept=bool(swept), deviation=SWEEP_DEVIATION if swept else DEVIATION,
+            outlier=options.outlier, without=without,
+        )  # fmt: skip
+        logs, power_logs, start = work.logs, power.logs, power.calibration
     if not swept:
-        return GPUFit(work, None)
+        return GPUFit(work, power, None, kernels)
     rows = [m for m in measurements if m.run in swept]
-    start = work.calibration
+    start = power.calibration
     priors = clock_priors(gpu)
     caps = fit(rows, start, priors, CAP_OPTIONS, with_levels=True, without=without)
-    return GPUFit(work, caps)
+    return GPUFit(work, power, caps, kernels)
 
 
-def work_priors(gpu: GPUSpec) -> dict[str, Prior]:
-    """Returns the priors of all coefficients at the highest clock."""
-    return {**TIME, **power_priors(gpu)}
+def from_kernels(gpu: GPUSpec, near: Calibration, kernels: KernelFit) -> GPUFit:
+    """Returns the calibration of a GPU type of which only kernels were measured.
+
+    Args:
+        gpu: GPU type.
+        near: Calibration of a GPU type like it, for all that kernels do not tell.
+        kernels: What was fitted to its kernels.
+
+    Raises:
+        ConfigurationError: There are no kernels of it.
+    """
+    if not kernels.values:
+        raise ConfigurationError(f"data: neither servers nor kernels of {gpu.name} to fit to")
+    calibration = replace(
+        with_values(near, kernels.values), name=gpu.calibration, run_levels={}, fitted_rows=""
+    )
+    work = Fit(calibration, np.zeros(0), dict(near.uncertainty), 0.0)
+    return GPUFit(work, Fit(calibration, np.zeros(0), {}, 0.0), None, kernels)
+
+
+def _as_values(values: dict[str, float]) -> dict[str, Any]:
+    return dict(values)
 
 
 def _clock_centres(gpu: GPUSpec) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from envs.errors import ConfigurationError
-from envs.simulator.calibration import SHARES, Calibration
+from envs.simulator.calibration import Calibration, with_values
 from experiments.calibration.data.measurement import Measurement
 from experiments.calibration.fitting.ablation import WHOLE, Ablation
 from experiments.calibration.fitting.priors import LEVEL, Prior
@@ -30,13 +30,16 @@ class FitOptions:
         deviations: What is compared, and the standard deviation of the logarithm of a measured
             over a simulated value that a row is trusted with. Rows of one run share their
             errors, so it is well above the scatter of single rows.
-        outlier: Logarithmic error beyond which a row counts linearly, not quadratically.
+        outlier: Logarithmic error beyond which a row counts less and less.
+        at_measured_time: Whether the energy of a run's steps is compared at the time that they
+            took, so that an error of time does not hide in the energies.
     """
 
     deviations: Mapping[str, float] = field(
         default_factory=lambda: {"itl": 0.25, "tpot": 0.25, "power": 0.25}
     )
     outlier: float = 0.08
+    at_measured_time: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,16 +118,15 @@ def _with(
     start: Calibration, names: Sequence[str], runs: Sequence[str], logs: Floats
 ) -> Calibration:
     factors = np.exp(logs)
-    values: dict[str, Any] = {}
-    for name, value in zip(names, factors, strict=False):
-        values[name] = min(float(value), 1.0) if name in SHARES else float(value)
+    changed = with_values(start, dict(zip(names, factors.tolist(), strict=False)))
     levels = factors[len(names) :].reshape(-1, 2)
     if runs:
-        values["run_levels"] = {
+        by_run = {
             run: [float(time), float(power)]
             for run, (time, power) in zip(runs, levels, strict=True)
         }
-    return replace(start, **values)
+        changed = replace(changed, run_levels=by_run)
+    return changed
 
 
 def _deviations(jacobian: Floats) -> list[float]:
@@ -138,7 +140,12 @@ class Targets:
     def __init__(self, measurements: Sequence[Measurement], options: FitOptions) -> None:
         self._options = options
         self._measured = {name: measured(measurements, name) for name in options.deviations}
+        self._weights = {
+            name: np.array([m.weights.get(name, 1.0) for m in measurements])
+            for name in options.deviations
+        }
         self._cap_w = np.array([m.cap_w * m.parallelism.num_gpus for m in measurements])
+        self._tpot_s = measured(measurements, "tpot")
         with np.errstate(invalid="ignore"):
             self._at_cap = measured(measurements, "power") > AT_CAP * self._cap_w
 
@@ -147,7 +154,8 @@ class Targets:
         parts = []
         for name, value in self._measured.items():
             error = np.log(self._simulated(simulated, name) / value)
-            robust = self._robust(error[np.isfinite(error)])
+            told = np.isfinite(error) & (self._weights[name] > 0.0)
+            robust = self._robust(error[told]) * np.sqrt(self._weights[name][told])
             parts.append(robust / self._options.deviations[name])
         return np.concatenate(parts)
 
@@ -163,12 +171,22 @@ class Targets:
             uncapped = simulated.power_w + simulated.binding * (
                 simulated.natural_w - simulated.power_w
             )
+            if self._options.at_measured_time:
+                uncapped = self._at_measured_time(simulated, uncapped)
             return np.where(self._at_cap, np.minimum(simulated.natural_w, self._cap_w), uncapped)
         return simulated.quantity(name)
 
+    def _at_measured_time(self, simulated: Simulated, power_w: Floats) -> Floats:
+        """Returns the power of the same energy above the static one, in the time measured."""
+        factor = np.where(np.isfinite(self._tpot_s), simulated.natural_tpot_s / self._tpot_s, 1.0)
+        return simulated.static_w + (power_w - simulated.static_w) * factor
+
     def _robust(self, error: Floats) -> Floats:
-        """Square root of twice the pseudo-Huber loss, with the error's sign."""
+        """Square root of twice the Cauchy loss, with the error's sign.
+
+        Its pull fades beyond the outlier's size: a server that does something else (a kernel
+        without a tuned configuration, gaps between launches) tells nothing of the GPU.
+        """
         scale = self._options.outlier
-        loss = np.sqrt(2.0 * (np.sqrt(1.0 + (error / scale) ** 2) - 1.0))
-        robust: Floats = scale * np.sign(error) * loss
+        robust: Floats = scale * np.sign(error) * np.sqrt(np.log1p((error / scale) ** 2))
         return robust

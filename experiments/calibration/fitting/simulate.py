@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.compiled.jit import entry_point
-from envs.simulator.calibration import Calibration
+from envs.simulator.calibration import Calibration, for_engine
 from envs.simulator.step_layout import STEP_MODEL
 from envs.simulator.step_model import compile_step_model, resolve_step
 from experiments.calibration.data.measurement import Measurement
@@ -36,6 +36,8 @@ class Simulated:
         throughput_tok_s: Tokens per second, counted as in the data.
         power_w: Power of all GPUs.
         natural_w: Power of all GPUs without any cap.
+        natural_tpot_s: Mean time per output token without any cap.
+        static_w: The part of the power that is drawn whatever the GPUs do.
         clock_fraction: Mean clock as a fraction of the highest.
         binding: Fraction of the time in which the cap set the clock.
     """
@@ -45,6 +47,8 @@ class Simulated:
     throughput_tok_s: Floats
     power_w: Floats
     natural_w: Floats
+    natural_tpot_s: Floats
+    static_w: Floats
     clock_fraction: Floats
     binding: Floats
 
@@ -72,7 +76,7 @@ class Simulation:
         self._steps = np.zeros((len(self.measurements), most, 6))
         for row, m in enumerate(self.measurements):
             run = m.run if m.has_level else ""
-            key = (m.gpu.name, m.model.name, m.parallelism, run, m.temperature_c)
+            key = (m.gpu.name, m.model.name, m.parallelism, run, m.temperature_c, m.engine)
             if key not in known:
                 known[key] = len(self._setups)
                 self._setups.append(m)
@@ -84,14 +88,22 @@ class Simulation:
                 )  # fmt: skip
         self._setup = setup
         self._cap_w = np.array([m.cap_w for m in self.measurements])
+        self._clock = np.array([m.clock_limit for m in self.measurements])
         self._gpus = np.array([m.parallelism.num_gpus for m in self.measurements], dtype=float)
         self._batch = np.array([m.batch for m in self.measurements])
+        self._host_bound = np.array([m.host_bound for m in self.measurements], dtype=bool)
+        self._tpot_s = measured(self.measurements, "tpot")
         self._counted = np.array([m.counted_tokens for m in self.measurements])
 
     def run(self, calibration: Calibration) -> Simulated:
         """Simulates every measurement with one calibration."""
+        engines = {m.engine for m in self._setups}
+        versions = {engine: for_engine(calibration, engine) for engine in engines}
         models = np.array(
-            [compile_step_model(m.gpu, m.model, m.parallelism, calibration) for m in self._setups],
+            [
+                compile_step_model(m.gpu, m.model, m.parallelism, versions[m.engine])
+                for m in self._setups
+            ],
             dtype=STEP_MODEL,
         )
         for name in self._zeroed:
@@ -102,23 +114,28 @@ class Simulation:
         for name in _ENERGIES:
             models[name] *= level[:, 1]
         warmer_k = np.array([(m.temperature_c or CHIP_C) - CHIP_C for m in self._setups])
-        for name in (*_ENERGIES, "static_w"):
-            models[name] *= 1.0 + calibration.leakage_per_k * warmer_k
-        sums = _simulate(models, self._setup, self._steps, self._cap_w)
-        natural_w = sums[2].copy()
+        models["static_w"] *= 1.0 + calibration.leakage_per_k * warmer_k
+        sums = _simulate(models, self._setup, self._steps, self._cap_w, self._clock)
+        natural_w, natural_tpot_s = sums[2].copy(), sums[1].copy()
         bound = np.flatnonzero(sums[4])
         if bound.size:
-            models["cap_max_w"] = np.inf
             no_cap = np.full(bound.size, np.inf)
-            uncapped = _simulate(models, self._setup[bound], self._steps[bound], no_cap)
-            natural_w[bound] = uncapped[2]
+            uncapped = _simulate(
+                models, self._setup[bound], self._steps[bound], no_cap, self._clock[bound]
+            )
+            natural_w[bound], natural_tpot_s[bound] = uncapped[2], uncapped[1]
         time = level[self._setup, 0]
+        static_w = models["static_w"][self._setup]
+        idling = np.where(self._host_bound, np.minimum(1.0, sums[1] * time / self._tpot_s), 1.0)
+        power_w = static_w + (sums[2] - static_w) * idling
         return Simulated(
             itl_s=sums[0] * time,
             tpot_s=sums[1] * time,
             throughput_tok_s=self._batch * self._counted / (sums[1] * time),
-            power_w=sums[2] * self._gpus,
+            power_w=power_w * self._gpus,
             natural_w=natural_w * self._gpus,
+            natural_tpot_s=natural_tpot_s * time,
+            static_w=static_w * self._gpus,
             clock_fraction=sums[3],
             binding=sums[4],
         )
@@ -143,7 +160,7 @@ def _or_nan(value: float | None) -> float:
 
 
 @entry_point()
-def _simulate(models: Any, setup: Any, steps: Any, cap_w: Any) -> Any:
+def _simulate(models: Any, setup: Any, steps: Any, cap_w: Any, clock_limit: Any) -> Any:
     rows = steps.shape[0]
     sums = np.zeros((5, rows))
     for row in range(rows):
@@ -153,7 +170,7 @@ def _simulate(models: Any, setup: Any, steps: Any, cap_w: Any) -> Any:
             if step[4] <= 0.0:
                 continue
             time, power, clock, binding = resolve_step(
-                c, step[0], step[1], step[2], step[3], cap_w[row], 1.0
+                c, step[0], step[1], step[2], step[3], cap_w[row], clock_limit[row]
             )
             spent = step[4] * time
             sums[0, row] += step[5] * time

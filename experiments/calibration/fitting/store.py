@@ -33,25 +33,41 @@ def finished(
 ) -> Calibration:
     """Returns the fitted calibration with its uncertainty, its data and its errors."""
     calibration = fitted.calibration
-    uncertainty = {name: _round(value) for name, value in fitted.deviations.items()}
+    unknown = ranges(gpu, caps_measured=fitted.caps is not None)
+    uncertainty = {
+        name: _round(value) for name, value in fitted.deviations.items() if name not in unknown
+    }
     return replace(
         calibration,
         name=gpu.calibration,
         uncertainty=uncertainty,
-        ranges=ranges(gpu, caps_measured=fitted.caps is not None),
-        fitted_on=f"{len(rows)} rows of {', '.join(sorted({m.dataset for m in rows}))}",
+        ranges=unknown,
+        fitted_on=_source(rows, fitted),
         data_sha256=hash_files(files),
         fitted_rows=" ".join(sorted(m.digest for m in rows)),
         fit_error=errors(rows, calibration),
     )
 
 
+def _source(rows: Sequence[Measurement], fitted: GPUFit) -> str:
+    parts = []
+    if rows:
+        parts.append(f"{len(rows)} rows of {', '.join(sorted({m.dataset for m in rows}))}")
+    if fitted.kernels.values:
+        parts.append("kernels of aiconfigurator")
+    return " and ".join(parts)
+
+
 def errors(rows: Sequence[Measurement], calibration: Calibration) -> dict[str, float]:
     """Returns the median absolute percentage error of each measured quantity."""
+    result: dict[str, float] = {}
+    if not rows:
+        return result
     simulated = Simulation(rows).run(calibration)
-    result = {}
     for name in QUANTITIES:
-        error = np.abs(simulated.quantity(name) / measured(rows, name) - 1.0)
+        parts = ("power", "throughput") if name == "joules_per_token" else (name,)
+        told = np.array([all(m.weights.get(part, 1.0) for part in parts) for m in rows])
+        error = np.abs(simulated.quantity(name) / measured(rows, name) - 1.0)[told]
         if np.isfinite(error).any():
             result[name] = round(100.0 * float(np.nanmedian(error)), 2)
     return result
@@ -72,7 +88,7 @@ def as_yaml(calibration: Calibration, gpu: GPUSpec) -> str:
         values[name] = _round(values[name])
     levels = values["run_levels"]
     values["run_levels"] = {run: [_round(x) for x in pair] for run, pair in levels.items()}
-    for name in ("run_levels", "uncertainty", "ranges", "fit_error"):
+    for name in ("engines", "run_levels", "uncertainty", "ranges", "fit_error"):
         if not values[name]:
             del values[name]
     return _HEADER.format(gpu=gpu.name) + OmegaConf.to_yaml(OmegaConf.create(values))

@@ -16,7 +16,10 @@ from experiments.calibration.reports.signed_errors import signed_tables
 from experiments.calibration.validation.ablation_study import ablation_table
 from experiments.calibration.validation.cap_response import cap_losses, clock_records, interior
 from experiments.calibration.validation.cross_validation import SPLITS, Evaluated, relative_errors
+from experiments.calibration.validation.first_tokens import first_token_table
 from experiments.calibration.validation.host_time import host_records
+from experiments.calibration.validation.kernel_errors import kernel_table
+from experiments.calibration.validation.time_series import series_table
 from experiments.calibration.validation.validate import Validation, records
 from experiments.reporting.markdown import markdown_table
 
@@ -96,8 +99,19 @@ def as_markdown(
         lines += ["## Host-bound servers", "", host_table(host), ""]
     if validation.ablations:
         lines += ["## Ablations", "", ablation_table(validation.ablations), ""]
+    if validation.kernels:
+        lines += ["## Kernels", "", kernel_table(validation.kernels), ""]
+    if validation.first_tokens:
+        lines += [
+            "## First tokens at light load",
+            "",
+            first_token_table(validation.first_tokens),
+            "",
+        ]
     if validation.points:
         lines += ["## Own measurements, row by row", "", signed_block(validation), ""]
+    if validation.played:
+        lines += ["## Power in time", "", series_table(validation.played), ""]
     lines += ["## Rows that could not be compared", "", skip_table(validation.skipped), ""]
     return "\n".join(lines)
 

@@ -12,6 +12,7 @@ from envs.simulator.gpus import GPUSpec
 from experiments.calibration.data.measurement import Measurement
 from experiments.calibration.fitting.ablation import ABLATIONS
 from experiments.calibration.fitting.gpu_fit import fit_gpu
+from experiments.calibration.fitting.kernel_fit import NO_KERNELS, KernelFit
 from experiments.calibration.validation.cross_validation import (
     FAMILY_OUT,
     FITTED,
@@ -24,7 +25,9 @@ from experiments.calibration.validation.cross_validation import (
 from experiments.reporting.markdown import markdown_table
 
 
-def study(gpu: GPUSpec, rows: Sequence[Measurement], processes: int) -> list[dict[str, Any]]:
+def study(
+    gpu: GPUSpec, rows: Sequence[Measurement], processes: int, kernels: KernelFit = NO_KERNELS
+) -> list[dict[str, Any]]:
     """Fits a GPU type again without each part, and evaluates its MoE rows.
 
     Every fit sees dense and MoE rows of all families but one, under the same priors: without
@@ -37,8 +40,10 @@ def study(gpu: GPUSpec, rows: Sequence[Measurement], processes: int) -> list[dic
         return []
     results = []
     for part in ABLATIONS:
-        fitted = evaluate(rows, fit_gpu(gpu, rows, without=part).calibration, FITTED, part)
-        unseen = leave_out(gpu, rows, by_family, FAMILY_OUT, None, processes, part)
+        fitted = evaluate(
+            rows, fit_gpu(gpu, rows, without=part, kernels=kernels).calibration, FITTED, part
+        )
+        unseen = leave_out(gpu, rows, by_family, FAMILY_OUT, None, processes, part, kernels)
         if unseen:
             seen, new = _moe(fitted), _moe(unseen)
             results.append(

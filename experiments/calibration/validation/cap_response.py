@@ -16,12 +16,11 @@ from experiments.calibration.validation.cross_validation import (
 
 
 def clock_records(evaluated: Sequence[Evaluated]) -> list[dict[str, Any]]:
-    """Returns the error of the simulated clock by split, for rows whose clock was measured."""
+    """Returns the error of the simulated clock by split, for rows of a sweep that tell it."""
     records = []
+    swept = [j for j in evaluated if j.measurement.has_level]
     for split in (FITTED, HELD_OUT):
-        part = [
-            j for j in evaluated if j.split == split and j.measurement.clock_fraction is not None
-        ]
+        part = [j for j in swept if j.split == split and j.measurement.clock_fraction is not None]
         if part:
             errors = 100.0 * np.abs(relative_errors(part, "clock"))
             records.append(

@@ -14,10 +14,11 @@ from envs.simulator.gpus import GPUSpec
 from experiments.calibration.data.measurement import Measurement
 from experiments.calibration.fitting.ablation import WHOLE, Ablation
 from experiments.calibration.fitting.gpu_fit import GPUFit, fit_gpu
+from experiments.calibration.fitting.kernel_fit import NO_KERNELS, KernelFit
 from experiments.calibration.fitting.simulate import Simulated, Simulation, measured
 
 Group = Callable[[Measurement], str]
-MIN_GROUPS = 3
+MIN_GROUPS = 2
 """Fewest groups that must remain to fit to; with fewer the result says nothing about the rest."""
 
 
@@ -93,6 +94,7 @@ def leave_out(
     near: GPUFit | None,
     processes: int,
     without: Ablation = WHOLE,
+    kernels: KernelFit = NO_KERNELS,
 ) -> list[Evaluated]:
     """Simulates every row with a fit to the rows of all other groups.
 
@@ -104,6 +106,7 @@ def leave_out(
         near: A fit to all rows, to start from.
         processes: Processes to use.
         without: What the model of the step lacks.
+        kernels: What was fitted to this GPU type's kernels.
 
     Returns:
         The simulated rows; none when fewer than :data:`MIN_GROUPS` groups would be left.
@@ -111,7 +114,9 @@ def leave_out(
     groups = sorted({group(m) for m in rows})
     if len(groups) <= MIN_GROUPS:
         return []
-    jobs = (delayed(_fold)(gpu, rows, group, name, split, near, without) for name in groups)
+    jobs = (
+        delayed(_fold)(gpu, rows, group, name, split, near, without, kernels) for name in groups
+    )
     parts = Parallel(n_jobs=min(processes, len(groups)))(jobs)
     return [evaluated for part in parts for evaluated in part]
 
@@ -124,9 +129,10 @@ def _fold(
     split: str,
     near: GPUFit | None,
     without: Ablation,
+    kernels: KernelFit,
 ) -> list[Evaluated]:
     kept = [m for m in rows if group(m) != left_out]
-    calibration = fit_gpu(gpu, kept, near, without).calibration
+    calibration = fit_gpu(gpu, kept, near, without, kernels).calibration
     return evaluate([m for m in rows if group(m) == left_out], calibration, split, without)
 
 

@@ -55,7 +55,7 @@ class RecordedRequests:
         places = np.arange(self._next, self._next + count)
         places = places % size if self._endless else places[places < size]
         self._next += len(places)
-        times, prompts, outputs = self._requests
+        times, prompts, outputs, _ = self._requests
         return RequestChunk(times[places], prompts[places], outputs[places])
 
 
@@ -70,7 +70,9 @@ def replay(load: RecordedLoad, calibration: Calibration) -> Replay:
     spec = ServerSpec(
         gpu=load.gpu,
         model=load.model,
-        server=SimulatedServerConfig(tensor_parallel=1, max_num_seqs=MAX_NUM_SEQS),
+        server=SimulatedServerConfig(
+            tensor_parallel=1, max_num_seqs=MAX_NUM_SEQS, engine_version=load.engine
+        ),
         workload=ClosedLoop(concurrency=load.in_flight or 1),
         calibration=calibration,
     )

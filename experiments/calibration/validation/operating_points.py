@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from envs.simulator.calibration import for_engine
 from envs.simulator.step_model import compile_step_model, resolve_step
 from experiments.calibration.data.measurement import Measurement
 from experiments.calibration.data.readers import gpu_run
@@ -14,7 +15,7 @@ from experiments.calibration.validation.cross_validation import evaluate, instal
 DECODE, PREFILL, MIXED = "decode", "prefill", "mixed"
 LIMITED_CLOCK = 0.995
 """Mean clock, as a fraction of the highest, below which the power limit acted on a row."""
-_EVEN_SPREAD = 1e6
+EVEN_SPREAD = 1e6
 """Popularity so even that every expert is as likely as any other."""
 
 
@@ -28,8 +29,8 @@ class OperatingPoint:
         simulated: Simulated quantities, as the engine computes them.
         uniform: The same with routing that is as uniform as that of random weights; ``None``
             for dense models.
-        no_sequence_time: Simulated quantities without the calibration's time per sequence
-            (``sequence_s``, ``sampling_s``), which an asynchronous engine hides.
+        own_engine: Simulated quantities with the host times of the version of the engine that
+            the calibration was fitted to.
         coverage: Fraction of the experts that a step of a decoding batch touches, as simulated
             and under uniform routing; ``None`` for other rows.
         natural_w: Simulated power at the highest clock, without a limit.
@@ -41,7 +42,7 @@ class OperatingPoint:
     kind: str
     simulated: dict[str, float]
     uniform: dict[str, float] | None
-    no_sequence_time: dict[str, float]
+    own_engine: dict[str, float]
     coverage: tuple[float, float] | None
     natural_w: float
     held: tuple[float, float] | None
@@ -68,10 +69,9 @@ def _simulate(m: Measurement) -> OperatingPoint:
     simulated = evaluate(row, calibration, "")[0].simulated
     uniform = None
     if m.model.experts:
-        even = replace(calibration, popularity_spread=_EVEN_SPREAD)
+        even = replace(calibration, popularity_spread=EVEN_SPREAD)
         uniform = evaluate(row, even, "")[0].simulated
-    asynchronous = replace(calibration, sequence_s=0.0, sampling_s=0.0)
-    no_sequence_time = evaluate(row, asynchronous, "")[0].simulated
+    own_engine = evaluate([replace(row[0], engine="")], calibration, "")[0].simulated
     kind = kind_of(m)
     coverage = _coverage(m) if m.model.experts and kind == DECODE else None
     clock = m.clock_fraction
@@ -80,7 +80,7 @@ def _simulate(m: Measurement) -> OperatingPoint:
         kind,
         simulated,
         uniform,
-        no_sequence_time,
+        own_engine,
         coverage,
         natural_w=_at_clock(m, 1.0)[1],
         held=_at_clock(m, clock) if clock is not None and clock < LIMITED_CLOCK else None,
@@ -110,8 +110,7 @@ def implied_efficiency(point: OperatingPoint, points: Sequence[OperatingPoint]) 
 
 def _at_clock(m: Measurement, clock: float) -> tuple[float, float]:
     """Returns time per output token and mean power at a clock, where no power limit acts."""
-    c = compile_step_model(m.gpu, m.model, m.parallelism, installed(m.gpu))
-    c.cap_max_w = math.inf
+    c = compile_step_model(m.gpu, m.model, m.parallelism, for_engine(installed(m.gpu), m.engine))
     seconds = joules = 0.0
     for step in m.steps:
         time_s, power_w, _, _ = resolve_step(
@@ -124,7 +123,7 @@ def _at_clock(m: Measurement, clock: float) -> tuple[float, float]:
 
 
 def _coverage(m: Measurement) -> tuple[float, float]:
-    c = compile_step_model(m.gpu, m.model, m.parallelism, installed(m.gpu))
+    c = compile_step_model(m.gpu, m.model, m.parallelism, for_engine(installed(m.gpu), m.engine))
     visited = m.model.top_k / m.model.experts
     simulated = 1.0 - (1.0 + m.batch * c.token_density) ** -c.popularity_spread
     return max(float(simulated), visited), 1.0 - (1.0 - visited) ** m.batch

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,16 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
+from envs import catalog
 from envs.simulator.gpus import GPUSpec
+from experiments.calibration.data.kernel_rows import KernelTables
 from experiments.calibration.data.measurement import IdlePower, Measurement, Skipped
-from experiments.calibration.data.readers import read_folder
+from experiments.calibration.data.readers import aiconfigurator, light_load, read_measured
+from experiments.calibration.data.specifications import find_gpu
 from experiments.calibration.fitting.gpu_fit import GPUFit, fit_gpu
+from experiments.calibration.fitting.kernel_fit import NO_KERNELS, KernelFit, fit_kernels
 from experiments.calibration.fitting.least_squares import AT_CAP
-from experiments.calibration.fitting.pipeline import fit_rows
+from experiments.calibration.fitting.pipeline import fit_rows, kernel_tables
 from experiments.calibration.fitting.simulate import QUANTITIES, measured
 from experiments.calibration.validation.ablation_study import study
 from experiments.calibration.validation.cross_validation import (
@@ -33,8 +37,11 @@ from experiments.calibration.validation.cross_validation import (
     leave_out,
     relative_errors,
 )
+from experiments.calibration.validation.first_tokens import SimulatedFirstToken, first_tokens
+from experiments.calibration.validation.kernel_errors import KernelError, kernel_errors
 from experiments.calibration.validation.load_replay import Replay, replay
 from experiments.calibration.validation.operating_points import OperatingPoint, operating_points
+from experiments.calibration.validation.time_series import Played, play
 
 ALL = "all"
 OnStage = Callable[[str], None]
@@ -52,6 +59,9 @@ class Validation:
         points: Steady rows of one's own GPU, simulated as the engine does.
         idle: Measured power of servers that idle.
         replays: Recorded loads, replayed on a simulated server.
+        played: Loads that were watched in time, and what the simulator made of them.
+        kernels: Errors of single kernels.
+        first_tokens: TTFT at light load.
     """
 
     evaluated: list[Evaluated]
@@ -61,11 +71,15 @@ class Validation:
     points: list[OperatingPoint] = field(default_factory=list)
     idle: list[IdlePower] = field(default_factory=list)
     replays: list[Replay] = field(default_factory=list)
+    played: list[Played] = field(default_factory=list)
+    kernels: list[KernelError] = field(default_factory=list)
+    first_tokens: list[SimulatedFirstToken] = field(default_factory=list)
 
 
 def validate(
     folder: Path,
     *,
+    further: Sequence[Path] = (),
     held_out: bool,
     processes: int,
     ablations: bool = False,
@@ -75,6 +89,7 @@ def validate(
 
     Args:
         folder: Folder with data files.
+        further: Further folders, whose rows tell power and clocks only.
         held_out: Whether fits are repeated without each model, family and cap.
         processes: Processes to use.
         ablations: Whether fits are repeated with parts of the physics removed.
@@ -83,23 +98,52 @@ def validate(
     Raises:
         WorkloadError: The folder holds no known file, or one is broken.
     """
-    data, files = read_folder(folder)
+    data, files = read_measured(folder, further)
     evaluated: list[Evaluated] = []
     studies: list[dict[str, Any]] = []
+    known: dict[str, KernelFit] = {}
+    kernels: list[KernelError] = []
     for gpu in _gpu_types(data.measurements):
         rows = [m for m in data.measurements if m.gpu.calibration == gpu.calibration]
         on_stage(f"{gpu.calibration}: {len(rows)} rows")
-        evaluated += _evaluate_gpu(gpu, rows, held_out, processes, on_stage)
+        tables = kernel_tables(folder, gpu) if held_out or ablations else None
+        fitted = NO_KERNELS
+        if tables is not None:  # boards with the same chip share them
+            chip = tables.gpu.calibration
+            if chip not in known:
+                on_stage(f"{chip}: kernels")
+                known[chip] = fit_kernels(tables)
+                kernels += kernel_errors(tables, known[chip])
+            fitted = known[chip]
+        evaluated += _evaluate_gpu(gpu, rows, held_out, processes, on_stage, fitted)
         if ablations:
             on_stage(f"{gpu.calibration}: ablations")
             studied = [m for m in fit_rows(rows, gpu) if not m.has_level]
-            studies += study(gpu, studied, processes)
+            studies += study(gpu, studied, processes, fitted)
+    if held_out:
+        for tables in _further_tables(folder, known):
+            on_stage(f"{tables.gpu.calibration}: kernels")
+            kernels += kernel_errors(tables, fit_kernels(tables))
     replays = []
     for load in data.loads:
         on_stage(f"{load.gpu.calibration}: {load.run}")
         replays.append(replay(load, installed(load.gpu)))
     points = operating_points(data.measurements)
-    return Validation(evaluated, data.skipped, files, studies, points, data.idle, replays)
+    on_stage(f"power in time: {len(data.timed)} loads")
+    played = [play(load, installed(load.gpu)) for load in data.timed]
+    ttft = first_tokens(light_load.read(folder))
+    return Validation(
+        evaluated, data.skipped, files, studies, points, data.idle, replays, played, kernels, ttft
+    )
+
+
+def _further_tables(folder: Path, known: Collection[str]) -> Iterator[KernelTables]:
+    """Returns the kernel tables of GPU types of which no whole server was measured."""
+    every = [find_gpu(name) for name in catalog.names("gpu")]
+    gpus = [gpu for gpu in every if gpu.calibration not in known]
+    for tables in (aiconfigurator.read(one, gpus) for one in aiconfigurator.find(folder)):
+        if tables is not None:
+            yield tables
 
 
 def _gpu_types(measurements: Sequence[Measurement]) -> list[GPUSpec]:
@@ -116,6 +160,7 @@ def _evaluate_gpu(
     held_out: bool,
     processes: int,
     on_stage: OnStage,
+    kernels: KernelFit,
 ) -> list[Evaluated]:
     calibration = installed(gpu)
     digests = set(calibration.fitted_rows.split())
@@ -127,7 +172,7 @@ def _evaluate_gpu(
     evaluated += evaluate(new, calibration, FAMILY_OUT) if _families_new(new, known) else []
     evaluated += evaluate(apart, calibration, APART)
     if held_out and known:
-        near: GPUFit = fit_gpu(gpu, fit_rows(known, gpu))
+        near: GPUFit = fit_gpu(gpu, fit_rows(known, gpu), kernels=kernels)
         swept = [m for m in known if m.has_level]
         others = [m for m in known if not m.has_level]
         for part, group, split in (
@@ -137,7 +182,7 @@ def _evaluate_gpu(
         ):
             if part:
                 on_stage(f"{gpu.calibration}: {split}")
-                evaluated += leave_out(gpu, part, group, split, near, processes)
+                evaluated += leave_out(gpu, part, group, split, near, processes, kernels=kernels)
     return evaluated
 
 

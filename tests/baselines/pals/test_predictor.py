@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -105,16 +107,13 @@ def test_fitting_twice_gives_the_same(profile: Profile, grid: KnobGrid) -> None:
     assert third.report != one.report
 
 
-def test_stored_forests_come_back_the_same(
-    profile: Profile, grid: KnobGrid, tmp_path: Path
-) -> None:
+def test_stored_forests_come_back_the_same(profile: Profile, grid: KnobGrid) -> None:
     fitted = Predictor.fit(profile, SMALL)
-    path = tmp_path / "deep" / "forests.skops"
-    fitted.save(path)
-    loaded = Predictor.load(path)
+    stored = fitted.stored()
+    loaded = Predictor.restored(stored)
     assert loaded.report == fitted.report
     np.testing.assert_array_equal(loaded.tabulate(grid, profile), fitted.tabulate(grid, profile))
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(io.BytesIO(stored)) as archive:
         assert not [name for name in archive.namelist() if name.endswith((".pkl", ".pickle"))]
 
 
@@ -125,18 +124,15 @@ class Foreign:
         self.value = 1
 
 
-def test_foreign_types_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "forests.skops"
-    skops.io.dump({"forests": {"power_w": Foreign()}, "report": "{}"}, path)
-    with pytest.raises(PalsError, match=r"forests\.skops: refused, it holds .*Foreign"):
-        Predictor.load(path)
+def test_foreign_types_are_refused() -> None:
+    stored = skops.io.dumps({"forests": {"power_w": Foreign()}, "report": "{}"})
+    with pytest.raises(PalsError, match=r"refused, they hold .*Foreign"):
+        Predictor.restored(stored)
 
 
-def test_damaged_files_are_named(tmp_path: Path) -> None:
-    path = tmp_path / "forests.skops"
-    path.write_bytes(b"no forest")
-    with pytest.raises(PalsError, match=r"forests\.skops: not a stored predictor"):
-        Predictor.load(path)
+def test_damaged_forests_are_refused() -> None:
+    with pytest.raises(PalsError, match="not stored forests"):
+        Predictor.restored(b"no forest")
 
 
 def test_forests_are_fitted_once_per_profile_and_configuration(
@@ -158,6 +154,52 @@ def test_forests_are_fitted_once_per_profile_and_configuration(
     predictor_for(profile, replace(SMALL, trees=11))
     assert fits == [profile.key, "another", profile.key]
     assert len(list((tmp_path / "forests").glob("*.skops"))) == 3
+
+
+def test_forests_follow_the_measurements_whatever_the_profile_is_called(
+    profile: Profile, grid: KnobGrid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PALS_CACHE", str(tmp_path))
+    rows = tuple(row._replace(throughput_tok_s=8.0 * row.throughput_tok_s) for row in profile.rows)
+    again = replace(profile, rows=rows)  # a second measurement of the same live server
+    slow = predictor_for(profile, SMALL).tabulate(grid, profile)
+    fast = predictor_for(again, SMALL).tabulate(grid, again)
+    np.testing.assert_allclose(fast.throughput_tok_s, 8.0 * slow.throughput_tok_s)
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "swap", "pipe", "folder"])
+def test_kept_forests_that_are_not_as_written_are_fitted_again(
+    profile: Profile,
+    grid: KnobGrid,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    damage: str,
+) -> None:
+    monkeypatch.setenv("PALS_CACHE", str(tmp_path))
+    fitted = predictor_for(profile, SMALL).tabulate(grid, profile)
+    (file,) = (tmp_path / "forests").iterdir()
+    content = file.read_bytes()
+    other = replace(profile, rows=tuple(row._replace(power_w=9.0) for row in profile.rows))
+    predictor_for(other, SMALL)
+    file.unlink()
+    if damage == "flip":
+        file.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+    elif damage == "cut":
+        file.write_bytes(content[: len(content) // 2])
+    elif damage == "empty":
+        file.touch()
+    elif damage == "swap":
+        (stranger,) = (tmp_path / "forests").iterdir()
+        stranger.rename(file)
+    elif damage == "pipe":
+        os.mkfifo(file)
+    else:
+        file.mkdir()
+    again = predictor_for(profile, SMALL).tabulate(grid, profile)
+    np.testing.assert_array_equal(again, fitted)
+    assert caplog.text.count("again") == 1
+    assert file.name in caplog.text
 
 
 @pytest.mark.parametrize(("values", "key"), [({"trees": 0}, "trees"), ({"folds": 1}, "folds")])

@@ -216,10 +216,10 @@ def test_without_a_cache_code_is_compiled_in_memory(
 def test_a_full_disk_is_said_once(tmp_path: Path, monkeypatch: Any, caplog: Any) -> None:
     monkeypatch.setenv("PALS_CACHE", str(tmp_path))
 
-    def full(file: Path, content: bytes) -> None:
+    def full(file: Path, content: bytes, *, private: bool) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(code_cache, "_write", full)
+    monkeypatch.setattr(code_cache, "atomic_write_bytes", full)
     files = code_cache.CodeFiles("f", "stamp")
     files.save("a", 1)
     files.save("b", 1)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numba.np.numpy_support import carray
 
-from envs.compiled.jit import fingerprint, kernel
+from envs.compiled.jit import entry_point, fingerprint, kernel
 from envs.compiled.records import (
     Floats,
     address_of,
@@ -39,7 +39,7 @@ _outer = pointer_to(OUTER)
 
 
 @kernel
-def work(address: int) -> float:
+def part(address: int) -> float:
     outer = carray(_outer(address), (1,), OUTER)[0]
     outer.count += 2
     outer.inner.second = outer.inner.first + 1.0
@@ -47,6 +47,11 @@ def work(address: int) -> float:
     behind = floats_at(address_of(outer) + outer.list_offset, 4)
     behind[3] = 7.0
     return behind[0]
+
+
+@entry_point()
+def work(address: int) -> float:
+    return part(address)
 
 
 def rows_of(count: int) -> Rows:

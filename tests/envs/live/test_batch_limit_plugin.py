@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from envs.live.batch_limit import ARGUMENTS, PATH, PLUGIN_DIR
 from envs.live.vllm_plugin.pals_batch_limit import features, route, versions
 from envs.live.vllm_plugin.pals_batch_limit.lease import HeldError, LimitsError, OtherInstanceError
 from envs.live.vllm_plugin.pals_batch_limit.limits import KEYS, MODES, Limits, check_body
+from envs.live.vllm_plugin.pals_batch_limit.preemption import Preemption
 
 
 def test_lowering_drains_and_never_undercuts_the_running() -> None:
@@ -209,6 +211,130 @@ def test_a_vllm_that_lacks_something_is_told_what() -> None:
     with pytest.raises(versions.UnsupportedVllmError, match=r"no Scheduler\.max_num_scheduled_tok"):
         features.check_built(whole, "0.40.0")
     assert [features.can_drop(cls) for cls in (Whole, Dropping)] == [False, True]
+
+
+class Scheduler:
+    """As much of vLLM's scheduler as a preemption touches."""
+
+    def __init__(self, *running: SimpleNamespace, **more: Any) -> None:
+        self.running = list(running)
+        self.policy = SimpleNamespace(value="fcfs")
+        self.preempted: list[tuple[str, dict[str, Any]]] = []
+        self.__dict__.update(more)
+
+    def _preempt_request(
+        self, request: Any, timestamp: float, drop_stale_output: bool = False
+    ) -> None:
+        assert request not in self.running
+        self.preempted.append((request.name, {"drop_stale_output": drop_stale_output}))
+
+
+class OlderScheduler(Scheduler):
+    def _preempt_request(self, request: Any, timestamp: float) -> None:  # type: ignore[override]
+        self.preempted.append((request.name, {}))
+
+
+def three(*priorities: int) -> list[SimpleNamespace]:
+    return [
+        SimpleNamespace(name=name, priority=priority, arrival_time=float(index))
+        for index, (name, priority) in enumerate(zip("abc", priorities, strict=True))
+    ]
+
+
+def test_the_newest_or_least_important_is_preempted_first() -> None:
+    scheduler = Scheduler(*three(0, 0, 0))
+    assert Preemption(scheduler).run(2, 0.0) == 2
+    assert [name for name, _ in scheduler.preempted] == ["c", "b"]
+    assert [request.name for request in scheduler.running] == ["a"]
+    important = Scheduler(*three(5, 0, 5), policy=SimpleNamespace(value="priority"))
+    Preemption(important).run(2, 0.0)
+    assert [name for name, _ in important.preempted] == ["c", "a"]
+
+
+@pytest.mark.parametrize(
+    ("more", "drops"),
+    [
+        ({}, False),
+        ({"connector": None, "requires_kv_delivery": False}, False),
+        ({"connector": object(), "requires_kv_delivery": True}, True),  # it hands caches on
+        ({"connector": object(), "requires_kv_delivery": False}, False),  # a cache beside it
+        ({"connector": object()}, True),  # a vLLM that does not tell which
+    ],
+)
+def test_output_in_flight_is_dropped_where_caches_are_handed_on(
+    more: dict[str, Any], drops: bool
+) -> None:
+    scheduler = Scheduler(*three(0, 0, 0), **more)
+    preemption = Preemption(scheduler)
+    assert preemption.allowed
+    preemption.run(1, 0.0)
+    assert scheduler.preempted == [("c", {"drop_stale_output": drops})]
+
+
+def test_requests_whose_blocks_cannot_be_freed_are_passed_over_and_looked_at_again() -> None:
+    busy = {"c", "b"}
+    scheduler = Scheduler(
+        *three(0, 0, 0),
+        connector=object(),
+        requires_kv_delivery=True,
+        _request_blocks_can_be_freed=lambda request: request.name not in busy,
+    )
+    preemption = Preemption(scheduler)
+    assert preemption.run(2, 0.0) == 1
+    assert [request.name for request in scheduler.running] == ["b", "c"]
+    busy.clear()
+    assert preemption.run(1, 0.0) == 1
+    assert [request.name for request in scheduler.running] == ["b"]
+
+
+def test_a_vllm_that_cannot_drop_does_not_preempt_beside_a_connector() -> None:
+    alone = OlderScheduler(*three(0, 0, 0))
+    assert Preemption(alone).run(1, 0.0) == 1
+    assert alone.preempted == [("c", {})]
+    beside = OlderScheduler(*three(0, 0, 0), connector=object())
+    preemption = Preemption(beside)
+    assert not preemption.allowed
+    assert preemption.run(1, 0.0) == 0
+    assert beside.preempted == []
+
+
+class OldVllm(Whole):
+    """A scheduler with a KV connector, of a vLLM that cannot drop output in flight."""
+
+    connector = object()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scheduled = 0
+
+    def get_request_counts(self) -> tuple[int, int]:  # type: ignore[override]
+        return len(self.running), 0
+
+
+class OldAsync(OldVllm): ...
+
+
+def test_preempting_is_refused_where_it_could_hand_on_blocks_that_were_freed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stubs = {
+        "vllm": {"__version__": "0.24.0"},
+        "vllm.v1.core.sched.async_scheduler": {"AsyncScheduler": OldAsync},
+        "vllm.v1.core.sched.scheduler": {"Scheduler": OldVllm},
+        "vllm.v1.engine.core": {"EngineCore": type("EngineCore", (), {})},
+    }
+    for name, content in stubs.items():
+        monkeypatch.setitem(sys.modules, name, SimpleNamespace(**content))
+    plugin = "envs.live.vllm_plugin.pals_batch_limit.scheduler"
+    monkeypatch.delitem(sys.modules, plugin, raising=False)
+    module = importlib.import_module(plugin)
+    core = SimpleNamespace(scheduler=module.SyncBatchLimitScheduler())
+    answer = module._utility(core, {"mode": "preempt"})
+    assert answer["status"] == 422
+    assert "KV connector" in answer["error"]
+    state = module._utility(core, {"max_num_seqs": 2})
+    assert (state["mode"], state["max_num_seqs"], state["preempts"]) == ("drain", 2, False)
+    monkeypatch.delitem(sys.modules, plugin)
 
 
 def test_diffusion_models_keep_their_own_scheduler() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -200,6 +202,65 @@ def test_a_guard_that_cannot_see_the_device_stops_control_before_it_begins(
         Guard(made, [])
 
 
+@pytest.mark.parametrize("delay_s", [0.0, 0.3, 0.8, 1.4])
+def test_a_guard_whose_controller_ends_meanwhile_restores_and_says_nothing(
+    fake_gpus: Any, delay_s: float
+) -> None:
+    """The controller is killed while its guard starts, with a cap in force already."""
+    device = Nvml()
+    device.open(None)
+    made = plan(device)
+    device.set_power_cap(200.0)
+    with subprocess.Popen(
+        [sys.executable, "-m", "envs.live.guard", str(os.getpid())],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        start_new_session=True, env=os.environ | {"PYTHONPATH": guard_path()}, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(json.dumps(made) + "\n")
+        process.stdin.flush()
+        time.sleep(delay_s)
+        process.stdout.close()
+        process.stdin.close()
+        assert process.stderr.read() == ""  # until the guard has ended
+    assert fake_gpus.limits_w == [400.0]
+
+
+def test_a_guard_without_a_plan_ends_quietly() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "envs.live.guard", str(os.getpid())],
+        stdin=subprocess.DEVNULL, capture_output=True, start_new_session=True, check=True,
+        env=os.environ | {"PYTHONPATH": guard_path()},
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == (b"", b"")
+
+
+def guard_path() -> str:
+    return os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
+def test_a_controller_that_is_told_to_end_while_its_guard_starts_leaves_none(
+    fake_gpus: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Told(KeyboardInterrupt):
+        pass
+
+    def told(*_: Any) -> Any:
+        raise Told
+
+    device = Nvml()
+    device.open(None)
+    made, held = plan(device), Locks(["held"])
+    monkeypatch.setattr(guard_module.select, "select", told)
+    with pytest.raises(Told):
+        Guard(made, held.descriptors)
+    monkeypatch.undo()
+    held.close()
+    Locks(["held"]).close()  # nobody holds it any more
+
+
 def test_a_guard_that_gives_no_answer_is_ended_and_holds_no_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,7 +308,7 @@ def test_what_cannot_be_restored_is_told_and_the_rest_is_done(
     fake_gpus.change(0, lost=True)
     problems = restore(made, device)
     assert len(problems) == 1
-    assert "lost" in problems[0]
+    assert re.match(r"server\.device, power cap of GPU-\S+, found 400 W: .*lost", problems[0])
     assert fake_vllm.limit()["max_num_seqs"] == 8
 
 

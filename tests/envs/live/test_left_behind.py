@@ -15,18 +15,20 @@ import pytest
 from live_support import (
     FakeVllm,
     attach,
+    free_port,
     live,
     nvml_stand_in,
     recover,
+    run,
     small_workload,
     wait_for,
 )  # fmt: skip
 
-from envs.errors import ConfigurationError
+from envs.errors import ConfigurationError, NotRestoredError
 from envs.knobs import Knobs
 from envs.live.devices.nvml import Nvml
 from envs.live.devices.throttled_cpu import ThrottledCpu
-from envs.live.errors import DeviceBusyError, LimitHeldError
+from envs.live.errors import DeviceBusyError, LimitHeldError, RequestsRefusedError
 from envs.live.guard import ROOT
 from envs.live.server import LiveServer
 
@@ -74,11 +76,14 @@ def test_nothing_is_raised_above_what_was_found(fake_vllm: FakeVllm, fake_gpus: 
 
 def test_a_replacement_keeps_its_own_limit(fake_vllm: FakeVllm, fake_gpus: Any) -> None:
     limit_found(fake_vllm, 6)
-    with live(attach(fake_vllm, device=Nvml(), call_timeout_s=0.3)) as server:
-        server.reset(1)
-        server.apply(Knobs(150.0, 2))
-        server.advance(0.5)
-        os.kill(fake_vllm.process.pid, signal.SIGSTOP)  # its limit cannot be put back now
+    server = LiveServer(attach(fake_vllm, device=Nvml(), call_timeout_s=0.3), small_workload())
+    server.reset(1)
+    server.apply(Knobs(150.0, 2))
+    server.advance(0.5)
+    os.kill(fake_vllm.process.pid, signal.SIGSTOP)  # its limit cannot be put back now
+    with pytest.raises(NotRestoredError, match=rf"max_num_seqs.*{fake_vllm.port}, found 6: "):
+        server.close()
+    server.close()  # said once
     fake_vllm.stop()
     fake_vllm.start()
     time.sleep(4.0)  # the guard tries every second
@@ -198,6 +203,17 @@ def test_one_server_under_two_addresses_has_one_controller(
     assert fake_vllm.limit()["max_num_seqs"] == 6
 
 
+def test_a_controller_that_the_server_refuses_does_not_touch_the_device(
+    fake_vllm: FakeVllm, fake_gpus: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with live(attach(fake_vllm, device=device_apart())) as server:
+        server.reset(1)
+        monkeypatch.setenv("PALS_RUN_DIR", str(tmp_path / "elsewhere"))  # no lock is seen there
+        with pytest.raises(LimitHeldError):
+            LiveServer(attach(fake_vllm, device=Nvml()), small_workload())
+        assert fake_gpus.state["log"] == []
+
+
 def device_apart() -> ThrottledCpu:
     """A device of one's own, so that only the server can be held by another controller."""
     return nvml_stand_in()
@@ -255,3 +271,59 @@ def test_closing_that_is_interrupted_is_finished_by_the_guard(
             server.close()
     wait_for(lambda: fake_gpus.limits_w == [400.0], 5.0)
     wait_for(lambda: fake_vllm.limit()["max_num_seqs"] == 8, 5.0)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_server_that_comes_back_with_a_lower_limit_keeps_it(
+    quick: bool, fake_gpus: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also where it was there again before anybody noticed."""
+    server = FakeVllm(free_port())
+    started: list[FakeVllm] = []
+    try:
+        config = attach(server, device=Nvml(), on_failure="restart", send_load=False)
+        with live(config) as controlled:
+            controlled.reset(1)
+            controlled.apply(Knobs(150.0, 8))
+            controlled.advance(0.5)
+            server.stop()
+            begin = threading.Timer(
+                0.0 if quick else 2.0,
+                lambda: started.append(FakeVllm(server.port, "--max-num-seqs", "3")),
+            )
+            begin.start()
+            if quick:
+                begin.join()
+            end = time.monotonic() + 10.0
+            while controlled.advance(0.25).max_num_seqs != 3.0:
+                assert time.monotonic() < end
+            begin.join()
+            (smaller,) = started
+            recovered = len(controlled.events)
+            rows = [controlled.advance(0.25) for _ in range(4)]
+            assert len(controlled.events) == recovered
+            assert {row.max_num_seqs for row in rows} == {3.0}
+            controlled.apply(Knobs(150.0, 2))
+            limit = smaller.limit
+            wait_for(lambda: limit()["max_num_seqs"] == 2, 5.0)
+            assert caplog.text.count("a batch limit of 3; no higher one is set") == 1
+        assert limit()["max_num_seqs"] == 3
+    finally:
+        server.stop()
+        for other in started:
+            other.stop()
+
+
+def test_recoveries_that_follow_each_other_for_ever_end_with_their_cause(
+    fake_vllm: FakeVllm, fake_gpus: Any
+) -> None:
+    config = attach(
+        fake_vllm, device=Nvml(), on_failure="restart", recovery_timeout_s=1.0, refused_limit=1
+    )
+    with live(config, small_workload(rate=40.0)) as server:
+        server.reset(1)
+        fake_vllm.fault(refuse=500)
+        with pytest.raises(RequestsRefusedError, match="500"):
+            run(server, 20.0)
+    assert fake_gpus.limits_w == [400.0]

@@ -17,6 +17,8 @@ from envs.errors import ConfigurationError
 from envs.live.config import VllmServerConfig
 from envs.live.factory import make_live
 from envs.live.process import Launch
+from envs.scenario import Scenario
+from experiments.profiling.sweep import ProfileConfig, sweep
 
 PROFILE = """{"key": "k", "rows": [
  {"power_cap_w": 200.0, "max_num_seqs": 8, "tensor_parallel": 1, "expert_parallel": 1,
@@ -141,6 +143,9 @@ def test_impossible_settings_name_their_key(settings: dict[str, Any], key: str) 
 def test_a_missing_interpreter_and_a_bad_address_are_told() -> None:
     with pytest.raises(ConfigurationError, match=r"server\.launch\.python"):
         _ = Launch(model="m", python="/nowhere/venv").interpreter
+    with pytest.raises(ConfigurationError, match=r"launch\.python: there is no \.venv-nowhere"):
+        _ = Launch(model="m", python=".venv-nowhere").interpreter
+    assert Launch(model="m", python="env").interpreter == "env"
     from envs.live.host import Host
 
     with pytest.raises(ConfigurationError, match=r"server\.url"):
@@ -150,3 +155,19 @@ def test_a_missing_interpreter_and_a_bad_address_are_told() -> None:
 def test_external_traffic_cannot_be_simulated() -> None:
     with pytest.raises(ConfigurationError, match="server=vllm"):
         gymnasium.make("pals/Simulated-v0", workload="external").reset(seed=1)
+
+
+@pytest.mark.parametrize("sets", [True, False])
+def test_a_profile_asks_the_server_for_its_batch_limit(fake_vllm: FakeVllm, sets: bool) -> None:
+    """As with ``server=vllm``, which names none."""
+    server = {
+        "base": "vllm_cpu", "control": sets, "send_load": True, "url": fake_vllm.url,
+        "server_pid": fake_vllm.process.pid, "power_caps_w": [400.0], "launch": {"model": None},
+        "device": {"mechanism": "signals", "use_rapl": False}, "max_num_seqs": None,
+    }  # fmt: skip
+    given = {"server": server, "workload": small_workload(), "model": None, "gpu": None}
+    scenario = Scenario.of(**given, action={"base": "grid", "max_num_seqs": [8]})
+    rows = sweep(scenario, ProfileConfig(settle_s=0.3, measure_s=1.0))
+    assert [row.max_num_seqs for row in rows] == [8]
+    assert rows[0].running == pytest.approx(8.0, abs=2.0)  # its batch was kept full
+    assert rows[0].throughput_tok_s > 0.0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -23,10 +25,51 @@ def test_one_holder_at_a_time(folder: Path) -> None:
     with pytest.raises(DeviceBusyError, match=f"pid {os.getpid()}"):
         Locks(["c", "b"])
     Locks(["c"]).close()  # what a failed attempt had taken is free again
+    assert oct(folder.stat().st_mode & 0o777) == "0o700"
+    assert [oct(file.stat().st_mode & 0o777) for file in folder.glob("*.lock")] == ["0o600"] * 2
     first.close()
     Locks(["a", "b"]).close()
-    assert oct(folder.stat().st_mode & 0o777) == "0o700"
-    assert [oct(file.stat().st_mode & 0o777) for file in folder.glob("*.lock")] == ["0o600"] * 3
+
+
+def test_locks_do_not_pile_up(folder: Path) -> None:
+    held = Locks(["held"])
+    for number in range(5):
+        Locks([f"vllm-{number}"]).close()
+    (folder / "0123456789abcdef.lock").touch()  # of a controller that was killed
+    Locks(["another"]).close()
+    assert len(list(folder.glob("*.lock"))) == 1
+    with pytest.raises(DeviceBusyError):
+        Locks(["held"])
+    held.close()
+    assert list(folder.iterdir()) == []
+
+
+def test_many_who_take_and_tidy_at_once_never_hold_one_lock_together(folder: Path) -> None:
+    inside, most, done = [0], [0], [0]
+    counting = threading.Lock()
+
+    def take_turns() -> None:
+        for _ in range(40):
+            try:
+                held = Locks(["one"])
+            except DeviceBusyError:
+                continue
+            with counting:
+                inside[0] += 1
+                most[0] = max(most[0], inside[0])
+            time.sleep(0.0005)
+            with counting:
+                inside[0] -= 1
+                done[0] += 1
+            held.close()
+
+    threads = [threading.Thread(target=take_turns) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most[0] == 1
+    assert done[0] > 10
 
 
 def test_a_folder_that_others_may_enter_is_refused(folder: Path) -> None:
@@ -47,9 +90,9 @@ def test_a_folder_that_is_a_link_is_refused(folder: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "second name", "folder"])
 def test_a_lock_that_is_no_file_of_ours_is_refused(folder: Path, tmp_path: Path, kind: str) -> None:
-    Locks(["a"]).close()
+    held = Locks(["a"])
     file = next(folder.glob("*.lock"))
-    file.unlink()
+    held.close()
     victim = tmp_path / "victim"
     victim.write_text("precious")
     if kind == "link":

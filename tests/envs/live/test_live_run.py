@@ -117,7 +117,9 @@ def test_the_service_controls_until_it_is_told_to_end(fake_vllm: FakeVllm, tmp_p
     assert process.stdout is not None
     said = process.stdout.read()
     first = said.splitlines()[0]
-    assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ INFO http://.*sends it nothing", first)
+    assert re.match(
+        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ INFO http://.*are set; .*none are sent", first
+    )
     assert "everything is put back" in said
     assert fake_vllm.limit()["owner"] is None
     (records,) = tmp_path.glob("intervals-*.jsonl")

@@ -550,3 +550,24 @@ def test_an_interrupted_interval_puts_everything_back(fake_vllm: FakeVllm) -> No
         with pytest.raises(KeyboardInterrupt):
             server.advance(5.0)
         assert fake_vllm.limit()["max_num_seqs"] == 8
+
+
+def test_the_hold_on_the_device_is_renewed_while_the_server_is_slow_to_answer(
+    fake_vllm: FakeVllm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer, renewed = threading.Event(), threading.Event()
+    with live(attach(fake_vllm)) as server:
+        session = server._session
+        assert session is not None
+        assert session._limit is not None
+        read = session._limit.read
+        monkeypatch.setattr(session._limit, "read", lambda: answer.wait(30.0) and read())
+        monkeypatch.setattr(session.device, "renew", renewed.set)
+        session._effect_pending = True
+        session.effects_s()  # asks, and is not answered
+        monkeypatch.setattr(session, "_device_renewed_s", 0.0)
+        try:
+            session.renew_device()
+            assert renewed.wait(5.0)
+        finally:
+            answer.set()

@@ -84,7 +84,7 @@ def test_every_phase_is_measured_and_nothing_is_set(
     board = json.loads((out / "board.json").read_text())
     assert board["power_limit_mw"] == 400_000
     assert board["power_limit_min_max_mw"] == [100_000, 400_000]
-    assert "processes" in board["errors"]  # a sensor that is missing is told, and no more
+    assert "ecc" in board["errors"]  # a sensor that is missing is told, and no more
     assert "power_instant_w" in (out / "COLUMNS.md").read_text()
     assert lines(out / "run.jsonl")[0]["vllm"] == "0.32.0"
 

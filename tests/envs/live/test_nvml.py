@@ -142,3 +142,34 @@ def test_one_gpu_lost_does_not_keep_the_others_from_being_restored(fake_gpus: An
 def test_gpus_must_be_named_once(gpus: list[str]) -> None:
     with pytest.raises(ConfigurationError, match=r"device\.gpus"):
         Nvml(gpus=gpus)
+
+
+def test_what_is_known_of_the_gpus_is_told(fake_gpus: Any) -> None:
+    fake_gpus.set({"limit": 250_000, "processes": [17]}, {"no_instant": True, "no_energy": True})
+    first, second = opened(gpus=["0"]), opened(gpus=["1"])
+    assert first.facts == {
+        "driver": "610.01",
+        "power_reading": "instant",
+        "energy_counter": True,
+        "gpus": {
+            "GPU-00000000": {
+                "name": "NVIDIA Fake 400W",
+                "power_limit_w": 250.0,
+                "default_limit_w": 400.0,
+                "persistence_mode": 1,
+                "processes": [17],
+            }
+        },
+    }
+    assert second.facts["power_reading"] == "average of a second"
+    assert not second.facts["energy_counter"]
+    assert first.cautions(first.facts) == []
+
+
+def test_what_an_operator_should_know_of_the_gpus_is_said(fake_gpus: Any) -> None:
+    fake_gpus.set({"persistence": 0}, {"processes": [17, 18]})
+    device = opened(gpus=["0", "1"])
+    forgetful, shared = device.cautions(device.facts)
+    assert "GPU-00000000: persistence mode is off" in forgetful
+    assert "nvidia-smi -pm 1" in forgetful
+    assert "GPU-00000001: 2 processes (17, 18)" in shared

@@ -28,9 +28,8 @@ def test_attaching_sends_nothing_and_sets_nothing_unless_told(
     with live(attach(fake_vllm, device=Nvml(), control=None, send_load=None)) as server:
         assert isinstance(server.workload, External)
         first = caplog.records[0].getMessage()
-        assert "sends it nothing" in first
-        assert "server.send_load=true" in first
-        assert "sets nothing (server.control=true" in first
+        assert "none are sent (server.send_load=true" in first
+        assert "no knob is set (server.control=true" in first
         server.reset(1)
         server.apply(Knobs(150.0, 2))
         rows = run(server, 1.0)
@@ -43,9 +42,9 @@ def test_attaching_sends_nothing_and_sets_nothing_unless_told(
 def test_a_server_of_ours_is_sent_load_and_controlled(fake_vllm: FakeVllm) -> None:
     ours = attach(fake_vllm, url=None, launch=Launch(model="m"), control=None, send_load=None)
     assert (ours.sets_knobs, ours.sends_load) == (True, True)
-    assert "sends it the workload, and sets its power cap and batch limit" in ours.intent
+    assert "power cap and batch limit are set; the workload is sent" in ours.intent
     only_cap = attach(fake_vllm, batch_limit="off")
-    assert only_cap.intent.endswith("sets its power cap")
+    assert "the power cap is set; the workload is sent" in only_cap.intent
 
 
 def test_no_capacity_is_asked_of_a_server_that_is_watched(

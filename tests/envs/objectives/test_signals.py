@@ -131,6 +131,13 @@ def test_columns_and_scales_are_configuration(tmp_path: Path) -> None:
     assert signal.values(np.array([0.0, 1.0]), rng()).tolist() == [10.0, 20.0]
 
 
+def test_regulation_begins_in_the_middle_of_its_band() -> None:
+    calm = Regulation(low=0.2, high=0.8, hold_s=1.0, reversion_s=1e5)
+    begun = [float(calm.values(TIMES[:2], rng(seed))[0]) for seed in range(40)]
+    assert np.mean(begun) == pytest.approx(0.5, abs=0.005)
+    assert 0.0 < np.std(begun) < 0.005
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

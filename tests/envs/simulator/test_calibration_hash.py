@@ -12,7 +12,7 @@ from envs.simulator.calibration import Calibration, calibration_hash
 
 @pytest.fixture
 def fitted() -> Calibration:
-    return catalog.build("calibration", "a100_sxm4")
+    return catalog.build("calibration", "a100_sxm4_80gb")
 
 
 def test_it_follows_coefficients_and_their_uncertainty(fitted: Calibration) -> None:
@@ -20,6 +20,18 @@ def test_it_follows_coefficients_and_their_uncertainty(fitted: Calibration) -> N
         replace(fitted, layer_s=1.01 * fitted.layer_s),
         replace(fitted, uncertainty={}),
         replace(fitted, ranges={"overlap": [0.1, 0.2]}),
+    ]
+    assert len({calibration_hash(one) for one in [fitted, *others]}) == 4
+
+
+def test_it_follows_what_other_versions_of_the_engine_change(fitted: Calibration) -> None:
+    """``server.engine_version`` takes its host times from there."""
+    (version, changed), *_ = fitted.engines.items()
+    slower = {**changed, "mixed_step_s": 2.0 * changed["mixed_step_s"]}
+    others = [
+        replace(fitted, engines={}),
+        replace(fitted, engines={version: slower}),
+        replace(fitted, engines={"vllm-0.99": dict(changed)}),
     ]
     assert len({calibration_hash(one) for one in [fitted, *others]}) == 4
 

@@ -90,13 +90,13 @@ def test_an_index_beyond_a_list_is_an_error_in_plain_python() -> None:
     program = """
 from support.server_specs import Given, make_server
 
-from envs.simulator.kernel.views import requests_of, server_at
+from envs.simulator.kernel.views import engine_at, requests_of, server_at
 
 made = make_server(Given([(0.0, 50, 50)]))
 made.reset(0)
-server = server_at(int(made._fleet.addresses[0]))
+engine = engine_at(server_at(int(made._fleet.addresses[0])), 0)
 try:
-    requests_of(server)[int(server.capacity)].prompt_tokens
+    requests_of(engine)[int(engine.capacity)].prompt_tokens
 except IndexError:
     print("caught")
 """

@@ -17,6 +17,7 @@ SHAPE: dict[str, Any] = {
     "model_type": "llama", "num_hidden_layers": 16, "hidden_size": 2048,
     "num_attention_heads": 32, "num_key_value_heads": 8, "intermediate_size": 8192,
     "vocab_size": 128256, "max_position_embeddings": 8192, "torch_dtype": "float32",
+    "quantization_config": {"quant_method": "fp8"},
 }  # fmt: skip
 
 
@@ -34,7 +35,7 @@ def build(file: Path, **given: Any) -> ModelFile:
 
 def test_the_file_counts_where_nothing_is_given(file: Path) -> None:
     model = build(file)
-    assert (model.weight_precision, model.max_model_len, model.layers) == ("fp32", 8192, 16)
+    assert (model.weight_precision, model.max_model_len, model.layers) == ("fp8", 8192, 16)
     assert model.path == str(file)
 
 

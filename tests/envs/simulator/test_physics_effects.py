@@ -52,8 +52,8 @@ def test_coverage_makes_mixtral_gain_about_half_as_much_from_batching(gpu):
 
 def test_decode_at_a_small_batch_hardly_feels_a_cap_that_halves_prefill_speed():
     c = vector("a100_sxm4_80gb", "mistral_7b")
-    assert decode(c, 1, cap_w=200.0)[0] < 1.03 * decode(c, 1)[0]
-    assert prefill(c, cap_w=200.0)[0] > 1.4 * prefill(c)[0]
+    assert decode(c, 1, cap_w=250.0)[0] < 1.03 * decode(c, 1)[0]
+    assert prefill(c, cap_w=250.0)[0] > 1.4 * prefill(c)[0]
 
 
 def knee_w(c, batch, lost=0.03):

@@ -17,7 +17,7 @@ UNKNOWN = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["a100_sxm4", "h100_sxm"])
+@pytest.mark.parametrize("name", ["a100_sxm4_80gb", "h100_sxm"])
 def test_every_unknown_has_a_range_and_draws_fill_it(name: str) -> None:
     calibration = catalog.build("calibration", name)
     rng = np.random.default_rng(0)

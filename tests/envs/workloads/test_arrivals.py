@@ -3,6 +3,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import chisquare, kstest
 
+from envs.errors import ConfigurationError
 from envs.workloads.bursty import Bursty
 from envs.workloads.closed_loop import ClosedLoop
 from envs.workloads.diurnal import Diurnal
@@ -103,3 +104,10 @@ def test_closed_loop_has_no_arrivals_and_a_concurrency() -> None:
     assert not workload.needs_capacity
     assert workload.rate_per_s(100.0) == 0.0
     assert not times(workload, 0.0, 5000).any()
+
+
+def test_bursts_far_shorter_than_the_gaps_between_requests_are_refused() -> None:
+    hidden = Bursty(burst_duration_s=0.1)
+    with pytest.raises(ConfigurationError, match=r"workload\.burst_duration_s: must be at least"):
+        hidden.stream(np.random.default_rng(0), 1e-6)
+    assert len(hidden.stream(np.random.default_rng(0), 1.0).take(10).prompt_tokens) == 10

@@ -132,3 +132,15 @@ def test_long_requests_exhaust_the_cache_at_a_batch_of_64_and_fit_the_context(
     cache = kv_cache_tokens(build("gpu", gpu), model, Parallelism(tensor=tensor))
     assert 64 * in_flight > excess * cache
     assert 16 * in_flight < cache
+
+
+def test_log_normal_tables_are_those_of_scipys_quantiles() -> None:
+    """SciPy is not imported to make them: that takes longer than the first episode."""
+    from scipy.special import ndtri
+
+    middles = (np.arange(TABLE_SIZE) + 0.5) / TABLE_SIZE
+    for mean, std in ((60.0, 24.4), (1000.0, 1500.0), (50_000.0, 20_000.0)):
+        variance = math.log1p((std / mean) ** 2)
+        exact = np.exp(math.log(mean) - variance / 2 + math.sqrt(variance) * ndtri(middles))
+        table = LogNormal(mean_tokens=mean, std_tokens=std).table()
+        np.testing.assert_array_equal(table, np.maximum(np.rint(exact), 1))

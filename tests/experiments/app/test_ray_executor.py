@@ -13,10 +13,6 @@ from experiments.app.ray_executor import RayJobs
 from experiments.compare import main
 
 
-def square(number: int) -> tuple[int, int]:
-    return number * number, os.getpid()
-
-
 @pytest.mark.parametrize("values", [{"jobs": 0}, {"jobs": -2}, {"object_store_bytes": 0}])
 def test_wrong_values_name_the_key(values):
     with pytest.raises(ConfigurationError, match=next(iter(values))):
@@ -26,11 +22,20 @@ def test_wrong_values_name_the_key(values):
 @pytest.mark.long
 def test_work_is_done_in_other_processes_and_ray_is_stopped():
     ray = pytest.importorskip("ray")
+
+    def square(number: int) -> tuple[int, int]:  # travels by value: workers know no test files
+        return number * number, os.getpid()
+
     executor = catalog.build("executor", {"base": "ray", "jobs": 2})
     done = list(executor.map(square, list(range(6))))
     assert sorted(value for value, _ in done) == [0, 1, 4, 9, 16, 25]
     assert os.getpid() not in {pid for _, pid in done}
     assert not ray.is_initialized()
+
+
+def _without_clocks(metrics):
+    """Returns what is the same in every run: the time that decisions take is not."""
+    return {name: value for name, value in metrics.items() if not name.startswith("decision_")}
 
 
 @pytest.mark.long
@@ -44,5 +49,6 @@ def test_a_comparison_on_ray_gives_the_same_figures(command, tmp_path):
             f"executor={executor}", "executor.jobs=1", f"hydra.run.dir={folder}",
         )  # fmt: skip
         assert done.code == 0, done.err
-        figures.append(json.loads((folder / "comparison.json").read_text())["controllers"])
+        found = json.loads((folder / "comparison.json").read_text())["controllers"]
+        figures.append({name: _without_clocks(metrics) for name, metrics in found.items()})
     assert figures[0] == figures[1]

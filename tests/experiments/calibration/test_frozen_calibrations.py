@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from experiments.calibration.config import CalibrateConfig
 from experiments.calibration.fitting.pipeline import calibrate
 from experiments.calibration.fitting.store import as_yaml
 
-GPUS = ("h100_sxm", "a100_sxm4_40gb", "b200", "rtx_pro_6000")
+GPUS = ("h100_sxm", "a100_sxm4_80gb", "a100_sxm4_40gb", "b200", "rtx_pro_6000")
+OWN = Path(__file__).resolve().parents[3] / "docs" / "measurements" / "h100"
 
 
 @pytest.mark.parametrize("gpu", GPUS)
@@ -22,7 +24,8 @@ def test_a_fit_to_the_published_data_gives_the_installed_coefficients(
 ) -> None:
     """Agents are trained and results are made with these numbers, so they must not drift."""
     spec = catalog.build("gpu", gpu)
-    fitted, _, _ = calibrate(CalibrateConfig(data=str(data_dir), gpu=spec))
+    folders = os.pathsep.join(map(str, (data_dir, OWN)))
+    fitted, _, _ = calibrate(CalibrateConfig(data=folders, gpu=spec))
     again = yaml.safe_load(as_yaml(fitted, spec))
     file = catalog.CONF_DIR / "calibration" / f"{spec.calibration}.yaml"
     installed = OmegaConf.to_container(OmegaConf.load(file))

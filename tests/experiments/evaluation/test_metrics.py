@@ -21,6 +21,7 @@ ROW = {
     "requested_power_cap_w": 400.0, "requested_max_num_seqs": 64.0,
     "requested_sm_clock_mhz": None, "throughput_tok_s": 800.0, "reward": 0.1, "cost": 0.0,
     "violation_backlog": 0.0, "violation_plain": 0.0,
+    "prefix_cache_queries": 0.0, "prefix_cache_hits": 0.0,
 }  # fmt: skip
 
 
@@ -132,6 +133,13 @@ def test_requests_are_sums_and_final_states():
     summary = summarise(episode({"running": 9.0}, {"running": 4.0}), context())
     assert (summary.requests_arrived, summary.requests_finished) == (6, 4)
     assert (summary.requests_running, summary.requests_waiting) == (4, 1)
+
+
+def test_the_prefix_caches_hit_rate_is_over_all_tokens_looked_up():
+    some = {"prefix_cache_queries": 300.0, "prefix_cache_hits": 240.0}
+    more = {"prefix_cache_queries": 100.0, "prefix_cache_hits": 0.0}
+    assert summarise(episode(some, more), context()).prefix_cache_hit_rate == 0.6
+    assert summarise(episode({}), context()).prefix_cache_hit_rate is None
 
 
 def test_json_refuses_nan_and_leaves_nothing_behind(tmp_path):

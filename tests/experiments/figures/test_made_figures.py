@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 
 from envs import catalog
+from envs.sources import code_hash
 from experiments.figures.__main__ import main
 from experiments.figures.claims import VERDICTS
 from experiments.figures.context import available_agents
 from experiments.figures.export import RECORD
-from experiments.records.hashing import simulator_digest
 from experiments.reporting.html import write_report
 
 OLMOE = "figure.models=[olmoe_1b_7b]"
@@ -159,8 +159,8 @@ def test_several_figures_are_made_by_one_command_and_fill_the_page(make, tmp_pat
     report = write_report(out).read_text()
     assert report.count("data:image/png;base64,") == 1
     assert claims[0]["claim"] in report
-    assert simulator_digest() in report
-    assert simulator_digest() in text
+    assert code_hash() in report
+    assert code_hash() in text
 
 
 def test_all_has_every_figure():

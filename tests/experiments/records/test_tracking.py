@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import struct
+import subprocess
+import sys
 
 import pytest
 import wandb
@@ -17,7 +19,7 @@ from experiments.runs.runner import execute
 def offline(monkeypatch):
     """Neither account nor network."""
     monkeypatch.setenv("WANDB_MODE", "offline")
-    for name in ("WANDB_API_KEY", "WANDB_DIR", "WANDB_ENTITY"):
+    for name in ("WANDB_API_KEY", "WANDB_DIR", "WANDB_ENTITY", "WANDB_PROJECT"):
         monkeypatch.delenv(name, raising=False)
     yield
     wandb.teardown()
@@ -122,6 +124,72 @@ def test_no_account_is_one_clear_message(tmp_path, monkeypatch):
         Wandb().follow(RunFacts("name", tmp_path, {})),
     ):
         pass
+
+
+def run_of(folder):
+    (run,) = [record.run for record in records(folder) if record.HasField("run")]
+    return run
+
+
+def test_a_run_that_is_open_stays_open_and_gets_nothing_of_ours(compose, tmp_path):
+    own = tmp_path / "own"
+    own.mkdir()
+    mine = wandb.init(project="mine", dir=str(own), settings=wandb.Settings(silent=True))
+    mine.log({"loss": 1.0})
+    config = compose("tracker=wandb", "controller=static", "duration=10")
+    (tmp_path / "ours").mkdir()
+    execute(config.scenario, config.options("static"), tmp_path / "ours")
+    assert wandb.run is mine
+    mine.log({"loss": 0.5})
+    mine.finish()
+    found = records(own)
+    history = [items(record.history.item) for record in found if record.HasField("history")]
+    assert [row["loss"] for row in history] == [1.0, 0.5]
+    (run,) = [record.run for record in found if record.HasField("run")]
+    assert "controller" not in items(run.config.update)
+    assert run_of(tmp_path / "ours").project == "pals-gym"
+
+
+def test_what_wandb_offline_has_set_is_respected(compose, tmp_path, monkeypatch):
+    """Online, without an account, the run would be refused."""
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+    (tmp_path / "wandb").mkdir()
+    subprocess.run([sys.executable, "-m", "wandb", "offline"], check=True, capture_output=True)
+    wandb.teardown()
+    config = compose("tracker=wandb", "controller=static", "duration=10")
+    execute(config.scenario, config.options("static"), tmp_path / "run")
+    wandb.teardown()
+    assert list((tmp_path / "run").rglob("offline-run-*"))
+
+
+@pytest.mark.parametrize(
+    ("variable", "override", "project"),
+    [("theirs", None, "theirs"), ("theirs", "named", "named"), (None, None, "pals-gym")],
+)
+def test_the_project_is_the_one_that_was_named(
+    compose, tmp_path, monkeypatch, variable, override, project
+):
+    if variable is not None:
+        monkeypatch.setenv("WANDB_PROJECT", variable)
+    wandb.teardown()
+    more = [] if override is None else [f"tracker.project={override}"]
+    config = compose("tracker=wandb", "controller=static", "duration=10", *more)
+    execute(config.scenario, config.options("static"), tmp_path)
+    assert run_of(tmp_path).project == project
+
+
+def test_the_command_line_is_not_sent(compose, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["run", "server.url=http://me:hunter22@127.0.0.1:8000"])
+    wandb.teardown()
+    config = compose("tracker=wandb", "controller=static", "duration=10")
+    execute(config.scenario, config.options("static"), tmp_path)
+    wandb.teardown()
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert len(files) > 5
+    assert [file for file in files if b"hunter22" in file.read_bytes()] == []
 
 
 def test_files_write_nothing_of_their_own(compose, tmp_path):

@@ -129,6 +129,7 @@ def test_calibrations_are_named_once():
     scenarios = [
         SuiteScenario(),
         SuiteScenario(gpu="a100_sxm4_40gb"),
+        SuiteScenario(gpu="a100_sxm4_80gb_500w"),
         SuiteScenario(gpu="h200_sxm"),
     ]
-    assert calibrations(scenarios) == ["a100_sxm4", "h100_sxm"]
+    assert calibrations(scenarios) == ["a100_sxm4_40gb", "a100_sxm4_80gb", "h200_sxm"]

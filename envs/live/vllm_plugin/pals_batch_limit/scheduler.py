@@ -10,7 +10,8 @@ import vllm
 
 from . import features, versions
 from .lease import LimitsError
-from .limits import Limits
+from .limits import PREEMPT, Limits
+from .preemption import Preemption
 
 _CAUTION = versions.check(vllm.__version__)
 
@@ -22,6 +23,10 @@ features.check_classes(Scheduler, AsyncScheduler, vllm.__version__)
 if _CAUTION is not None:
     logging.getLogger("vllm.pals_batch_limit").warning(_CAUTION)
 
+_NO_PREEMPTION = (
+    f"mode: this vLLM ({vllm.__version__}) has a KV connector and cannot drop output in flight, so "
+    "that a preempted request could hand on blocks that were freed; use drain"
+)
 UTILITY = "pals_batch_limit"
 """Name under which the engine core answers; the route calls it."""
 
@@ -31,9 +36,7 @@ class _Limited:
 
     # What vLLM's schedulers, the other base class, bring along.
     running: list[Any]
-    policy: Any
     max_num_scheduled_tokens: int
-    _preempt_request: Any
     get_request_counts: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -47,34 +50,18 @@ class _Limited:
         )
         self.limits = Limits(getattr(self, self._slots_name), self.max_num_scheduled_tokens)
         self._tokens_per_request = 1 + int(getattr(self, "num_spec_tokens", 0) or 0)
-        # A connector that waits for a request's KV cache must not get what was computed before a
-        # preemption.
-        connected = getattr(self, "connector", None) is not None
-        self._may_preempt = features.can_drop(type(self)) or not connected
-        drops = self._may_preempt and getattr(self, "requires_kv_delivery", connected)
-        self._drops = {features.DROPS: True} if drops else {}
+        self.preemption = Preemption(self)
 
     def schedule(self, *args: Any, **kwargs: Any) -> Any:
         """Applies the limits, then lets vLLM schedule."""
         limits = self.limits
-        surplus = limits.begin_step(len(self.running))
-        if surplus and self._may_preempt:
-            now = time.monotonic()
-            for _ in range(surplus):
-                self._preempt_request(self._pop_newest(), now, **self._drops)
+        if surplus := limits.begin_step(len(self.running)):
+            self.preemption.run(surplus, time.monotonic())
         running = len(self.running)
         limits.observe(running)
         setattr(self, self._slots_name, limits.slots(running))
         self.max_num_scheduled_tokens = limits.tokens(running * self._tokens_per_request)
         return super().schedule(*args, **kwargs)  # type: ignore[misc]
-
-    def _pop_newest(self) -> Any:
-        """Takes the request out that vLLM itself would preempt first."""
-        if getattr(self.policy, "value", "fcfs") == "priority":
-            request = max(self.running, key=lambda item: (item.priority, item.arrival_time))
-            self.running.remove(request)
-            return request
-        return self.running.pop()
 
     def limits_state(self) -> dict[str, Any]:
         """Returns the limits and the numbers of running and waiting requests."""
@@ -82,7 +69,7 @@ class _Limited:
         return self.limits.state(running, waiting) | {
             "scheduler": type(self).__name__,
             "vllm": vllm.__version__,
-            "preempts": self._may_preempt,
+            "preempts": self.preemption.allowed,
         }
 
 
@@ -109,6 +96,8 @@ def _utility(core: Any, changes: Any = None) -> dict[str, Any]:
     """Answers the route inside the engine core: changes the limits, then tells them."""
     scheduler = core.scheduler
     if changes:
+        if changes.get("mode") == PREEMPT and not scheduler.preemption.allowed:
+            return {"error": _NO_PREEMPTION, "status": 422}
         try:
             scheduler.limits.change(changes, len(scheduler.running))
         except LimitsError as error:

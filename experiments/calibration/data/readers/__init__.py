@@ -8,7 +8,8 @@ with ``parse_row`` and ``read`` and name its file in :data:`FILES`; runs of one'
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from envs.errors import WorkloadError
@@ -19,7 +20,12 @@ from experiments.calibration.data.readers import (
     gpu_run,
     mlenergy_v2,
     mlenergy_v3,
+    power_series,
+    powertrace,
+    splitwise,
 )
+
+_POWER_ONLY = {"itl": 0.0, "tpot": 0.0, "throughput": 0.0}
 
 FILES: dict[str, Callable[[Path], MeasuredData]] = {
     "mlenergy-v3/llm_runs.csv": mlenergy_v3.read,
@@ -27,6 +33,9 @@ FILES: dict[str, Callable[[Path], MeasuredData]] = {
     "argonne/Fig_16_power_results.csv": argonne.read,
     "argonne/All_results.csv": argonne.read,
     "mlenergy-v2/llm_runs.csv": mlenergy_v2.read,
+    "powertrace-derived/aggregates.csv": powertrace.read,
+    "powertrace-derived/transients.csv": power_series.read,
+    "splitwise-sim/perf_model.csv": splitwise.read,
 }
 """Files that are looked for in a data folder, with their readers."""
 
@@ -48,6 +57,21 @@ def read_folder(folder: Path) -> tuple[MeasuredData, list[Path]]:
             "it; set data=DIR"
         )
     return _merge(read(file) for file, read in readers.items()), list(readers)
+
+
+def read_measured(folder: Path, further: Sequence[Path] = ()) -> tuple[MeasuredData, list[Path]]:
+    """Reads a data folder, and further ones whose power counts and whose times do not.
+
+    Raises:
+        WorkloadError: A folder holds none of the known files, or one is broken.
+    """
+    data, files = read_folder(folder)
+    for other in further:
+        measured, own = read_folder(other)
+        measured.measurements = [replace(m, weights=_POWER_ONLY) for m in measured.measurements]
+        data.extend(measured)
+        files += own
+    return data, files
 
 
 def _merge(parts: Iterable[MeasuredData]) -> MeasuredData:

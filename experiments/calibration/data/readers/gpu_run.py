@@ -20,6 +20,7 @@ from experiments.calibration.data.measurement import (
     StepKind,
     digest,
 )
+from experiments.calibration.data.readers import watched_run
 from experiments.calibration.data.readers.gpu_run_folder import RunFolder, open_run
 from experiments.calibration.data.readers.recorded_load import read_load
 from experiments.calibration.data.steady_state import steady_steps
@@ -62,6 +63,7 @@ def read(file: Path) -> MeasuredData:
         WorkloadError: A file cannot be read, lacks a column or a key; the message names it.
     """
     data = MeasuredData()
+    data.timed = watched_run.read(file.parent)
     run: RunFolder | RowError
     try:
         run = open_run(file.parent)
@@ -205,5 +207,6 @@ def _measurement(row: dict[str, Any], run: RunFolder, *, name: str, **values: An
         clock_fraction=None if clock_mhz is None else clock_mhz / run.gpu.sm_clock_max_mhz,
         temperature_c=optional_number(row, "gpu_temperature_c"),
         digest=digest(row),
+        engine=run.engine,
         **{"counted_tokens": 1.0, **values},
     )

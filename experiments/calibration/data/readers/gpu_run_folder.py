@@ -28,6 +28,7 @@ class RunFolder:
         model: Model that was served.
         cap_w: Power limit that the board enforced, in watts.
         mixture: Request lengths of the mixed load; ``None`` where none was planned.
+        engine: Version of vLLM, as in ``vllm-0.26``; empty where it was not noted.
     """
 
     name: str
@@ -35,6 +36,7 @@ class RunFolder:
     model: ModelSpec
     cap_w: float
     mixture: Task | None
+    engine: str = ""
 
 
 def open_run(folder: Path) -> RunFolder:
@@ -60,6 +62,7 @@ def open_run(folder: Path) -> RunFolder:
         model=find_model_of_folder(folder_name),
         cap_w=limit_mw / 1e3,
         mixture=_mixture(folder / "run.jsonl"),
+        engine=_engine(folder / "run.jsonl"),
     )
 
 
@@ -87,6 +90,17 @@ def _mixture(file: Path) -> Task | None:
             spread = math.sqrt(math.log1p(prompt_variation**2))  # of a log-normal length
             return Task(prompt, spread, output_variation)
     return None
+
+
+def _engine(file: Path) -> str:
+    """Returns the version that the run notes, without its patch."""
+    if not file.is_file():
+        return ""
+    for _, run in read_json_lines(file):
+        version = run.get("vllm")
+        if isinstance(version, str) and version[:1].isdecimal():
+            return "vllm-" + ".".join(version.split(".")[:2])
+    return ""
 
 
 def _even(file: Path, line: int, plan: Mapping[str, Any], key: str) -> tuple[float, float]:

@@ -77,5 +77,6 @@ def parse_row(row: dict[str, Any]) -> Measurement:
         power_w=optional_number(row, "derived_power_W_all_gpus"),
         context_per_seq=steps[0].context_tokens / steps[0].decode_seqs,
         digest=digest(row),
+        host_bound=True,
         apart=HOST_BOUND,
     )

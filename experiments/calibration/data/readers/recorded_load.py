@@ -57,6 +57,7 @@ def read_load(
         gpu=run.gpu,
         model=run.model,
         run=f"{run.name} {phase}",
+        engine=run.engine,
         requests=RequestChunk(arrival - start, prompt.astype(np.int64), output.astype(np.int64)),
         in_flight=None if in_flight is None else int(in_flight),
         begin_s=begin - start,

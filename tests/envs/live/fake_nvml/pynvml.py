@@ -28,7 +28,7 @@ assert _spec.origin is not None
 exec(compile(Path(_spec.origin).read_text(), _spec.origin, "exec"), globals())
 
 OK, UNINITIALIZED, INVALID, NOT_SUPPORTED, NO_PERMISSION, NOT_FOUND = 0, 1, 2, 3, 4, 6
-DRIVER_NOT_LOADED, LOST = 9, 15
+INSUFFICIENT_SIZE, DRIVER_NOT_LOADED, LOST = 7, 9, 15
 
 
 def gpu(index: int, **changes: object) -> dict[str, object]:
@@ -38,7 +38,8 @@ def gpu(index: int, **changes: object) -> dict[str, object]:
         "default": 400_000, "min": 100_000, "max": 400_000, "power": 250_000,
         "instant": 260_000, "energy": 1_000_000, "clock": 1200, "max_clock": 1410,
         "locked": None, "reasons": 4, "lost": False, "mig": False, "no_energy": False,
-        "no_instant": False,
+        "no_instant": False, "persistence": 1, "processes": [],
+        "pci": f"00000000:{index + 1:02X}:00.0",
     } | changes  # fmt: skip
 
 
@@ -78,11 +79,19 @@ def read_state(file: Path) -> Any:
 def _replace(file: Path, text: str) -> None:
     new = file.with_suffix(f".{os.getpid()}")
     new.write_text(text)
+    if file.exists() and (mode := file.stat().st_mode & 0o777) & 0o006:  # several users' test
+        new.chmod(mode)
     new.replace(file)
 
 
 def _machine() -> contextlib.AbstractContextManager[dict[str, Any]]:
     return changing(Path(os.environ["FAKE_NVML_STATE"]))
+
+
+def _may_set(machine: dict[str, Any]) -> bool:
+    """Whether the caller is root: told, or with ``caller`` as it really is."""
+    root = machine["root"]
+    return os.geteuid() == 0 if root == "caller" else bool(root)
 
 
 def _of_gpu(function):
@@ -163,6 +172,16 @@ class _Library:
         return OK
 
     @_of_gpu
+    def nvmlDeviceGetIndex(machine, state, out):
+        out._obj.value = machine["gpus"].index(state)
+        return OK
+
+    @_of_gpu
+    def nvmlDeviceGetPciInfo_v3(machine, state, out):
+        out._obj.busId = state["pci"].encode()
+        return OK
+
+    @_of_gpu
     def nvmlDeviceGetPowerManagementLimitConstraints(machine, state, low, high):
         low._obj.value, high._obj.value = state["min"], state["max"]
         return NOT_SUPPORTED if state["mig"] else OK
@@ -198,11 +217,28 @@ class _Library:
             value.value.uiVal = state["instant"] if known else 0
         return OK
 
+    nvmlDeviceGetPersistenceMode = _reads("persistence")
+
+    @staticmethod
+    def nvmlSystemGetDriverVersion(buffer, length):
+        buffer.value = b"610.01"
+        return OK
+
+    @_of_gpu
+    def nvmlDeviceGetComputeRunningProcesses_v3(machine, state, count, found):
+        pids = state["processes"]
+        room, count._obj.value = count._obj.value, len(pids)
+        if len(pids) > room:
+            return INSUFFICIENT_SIZE
+        for index, pid in enumerate(pids):
+            found[index].pid = pid
+        return OK
+
     @_of_gpu
     def nvmlDeviceSetPowerManagementLimit(machine, state, limit):
         if state["mig"]:
             return NOT_SUPPORTED
-        if not machine["root"]:
+        if not _may_set(machine):
             return NO_PERMISSION
         if not state["min"] <= limit.value <= state["max"]:
             return INVALID
@@ -212,7 +248,7 @@ class _Library:
 
     @_of_gpu
     def nvmlDeviceSetGpuLockedClocks(machine, state, low, high):
-        if not machine["root"]:
+        if not _may_set(machine):
             return NO_PERMISSION
         if low.value > high.value or high.value > state["max_clock"]:
             return INVALID
@@ -222,7 +258,7 @@ class _Library:
 
     @_of_gpu
     def nvmlDeviceResetGpuLockedClocks(machine, state):
-        if not machine["root"]:
+        if not _may_set(machine):
             return NO_PERMISSION
         state["locked"] = None
         machine["log"].append([state["uuid"], "unlock", 0])

@@ -102,6 +102,8 @@ class Engine:
 
 
 class Routes:
+    nested = False
+
     def __init__(self, engine: Engine, context: int, key: str | None) -> None:
         self.engine, self.context, self.key = engine, context, key
 
@@ -133,6 +135,26 @@ class Routes:
                 status = error.status if isinstance(error, LimitsError) else 422
                 return web.json_response({"error": str(error)}, status=status)
         return web.json_response(self.engine.state())
+
+    async def runtime_config(self, request: web.Request) -> web.Response:
+        """vLLM's own route for the batch limit, as its pull request 54816 proposes it."""
+        if not self._authorised(request):
+            return web.json_response({"error": "Unauthorized"}, status=401)
+        limits = self.engine.limits
+        if request.method == "PATCH":
+            if self.engine.faults.get("deaf"):
+                return web.json_response({})
+            wanted = (await request.json()).get("max_num_running_seqs")
+            if not isinstance(wanted, int) or not 1 <= wanted <= limits.ceiling_num_seqs:
+                return web.json_response(
+                    {"error": "max_num_running_seqs: out of range"}, status=400
+                )
+            limits.change({"max_num_seqs": wanted}, len(self.engine.running))
+        told = {
+            "max_num_seqs": limits.ceiling_num_seqs,
+            "max_num_running_seqs": limits.max_num_seqs,
+        }
+        return web.json_response({"scheduler": told} if self.nested else told)
 
     async def fault(self, request: web.Request) -> web.Response:
         self.engine.faults = await request.json()
@@ -202,6 +224,10 @@ async def serve(options: argparse.Namespace) -> None:
     if not options.no_plugin:
         app.router.add_get("/pals/batch_limit", routes.limits)
         app.router.add_put("/pals/batch_limit", routes.limits)
+    if options.runtime_config:
+        routes.nested = options.runtime_config == "nested"
+        app.router.add_get("/v1/runtime_config", routes.runtime_config)
+        app.router.add_patch("/v1/runtime_config", routes.runtime_config)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, options.host, options.port).start()
@@ -217,6 +243,7 @@ def main() -> None:
     parser.add_argument("--max-model-len", type=int, default=2048)
     parser.add_argument("--token-cost", type=float, default=0.002)
     parser.add_argument("--api-key")
+    parser.add_argument("--runtime-config", choices=("flat", "nested"))
     parser.add_argument("--no-plugin", action="store_true")
     parser.add_argument("--fail-to-start", action="store_true")
     options, _ = parser.parse_known_args()

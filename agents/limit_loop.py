@@ -1,0 +1,100 @@
+"""A slow loop at run time: it moves what an agent is asked for until the limit holds.
+
+A policy keeps a limit on servers like those of its training. On others the violations that a server
+can know of (backlog-aware) are averaged, and the limit that the policy is shown is lowered while
+there are too many, and raised again while there are too few. By default it ends at the asked limit:
+a server knows of fewer violations than there are, and a loop that trusts it asks for too many.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.fields import Checked
+from envs.objectives.qos import QoSConfig, violation_plain, work_waits
+from envs.observations import Observation
+from envs.quantities import Factor, PositiveFraction, Seconds
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(kw_only=True)
+class LimitLoop(Checked):
+    """How the shown limit follows the violations that are measured.
+
+    Attributes:
+        active: Whether it moves at all; otherwise the policy is shown the asked limit throughout.
+        memory_s: Time in seconds over which violations are averaged.
+        response_s: Time in seconds in which the shown limit falls by a factor of e while the rate
+            is twice the asked one.
+        lowest: Lowest limit that is shown.
+        highest: Highest limit that is shown.
+        slack: Highest limit that is shown, as a multiple of the asked one.
+    """
+
+    config_key: ClassVar[str] = "controller.loop"
+
+    active: bool = True
+    memory_s: Seconds = 120.0
+    response_s: Seconds = 60.0
+    lowest: PositiveFraction = 0.002
+    highest: PositiveFraction = 0.15
+    slack: Factor = 1.0
+
+    def __post_init__(self) -> None:
+        """Checks that the limits are in order."""
+        super().__post_init__()
+        self.require(self.lowest < self.highest, "lowest", f"be < highest ({self.highest})")
+
+
+class LoopState(NamedTuple):
+    """What the loop remembers of each server.
+
+    Attributes:
+        rate: Averaged rate of violations.
+        shown: Limit that the policy is shown.
+        age_s: Time since the start of the episode in seconds.
+    """
+
+    rate: FloatArray
+    shown: FloatArray
+    age_s: FloatArray
+
+    @classmethod
+    def start(cls, count: int, limit: float) -> LoopState:
+        """Returns the state at the start of episodes."""
+        return cls(np.full(count, limit), np.full(count, limit), np.zeros(count))
+
+    def restarted(self, fresh: NDArray[np.bool_], limit: float) -> LoopState:
+        """Returns the state with some episodes begun again."""
+        first = LoopState.start(len(fresh), limit)
+        return LoopState(*(np.where(fresh, new, old) for new, old in zip(first, self, strict=True)))
+
+    def after(
+        self, loop: LimitLoop, limit: float, seen: Observation, qos: QoSConfig, interval_s: float
+    ) -> LoopState:
+        """Returns the state after an interval.
+
+        Args:
+            loop: How fast it moves.
+            limit: The limit that is asked for.
+            seen: What was observed, decoded.
+            qos: How throughput is evaluated.
+            interval_s: Length of the interval in seconds.
+        """
+        age_s = self.age_s + interval_s
+        if not loop.active:
+            return self._replace(age_s=age_s)
+        violated: Any = violation_plain(seen.throughput_tok_s, seen.target_tok_s, qos.tolerance)
+        violated &= work_waits(np.rint(seen.waiting), seen.oldest_wait_s, qos.backlog_s)
+        counts = (age_s > qos.warmup_s) & (seen.target_tok_s > 0)
+        weight = np.where(counts, min(1.0, interval_s / loop.memory_s), 0.0)
+        rate = self.rate + weight * (violated - self.rate)
+        excess = np.clip((rate - limit) / limit, -1.0, 3.0)
+        moved = self.shown * np.exp(-np.where(counts, interval_s / loop.response_s, 0.0) * excess)
+        highest = max(loop.lowest, min(loop.highest, loop.slack * limit))
+        return LoopState(rate, np.clip(moved, loop.lowest, highest), age_s)

@@ -1,0 +1,103 @@
+"""Servers that can be brought back to the state in which a checkpoint of a training was written.
+
+An episode is what its seeds and actions make it. So a checkpoint holds the random generators as
+they were before the episodes began, and the actions since; the servers are brought back by taking
+those actions again, which needs no copy of the simulator's memory.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import override
+
+from agents.vec_env import ServingVecEnv
+from envs.simulator.vector import VectorServingEnv
+
+
+class EpisodeSoFar(NamedTuple):
+    """What brings servers back into the middle of an episode.
+
+    Attributes:
+        generators: State of each server's generator before its episode began.
+        seeds: Seed that each server was then given; ``None`` for going on with its generator.
+        actions: Actions since, shape ``(steps, num_envs, ...)``.
+    """
+
+    generators: list[dict[str, Any]]
+    seeds: list[int | None]
+    actions: NDArray[Any]
+
+    @property
+    def begin(self) -> str:
+        """Generators and seeds as text."""
+        return json.dumps([self.generators, self.seeds])
+
+    @classmethod
+    def of(cls, begin: str, actions: NDArray[Any]) -> EpisodeSoFar:
+        """Returns what :attr:`begin` and :attr:`actions` were taken from."""
+        generators, seeds = json.loads(begin)
+        return cls(generators, seeds, actions)
+
+
+class ResumableVecEnv(ServingVecEnv):
+    """Servers whose episodes begin and end together, and can be brought back into one.
+
+    Args:
+        env: See :class:`~agents.vec_env.ServingVecEnv`.
+        info_keys: See there.
+    """
+
+    def __init__(self, env: VectorServingEnv, info_keys: Sequence[str] = ()) -> None:
+        super().__init__(env, info_keys)
+        self._generators = self._states()
+        self._given: list[int | None] = [None] * env.num_envs
+        self._after_start = self._generators
+        self._taken: list[NDArray[Any]] = []
+
+    @override
+    def reset(self) -> NDArray[np.float32]:
+        generators, seeds = self._states(), list(self._seeds)
+        observations = super().reset()
+        self._begin(generators, seeds)
+        return observations
+
+    @override
+    def step_wait(self) -> Any:
+        result = super().step_wait()
+        if result[2].any():  # nothing but the start of an episode draws from the generators
+            self._begin(self._after_start, [None] * self.num_envs)
+        else:
+            self._taken.append(np.array(self._actions))
+        return result
+
+    @property
+    def episode(self) -> EpisodeSoFar:
+        """What brings the servers back to where they are."""
+        shape = (0, self.num_envs, *(self.action_space.shape or ()))
+        actions = np.stack(self._taken) if self._taken else np.empty(shape)
+        return EpisodeSoFar(self._generators, self._given, actions)
+
+    def bring_back(self, episode: EpisodeSoFar) -> NDArray[np.float32]:
+        """Brings the servers into the middle of an episode; returns their observations."""
+        states = zip(self.env.generators, episode.generators, strict=True)
+        for generator, state in states:
+            generator.bit_generator.state = state
+        self._seeds = list(episode.seeds)
+        observations = self.reset()
+        for actions in episode.actions:
+            self.step_async(actions)
+            observations = self.step_wait()[0]
+        return observations
+
+    def _begin(self, generators: list[dict[str, Any]], seeds: list[int | None]) -> None:
+        self._generators, self._given = generators, seeds
+        self._after_start = self._states()
+        self._taken = []
+
+    def _states(self) -> list[dict[str, Any]]:
+        return [dict(generator.bit_generator.state) for generator in self.env.generators]

@@ -1,0 +1,111 @@
+"""What is believed about one real server, and how observations change it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from baselines.twin.arrivals import ArrivalBelief
+from baselines.twin.correction import Correction, CorrectionConfig
+from baselines.twin.ledger import Ledger
+from baselines.twin.lengths import ExpectedLengths, LengthBelief
+from baselines.twin.limit import LimitConfig, ViolationPrice
+from baselines.twin.plans import FloatArray
+from envs.context import ControlContext
+from envs.objectives.qos import violation_plain, work_waits
+from envs.observations import Observation
+from envs.workloads.base import RequestChunk
+
+
+class Estimate:
+    """The state of one real server as it can be known from outside.
+
+    Args:
+        context: What is known about the server.
+        expected: Lengths that are expected.
+        samples: Samples of what cannot be known.
+        correction: How fast its model is corrected.
+        limit: How the price of violations is moved.
+        violation_limit: Rate of violations that is allowed.
+        rng: Source of the draws.
+
+    Attributes:
+        ledger: Its requests.
+        prompts: Beliefs about prompt lengths.
+        outputs: Beliefs about output lengths.
+        arrivals: Beliefs about the arrival rate.
+        correction: Factors on the model.
+        price: Factor on the price of violations.
+        now_s: Time since the episode began.
+    """
+
+    def __init__(
+        self,
+        context: ControlContext,
+        expected: ExpectedLengths,
+        samples: int,
+        correction: CorrectionConfig,
+        limit: LimitConfig,
+        violation_limit: float,
+        rng: np.random.Generator,
+    ) -> None:
+        self._context = context
+        self._samples, self._rng = samples, rng
+        self.prompts = LengthBelief(expected.prompt_tokens, correction.length_gain)
+        self.outputs = LengthBelief(expected.output_tokens, correction.length_gain)
+        self.ledger = Ledger(self.prompts, self.outputs, samples, rng)
+        self.arrivals = ArrivalBelief(context.offered_tok_s / max(self.outputs.mean, 1.0))
+        self.correction = Correction(correction)
+        self.price = ViolationPrice(limit, violation_limit)
+        self.now_s = 0.0
+        self._target_tok_s = 0.0
+
+    def follow(self, observed: Observation) -> None:
+        """Takes an interval into account; see :meth:`baselines.twin.ledger.Ledger.follow`."""
+        interval_s = self._context.interval_s
+        self.now_s += interval_s
+        self.arrivals.note(round(observed.arrivals_per_s * interval_s), interval_s)
+        self.ledger.follow(observed, self.now_s, interval_s)
+
+    def evaluate(self, observed: Observation, behind: float) -> None:
+        """Moves the price of violations by what the last interval was.
+
+        It counts as a violation when throughput was below the target and either work waited,
+        which is measured, or a twin of Baseline delivered more, which is simulated: a server
+        that is slow all the time has no queue.
+
+        Args:
+            observed: What was observed over it.
+            behind: Windowed throughput over that of the Baseline beside.
+        """
+        interval_s, qos = self._context.interval_s, self._context.qos
+        if qos.evaluates(self.now_s - interval_s):
+            below = violation_plain(observed.throughput_tok_s, self._target_tok_s, qos.tolerance)
+            waits = work_waits(observed.waiting, observed.oldest_wait_s, qos.backlog_s)
+            late = behind < 1.0 - qos.tolerance
+            self.price.note(bool(below and (waits or late)), interval_s)
+        self._target_tok_s = observed.target_tok_s
+
+    def future(self, horizon_s: float, closed_loop: bool) -> list[RequestChunk]:
+        """Draws the requests to come within a horizon, for each sample; times from now."""
+        rng, interval_s = self._rng, self._context.interval_s
+        edges_s: FloatArray = np.arange(0.0, horizon_s, interval_s)
+        rates = self.arrivals.draw(self._samples, edges_s, rng)
+        chunks = []
+        for sample in range(self._samples):
+            counts = rng.poisson(rates[sample] * interval_s)
+            if closed_loop:  # as many as can be asked for; they come when others finish
+                counts = np.full(len(edges_s), 8 + len(self.ledger) // 4)
+            times_s = np.repeat(edges_s, counts) + rng.random(counts.sum()) * interval_s
+            chunks.append(
+                RequestChunk(
+                    np.sort(times_s),
+                    self.prompts.draw(rng.random(len(times_s))).astype(np.int64),
+                    self.outputs.draw(rng.random(len(times_s))).astype(np.int64),
+                )
+            )
+        return chunks
+
+
+def single(observed: Observation, index: int) -> Observation:
+    """Returns the observation of one of several servers."""
+    return Observation(*(float(values[index]) for values in observed))

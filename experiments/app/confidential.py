@@ -1,0 +1,107 @@
+"""Keeps secrets of a command's configuration out of its messages, its log and Hydra's own files."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from envs.cache import atomic_write_text
+from envs.masking import Masking
+
+_SWEEP_FILE = "multirun.yaml"
+_FOLDER = re.compile(r"file://([^,\]'\"]+)")
+_FOLDER_OPTIONS = ("--config-dir", "-cd", "--config-path", "-cp")
+_MOST_FILES = 1000
+
+
+def masking_of(config: DictConfig) -> Masking:
+    """Returns what masks the secrets of a composed configuration."""
+    try:
+        return Masking(OmegaConf.to_container(config, resolve=True))
+    except OmegaConfBaseException:  # a value refers to what is not there; the job will say so
+        return Masking(OmegaConf.to_container(config, resolve=False))
+
+
+def masking_of_line(arguments: Sequence[str]) -> Masking:
+    """Returns what masks the secrets of a command line, before it is composed.
+
+    Those in files of the user's own, which the line names as places to look in, are masked, too:
+    what cannot be composed has to be told without them.
+    """
+    found: list[Any] = list(_own_files(arguments))
+    for text in arguments:
+        key, _, value = text.partition("=")
+        *above, name = key.lstrip("+").split(".")
+        if value.startswith("["):
+            found.append(value.strip("[]").split(","))
+        elif "environment" in above:
+            found.append({"environment": {name: value}})
+        else:
+            found.append({name: value})
+    return Masking(found)
+
+
+def _own_files(arguments: Sequence[str]) -> Iterator[Any]:
+    """Yields the contents of the configuration files in the folders that a command line names."""
+    before = ""
+    for text in arguments:
+        folders = _FOLDER.findall(text)
+        if text.startswith(_FOLDER_OPTIONS):
+            folders.append(text.partition("=")[2])
+        elif before in _FOLDER_OPTIONS:
+            folders.append(text)
+        before = text
+        for folder in filter(None, folders):
+            for file in islice(Path(folder).expanduser().rglob("*.yaml"), _MOST_FILES):
+                with suppress(Exception):  # composing them tells what is wrong
+                    yield OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+
+
+@contextmanager
+def masked_log(masking: Masking) -> Iterator[None]:
+    """Masks secrets in all that is logged, by Hydra and other libraries, too."""
+    before = logging.getLogRecordFactory()
+
+    def masked(*given: Any, **named: Any) -> logging.LogRecord:
+        record = before(*given, **named)
+        with suppress(TypeError, ValueError):  # a line that cannot be put together; logging tells
+            record.msg, record.args = masking.text(record.getMessage()), None
+        return record
+
+    logging.setLogRecordFactory(masked)
+    try:
+        yield
+    finally:
+        logging.setLogRecordFactory(before)
+
+
+def mask_hydras_files(masking: Masking, config: DictConfig) -> None:
+    """Masks secrets in what Hydra has written for a job.
+
+    Args:
+        masking: Masks the secrets of the job's configuration.
+        config: The configuration; files about a live server are for their owner alone.
+    """
+    hydra = HydraConfig.get()
+    files: list[Path] = []
+    if hydra.output_subdir is not None:
+        files += (Path(hydra.runtime.output_dir) / hydra.output_subdir).glob("*.yaml")
+    if hydra.mode == RunMode.MULTIRUN:
+        files.append(Path(hydra.sweep.dir) / _SWEEP_FILE)
+    private = "url" in (config.get("server") or {})
+    for file in files:
+        if file.is_file():
+            text = file.read_text(encoding="utf-8")
+            shown = masking.text(text)
+            if private or shown != text:
+                atomic_write_text(file, shown, private=private)

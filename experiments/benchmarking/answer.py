@@ -1,0 +1,110 @@
+"""The sentence that a comparison of fronts begins with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from experiments.benchmarking.criteria import PALS
+from experiments.benchmarking.fronts import ASKED, LIMITS, PLANNER, Front, difference_at
+from experiments.reporting.numbers import interval_text
+
+QUESTION = "Does a learned controller beat PALS, and by how much of what was possible?"
+
+
+def answer(fronts: Mapping[str, Front], subject: str, place: int = ASKED) -> str:
+    """Returns the sentences that say whether the agent beats PALS at equal violations.
+
+    PALS is the best of all fronts of its kind; what was possible is the clairvoyant's gain.
+
+    Args:
+        fronts: All fronts.
+        subject: The agent.
+        place: Which of the limits.
+    """
+    kin = [name for name in fronts if PALS in name]
+    if subject not in fronts or not kin:
+        return f"No front of `{subject}` and PALS was run, so neither is said to beat the other."
+    limit = _percent(LIMITS[place])
+    mine = fronts[subject].statistics.at[place]
+    if mine is None:
+        least = float(fronts[subject].episodes.means()[1].min())
+        text = (
+            f"**{QUESTION} Not at {limit} of violations: `{subject}` does not keep to {limit} "
+            f"reliably, its fewest are {100 * least:.2g} %.**"
+        )
+        later = place + 1
+        if later < len(LIMITS) and fronts[subject].statistics.at[later] is not None:
+            text += f" {_sentence(fronts, subject, kin, later)}"
+        return text
+    said = _sentence(fronts, subject, kin, place) + _turned(fronts, subject, kin, place)
+    return f"**{QUESTION} {said}**{_planner(fronts, subject, place)}"
+
+
+def _sentence(fronts: Mapping[str, Front], subject: str, kin: list[str], place: int) -> str:
+    limit = _percent(LIMITS[place])
+    unit = " times Baseline's tokens per joule"
+    own = f"`{subject}` has {_short(fronts[subject], place, unit)}"
+    known = {}
+    for name in kin:
+        at = fronts[name].statistics.at[place]
+        if at is not None:
+            known[name] = at.value
+    if not known:
+        return f"Yes: at {limit} of violations {own}, and no front of PALS keeps to that limit."
+    best = max(known, key=lambda name: known[name])
+    gap = difference_at(fronts[subject].episodes, fronts[best].episodes, [LIMITS[place]])[0]
+    assert gap is not None
+    verdict = "Yes" if gap.low > 0.0 else "No" if gap.high < 0.0 else "It is not decided"
+    signed = f"{gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"
+    return (
+        f"{verdict}: at {limit} of violations {own}; `{best}`, the best front of PALS, has "
+        f"{_short(fronts[best], place)}. The difference is {signed}."
+    )
+
+
+def _turned(fronts: Mapping[str, Front], subject: str, kin: list[str], place: int) -> str:
+    """Returns at which looser limit a front of PALS is ahead: one limit alone may flatter."""
+    for later in range(place + 1, len(LIMITS)):
+        ahead = {}
+        for name in kin:
+            gap = difference_at(fronts[name].episodes, fronts[subject].episodes, [LIMITS[later]])[0]
+            if gap is not None and gap.low > 0.0:
+                ahead[name] = gap
+        if ahead:
+            best = max(ahead, key=lambda name: ahead[name].value)
+            gap = ahead[best]
+            return (
+                f" At {_percent(LIMITS[later])}, though, `{best}` is ahead by {gap.value:.3f} "
+                f"[{gap.low:.3f}, {gap.high:.3f}]."
+            )
+    return ""
+
+
+def _planner(fronts: Mapping[str, Front], subject: str, place: int) -> str:
+    """Returns whether the agent beats the planner on a twin, too, which learns no policy."""
+    if PLANNER not in fronts:
+        return ""
+    gap = difference_at(fronts[subject].episodes, fronts[PLANNER].episodes, [LIMITS[place]])[0]
+    if gap is None:
+        return f" The planner `{PLANNER}` does not keep to that limit."
+    word = "beats" if gap.low > 0.0 else "does not beat"
+    if gap.low <= 0.0 <= gap.high:
+        word = "cannot be told from"
+    return (
+        f" It {word} the planner on a twin, `{PLANNER}`, which has "
+        f"{_short(fronts[PLANNER], place)} (difference {gap.value:+.3f} "
+        f"[{gap.low:+.3f}, {gap.high:+.3f}])."
+    )
+
+
+def _short(front: Front, place: int, unit: str = "") -> str:
+    at, part = front.statistics.at[place], front.headroom[place]
+    assert at is not None
+    text = f"{interval_text(at)}{unit}"
+    return (
+        text if part is None else f"{text}, {interval_text(part, 100.0, 0)} % of what was possible"
+    )
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:g} %"

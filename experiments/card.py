@@ -1,0 +1,31 @@
+"""Writes the card of a trained agent: ``python -m experiments.card DIR``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from agents.bundle import find_bundle, read_bundle
+from envs.cache import atomic_write_text
+from envs.errors import PalsError
+from experiments.app.application import describe, print_error
+from experiments.training.card import CARD_FILE, model_card
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Writes ``card.md`` beside the bundle's facts."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.card", description=__doc__)
+    parser.add_argument("bundle", help="folder of a bundle or a training, or a shipped name")
+    given = parser.parse_args(arguments)
+    try:
+        folder = find_bundle(given.bundle)
+        atomic_write_text(folder / CARD_FILE, model_card(read_bundle(folder)))
+    except (PalsError, OSError) as error:
+        print_error(describe(error))
+        sys.exit(1)
+    sys.stdout.write(f"Written to {folder / CARD_FILE}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""Makes a Minari dataset of runs: ``python -m experiments.export DIR --dataset pals/NAME-v0``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from envs.errors import PalsError
+from experiments.app.application import describe, print_error
+from experiments.records.offline_data import export
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the configuration of a finished run again and keeps what an agent would have seen."""
+    parser = argparse.ArgumentParser(prog="pals export", description=__doc__)
+    parser.add_argument("directory", type=Path, help="folder of a finished run on the simulator")
+    parser.add_argument("--dataset", default="pals/export-v0", help="its name: NAMESPACE/NAME-vN")
+    parser.add_argument("--episodes", type=int, default=1, help="with seeds that count up")
+    given = parser.parse_args(arguments)
+    try:
+        dataset = export(given.directory, given.dataset, given.episodes)
+    except (PalsError, ImportError, OSError) as error:
+        print_error(describe(error))
+        sys.exit(1)
+    sys.stdout.write(
+        f"{given.dataset}: {dataset.total_episodes} episodes, {dataset.total_steps:,} steps; "
+        f"minari.load_dataset({given.dataset!r}) reads it\n"
+    )
+
+
+if __name__ == "__main__":
+    main()

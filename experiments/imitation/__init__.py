@@ -1,0 +1,1 @@
+"""Agents that are taught by planning: forks of their servers say what each action leads to."""

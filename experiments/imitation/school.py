@@ -1,0 +1,345 @@
+"""Rounds of teaching: the student acts, the teacher says what it should have done, it learns."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from omegaconf import OmegaConf
+
+from agents.asked import Asked, AskedPolicy, dealt, with_asked
+from agents.asked import described as describe_asked
+from agents.bundle import calibration_hashes, plain_numbers, policy_facts, read_bundle, save_bundle
+from agents.bundle_facts import Bundle
+from agents.compatibility import describe_grid, describe_observation, observation_space
+from agents.recipe import Recipe
+from agents.shield import BudgetShield
+from envs import catalog
+from envs.cache import atomic_write_bytes, atomic_write_text
+from envs.errors import ConfigurationError
+from envs.objectives.conditions import Conditions
+from envs.safe_files import read_regular
+from envs.simulator.vector import VectorServer, VectorServingEnv
+from experiments.evaluation.metrics import Summary, write_json
+from experiments.evaluation.suites import Suite
+from experiments.imitation.config import ImitateConfig
+from experiments.imitation.lessons import Costs, Lessons
+from experiments.imitation.plans import Plans
+from experiments.imitation.prices import LessonCost
+from experiments.imitation.student import Student, Study
+from experiments.imitation.teacher import Teacher
+from experiments.records.hashing import plain
+from experiments.training.card import CARD_FILE, model_card
+from experiments.training.mixture import Mixture, calibrations
+from experiments.training.policy_evaluation import PolicyEvaluation
+from experiments.training.resumed import CONFIG_FILE, bundle_provenance, kept_configuration
+
+OnProgress = Callable[[str, int, int], None]
+_LOG = logging.getLogger(__name__)
+ROUNDS_FILE, LESSONS_FOLDER, BUNDLE_FOLDER = "rounds.json", "lessons", "bundle"
+STUDENT_FILE = "student.pt"
+_MOST_BYTES = 256 << 20
+_HELD_S = 5.0
+"""Time for which the first round, whose student knows nothing, holds knobs that were drawn."""
+
+
+class School:
+    """Teaches an agent.
+
+    Args:
+        config: Its configuration.
+        directory: Where its files go.
+
+    Raises:
+        ConfigurationError: The configuration is wrong; the message names the key.
+    """
+
+    def __init__(self, config: ImitateConfig, directory: Path) -> None:
+        import torch
+
+        torch.set_num_threads(max(1, config.threads))
+        self.config, self.directory = config, directory
+        self.recipe: Recipe = catalog.build("agent", config.agent)
+        self._asked: Asked = catalog.build("asked", config.asked)
+        cost: LessonCost = catalog.build("cost", config.cost)
+        study: Study = catalog.build("study", config.study)
+        mixture: Mixture = catalog.build("mixture", config.mixture)
+        suite: Suite = catalog.build("suite", config.suite)
+        self._rng = np.random.default_rng(config.seed)
+        self.scenarios = mixture.draw(self.recipe.servers, self._rng)
+        if self.recipe.servers % config.at_once:
+            raise ConfigurationError(
+                f"at_once: must divide agent.servers ({self.recipe.servers}), got {config.at_once}"
+            )
+        self._servers = self._make_servers(mixture.domain_randomization)
+        grid = self._servers.contexts[0].grid
+        caps, batches = len(grid.power_caps_w), len(grid.max_num_seqs)
+        plans = Plans.of_grid(caps, batches, config.lowered)
+        self._teacher = Teacher(
+            self._servers, randomize=mixture.domain_randomization, plans=plans, cost=cost,
+            slo_price=config.slo_price, first_s=config.first_s,
+            horizon_s=config.horizon_s, at_once=config.at_once,
+        )  # fmt: skip
+        self._shield = BudgetShield(self._servers.contexts) if self.recipe.shield else None
+        self.policy = self._new_policy()
+        self._student = Student(
+            self.policy, Costs(plans, study.most_cost), study, self._asked.limits,
+            self._asked.switch_prices,
+        )  # fmt: skip
+        self.evaluation = PolicyEvaluation(
+            suite,
+            seeds=range(suite.seed, suite.seed + config.evaluate_seeds),
+            duration_s=config.evaluate_duration,
+            interval_s=config.interval,
+            action=self.recipe.action,
+            reward=config.reward,
+            shield=self.recipe.shield,
+        )
+        self._prices = np.array(self._asked.prices)
+        self._lessons: list[Lessons] = []
+        self.rounds: list[dict[str, Any]] = []
+
+    def run(self, on_progress: OnProgress) -> Summary:
+        """Teaches to the end and writes the bundle.
+
+        Args:
+            on_progress: Called with what is being done, how much is done and how much there is.
+
+        Returns:
+            The evaluation at the end.
+        """
+        self._resume()
+        self._begin()
+        rounds = self.config.rounds
+        while len(self.rounds) < rounds:
+            on_progress("teaching", len(self.rounds), rounds)
+            self._round(len(self.rounds))
+        on_progress("evaluating", rounds, rounds)
+        return self._save_bundle()
+
+    def _begin(self) -> None:
+        saved = OmegaConf.to_yaml(OmegaConf.create(self.config.record()))
+        (self.directory / LESSONS_FOLDER).mkdir(parents=True, exist_ok=True)
+        atomic_write_text(self.directory / CONFIG_FILE, saved)
+
+    def _make_servers(self, randomize: bool) -> VectorServingEnv:
+        config = self.config
+        templates = [
+            scenario.make(
+                action=self.recipe.action,
+                reward="default",
+                interval_s=config.interval,
+                duration_s=config.duration,
+            )
+            for scenario in self.scenarios
+        ]
+        return VectorServingEnv(
+            [VectorServer.like(template) for template in templates],
+            templates[0].reward,
+            interval_s=config.interval,
+            horizon_s=config.duration,
+            max_episode_steps=np.iinfo(np.int64).max,
+            autoreset_mode="disabled",
+            randomize=randomize,
+            latency=False,
+        )
+
+    def _new_policy(self) -> Any:
+        import torch
+        from stable_baselines3.common.policies import ActorCriticPolicy
+        from stable_baselines3.common.utils import ConstantSchedule
+
+        algorithm: Any = self.recipe.algorithm_class
+        chosen = algorithm.policy_aliases.get(self.recipe.arguments.get("policy"))
+        if chosen is not ActorCriticPolicy:
+            raise ConfigurationError(
+                "agent: only an actor-critic without memory can be taught, such as agent=ppo"
+            )
+        torch.manual_seed(self.config.seed)
+        return ActorCriticPolicy(
+            observation_space(self._observation()),
+            self._servers.single_action_space,
+            ConstantSchedule(0.0),
+            **dict(self.recipe.arguments.get("policy_kwargs") or {}),
+        )
+
+    def _round(self, number: int) -> None:
+        """Runs an episode on every server, learns from it, and moves the prices."""
+        import torch
+
+        rng = np.random.default_rng([self.config.seed, number])
+        level = dealt(len(self._asked.limits), [s.family for s in self.scenarios], rng)
+        lessons, violated = self._episode(number, level, rng)
+        file = self.directory / LESSONS_FOLDER / f"{number:03d}.npz"
+        lessons.save(file)
+        self._lessons.append(lessons)
+        rates = [_rate(violated[:, level == own]) for own in range(len(self._asked.limits))]
+        if number:  # the first round's knobs were drawn
+            self._move_prices(rates)
+        draws = torch.Generator().manual_seed(int(rng.integers(2**31)))
+        cost = self._student.learn(
+            Lessons.together(self._lessons),
+            self._prices.tolist(),
+            number / self.config.rounds,
+            draws,
+        )
+        self.rounds.append(
+            {
+                "round": number,
+                "lessons": sum(len(part.observations) for part in self._lessons),
+                "cost": cost,
+                "rates": dict(zip(self._asked.groups, rates, strict=True)),
+                "prices": dict(zip(self._asked.groups, self._prices.tolist(), strict=True)),
+            }
+        )
+        self._save_student()
+        write_json(self.directory / ROUNDS_FILE, self.rounds)
+        _LOG.info("round %d: %s", number, self.rounds[-1])
+
+    def _episode(
+        self, number: int, level: NDArray[np.int64], rng: np.random.Generator
+    ) -> tuple[Lessons, NDArray[np.float64]]:
+        """Returns the lessons of an episode, and who was in violation in each interval."""
+        env, asked, count = self._servers, self._asked, self._servers.num_envs
+        limits = np.array(asked.limits)[level]
+        switch_prices = rng.choice(np.array(asked.switch_prices), count)
+        seeds = [int(seed) for seed in rng.integers(2**31, size=count)]
+        observation, info = env.reset(seed=list(seeds))
+        self._teacher.begin(seeds)
+        coming, last = info["conditions"], self._highest()
+        seen, violated = [], []
+        held = max(1, round(_HELD_S / self.config.interval))
+        actions = np.zeros((count, 2), dtype=np.int64)
+        order = rng.permutation(count)
+        for step in range(max(1, round(self.config.duration / self.config.interval))):
+            begin = step * self.config.at_once % count
+            if begin == 0:
+                order = rng.permutation(count)
+            which = order[begin : begin + self.config.at_once]
+            seen.append((observation[which], self._teacher.lesson(which, coming, last)))
+            if number:
+                actions, _ = self.policy.predict(
+                    with_asked(observation, limits, switch_prices), deterministic=True
+                )
+            elif step % held == 0:
+                space: Any = env.single_action_space
+                actions = rng.integers(space.nvec, size=actions.shape)
+                high = space.nvec[1] - 1
+                actions[:, 1] = np.where(rng.random(count) < 0.7, high, actions[:, 1])
+            if self._shield is not None:
+                actions = self._shield(actions, observation)
+            observation, _, _, _, info = env.step(actions)
+            knobs, coming = info["knobs"], self._demanded(observation)
+            last = np.stack([knobs.power_cap_w, knobs.max_num_seqs], axis=-1)
+            violated.append(
+                self._teacher.follow(info["conditions"], info["telemetry"].output_tokens)
+            )
+        return Lessons.of(seen), np.stack(violated)
+
+    def _highest(self) -> NDArray[np.float64]:
+        highest = [context.highest for context in self._servers.contexts]
+        return np.array([[knobs.power_cap_w, knobs.max_num_seqs] for knobs in highest])
+
+    def _demanded(self, observation: NDArray[np.floating[Any]]) -> Conditions:
+        """Returns what is demanded from now on, as the servers' observations say."""
+        scales = [context.layout.scales for context in self._servers.contexts]
+        seen = self._servers.contexts[0].layout.decode(observation)
+
+        def own(name: str, values: Any) -> Any:
+            units = np.array([scale[name].unit for scale in scales])
+            return values * (units / units[0])
+
+        return Conditions(
+            own("target_tok_s", seen.target_tok_s),
+            own("power_budget_w", seen.power_budget_w),
+            seen.ttft_slo_s,
+            seen.tpot_slo_s,
+        )
+
+    def _move_prices(self, rates: Sequence[float | None]) -> None:
+        """Moves each limit's price by how far its servers were from the limit."""
+        limits = self._asked.limits
+        ratio = [1.0 if r is None else r / own for r, own in zip(rates, limits, strict=True)]
+        excess = np.clip(np.array(ratio) - 1.0, -1.0, 2.0)
+        moved = self._prices * np.exp(self.config.price_step * excess)
+        self._prices = np.clip(moved, self.config.lowest_price, self.config.highest_price)
+
+    def _observation(self) -> list[dict[str, Any]]:
+        layout = self._servers.contexts[0].layout
+        return [*describe_observation(layout), *describe_asked()]
+
+    def _save_student(self) -> None:
+        """Writes what the next round begins with."""
+        import torch
+
+        buffer = io.BytesIO()
+        kept = {
+            "policy": self.policy.state_dict(),
+            "optimizer": self._student.optimizer.state_dict(),
+        }
+        torch.save(kept, buffer)
+        atomic_write_bytes(self.directory / STUDENT_FILE, buffer.getvalue())
+
+    def _resume(self) -> None:
+        """Takes over the rounds of an earlier teaching."""
+        import torch
+
+        if self.config.resume is None:
+            return
+        folder = Path(self.config.resume).expanduser()
+        try:
+            content = read_regular(folder / STUDENT_FILE, _MOST_BYTES)
+            kept = torch.load(io.BytesIO(content), weights_only=True)
+            self.policy.load_state_dict(kept["policy"])
+            self._student.optimizer.load_state_dict(kept["optimizer"])
+            self.rounds = json.loads(read_regular(folder / ROUNDS_FILE, _MOST_BYTES))
+            self._prices = np.array(list(self.rounds[-1]["prices"].values()))
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise ConfigurationError(f"resume: {folder} is damaged ({error!r})") from error
+        self._lessons = [
+            Lessons.load(folder / LESSONS_FOLDER / f"{row['round']:03d}.npz") for row in self.rounds
+        ]
+
+    def _save_bundle(self) -> Summary:
+        """Evaluates the student and writes its bundle; returns the evaluation."""
+        asked, config = self._asked, self.config
+        found = {
+            limit: self.evaluation.run(AskedPolicy(self.policy, limit, asked.switch_price))
+            for limit in asked.evaluated
+        }
+        steps = (
+            config.rounds * self.recipe.servers * max(1, round(config.duration / config.interval))
+        )
+        row: dict[str, Any] = {"steps": steps, **found[asked.evaluated[0]]}
+        row["asked"] = {f"{limit:g}": own["mean"] for limit, own in found.items()}
+        row = plain_numbers(row)
+        context, folder = self.evaluation.context, self.directory / BUNDLE_FOLDER
+        kept = kept_configuration(config)
+        save_bundle(
+            folder,
+            Bundle(
+                **policy_facts(self.recipe, self.policy),
+                observation=self._observation(),
+                action=plain(catalog.load("action", self.recipe.action)),
+                grid=describe_grid(context.grid),
+                calibrations=calibration_hashes(calibrations(self.scenarios)),
+                configuration=kept,
+                evaluation=row,
+                provenance=bundle_provenance(kept),
+            ),
+            self.policy,
+        )
+        atomic_write_text(folder / CARD_FILE, model_card(read_bundle(folder)))
+        return row
+
+
+def _rate(violated: NDArray[np.float64]) -> float | None:
+    """Returns the mean rate of violations; ``None`` where none was evaluated."""
+    known = violated[~np.isnan(violated)]
+    return float(known.mean()) if len(known) else None

@@ -1,0 +1,212 @@
+"""What every action leads to from the states of some servers: the cost of plans on their forks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.budgets import PowerScopes
+from baselines.twin.cost import (
+    COLUMNS,
+    ENERGY,
+    MISSED,
+    OUTPUT,
+    OVERDUE,
+    PROMPT,
+    RUNNING,
+    windowed,
+)
+from envs.context import ControlContext
+from envs.objectives.conditions import Conditions
+from envs.simulator.forks import Forks
+from envs.simulator.vector import VectorServingEnv
+from experiments.imitation.beside import BaselineFleet
+from experiments.imitation.plans import Plans
+from experiments.imitation.prices import LessonCost
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+_ROUNDING = 1e-4
+_NEARLY = 0.95
+"""Fraction of a TPOT SLO from which on a token counts as late: requests differ."""
+
+
+class Lesson(NamedTuple):
+    """What plans cost from some states; all in Baseline's energy over an interval.
+
+    Attributes:
+        base: Energy, less the worth of the work, and the price of late requests, shape
+            ``(states, plans)``.
+        violations: Intervals in violation of QoS, weighted by how far they fall short.
+        changes: How often the knobs move.
+    """
+
+    base: FloatArray
+    violations: FloatArray
+    changes: FloatArray
+
+
+class Teacher:
+    """Tries plans on forks of the servers of an environment.
+
+    The forks know the requests to come; demands are taken to stay as they are. A student that is
+    taught by mean costs learns what is best for the futures that its observation leaves open.
+
+    Args:
+        env: The servers; their episodes begin together.
+        randomize: Whether their physics are drawn for every episode.
+        plans: The plans to try.
+        cost: Prices.
+        slo_price: Price of a request past an SLO that is demanded, as ``cost.late_price``.
+        first_s: Length of a plan's first phase in seconds.
+        horizon_s: Length of a plan in seconds.
+        at_once: How many servers it looks at in one call.
+    """
+
+    def __init__(
+        self,
+        env: VectorServingEnv,
+        *,
+        randomize: bool,
+        plans: Plans,
+        cost: LessonCost,
+        slo_price: float,
+        first_s: float,
+        horizon_s: float,
+        at_once: int,
+    ) -> None:
+        contexts: Sequence[ControlContext] = env.contexts
+        specs: Any = env.fleet.server_specs
+        self._interval_s = interval_s = env.interval_s
+        self._env, self._cost, self._slo_price = env, cost, slo_price
+        self._baseline = BaselineFleet(
+            specs, contexts, randomize=randomize, at_once=at_once,
+            prompt_weight=cost.prompt_weight,
+        )  # fmt: skip
+        self._forks = Forks(env.fleet, len(plans.first), at_once)
+        self._intervals = max(2, round(horizon_s / interval_s))
+        phase = np.arange(self._intervals) >= max(1, round(first_s / interval_s))
+        self._levels = np.where(phase[:, None], plans.later[:, None], plans.first[:, None])
+        self._caps_w = np.array([context.grid.power_caps_w for context in contexts])
+        self._seqs = np.array([context.grid.max_num_seqs for context in contexts], dtype=float)
+        self._scopes = PowerScopes(contexts)
+        self._request_tokens = np.array([spec.workload.mean_output_tokens for spec in specs])
+        self._warmup_s = np.array([context.qos.warmup_s for context in contexts])
+        self._tolerance = np.array([context.qos.tolerance for context in contexts])
+        window = self._baseline.past_tokens.shape[1]
+        self._past = np.zeros((env.num_envs, window))
+        self._step = 0
+
+    def begin(self, seeds: Sequence[int]) -> None:
+        """Follows the episodes that the environment has begun with these seeds."""
+        self._baseline.begin(seeds)
+        self._past[:] = 0.0
+        self._step = 0
+
+    def follow(self, demanded: Conditions, output_tokens: FloatArray) -> FloatArray:
+        """Takes an interval that has passed into account.
+
+        Args:
+            demanded: What was demanded in it.
+            output_tokens: What the servers delivered.
+
+        Returns:
+            1 for each server that was in violation against a Baseline within the budget, NaN
+            where that is not evaluated, shape ``(servers,)``.
+        """
+        self._baseline.advance(self._highest_w(demanded.power_budget_w)[1])
+        self._past[:, :-1] = self._past[:, 1:]
+        self._past[:, -1] = output_tokens
+        begins_s = self._step * self._interval_s
+        self._step += 1
+        seen_s = min(self._step, self._past.shape[1]) * self._interval_s
+        goal = np.minimum(demanded.target_tok_s, self._baseline.past_tokens.sum(axis=1) / seen_s)
+        own = self._past.sum(axis=1) / seen_s
+        violated = (own < (1.0 - self._tolerance) * goal).astype(np.float64)
+        evaluated = (begins_s > self._warmup_s - 1e-6) & (demanded.target_tok_s > 0)
+        return np.asarray(np.where(evaluated, violated, np.nan))
+
+    def lesson(self, which: IntArray, coming: Conditions, last: FloatArray) -> Lesson:
+        """Tries all plans on some servers.
+
+        Args:
+            which: Their indices, as many as it looks at in one call.
+            coming: What is demanded of every server from now on.
+            last: Cap in watts and batch limit that were requested last, shape ``(servers, 2)``.
+        """
+        limit_level, highest_w = self._highest_w(coming.power_budget_w)
+        knobs = self._knobs(which, limit_level)
+        beside = self._baseline.ahead(which, highest_w[which], self._intervals)
+        self._forks.fork(self._intervals * self._interval_s, which=which)
+        each = self._forks.copies
+        ttft_s = np.minimum(coming.ttft_slo_s[which], self._cost.patience_s)
+        self._forks.set_slos(np.repeat(ttft_s, each), np.inf)
+        seen = self._forks.run(knobs, self._interval_s, COLUMNS)
+        cost = self._cost
+        token_j = beside.joule_per_token[:, None]
+        work = (seen[..., OUTPUT] + cost.prompt_weight * seen[..., PROMPT]).sum(axis=-1)
+        late_j = self._late(which, coming, seen) * token_j * self._request_tokens[which, None]
+        energy_j = seen[..., ENERGY].sum(axis=-1)
+        interval_j = beside.power_w[:, None] * self._interval_s
+        return Lesson(
+            (energy_j - cost.work_value * token_j * work + late_j) / interval_j,
+            self._violations(which, coming, seen[..., OUTPUT], beside.tokens),
+            _changes(knobs, last[which]),
+        )
+
+    def _late(self, which: IntArray, coming: Conditions, seen: FloatArray) -> FloatArray:
+        """Returns the price of late requests, in Baseline's energy for a request.
+
+        A request's TPOT is a mean over its life, which is longer than the horizon: what counts
+        is every token that comes nearly as late as the SLO allows or later, as a fraction of a
+        request.
+        """
+        asked = np.isfinite(coming.ttft_slo_s[which])
+        price = np.where(asked, self._slo_price, self._cost.late_price)[:, None]
+        first = price * (seen[..., MISSED].sum(axis=-1) + seen[..., -1, OVERDUE])
+        tokens = seen[..., OUTPUT]
+        per_token_s = seen[..., RUNNING] * self._interval_s / np.maximum(tokens, 1.0)
+        slow = (per_token_s > _NEARLY * coming.tpot_slo_s[which, None, None]) * tokens
+        requests = slow.sum(axis=-1) / self._request_tokens[which, None]
+        return np.asarray(first + self._slo_price * requests)
+
+    def _highest_w(self, budget_w: Any) -> tuple[IntArray, FloatArray]:
+        """Returns the highest level of each grid within the budget, and its cap in watts."""
+        limit_w = self._scopes.cap_limit_w(np.asarray(budget_w)) * (1.0 + _ROUNDING)
+        level = np.maximum((self._caps_w <= limit_w[:, None]).sum(axis=1) - 1, 0)
+        return level, self._caps_w[np.arange(len(level)), level]
+
+    def _knobs(self, which: IntArray, limit_level: IntArray) -> FloatArray:
+        """Returns the knobs of all plans within the budget, ``(servers, plans, intervals, 3)``."""
+        cap_level = np.minimum(self._levels[None, ..., 0], limit_level[which, None, None])
+        server = which[:, None, None]
+        knobs = np.full((*cap_level.shape, 3), np.inf)
+        knobs[..., 0] = self._caps_w[server, cap_level]
+        knobs[..., 1] = self._seqs[server, self._levels[None, ..., 1]]
+        return knobs
+
+    def _violations(
+        self, which: IntArray, coming: Conditions, tokens: FloatArray, baseline: FloatArray
+    ) -> FloatArray:
+        steps = self._step + np.arange(1, self._intervals + 1)
+        seen_s = np.minimum(steps, self._past.shape[1]) * self._interval_s
+        delivered = windowed(baseline[:, None], self._baseline.past_tokens[which, 1:])
+        goal = np.minimum(coming.target_tok_s[which, None, None], delivered / seen_s)
+        begins_s = (steps - 1) * self._interval_s
+        goal = goal * (begins_s > self._warmup_s[which, None, None] - 1e-6)
+        throughput = windowed(tokens, self._past[which, 1:]) / seen_s
+        allowed = 1.0 - self._tolerance[which, None, None] + self._cost.strictness
+        shortfall = np.clip(1.0 - throughput / np.maximum(goal, 1e-9), 0.0, 1.0)
+        short = throughput < allowed * goal
+        return np.asarray((short * (1.0 + self._cost.severity * shortfall)).sum(axis=-1))
+
+
+def _changes(knobs: FloatArray, last: FloatArray) -> FloatArray:
+    """Returns how often plans move the knobs, from those that are set now on."""
+    now = np.broadcast_to(last[:, None, None], (*knobs.shape[:2], 1, 2))
+    held = np.concatenate([now, knobs[..., :2]], axis=2)
+    moved = np.abs(held[:, :, 1:] - held[:, :, :-1]) > 0.01
+    return np.asarray(moved.any(axis=-1).sum(axis=-1), dtype=np.float64)

@@ -1,0 +1,1 @@
+"""Studies of planning: how much is possible, and what a wrong model costs."""

@@ -1,0 +1,83 @@
+"""Trainings that go on as they were configured, and what of that an agent's bundle keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from omegaconf import OmegaConf
+
+from envs.errors import ConfigurationError
+from envs.sources import code_hash
+from experiments.records.hashing import digest, plain
+from experiments.records.provenance import git_commit, version
+
+CONFIG_FILE = "config.yaml"
+_MAY_CHANGE = {"resume", "tracker", "debug", "allow_packages"}
+_NOT_KEPT = ("_target_", "allow_packages", "debug", "experiment", "resume", "tracker")
+
+
+class Resumable(Protocol):
+    """The configuration of something that can be ended and goes on later.
+
+    Attributes:
+        noun: What it is called.
+        resume: Folder of one that was ended before its time; ``None`` for none.
+    """
+
+    noun: ClassVar[str]
+    resume: str | None
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def record(self) -> dict[str, Any]:
+        """Returns the configuration as plain values."""
+        ...
+
+
+AnyResumable = TypeVar("AnyResumable", bound=Resumable)
+
+
+def resumed_config(config: AnyResumable, overrides: Sequence[str]) -> AnyResumable:
+    """Returns the configuration of what ``resume`` names, or ``config`` itself.
+
+    Args:
+        config: The configuration.
+        overrides: What the command line set.
+
+    Raises:
+        ConfigurationError: The folder holds none, or the command line would change it.
+    """
+    if config.resume is None:
+        return config
+    may_change = _MAY_CHANGE & {item.name for item in fields(config)}
+    names = {text.lstrip("+~").partition("=")[0].partition(".")[0] for text in overrides}
+    fixed = names - may_change
+    if fixed:
+        raise ConfigurationError(
+            f"resume: a {config.noun} goes on as it was configured; {', '.join(sorted(fixed))} "
+            f"cannot be changed (only {', '.join(sorted(may_change))} can)"
+        )
+    file = Path(config.resume).expanduser() / CONFIG_FILE
+    if not file.is_file():
+        raise ConfigurationError(f"resume: there is no {CONFIG_FILE} in {config.resume}")
+    saved = plain(OmegaConf.load(file))
+    saved.pop("_target_", None)
+    kept = {key: getattr(config, key) for key in may_change}
+    return type(config)(**{**saved, **kept})
+
+
+def kept_configuration(config: Resumable) -> dict[str, Any]:
+    """Returns what a bundle keeps of the configuration that its agent comes from."""
+    return {key: value for key, value in config.record().items() if key not in _NOT_KEPT}
+
+
+def bundle_provenance(kept: dict[str, Any]) -> dict[str, Any]:
+    """Returns where a bundle comes from, for the configuration that it keeps."""
+    return {
+        "version": version(),
+        "git_commit": git_commit(),
+        "configuration_hash": digest(kept),
+        "code_hash": code_hash(),
+    }

@@ -1,0 +1,1 @@
+"""Tuning of controllers: a search for the front of efficiency against violations."""

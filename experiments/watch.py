@@ -1,0 +1,41 @@
+"""Shows runs in a browser while they last or afterwards: ``python -m experiments.watch DIR``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import webbrowser
+from collections.abc import Sequence
+from pathlib import Path
+
+from envs.errors import PalsError
+from experiments.app.application import describe, print_error
+from experiments.watching.server import WatchServer
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serves a page on this machine alone until Ctrl-C."""
+    parser = argparse.ArgumentParser(prog="pals watch", description=__doc__)
+    parser.add_argument("directory", type=Path, help="folder of a run, or above several")
+    parser.add_argument("--port", type=int, default=8765, help="0 takes a free one")
+    parser.add_argument("--no-browser", action="store_true", help="only print the address")
+    given = parser.parse_args(arguments)
+    try:
+        server = WatchServer(given.directory, given.port)
+    except (PalsError, OSError) as error:
+        print_error(describe(error))
+        sys.exit(1)
+    sys.stdout.write(f"{server.url} shows {given.directory}; Ctrl-C ends it\n")
+    sys.stdout.flush()
+    if not given.no_browser:
+        webbrowser.open(server.url)
+    try:
+        server.serve()
+    except KeyboardInterrupt:
+        sys.stdout.write(f"\n{server.answered} pages and tables were shown\n")
+    finally:
+        server.close()
+
+
+if __name__ == "__main__":
+    main()

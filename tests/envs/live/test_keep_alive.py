@@ -1,0 +1,86 @@
+"""Connections that a server may have dropped meanwhile are not used for the next request."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import numpy as np
+import pytest
+from support.server_specs import Given
+
+from envs.live import load_generator
+from envs.live.load_generator import LoadGenerator, Target
+
+_VLLM_DROPS_AFTER_S = 5.0
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    ports: list[int]
+
+
+class _Completions(BaseHTTPRequestHandler):
+    """Answers each request with its tokens, and notes the port that it came from."""
+
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def do_POST(self) -> None:
+        self.server.ports.append(self.client_address[1])
+        wanted = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["max_tokens"]
+        piece = json.dumps({"choices": [], "usage": {"completion_tokens": wanted}})
+        body = f"data: {piece}\n\ndata: [DONE]\n\n".encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture
+def server() -> Iterator[_Server]:
+    with _Server(("127.0.0.1", 0), _Completions) as found:
+        found.ports = []
+        thread = threading.Thread(target=found.serve_forever)
+        thread.start()
+        yield found
+        found.shutdown()
+        thread.join()
+
+
+def ports_of_two_requests(server: _Server, apart_s: float) -> list[int]:
+    """Returns the ports that two requests came from, sent some time after one another."""
+    url = f"http://127.0.0.1:{server.server_port}"
+    generator = LoadGenerator(Target(url, "model", {}, (10, 20), 4, 5.0))
+    try:
+        rng = np.random.default_rng(0)
+        stream = Given([(0.0, 5, 3), (apart_s, 5, 3)]).stream(rng, 1.0)
+        generator.begin(stream, rng, None)
+        deadline = time.monotonic() + 10.0
+        while len(server.ports) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert generator.take_failures() == []
+    finally:
+        generator.close()
+    return server.ports
+
+
+def test_a_connection_that_was_idle_for_long_is_not_used_again(
+    server: _Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load_generator._KEEP_ALIVE_S < _VLLM_DROPS_AFTER_S - 1.0
+    monkeypatch.setattr(load_generator, "_KEEP_ALIVE_S", 0.1)
+    first, second = ports_of_two_requests(server, 0.6)
+    assert first != second
+
+
+def test_one_that_was_used_just_now_is(server: _Server) -> None:
+    first, second = ports_of_two_requests(server, 0.6)
+    assert first == second

@@ -1,0 +1,172 @@
+"""Published configurations are read right, or refused with the keys that were not understood."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from published_models import LLAMA, PUBLISHED, Published
+
+from envs.errors import ConfigurationError
+from envs.simulator.architectures.table import BY_TYPE, TABLE, defaults_by_type
+from envs.simulator.models import ModelSpec
+
+
+@pytest.mark.parametrize("case", PUBLISHED.values(), ids=PUBLISHED)
+def test_weights_cache_and_precision_are_the_published_ones(case: Published) -> None:
+    spec = ModelSpec.from_config_dict(case.config, "model")
+    assert spec.total_params / 1e9 == pytest.approx(case.billions, rel=0.01)
+    assert spec.kv_bytes_per_token == case.cache
+    assert spec.weight_precision == case.weights
+    assert spec.expert_precision == (case.experts or case.weights)
+
+
+def test_the_collected_configurations_are_read_right(data_dir: Path) -> None:
+    folder = data_dir.parent / "cases" / "models"
+    if not folder.is_dir():
+        pytest.skip(f"no collected configurations at {folder}")
+    with (folder / "expected.csv").open() as file:
+        for row in csv.DictReader(file):
+            spec = ModelSpec.from_huggingface(folder / row["model"])
+            assert spec.kv_bytes_per_token == float(row["kv_bytes_per_token_bf16"]), row
+            # Falcon's and StarCoder2's numbers count the tied embedding twice: 4 and 2 %.
+            total = float(row["total_params_billion"])
+            assert spec.total_params / 1e9 == pytest.approx(total, rel=0.045), row
+            active = float(row["active_params_billion"])
+            assert active * 0.955 < spec.active_params / 1e9 < active * 1.35, row
+
+
+def test_windows_are_stated_by_layer_and_shorter_than_the_context() -> None:
+    gemma = ModelSpec.from_config_dict(PUBLISHED["defaults of a nested configuration"].config)
+    assert gemma.sliding_window_tokens == 1024
+    assert gemma.sliding_window_fraction == pytest.approx(29 / 34)
+    assert gemma.max_model_len == 131072
+    assert 0.3e9 < gemma.encoder_params < 0.5e9
+    assert gemma.weight_bytes > 2.0 * gemma.total_params
+    long = {**LLAMA, "model_type": "phi3", "sliding_window": 262144,
+            "max_position_embeddings": 131072}  # fmt: skip
+    assert ModelSpec.from_config_dict(long).sliding_window_tokens == 0
+    chunked = ModelSpec.from_config_dict(PUBLISHED["interleaved experts"].config)
+    assert (chunked.sliding_window_tokens, chunked.sliding_window_fraction) == (8192, 0.75)
+
+
+def test_encoders_take_memory_where_a_file_names_only_what_prepares_their_input() -> None:
+    """As Phi-4's does: some 0.4 and 0.2 billion weights beside the language model."""
+    read = {
+        "embd_layer": {"image_embd_layer": {"crop_size": 448}},
+        "audio_processor": {"config": {"attention_dim": 1024, "num_blocks": 24}},
+    }
+    spoken = ModelSpec.from_config_dict({**LLAMA, "model_type": "phi4mm", **read})
+    plain = ModelSpec.from_config_dict({**LLAMA, "model_type": "phi4mm", "embd_layer": None})
+    assert 0.6e9 < spoken.encoder_params < 0.9e9
+    assert spoken.weight_bytes == plain.weight_bytes + 2.0 * spoken.encoder_params
+    assert spoken.total_params == plain.total_params
+
+
+def test_a_hybrid_says_how_many_layers_are_of_which_kind() -> None:
+    spec = ModelSpec.from_config_dict(PUBLISHED["layers that are one thing each"].config)
+    assert (spec.layers, spec.attention_layers, spec.linear_layers) == (52, 4, 24)
+    assert (spec.mlp_free_layers, spec.mlp_matrices) == (28, 2)
+    assert spec.linear_state_bytes > 0
+
+
+@pytest.mark.parametrize(
+    ("scaling", "tokens"),
+    [
+        ({"type": "linear", "factor": 4.0}, 8192),
+        ({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 4096}, 16384),
+        ({"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 8192}, 2048),
+    ],
+)
+def test_the_context_is_what_rotary_scaling_makes_it(scaling: dict[str, Any], tokens: int) -> None:
+    config = {**LLAMA, "max_position_embeddings": 2048, "rope_scaling": scaling}
+    assert ModelSpec.from_config_dict(config).max_model_len == tokens
+    stated = {**config, "rope_scaling": None, "model_max_length": 65536}
+    assert ModelSpec.from_config_dict(stated).max_model_len == 65536
+
+
+def test_modules_that_are_not_converted_stay_in_16_bits() -> None:
+    quantised = {"quant_method": "fp8", "modules_to_not_convert": ["lm_head"]}
+    whole = ModelSpec.from_config_dict({**LLAMA, "quantization_config": quantised})
+    some = [*(f"model.layers.{i}.self_attn" for i in range(8)), "model.layers.31.mlp.down_proj"]
+    part = {**quantised, "modules_to_not_convert": some}
+    kept = ModelSpec.from_config_dict({**LLAMA, "quantization_config": part})
+    attention, down = 8 * 4096 * 128 * 2 * (32 + 8), 4096 * 14336
+    assert whole.unconverted_params == 0
+    assert kept.unconverted_params == attention + down
+    assert kept.dense_bytes == whole.dense_bytes + attention + down
+    star = {"quant_method": "awq", "bits": 4, "modules_to_not_convert": ["model.layers.*.mlp"]}
+    assert ModelSpec.from_config_dict({**LLAMA, "quantization_config": star}).unconverted_params
+
+
+UNKNOWN = {**LLAMA, "model_type": "strange", "architectures": ["StrangeForCausalLM"],
+           "memory_slots": 12}  # fmt: skip
+
+
+def test_an_unknown_architecture_is_refused_with_its_keys(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(UNKNOWN))
+    with pytest.raises(ConfigurationError, match=r"StrangeForCausalLM.*memory_slots") as caught:
+        ModelSpec.from_huggingface(tmp_path)
+    assert "model.read_as" in str(caught.value)
+    assert str(tmp_path / "config.json") in str(caught.value)
+    nameless = {key: value for key, value in LLAMA.items() if key != "model_type"}
+    with pytest.raises(ConfigurationError, match="of no name"):
+        ModelSpec.from_config_dict(nameless)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"num_experts_in_layer": 8}, "num_experts_in_layer"),
+        ({"mamba_d_state": 16}, "mamba_d_state"),
+        ({"kv_lora_rank": 512}, "kv_lora_rank"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers"),
+        ({"num_hidden_layers": -3}, "num_hidden_layers"),
+        ({"num_attention_heads": 0}, "num_attention_heads"),
+        ({"num_attention_heads": "32"}, "num_attention_heads"),
+        ({"hidden_size": True}, "hidden_size"),
+        ({"hidden_size": 1e300}, "hidden_size"),
+        ({"hidden_size": float("nan")}, "hidden_size"),
+        ({"layer_types": ["full_attention"]}, "layer_types"),
+        ({"layer_types": ["odd"] * 32}, "layer_types"),
+        ({"tie_word_embeddings": "no"}, "tie_word_embeddings"),
+        ({"rope_scaling": 8}, "rope_scaling"),
+        ({"text_config": [1]}, "text_config"),
+        ({"quantization_config": "awq"}, "quantization_config"),
+        ({"quantization_config": {"quant_method": "gptq", "bits": 5}}, "bits"),
+        ({"quantization_config": {"quant_method": "fp8", "ignore": ["re:(a+)+$"]}}, r"\(a\+\)"),
+    ],
+)
+def test_what_is_not_understood_is_named(change: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigurationError, match=named):
+        ModelSpec.from_config_dict({**LLAMA, **change})
+
+
+def test_a_model_without_a_cache_is_refused() -> None:
+    recurrent = {**LLAMA, "model_type": "bamba", "mamba_n_heads": 64, "mamba_d_state": 128}
+    with pytest.raises(ConfigurationError, match="KV cache"):
+        ModelSpec.from_config_dict(recurrent)
+    shape = {"hidden": 64, "layers": 2, "heads": 4, "vocab": 100, "mlp_intermediate": 256}
+    with pytest.raises(ConfigurationError, match=r"model\.attention_free_layers"):
+        ModelSpec(**shape, linear_layers=2, linear_params_per_layer=9)
+
+
+def test_every_name_stands_for_one_architecture() -> None:
+    names = [name for family in TABLE for name in (*family.types, *family.classes)]
+    assert len(names) == len(set(names))
+    assert set(defaults_by_type()) <= set(BY_TYPE)
+
+
+def test_chunked_attention_is_told_from_sliding_windows() -> None:
+    llama4 = {
+        **LLAMA, "model_type": "llama4_text", "num_local_experts": 16, "num_experts_per_tok": 1,
+        "intermediate_size_mlp": 16384, "attention_chunk_size": 8192,
+        "interleave_moe_layer_step": 1,
+    }  # fmt: skip
+    assert ModelSpec.from_config_dict(llama4).chunked_attention
+    every = {**llama4, "layer_types": ["full_attention"] * 32}
+    assert not ModelSpec.from_config_dict(every).chunked_attention
+    assert not ModelSpec.from_config_dict(LLAMA).chunked_attention

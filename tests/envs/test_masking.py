@@ -1,0 +1,76 @@
+"""What counts as a secret, and that nothing else does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from envs.masking import MASK, Masking
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ({"url": "http://me:pa55word@host:8000/x"}, {"url": f"http://{MASK}@host:8000/x"}),
+        ({"url": "https://host/x?api_key=abc&n=1"}, {"url": f"https://host/x?api_key={MASK}&n=1"}),
+        ({"api_key": "abc"}, {"api_key": MASK}),
+        ({"password": "abc", "auth_token": "x y"}, {"password": MASK, "auth_token": MASK}),
+        ({"x": "Authorization: Bearer abcdefgh"}, {"x": f"Authorization: Bearer {MASK}"}),
+        (
+            {"environment": {"HF_TOKEN": "hf", "VLLM_USE_V1": "1", "MY_THING": "x"}},
+            {"environment": {"HF_TOKEN": MASK, "VLLM_USE_V1": "1", "MY_THING": MASK}},
+        ),
+        (
+            {"environment": {"VLLM_API_KEY": "k", "REMOTE": "redis://:pw@h"}},
+            {"environment": {"VLLM_API_KEY": MASK, "REMOTE": MASK}},
+        ),
+        (
+            {"arguments": ["--api-key", "one", "two", "--seed", "3", "--hf-token=abc"]},
+            {"arguments": ["--api-key", MASK, MASK, "--seed", "3", f"--hf-token={MASK}"]},
+        ),
+        (
+            {"arguments": ["--kv-transfer-config", '{"token": "abc", "role": "both"}']},
+            {"arguments": ["--kv-transfer-config", f'{{"token": "{MASK}", "role": "both"}}']},
+        ),
+        ({"notes": ["hf_abcdefghijklmnop1234"]}, {"notes": [MASK]}),
+    ],
+)  # fmt: skip
+def test_secrets_are_masked(given: Any, shown: Any) -> None:
+    assert Masking()(given) == shown
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"api_key_env": "VLLM_API_KEY"},
+        {"token_column": "ContextTokens", "first_token_id": 1000, "tokens": 32, "key": "time"},
+        {"arguments": ["--max-num-batched-tokens", "8192", "--tokenizer", "m/x", "--eager"]},
+        {"arguments": ["--max-num-batched-tokens=8192", "--tokenizer-mode=auto"]},
+        {"environment": {"CUDA_VISIBLE_DEVICES": "0,1", "PYTHONPATH": "/a:/b"}},
+        {"url": "http://127.0.0.1:8000", "path": "/a/b@c/d.csv", "controllers": ["static", "pals"]},
+        {"power_w": 1.5, "missing": None, "flag": True},
+    ],
+)  # fmt: skip
+def test_all_else_stays(given: Any) -> None:
+    assert Masking(given)(given) == given
+
+
+def test_a_secret_is_masked_wherever_it_appears() -> None:
+    config = {
+        "server": {
+            "url": "http://me:pa55word@host",
+            "launch": {"environment": {"DB": "xyz12"}, "arguments": ["--api-key", "k3y4"]},
+        }
+    }
+    text = "log: xyz12, k3y4 and pa55word; all else stays"
+    assert Masking(config).text(text) == f"log: {MASK}, {MASK} and {MASK}; all else stays"
+
+
+def test_secrets_of_this_process_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_SERVICE_TOKEN", "t0ps3cret")
+    monkeypatch.setenv("USE_AUTH", "enabled")
+    monkeypatch.setenv("INHERITED", "from-the-vault-77")
+    assert Masking().text("t0ps3cret enabled") == f"{MASK} enabled"
+    given = {"environment": {"VLLM_REMOTE": "from-the-vault-77"}}
+    assert Masking()(given) == {"environment": {"VLLM_REMOTE": MASK}}

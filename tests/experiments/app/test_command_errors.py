@@ -1,0 +1,67 @@
+"""Mistakes on the command line end in one message that names key and cause."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments.compare import main as compare
+from experiments.run import main as run
+from experiments.train import main as train
+
+QUICK = ("duration=10", "controller=static")
+
+
+def one_message(done: Any, *words: str) -> None:
+    assert done.code == 1, done.out
+    assert done.err.count("error:") == 1, done.err
+    assert "Traceback" not in done.err
+    for word in words:
+        assert word in done.err
+
+
+@pytest.mark.parametrize("group", ["workload", "objective", "reward", "action", "server", "tracker",
+                                   "env", "controller", "model", "gpu"])  # fmt: skip
+@pytest.mark.parametrize("way", ["{}=null", "~{}"])
+def test_a_group_without_a_choice_is_named(
+    command: Callable[..., Any], group: str, way: str
+) -> None:
+    arguments = [text for text in QUICK if not text.startswith(f"{group}=")]
+    one_message(command(run, *arguments, way.format(group)), f"{group}: ")
+
+
+@pytest.mark.parametrize("key", ["debug", "profile", "tracker", "executor"])
+def test_a_part_without_content_is_named(command: Callable[..., Any], key: str) -> None:
+    arguments = ["duration=10", "controllers=[static]", "seeds=1", f"{key}=null"]
+    done = command(compare, *arguments)
+    if done.code:
+        one_message(done, key)
+
+
+@pytest.mark.parametrize("group", ["agent", "mixture", "suite"])
+def test_a_training_without_a_choice_names_it(command: Callable[..., Any], group: str) -> None:
+    one_message(command(train, f"{group}=null"), f"{group}: nothing is chosen")
+
+
+def test_a_folder_that_another_command_writes_into_is_refused(
+    command: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    descriptor = os.open(tmp_path / "out", os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    one_message(command(run, *QUICK), "another command writes into", str(tmp_path / "out"))
+    os.close(descriptor)
+    assert command(run, *QUICK).code == 0
+
+
+def test_a_folder_that_is_a_file_is_named(command: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+    done = command(run, *QUICK)
+    assert done.code == 1
+    assert str(tmp_path / "out") in done.err
+    assert "Traceback" not in done.err

@@ -1,0 +1,62 @@
+"""Workers end with the process that started them, however it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from experiments.app.executors import Joblib
+
+ROOT = Path(__file__).resolve().parents[3]
+PROGRAM = """
+import os, sys, time
+from experiments.app.executors import Joblib
+
+def wait(folder):
+    open(os.path.join(folder, str(os.getpid())), "w").close()
+    time.sleep(600)
+
+list(Joblib(jobs=2).map(wait, [sys.argv[1]] * 2))
+"""
+
+
+def lives(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    started = tmp_path / "started"
+    started.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, str(program), str(started)], env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    deadline = time.monotonic() + 120.0
+    while len(list(started.iterdir())) < 2:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    workers = [int(file.name) for file in started.iterdir()]
+    assert all(map(lives, workers))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    deadline = time.monotonic() + 20.0
+    while any(map(lives, workers)):
+        assert time.monotonic() < deadline, "workers are left"
+        time.sleep(0.1)
+
+
+def test_one_job_runs_in_this_process() -> None:
+    assert list(Joblib(jobs=1).map(lambda item: (item, os.getpid()), [1])) == [(1, os.getpid())]

@@ -1,0 +1,266 @@
+"""Teaching by planning: honest costs, a student that follows them, and exact resuming."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from agents.bundle import read_bundle
+from agents.controller import Agent
+from baselines.fixed_knobs import FixedKnobs
+from envs import catalog
+from envs.errors import ConfigurationError
+from envs.knobs import Knobs
+from envs.objectives.conditions import Conditions
+from experiments.evaluation.batched_rollout import Assignment, Episodes
+from experiments.evaluation.suites import SuiteScenario
+from experiments.imitation.config import ImitateConfig
+from experiments.imitation.lessons import Costs, Lessons
+from experiments.imitation.plans import Plans
+from experiments.imitation.prices import LessonCost
+from experiments.imitation.school import School
+from experiments.imitation.student import Student, Study
+from experiments.imitation.teacher import Lesson, Teacher
+from experiments.training.resumed import resumed_config
+
+TINY = (
+    "agent.servers=4", "at_once=2", "rounds=2", "duration=40", "study.updates=5",
+    "study.batch=64", "evaluate_seeds=1", "evaluate_duration=40", "suite.only=[steady_40]",
+)  # fmt: skip
+CALLS: list[tuple[str, int, int]] = []
+
+
+def compose_imitate(*overrides: str) -> ImitateConfig:
+    import hydra
+
+    from experiments.app import schemas
+    from experiments.app.composition import typed
+
+    schemas.register()
+    with hydra.initialize_config_dir(str(catalog.CONF_DIR), version_base="1.3"):
+        return typed(ImitateConfig, hydra.compose("imitate", [*TINY, *overrides]))
+
+
+def taught(folder: Path, *overrides: str, **changes: Any) -> School:
+    school = School(replace(compose_imitate(*overrides), **changes), folder)
+    school.run(lambda what, done, total: CALLS.append((what, done, total)))
+    return school
+
+
+@pytest.fixture(scope="module")
+def whole(compose: Any, tmp_path_factory: Any) -> tuple[School, Path]:
+    folder = tmp_path_factory.mktemp("imitate")
+    return taught(folder), folder
+
+
+def test_every_first_action_is_tried_with_every_later_cap() -> None:
+    plans = Plans.of_grid(6, 6, 2)
+    top = plans.first[:, 1] == 5
+    assert {(a, b) for a, b in zip(plans.first[top, 0], plans.later[top, 0], strict=True)} == {
+        (a, b) for a in range(6) for b in range(6)
+    }
+    assert set(plans.action.tolist()) == {
+        6 * cap + batch for cap in range(6) for batch in (3, 4, 5)
+    }
+
+
+SCENARIOS = {
+    "calm": SuiteScenario(workload={"base": "poisson_gsm8k", "load": 0.6}),
+    "other": SuiteScenario(
+        gpu="h100_sxm", server={"base": "simulated", "tensor_parallel": 2},
+        workload={"base": "bursty", "load": 0.5}, objective="budget_steps",
+    ),
+}  # fmt: skip
+
+
+def vector(duration_s: float) -> Any:
+    from envs.simulator.vector import VectorServer, VectorServingEnv
+
+    envs = [
+        one.make(action="grid", reward="default", interval_s=0.5, duration_s=duration_s)
+        for one in SCENARIOS.values()
+    ]
+    return VectorServingEnv(
+        [VectorServer.like(env) for env in envs], envs[0].reward, horizon_s=duration_s,
+        autoreset_mode="disabled", randomize=True, latency=False,
+    )  # fmt: skip
+
+
+def test_violations_are_those_of_the_evaluation() -> None:
+    """What the teacher follows beside the servers is what a controller is evaluated by."""
+    seconds, seeds, action = 90.0, (11, 12), (0, 5)
+    envs = {
+        name: one.make(action="grid", reward="default", interval_s=0.5, duration_s=seconds)
+        for name, one in SCENARIOS.items()
+    }
+    expected = []
+    for (name, env), seed in zip(envs.items(), seeds, strict=True):
+        episodes = Episodes({name: env}, [seed], seconds)
+        held = FixedKnobs(Knobs(env.context.grid.power_caps_w[0], 64, None))
+        held.bind(env.context)
+        own = episodes.run([Assignment(held, episodes.members[name])])[name][0]
+        expected.append(own.qos_violation_rate_within_budget)
+    from envs.simulator.vector import VectorServer, VectorServingEnv
+
+    env = VectorServingEnv(
+        [VectorServer.like(one) for one in envs.values()], next(iter(envs.values())).reward,
+        horizon_s=seconds, autoreset_mode="disabled", latency=False,
+    )  # fmt: skip
+    teacher = Teacher(
+        env, randomize=False, plans=Plans.of_grid(6, 6, 0), cost=LessonCost(),
+        slo_price=1.0, first_s=1.5, horizon_s=5.0, at_once=1,
+    )  # fmt: skip
+    env.reset(seed=list(seeds))
+    teacher.begin(seeds)
+    violated = []
+    for _ in range(round(seconds / 0.5)):
+        info = env.step(np.array([action, action]))[4]
+        violated.append(teacher.follow(info["conditions"], info["telemetry"].output_tokens))
+    assert max(expected) > 0
+    np.testing.assert_allclose(np.nanmean(violated, axis=0), expected)
+
+
+def test_a_lesson_is_what_happens_when_the_plan_is_followed() -> None:
+    env = vector(120.0)
+    plans = Plans.of_grid(6, 6, 1)
+    cost = LessonCost(work_value=0.0, late_price=0.0, strictness=0.0, severity=0.0)
+    teacher = Teacher(
+        env,
+        randomize=True,
+        plans=plans,
+        cost=cost,
+        slo_price=1.0,
+        first_s=1.0,
+        horizon_s=4.0,
+        at_once=2,
+    )
+    seeds = (3, 4)
+    env.reset(seed=list(seeds))
+    teacher.begin(seeds)
+    low = np.array([[1, 5], [1, 5]])
+    for _ in range(90):
+        info = env.step(low)[4]
+        teacher.follow(info["conditions"], info["telemetry"].output_tokens)
+    caps_w = np.array([context.grid.power_caps_w[1] for context in env.contexts])
+    number = 9
+    coming = Conditions(*(np.array(field) for field in info["conditions"]))
+    lesson = teacher.lesson(np.arange(2), coming, np.stack([caps_w, [64.0, 64.0]], axis=-1))
+    energy_j, violated = np.zeros(2), np.zeros(2)
+    for step in range(8):
+        chosen = plans.first[number] if step < 2 else plans.later[number]
+        info = env.step(np.array([chosen, chosen]))[4]
+        energy_j += info["telemetry"].energy_gpu_j
+        violated += teacher.follow(info["conditions"], info["telemetry"].output_tokens)
+    units = energy_j / lesson.base[:, number]
+    assert lesson.violations[0, number] == violated[0]  # the other one's budget has moved
+    other = energy_j[0] / units[0]
+    assert lesson.base[0, number] == pytest.approx(other)
+    assert lesson.base[0].argmin() in np.flatnonzero(plans.later[:, 0] == 0)
+    assert lesson.changes[0, 7] == 0
+    assert plans.first[7].tolist() == plans.later[7].tolist() == [1, 5]
+
+
+def lessons_of(base: list[list[float]], violations: list[list[float]]) -> Lessons:
+    count = len(base)
+    return Lessons.of(
+        [
+            (
+                np.zeros((count, 28), np.float32),
+                Lesson(np.array(base), np.array(violations), np.zeros((count, len(base[0])))),
+            )
+        ]
+    )
+
+
+def test_an_action_costs_what_its_cheapest_plan_costs() -> None:
+    plans = Plans.of_grid(2, 1, 0)
+    assert plans.action.tolist() == [0, 0, 1, 1]
+    lessons = lessons_of([[3.0, 1.0, 2.0, 4.0]], [[0.0, 1.0, 0.0, 0.0]])
+    costs = Costs(plans, 5.0)
+    nothing = torch.zeros(1)
+    assert costs.above_best(lessons, nothing, nothing).flatten().tolist() == [0.0, 1.0]
+    high = costs.above_best(lessons, nothing + 8.0, nothing).flatten().tolist()
+    assert high == pytest.approx([1.0 / 3.0, 0.0])  # 3 against 2, over the root of the price
+
+
+def test_a_student_does_what_is_best_on_average_and_heeds_the_limit() -> None:
+    """Where futures differ, the mean decides and not the plan that is best most often."""
+    import gymnasium as gym
+    from stable_baselines3.common.policies import ActorCriticPolicy
+    from stable_baselines3.common.utils import ConstantSchedule
+
+    from agents.asked import with_asked
+
+    plans = Plans.of_grid(2, 1, 0)
+    # Two futures in three favour the first action a little, one abhors it.
+    lessons = lessons_of(
+        [[0.0, 0.0, 0.1, 0.1]] * 2 + [[0.0, 0.0, 0.1, 0.1]], [[0, 0, 0, 0]] * 2 + [[3, 3, 0, 0]]
+    )
+    torch.manual_seed(0)
+    box = gym.spaces.Box(0.0, 4.0, (30,))
+    policy = ActorCriticPolicy(
+        box, gym.spaces.MultiDiscrete([2, 1]), ConstantSchedule(0.0), net_arch=[16, 16]
+    )
+    student = Student(
+        policy, Costs(plans, 9.0), Study(updates=300, batch=64, learning_rate=1e-2),
+        [0.005, 0.1], [0.0],
+    )  # fmt: skip
+    student.learn(lessons, [1.0, 0.05], 0.0, torch.Generator().manual_seed(0))
+    seen = with_asked(np.zeros((2, 28), np.float32), np.array([0.005, 0.1]), 0.0)
+    action, _ = policy.predict(seen, deterministic=True)
+    assert action[:, 0].tolist() == [1, 0]
+
+
+def test_it_ends_in_a_bundle_that_runs(whole: tuple[School, Path]) -> None:
+    school, folder = whole
+    facts = read_bundle(folder / "bundle")
+    assert facts.evaluation["steps"] == 2 * 4 * 80
+    assert facts.evaluation["asked"].keys() == {"0.02", "0.005", "0.05"}
+    assert [row["lessons"] for row in school.rounds] == [160, 320]
+    agent: Agent = catalog.build("controller", {"base": "ppo", "bundle": str(folder)})
+    env = SCENARIOS["calm"].make(action="grid", reward="default", interval_s=0.5, duration_s=10.0)
+    agent.bind(env.context)
+    observation, _ = env.reset(seed=1)
+    action, _ = agent.predict(observation)
+    assert env.action_space.contains(action)
+    assert ("teaching", 1, 2) in CALLS
+
+
+def test_what_was_ended_goes_on_as_if_it_had_not_been(
+    whole: tuple[School, Path], tmp_path: Path
+) -> None:
+    first = tmp_path / "first"
+    first.mkdir()
+    begun = School(compose_imitate(), first)
+    begun._begin()
+    begun._round(0)
+    begun._save_student()
+    again = resumed_config(compose_imitate(f"resume={first}"), [f"resume={first}"])
+    second = tmp_path / "second"
+    second.mkdir()
+    school = School(again, second)
+    school.run(lambda what, done, total: None)
+    for key, value in whole[0].policy.state_dict().items():
+        torch.testing.assert_close(school.policy.state_dict()[key], value, rtol=0, atol=0)
+    assert school.rounds == whole[0].rounds
+
+
+def test_a_resumed_teaching_keeps_its_configuration(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="rounds"):
+        resumed_config(replace(compose_imitate(), resume=str(tmp_path)), ["rounds=3"])
+    with pytest.raises(ConfigurationError, match=r"no config\.yaml"):
+        resumed_config(replace(compose_imitate(), resume=str(tmp_path)), [])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [("at_once=3", "at_once"), ("agent=sac", "actor-critic")],
+)
+def test_mistakes_are_named(compose: Any, override: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        School(compose_imitate(override), tmp_path)

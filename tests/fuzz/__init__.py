@@ -1,0 +1,1 @@
+"""Cases made at random, tried in a process of their own: configurations, bundles, caches."""
