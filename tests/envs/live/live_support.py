@@ -1,4 +1,8 @@
-"""A fake vLLM server as a real process, and fake NVIDIA GPUs, for tests of the live server."""
+"""A fake vLLM server as a real process, and fake NVIDIA GPUs, for tests of the live server.
+
+Processes and threads get on only when the machine lets them. So a test waits for what it caused,
+for as long as it takes up to ``PATIENCE_S``, and never asserts what happens within some seconds.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from envs import catalog
+from envs.knobs import Knobs
 from envs.live.config import VllmServerConfig
 from envs.live.devices.processes import descendants
 from envs.live.devices.throttled_cpu import ThrottledCpu
@@ -26,6 +31,8 @@ from envs.telemetry import Telemetry
 HERE = Path(__file__).resolve().parent
 FAKE_VLLM = HERE / "fake_vllm"
 FAKE_NVML = HERE / "fake_nvml"
+PATIENCE_S = 60.0
+"""Longest wait for what happens within a second on an idle machine."""
 
 
 class FakeVllm:
@@ -35,7 +42,7 @@ class FakeVllm:
         self.url = f"http://127.0.0.1:{port}"
         self.port = port
         self._arguments = arguments
-        self.client = HttpClient(self.url, {}, 5.0)
+        self.client = HttpClient(self.url, {}, PATIENCE_S)
         self.start()
 
     def start(self) -> None:
@@ -93,8 +100,9 @@ def attach(server: FakeVllm, **changes: Any) -> VllmServerConfig:
         "capacity_tok_s": 300.0,
         "system_alpha": 1.0,
         "system_beta_w": 10.0,
-        "call_timeout_s": 2.0,
-        "recovery_timeout_s": 10.0,
+        "call_timeout_s": PATIENCE_S,
+        "recovery_timeout_s": PATIENCE_S,
+        "max_client_lag_s": PATIENCE_S,
     }
     return VllmServerConfig(**{**settings, **changes})
 
@@ -107,14 +115,15 @@ def launch(**changes: Any) -> VllmServerConfig:
         python=sys.executable,
         arguments=arguments,
         environment={"PYTHONPATH": str(FAKE_VLLM)},
-        startup_timeout_s=20.0,
+        startup_timeout_s=2 * PATIENCE_S,
     )
     settings: dict[str, Any] = {
         "launch": start,
         "device": ThrottledCpu(mechanism="signals", use_rapl=False),
         "max_num_seqs": 8,
         "capacity_tok_s": 300.0,
-        "call_timeout_s": 2.0,
+        "call_timeout_s": PATIENCE_S,
+        "max_client_lag_s": PATIENCE_S,
     }
     return VllmServerConfig(**{**settings, **changes})
 
@@ -144,7 +153,7 @@ class FakeGpus:
         return [gpu["limit"] * 1e-3 for gpu in self.state["gpus"]]
 
 
-def wait_for(condition: Any, timeout_s: float = 20.0) -> float:
+def wait_for(condition: Callable[[], object], timeout_s: float = PATIENCE_S) -> float:
     """Waits until a condition holds and returns how long it took."""
     began = time.monotonic()
     while not condition():
@@ -163,14 +172,28 @@ def live(config: Any, workload: Any = None) -> Iterator[LiveServer]:
         server.close()
 
 
-def recover(server: LiveServer, seconds: float = 20.0) -> Telemetry:
+def advance_until(
+    server: LiveServer, done: Callable[[list[Telemetry]], object], interval_s: float = 0.25
+) -> list[Telemetry]:
+    """Advances until a condition on the intervals so far holds, and returns them."""
+    rows: list[Telemetry] = []
+    end = time.monotonic() + PATIENCE_S
+    while not rows or not done(rows):
+        assert time.monotonic() < end, f"did not happen in time; the last interval: {rows[-1:]}"
+        rows.append(server.advance(interval_s))
+    return rows
+
+
+def act(server: LiveServer, knobs: Knobs) -> Telemetry:
+    """Applies knobs, waits until they are set, and returns the interval that follows."""
+    server.apply(knobs)
+    assert server._session.actuator.wait(PATIENCE_S)
+    return server.advance(0.25)
+
+
+def recover(server: LiveServer) -> Telemetry:
     """Advances until a recovery is recorded."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        row = server.advance(0.25)
-        if server.extras["recoveries"]:
-            return row
-    raise AssertionError("no recovery was recorded")
+    return advance_until(server, lambda _: server.extras["recoveries"])[-1]
 
 
 def nvml_stand_in() -> ThrottledCpu:

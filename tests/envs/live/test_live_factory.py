@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
-from live_support import FakeVllm, attach, small_workload
+from live_support import PATIENCE_S, FakeVllm, attach, small_workload
 from omegaconf import OmegaConf
 
 import envs  # noqa: F401 - registers the environments
@@ -17,7 +18,9 @@ from envs.errors import ConfigurationError
 from envs.live.config import VllmServerConfig
 from envs.live.factory import make_live
 from envs.live.process import Launch
+from envs.live.server import LiveServer
 from envs.scenario import Scenario
+from envs.telemetry import Telemetry
 from experiments.profiling.sweep import ProfileConfig, sweep
 
 PROFILE = """{"key": "k", "rows": [
@@ -32,7 +35,8 @@ def test_the_same_spaces_and_info_as_the_simulator(fake_vllm: FakeVllm) -> None:
         "base": "vllm_cpu", "control": True, "send_load": True, "url": fake_vllm.url,
         "server_pid": fake_vllm.process.pid,
         "device": {"mechanism": "signals", "use_rapl": False}, "max_num_seqs": 8,
-        "capacity_tok_s": 300.0, "launch": {"model": None},
+        "capacity_tok_s": 300.0, "launch": {"model": None}, "max_client_lag_s": PATIENCE_S,
+        "call_timeout_s": PATIENCE_S,
     }  # fmt: skip
     env: Any = gymnasium.make(
         "pals/VLLM-v0", server=server, workload=small_workload(), interval_s=0.25
@@ -158,16 +162,32 @@ def test_external_traffic_cannot_be_simulated() -> None:
 
 
 @pytest.mark.parametrize("sets", [True, False])
-def test_a_profile_asks_the_server_for_its_batch_limit(fake_vllm: FakeVllm, sets: bool) -> None:
+def test_a_profile_asks_the_server_for_its_batch_limit(
+    fake_vllm: FakeVllm, sets: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As with ``server=vllm``, which names none."""
+    in_flight, advance = [], LiveServer.advance
+
+    def advance_until_full(self: LiveServer, seconds: float) -> Telemetry:
+        """A busy machine takes its time to fill the batch."""
+        in_flight.append(self.workload.concurrency)
+        end = time.monotonic() + PATIENCE_S
+        while (row := advance(self, seconds)).running < 8.0 or row.output_tokens == 0:
+            assert time.monotonic() < end, "the batch did not become full in time"
+        return row
+
+    monkeypatch.setattr(LiveServer, "advance", advance_until_full)
     server = {
         "base": "vllm_cpu", "control": sets, "send_load": True, "url": fake_vllm.url,
         "server_pid": fake_vllm.process.pid, "power_caps_w": [400.0], "launch": {"model": None},
         "device": {"mechanism": "signals", "use_rapl": False}, "max_num_seqs": None,
+        "call_timeout_s": PATIENCE_S,
     }  # fmt: skip
-    given = {"server": server, "workload": small_workload(), "model": None, "gpu": None}
+    requests = small_workload(output_scale=3.0)  # so long that none ends while the others come
+    given = {"server": server, "workload": requests, "model": None, "gpu": None}
     scenario = Scenario.of(**given, action={"base": "grid", "max_num_seqs": [8]})
-    rows = sweep(scenario, ProfileConfig(settle_s=0.3, measure_s=1.0))
+    rows = sweep(scenario, ProfileConfig(settle_s=0.1, measure_s=0.3))
     assert [row.max_num_seqs for row in rows] == [8]
-    assert rows[0].running == pytest.approx(8.0, abs=2.0)  # its batch was kept full
+    assert set(in_flight) == {16}  # two for each place of the batch
+    assert rows[0].running == 8.0  # its batch was kept full
     assert rows[0].throughput_tok_s > 0.0
