@@ -9,21 +9,21 @@ from typing import Any
 from experiments.benchmarking.metrics import Results, column, overall
 from experiments.evaluation.metric_table import TOKENS_PER_JOULE_RELATIVE, WITHIN_BUDGET
 from experiments.evaluation.statistics import bootstrap
-from experiments.reporting.plot_style import COLORS, optional_plot, saved_plot
+from experiments.reporting.plot_style import distinct_colors, optional_plot, saved_plot
 
-_MARKERS = "osDv^*XP"
+_MARKERS = "osDv^*XPh<>pd8"
 
 
 @optional_plot
 def draw_overall(results: Results, controllers: Sequence[str], file: Path) -> None:
     """Draws each controller's mean efficiency against its mean QoS violations, with intervals."""
     with saved_plot(file, 1, 1, (6.4, 4.4)) as (_, axis):
-        for number, name in enumerate(controllers):
+        for name, style in _styles(controllers).items():
             efficiency = overall(results, name, TOKENS_PER_JOULE_RELATIVE)
             violations = overall(results, name, WITHIN_BUDGET)
             if efficiency is None or violations is None:
                 continue
-            color, marker = _style(number)
+            color, marker = style
             x, y = violations.mean, efficiency.mean
             axis.plot([100 * x.low, 100 * x.high], [y.value, y.value], color=color, lw=3, alpha=0.4)
             axis.plot([100 * x.value, 100 * x.value], [y.low, y.high], color=color, lw=3, alpha=0.4)
@@ -42,8 +42,9 @@ def draw_scenarios(results: Results, controllers: Sequence[str], file: Path) -> 
               (WITHIN_BUDGET, "QoS violations within budget, % of time", 100.0))  # fmt: skip
     with saved_plot(file, 1, 2, (10.0, 1.2 + 0.42 * len(names)), sharey=True) as (_, axes):
         for axis, (key, title, factor) in zip(axes, panels, strict=True):
-            for number, controller in enumerate(controllers):
-                _draw_column(axis, results, controller, key, factor, number, len(controllers))
+            for number, (controller, style) in enumerate(_styles(controllers).items()):
+                offset = 0.7 * ((number + 0.5) / len(controllers) - 0.5)
+                _draw_column(axis, results, controller, key, factor, offset, style)
             axis.set_title(title)
         axes[0].set_yticks(range(len(names)), names)
         axes[0].set_ylim(len(names) - 0.5, -0.5)
@@ -51,21 +52,27 @@ def draw_scenarios(results: Results, controllers: Sequence[str], file: Path) -> 
 
 
 def _draw_column(
-    axis: Any, results: Results, controller: str, key: str, factor: float, number: int, count: int
-) -> None:
-    color, marker = _style(number)
+    axis: Any, results: Results, controller: str, key: str, factor: float, offset: float,
+    style: tuple[str, str],
+) -> None:  # fmt: skip
+    color, marker = style
     label = controller
     for row, scenario in enumerate(results):
         values = column(results, scenario, controller, key)
         if values is None:
             continue
         interval = bootstrap(values)
-        height = row + 0.7 * ((number + 0.5) / count - 0.5)
+        height = row + offset
         ends = [factor * interval.low, factor * interval.high]
         axis.plot(ends, [height, height], color=color, lw=2, alpha=0.4)
         axis.plot([factor * interval.value], [height], marker, color=color, ms=4, label=label)
         label = "_nolegend_"
 
 
-def _style(number: int) -> tuple[str, str]:
-    return COLORS[number % len(COLORS)], _MARKERS[number % len(_MARKERS)]
+def _styles(controllers: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Returns colour and marker of each controller; no colour is there twice."""
+    colors = distinct_colors(len(controllers))
+    return {
+        name: (color, _MARKERS[number % len(_MARKERS)])
+        for number, (name, color) in enumerate(zip(controllers, colors, strict=True))
+    }

@@ -12,17 +12,13 @@ from envs.objectives.objective import power_in_scope
 from experiments.cluster.rollout import ClusterEpisode, node_series
 from experiments.reporting.plot_style import (
     BLACK,
-    BLUE,
     GREEN,
-    ORANGE,
-    PURPLE,
     RED,
-    SKY,
+    distinct_colors,
     optional_plot,
     saved_plot,
 )
 
-_COLORS = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED)
 _MOST_SHOWN = 24
 """Nodes that are drawn one by one; of a larger cluster the first ones are."""
 
@@ -99,4 +95,4 @@ def _queues(axis: Any, episode: ClusterEpisode, cluster: Cluster, time: Any) -> 
 
 def _shown(cluster: Cluster) -> list[tuple[Any, str]]:
     nodes = cluster.nodes[:_MOST_SHOWN]
-    return [(node, _COLORS[index % len(_COLORS)]) for index, node in enumerate(nodes)]
+    return list(zip(nodes, distinct_colors(len(nodes)), strict=True))

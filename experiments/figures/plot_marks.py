@@ -7,7 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from experiments.evaluation.statistics import Interval
-from experiments.reporting.plot_style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY
+from experiments.reporting.plot_style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    RED,
+    SKY,
+    toned,
+)
 
 FORMATS = ("png", "pdf")
 MODELS: dict[str, tuple[str, str, str]] = {
@@ -25,18 +35,18 @@ GPUS = {"a100_sxm4_80gb": "A100", "h100_sxm": "H100", "h200_sxm": "H200"}
 """Name of each GPU type."""
 CONTROLLERS: dict[str, tuple[str, str]] = {
     "static": ("Baseline", GREY),
-    "static_dynamic_cap": ("Batch 64,\ndynamic cap", GREY),
+    "static_dynamic_cap": ("Batch 64,\ndynamic cap", toned(GREY, 0.6)),
     "adaptive_batch": ("Adaptive\nBatch", SKY),
     "adaptive_cap": ("Adaptive\nCap", ORANGE),
     "pals": ("PALS", BLUE),
-    "pals_symmetric": ("PALS,\nsymmetric", SKY),
+    "pals_symmetric": ("PALS,\nsymmetric", toned(BLUE, 0.6)),
     "oracle": ("Oracle", BLACK),
     "governor": ("Governor", GREEN),
     "bandit": ("Bandit", PURPLE),
     "ppo": ("PPO", RED),
-    "ppo_cap": ("PPO,\ncap only", PURPLE),
+    "ppo_cap": ("PPO,\ncap only", toned(RED, 0.6)),
 }
-"""Label and colour of each controller."""
+"""Label and colour of each controller; kin have tones of one colour, none has another's."""
 
 
 def model_label(name: str) -> str:

@@ -26,8 +26,10 @@ from experiments.reporting.plot_style import (
     PURPLE,
     RED,
     SKY,
+    distinct_colors,
     optional_plot,
     saved_plot,
+    toned,
 )
 
 Lines = Mapping[str, tuple[Episodes, FrontStatistics]]
@@ -62,8 +64,8 @@ def draw_front_lines(lines: Lines, title: str, file: Path) -> None:
         file: Where it goes.
     """
     looks = {
-        name: Look(COLORS[n % len(COLORS)], _DASHES[n // len(COLORS) % len(_DASHES)], 1.2, name)
-        for n, name in enumerate(lines)
+        name: Look(color, _DASHES[n // len(COLORS) % len(_DASHES)], 1.2, name)
+        for n, (name, color) in enumerate(zip(lines, distinct_colors(len(lines)), strict=True))
     }
     _draw(lines, looks, None, None, title, file)
 
@@ -84,7 +86,9 @@ def draw_comparison(
         file: Where it goes.
     """
     looks: dict[str, Look] = {}
-    own = iter([(ORANGE, "-"), (RED, "--"), (PURPLE, "-."), (ORANGE, ":"), (RED, ":")])
+    warm = [(ORANGE, "-"), (RED, "--"), (PURPLE, "-."), (SKY, "--")]
+    dark = [(toned(color, 0.6), ":") for color, _ in warm]
+    own = iter([*warm, *dark])
     others = 0
     for name in lines:
         if name == subject:

@@ -19,6 +19,8 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY, BLACK = (
 """Okabe and Ito's palette, with greys."""
 COLORS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK, GREY)
 """The same in the order in which lines of many controllers take them."""
+_TONES = (0.6, 1.4, 0.42, 1.62, 0.75, 1.22)
+"""What further rounds through the colours do to them: below 1 darker, above 1 lighter."""
 
 _RC: dict[Any, Any] = {
     "font.size": 9.5,
@@ -59,6 +61,23 @@ def optional_plot(draw: Callable[_Arguments, None]) -> Callable[_Arguments, None
             sys.stderr.write(f"no plot is drawn: {message}\n")
 
     return draw_if_possible
+
+
+def distinct_colors(count: int) -> list[str]:
+    """Returns colours for the lines of a plot: the palette, then its darker and lighter tones.
+
+    Args:
+        count: How many lines there are. Up to 56 colours are there once, then they begin again.
+    """
+    found = [*COLORS, *(toned(color, tone) for tone in _TONES for color in COLORS)]
+    return [found[number % len(found)] for number in range(count)]
+
+
+def toned(color: str, tone: float) -> str:
+    """Returns a colour mixed with black (``tone`` below 1) or with white (above 1, at most 2)."""
+    parts = (int(color[at : at + 2], 16) for at in (1, 3, 5))
+    mixed = (part * tone if tone <= 1 else part + (255 - part) * (tone - 1) for part in parts)
+    return "#" + "".join(f"{round(part):02X}" for part in mixed)
 
 
 @contextmanager
