@@ -45,7 +45,7 @@ def run_without(tmp_path, cache):
         return subprocess.run(
             [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False,
             env={"PATH": "/usr/bin:/bin", "PALS_CACHE": str(cache), "HOME": str(tmp_path)},
-            timeout=300,
+            timeout=900,
         )  # fmt: skip
 
     return run

@@ -26,7 +26,7 @@ def printed(tmp_path: Path, *words: str) -> str:
     """Returns what make would run, without running it."""
     done = subprocess.run(
         ["make", "-n", "-f", "Makefile", f"RESULTS={tmp_path}", *words],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=300,
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=900,
         env={**os.environ, "MAKEFLAGS": ""},
     )  # fmt: skip
     return done.stdout + done.stderr
@@ -65,7 +65,7 @@ def test_a_step_is_done_once_and_stamps_its_page(tmp_path: Path) -> None:
         "speed.command=experiments.list_metrics", f"speed.pages={page}",
     ]  # fmt: skip
     told = [
-        subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True, timeout=300)
+        subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True, timeout=900)
         for _ in range(2)
     ]
     assert "speed: done in" in told[0].stdout
@@ -80,7 +80,7 @@ def test_a_step_is_done_once_and_stamps_its_page(tmp_path: Path) -> None:
 def test_a_step_that_fails_is_not_done(tmp_path: Path) -> None:
     words = ["make", f"{tmp_path}/speed.done", f"RESULTS={tmp_path}", "speed.words=steps=nonsense"]
     words += ["speed.command=experiments.run", "speed.pages="]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode
     assert "speed: failed" in done.stdout
     assert not (tmp_path / "speed.done").exists()

@@ -200,16 +200,16 @@ def test_a_budget_of_exactly_a_caps_worth_allows_that_cap(
 def test_deciding_takes_microseconds(
     name: str, make_context: MakeContext, prepared: Prepared, observe: Any
 ) -> None:
-    """The aim is 50 us; the limit here leaves room for a busy machine."""
+    """The aim is 50 us; CPU time counts here, which a busy machine leaves nearly as it is."""
     controller = ready(name, make_context, prepared)
     rows = [controller.context.layout.decode(row) for row in walk(observe, seed=8, length=200)]
     best = math.inf
     for _ in range(5):
         state = None
-        begin = time.perf_counter()
+        begin = time.process_time()
         for row in rows:
             _, state = controller.decide(row, state)
-        best = min(best, (time.perf_counter() - begin) / len(rows))
+        best = min(best, (time.process_time() - begin) / len(rows))
     assert best < 200e-6
 
 

@@ -141,7 +141,7 @@ def test_vectors_in_threads_and_forks_with_the_layer_that_the_page_names(
 ) -> None:
     variables = {"NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "2", "PYTHONPATH": str(ROOT)}
     subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | variables, check=True, timeout=300.0
+        [sys.executable, "-c", code], env=os.environ | variables, check=True, timeout=900
     )
 
 

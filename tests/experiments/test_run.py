@@ -107,7 +107,7 @@ def test_a_fresh_process_prints_a_table(tmp_path):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=True,
         env={**os.environ, "PALS_CACHE": str(own_cache(tmp_path / "cache"))},
     )

@@ -120,7 +120,7 @@ def test_a_browser_shows_two_runs_at_a_time(server: WatchServer, tmp_path: Path)
     done = subprocess.run(
         [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=4000",
          f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", f"{server.url}?t=9"],
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=900, check=False,
     )  # fmt: skip
     dom = done.stdout
     assert "pals-gym: 2 runs" in dom, done.stderr

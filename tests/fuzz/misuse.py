@@ -27,7 +27,7 @@ BAD: tuple[Any, ...] = (None, "x", -1, 10**9, np.nan, [], {}, [1e300], np.arange
 USES = (
     "reset", "step", "step", "bad", "close", "copy", "pickle", "thread", "threads", "fork", "seed",
 )  # fmt: skip
-LONGEST_S = 60.0
+LONGEST_S = 300.0
 
 
 def misuse(case: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 ROOT = Path(__file__).resolve().parents[2]
-LONGEST_S = 120.0
+LONGEST_S = 900.0
 FINE = ("accepted", "refused")
 
 

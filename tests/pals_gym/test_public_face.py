@@ -20,7 +20,7 @@ HEAVY = "torch numba hydra pandas sklearn scipy matplotlib pyarrow joblib wandb 
 
 def python(*arguments: str, cwd: Path = ROOT, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *arguments], cwd=cwd, capture_output=True, text=True, timeout=300,
+        [sys.executable, *arguments], cwd=cwd, capture_output=True, text=True, timeout=900,
         check=False, env={**os.environ, **variables},
     )  # fmt: skip
 

@@ -53,7 +53,7 @@ def start(folder: Path, cache: Path | None = None) -> subprocess.Popen[str]:
 def run(folder: Path, cache: Path | None = None) -> tuple[str, str]:
     """Returns value and cache hits, and what was said on standard error."""
     process = start(folder, cache)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=900)
     assert process.returncode == 0, err
     return out.strip(), err.strip()
 
@@ -191,7 +191,7 @@ def test_what_others_could_have_written_is_thrown_away(tmp_path: Path, monkeypat
 def test_processes_with_a_cold_cache_do_not_disturb_each_other(folder: Path) -> None:
     processes = [start(folder) for _ in range(3)]
     for process in processes:
-        out, err = process.communicate(timeout=240)
+        out, err = process.communicate(timeout=900)
         assert (process.returncode, out.split()[0], err) == (0, "42", "")
     assert run(folder) == ("42 1", "")
     assert not list((folder / "cache" / "compiled").glob(".*")), "no temporary file is left"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from live_support import PATIENCE_S
 
 from envs.errors import DeviceError
 from envs.live.cap_helper import service
@@ -56,9 +57,8 @@ def open_devices(monkeypatch: pytest.MonkeyPatch) -> list[Nvml]:
 def test_a_connection_that_holds_a_lease_may_be_silent(
     fake_gpus: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "SILENT_S", 0.2)
     path = folder / "socket"
-    helper = CapHelper(path, frozenset({os.geteuid()}), Leases(["0"], None, None, lease_s=60.0))
+    helper = CapHelper(path, frozenset({os.geteuid()}), Leases(["0"], None, None, lease_s=600.0))
     thread = threading.Thread(target=helper.run)
     thread.start()
     try:
@@ -66,16 +66,17 @@ def test_a_connection_that_holds_a_lease_may_be_silent(
         device.open(None)
         device.take_control()
         device.set_power_cap(150.0)
+        monkeypatch.setattr(service, "SILENT_S", 0.2)
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as idle:
             idle.connect(str(path))
-            idle.settimeout(5.0)
+            idle.settimeout(PATIENCE_S)
             assert idle.recv(1) == b""  # it holds nothing, and is closed
         time.sleep(1.2)
         assert fake_gpus.limits_w == [150.0]
         device.close()
     finally:
         helper.stop()
-        thread.join(10.0)
+        thread.join(PATIENCE_S)
     assert fake_gpus.limits_w == [400.0]
 
 

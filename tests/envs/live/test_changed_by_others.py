@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from live_support import FakeVllm, attach, live, wait_for
+from live_support import FakeVllm, act, advance_until, attach, live, wait_for
 
 from envs.knobs import Knobs
 from envs.live.devices.nvml import Nvml
@@ -146,15 +146,13 @@ def test_the_guard_puts_back_what_is_right_then(
 def test_a_live_server_records_it_and_goes_on_beneath(fake_vllm: FakeVllm, fake_gpus: Any) -> None:
     with live(attach(fake_vllm, device=Nvml(), batch_limit="off")) as server:
         server.reset(1)
-        server.apply(Knobs(150.0, 8))
-        server.advance(0.4)
+        act(server, Knobs(150.0, 8))
         assert server.extras["cap_changes_by_others"] == 0.0
         fake_gpus.change(0, limit=350_000)
-        server.advance(0.4)
-        assert server.extras["cap_changes_by_others"] == 1.0
+        advance_until(server, lambda _: server.extras["cap_changes_by_others"] == 1.0)
         # The controller's own 150 W is asked for again, for it was written over.
-        wait_for(lambda: fake_gpus.limits_w == [150.0], 5.0)
-        assert server.advance(0.4).power_cap_w == 150.0
+        wait_for(lambda: fake_gpus.limits_w == [150.0])
+        advance_until(server, lambda rows: rows[-1].power_cap_w == 150.0)
         assert server.extras["cap_changes_by_others"] == 0.0
     assert fake_gpus.limits_w == [350.0]
 
@@ -163,6 +161,6 @@ def test_while_watching_other_peoples_caps_are_no_news(fake_vllm: FakeVllm, fake
     with live(attach(fake_vllm, device=Nvml(), control=False)) as server:
         server.reset(1)
         fake_gpus.change(0, limit=350_000)
-        assert server.advance(0.4).power_cap_w == 350.0
+        advance_until(server, lambda rows: rows[-1].power_cap_w == 350.0)
         assert server.extras["cap_changes_by_others"] == 0.0
     assert fake_gpus.limits_w == [350.0]

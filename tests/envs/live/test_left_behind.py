@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 from live_support import (
+    PATIENCE_S,
     FakeVllm,
+    act,
     attach,
     free_port,
     live,
@@ -24,7 +26,7 @@ from live_support import (
     wait_for,
 )  # fmt: skip
 
-from envs.errors import ConfigurationError, NotRestoredError
+from envs.errors import ConfigurationError, NotRestoredError, ServerError
 from envs.knobs import Knobs
 from envs.live.devices.nvml import Nvml
 from envs.live.devices.throttled_cpu import ThrottledCpu
@@ -38,24 +40,37 @@ def limit_found(server: FakeVllm, value: int) -> None:
     assert server.client.call("PUT", "/pals/batch_limit", {"max_num_seqs": value})[0] == 200
 
 
-def test_a_recovery_does_not_forget_what_was_found(fake_vllm: FakeVllm, fake_gpus: Any) -> None:
+def test_a_recovery_does_not_forget_what_was_found(
+    fake_vllm: FakeVllm, fake_gpus: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fake_gpus.set({"limit": 250_000})
     limit_found(fake_vllm, 6)
-    config = attach(fake_vllm, device=Nvml(), on_failure="restart", call_timeout_s=0.3)
+    config = attach(fake_vllm, device=Nvml(), on_failure="restart")
     with live(config) as server:
         server.reset(1)
-        server.apply(Knobs(150.0, 2))
-        server.advance(0.5)
+        act(server, Knobs(150.0, 2))
         assert fake_gpus.limits_w == [150.0]
+        client = server._session.host.client
+        find_again, timers = server._session.host.recover, []
+
+        def wake() -> None:
+            client.timeout_s = PATIENCE_S
+            os.kill(fake_vllm.process.pid, signal.SIGCONT)
+
+        def missed(problem: ServerError) -> None:
+            timers.append(threading.Timer(0.5, wake))
+            timers[0].start()
+            find_again(problem)
+
+        monkeypatch.setattr(server._session.host, "recover", missed)
+        client.timeout_s = 0.3
         os.kill(fake_vllm.process.pid, signal.SIGSTOP)
-        timer = threading.Timer(3.0, os.kill, [fake_vllm.process.pid, signal.SIGCONT])
-        timer.start()
         recover(server)
-        timer.join()
-        server.advance(0.5)
-        assert fake_gpus.limits_w == [150.0]
+        timers[0].join()
+        server.advance(0.25)
+        wait_for(lambda: fake_gpus.limits_w == [150.0])
     assert fake_gpus.limits_w == [250.0]
-    wait_for(lambda: fake_vllm.limit()["max_num_seqs"] == 6, 5.0)
+    wait_for(lambda: fake_vllm.limit()["max_num_seqs"] == 6)
 
 
 def test_nothing_is_raised_above_what_was_found(fake_vllm: FakeVllm, fake_gpus: Any) -> None:
@@ -65,8 +80,7 @@ def test_nothing_is_raised_above_what_was_found(fake_vllm: FakeVllm, fake_gpus: 
     with live(attach(fake_vllm, device=Nvml())) as server:
         server.reset(1)
         highest = max(highest, fake_vllm.limit()["max_num_seqs"])
-        server.apply(Knobs(9999.0, 9999))
-        server.advance(0.5)
+        act(server, Knobs(9999.0, 9999))
         highest = max(highest, fake_vllm.limit()["max_num_seqs"])
         assert server.knob_limits.power_cap_max_w == 250.0
         assert server.knob_limits.max_num_seqs == 6
@@ -76,10 +90,9 @@ def test_nothing_is_raised_above_what_was_found(fake_vllm: FakeVllm, fake_gpus: 
 
 def test_a_replacement_keeps_its_own_limit(fake_vllm: FakeVllm, fake_gpus: Any) -> None:
     limit_found(fake_vllm, 6)
-    server = LiveServer(attach(fake_vllm, device=Nvml(), call_timeout_s=0.3), small_workload())
+    server = LiveServer(attach(fake_vllm, device=Nvml(), call_timeout_s=5.0), small_workload())
     server.reset(1)
-    server.apply(Knobs(150.0, 2))
-    server.advance(0.5)
+    act(server, Knobs(150.0, 2))
     os.kill(fake_vllm.process.pid, signal.SIGSTOP)  # its limit cannot be put back now
     with pytest.raises(NotRestoredError, match=rf"max_num_seqs.*{fake_vllm.port}, found 6: "):
         server.close()
@@ -223,15 +236,14 @@ def test_a_lease_that_lapsed_is_taken_again(fake_vllm: FakeVllm) -> None:
     limit_found(fake_vllm, 6)
     with live(attach(fake_vllm, device=device_apart())) as server:
         server.reset(1)
-        server.apply(Knobs(400.0, 3))
-        server.advance(0.5)
+        act(server, Knobs(400.0, 3))
         held = server._session._limit
         assert held is not None
         held.release()  # as if nothing had been heard of us for a minute
         assert fake_vllm.limit()["max_num_seqs"] == 6
         server._session._renewed_s -= 60.0
         server.advance(0.25)
-        wait_for(lambda: fake_vllm.limit()["max_num_seqs"] == 3, 5.0)
+        wait_for(lambda: fake_vllm.limit()["max_num_seqs"] == 3)
     assert fake_vllm.limit()["max_num_seqs"] == 6
 
 
@@ -241,8 +253,7 @@ def test_closing_twice_or_in_a_forked_child_puts_nothing_back_twice(
     fake_gpus.set({"limit": 350_000})
     with live(attach(fake_vllm, device=Nvml())) as server:
         server.reset(1)
-        server.apply(Knobs(150.0, 2))
-        server.advance(0.5)
+        act(server, Knobs(150.0, 2))
         child = os.fork()
         if child == 0:
             server.close()
@@ -264,13 +275,12 @@ def test_closing_that_is_interrupted_is_finished_by_the_guard(
 
     with live(attach(fake_vllm, device=Nvml())) as server:
         server.reset(1)
-        server.apply(Knobs(150.0, 2))
-        server.advance(0.5)
+        act(server, Knobs(150.0, 2))
         monkeypatch.setattr("envs.live.custody.restore", interrupted)
         with pytest.raises(KeyboardInterrupt):
             server.close()
-    wait_for(lambda: fake_gpus.limits_w == [400.0], 5.0)
-    wait_for(lambda: fake_vllm.limit()["max_num_seqs"] == 8, 5.0)
+    wait_for(lambda: fake_gpus.limits_w == [400.0])
+    wait_for(lambda: fake_vllm.limit()["max_num_seqs"] == 8)
 
 
 @pytest.mark.long
@@ -306,7 +316,7 @@ def test_a_server_that_comes_back_with_a_lower_limit_keeps_it(
             assert {row.max_num_seqs for row in rows} == {3.0}
             controlled.apply(Knobs(150.0, 2))
             limit = smaller.limit
-            wait_for(lambda: limit()["max_num_seqs"] == 2, 5.0)
+            wait_for(lambda: limit()["max_num_seqs"] == 2)
             assert caplog.text.count("a batch limit of 3; no higher one is set") == 1
         assert limit()["max_num_seqs"] == 3
     finally:
@@ -325,5 +335,5 @@ def test_recoveries_that_follow_each_other_for_ever_end_with_their_cause(
         server.reset(1)
         fake_vllm.fault(refuse=500)
         with pytest.raises(RequestsRefusedError, match="500"):
-            run(server, 20.0)
+            run(server, PATIENCE_S)
     assert fake_gpus.limits_w == [400.0]

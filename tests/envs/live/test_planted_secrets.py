@@ -24,7 +24,7 @@ QUICK = (
     "server.capacity_tok_s=300", "workload.load=null", "workload.rate=4",
     "workload.prompt_scale=0.1", "workload.output_scale=0.1", "action.max_num_seqs=[4,8]",
     "controller=static", "interval=0.25", "duration=1", "objective.qos.warmup_s=0",
-    "tracker=wandb",
+    "tracker=wandb", "server.max_client_lag_s=60", "server.call_timeout_s=60",
 )  # fmt: skip
 
 
@@ -38,7 +38,7 @@ def run_only(out: Path, *arguments: str) -> str:
         env=os.environ | VARIABLES | {"PYTHONPATH": str(ROOT), "TMPDIR": str(out.parent / "tmp")},
         capture_output=True,
         text=True,
-        timeout=500.0,
+        timeout=900,
         check=False,
     )
     return done.stdout + done.stderr

@@ -10,7 +10,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from live_support import FakeVllm, attach, free_port, live, small_workload, wait_for
+from live_support import (
+    FakeVllm,
+    act,
+    advance_until,
+    attach,
+    free_port,
+    live,
+    small_workload,
+    wait_for,
+)  # fmt: skip
 
 from envs.errors import NotRestoredError
 from envs.knobs import Knobs
@@ -72,19 +81,17 @@ def test_a_run_sets_the_limit_and_puts_it_back(stub: StubVllm, fake_gpus: Any) -
         assert server.knob_limits.max_num_seqs == 6  # no more than was found
         assert server.facts["batch_limit_route"] == "/v1/runtime_config"
         server.reset(1)
-        server.apply(Knobs(400.0, 3))
-        rows = [server.advance(0.4) for _ in range(4)]
+        row = act(server, Knobs(400.0, 3))
         assert stub.running_limit == 3
-        assert rows[-1].max_num_seqs == 3.0
-        assert rows[-1].running <= 3
+        assert row.max_num_seqs == 3.0
+        advance_until(server, lambda rows: rows[-1].running <= 3)
     assert stub.running_limit == 6
 
 
 def test_what_others_set_meanwhile_stays(flat: StubVllm, fake_gpus: Any) -> None:
     with live(attach(flat, device=Nvml())) as server:
         server.reset(1)
-        server.apply(Knobs(400.0, 3))
-        server.advance(0.4)
+        act(server, Knobs(400.0, 3))
         flat.patch(5)
     assert flat.running_limit == 5
 
@@ -138,7 +145,7 @@ def test_the_guard_puts_it_back(flat: StubVllm, fake_gpus: Any) -> None:
         [sys.executable, "-c", CONTROLLER, flat.url], env=os.environ | {"PYTHONPATH": path}
     )
     assert done.returncode == -signal.SIGKILL
-    wait_for(lambda: flat.running_limit == 7, 5.0)
+    wait_for(lambda: flat.running_limit == 7)
 
 
 def test_what_was_found_outlives_controller_and_guard(
@@ -152,8 +159,7 @@ def test_what_was_found_outlives_controller_and_guard(
         assert server.knob_limits.max_num_seqs == 6
         assert "counts as found" in caplog.text
         server.reset(1)
-        server.apply(Knobs(400.0, 3))
-        server.advance(0.25)
+        act(server, Knobs(400.0, 3))
     assert flat.running_limit == 6
     assert list(private_folder.directory().iterdir()) == []
 
@@ -167,11 +173,10 @@ def test_a_limit_that_an_operator_set_since_counts_as_found(flat: StubVllm) -> N
 
 
 def test_a_limit_that_cannot_be_put_back_stays_noted(flat: StubVllm, fake_gpus: Any) -> None:
-    config = attach(flat, device=Nvml(), max_num_seqs=None, call_timeout_s=0.3)
+    config = attach(flat, device=Nvml(), max_num_seqs=None, call_timeout_s=5.0)
     server = LiveServer(config, small_workload())
     server.reset(1)
-    server.apply(Knobs(400.0, 3))
-    server.advance(0.25)
+    act(server, Knobs(400.0, 3))
     os.kill(flat.process.pid, signal.SIGSTOP)
     with pytest.raises(NotRestoredError, match="found 8: "):
         server.close()

@@ -58,7 +58,7 @@ class Server:
 
     def wait_ready(self) -> None:
         """The kernel tells of a new program a moment before it shows its name."""
-        wait_for(lambda: title(self.worker).startswith("VLLM::Worker"), timeout_s=20.0)
+        wait_for(lambda: title(self.worker).startswith("VLLM::Worker"))
 
     def stop(self) -> None:
         for pid in (self.worker, self.process.pid):
@@ -77,6 +77,10 @@ def server() -> Iterator[Server]:
         running.stop()
 
 
+def state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
 def fraction(pid: int, seconds: float = 0.6) -> float:
     """Fraction of a core that a process uses."""
     cpu = CpuTime([pid])
@@ -91,26 +95,24 @@ def opened(server: Server, **settings: Any) -> ThrottledCpu:
     return device
 
 
-# The machine may be busy with other things: a fraction of a core is bounded from above by the
-# quota at all times, and from below only by patience.
+# The machine may be busy with other things, which hold up the worker and the thread that stops it.
+# So the quota is far below a fair fraction of a core, and either side of it needs patience.
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 def test_the_cap_is_felt_and_taken_off(server: Server, mechanism: str) -> None:
-    device = opened(server, mechanism=mechanism)
+    device = opened(server, mechanism=mechanism, idle_w=95.0)
     found = device.take_control()
-    device.set_power_cap(100.0)  # 12 % of the way from 60 to 400 W
-    time.sleep(0.1)
-    capped = fraction(server.worker)
-    assert 0.0 < capped < 0.17
+    device.set_power_cap(100.0)  # 1.6 % of the way from 95 to 400 W
+    wait_for(lambda: fraction(server.worker) < 0.05)
     device.restore(found)
     device.close()
-    wait_for(lambda: fraction(server.worker, 0.3) > 1.3 * capped, timeout_s=20.0)
+    wait_for(lambda: fraction(server.worker, 0.3) > 0.08)
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 def test_another_process_can_take_the_cap_off(server: Server, mechanism: str) -> None:
-    device = opened(server, mechanism=mechanism)
+    device = opened(server, mechanism=mechanism, idle_w=95.0)
     found = device.take_control()
     device.set_power_cap(100.0)
     if mechanism == "signals":
@@ -118,7 +120,7 @@ def test_another_process_can_take_the_cap_off(server: Server, mechanism: str) ->
         device._quota._thread.join()  # type: ignore[union-attr]
         os.kill(server.worker, signal.SIGSTOP)
     ThrottledCpu(mechanism=mechanism).restore(found)
-    wait_for(lambda: fraction(server.worker, 0.3) > 0.18, timeout_s=20.0)
+    wait_for(lambda: fraction(server.worker, 0.3) > 0.08)
     assert not list(Path(CGROUP_V1).glob(f"pals-gym-{server.worker}"))
 
 
@@ -153,6 +155,7 @@ def test_power_follows_the_cpu_time_and_says_that_it_is_modelled(
 
 def test_a_stopped_worker_draws_idle_power(server: Server) -> None:
     os.kill(server.worker, signal.SIGSTOP)
+    wait_for(lambda: state(server.worker) == "T")
     device = opened(server)
     device.read()
     time.sleep(0.2)

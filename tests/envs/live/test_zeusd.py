@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from fake_zeusd import FakeZeusd
-from live_support import FakeVllm, attach, live, wait_for
+from live_support import PATIENCE_S, FakeVllm, attach, live, wait_for
 
 from envs import catalog
 from envs.knobs import Knobs
@@ -124,6 +124,7 @@ def test_a_daemon_that_is_started_again_is_waited_for(
 ) -> None:
     device = opened(zeusd)
     found = device.take_control()
+    monkeypatch.setattr(module, "PATIENCE_S", PATIENCE_S)
     zeusd.stop()
     threading.Timer(0.5, zeusd.start).start()
     device.set_power_cap(150.0)
@@ -144,7 +145,7 @@ def test_a_live_server_is_controlled_through_the_daemon(
     with live(attach(fake_vllm, device=device, batch_limit="off")) as server:
         server.reset(1)
         server.apply(Knobs(150.0, 8))
-        wait_for(lambda: server.advance(0.25).power_cap_w == 150.0, 10.0)
+        wait_for(lambda: server.advance(0.25).power_cap_w == 150.0)
     assert fake_gpus.limits_w == [350.0, 380.0]
 
 
@@ -176,9 +177,9 @@ def test_the_guard_puts_back_through_the_daemon_when_a_controller_is_killed(
         [sys.executable, "-c", KILLED, str(Path(__file__).parent)],
         env=os.environ | {"PYTHONPATH": path, "ZEUSD_SOCK_PATH": str(zeusd.place)},
         check=False,
-        timeout=120.0,
+        timeout=10 * PATIENCE_S,
     )
     assert done.returncode == -9
     asked = [int(query["power_limit_mw"]) for _, query in zeusd.calls]
     assert 150_000 in asked
-    wait_for(lambda: fake_gpus.limits_w == [350.0, 380.0], 10.0)
+    wait_for(lambda: fake_gpus.limits_w == [350.0, 380.0])

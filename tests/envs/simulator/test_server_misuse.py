@@ -63,7 +63,7 @@ def test_a_step_before_reset_is_refused() -> None:
 def test_threads_that_share_an_environment_do_not_crash_the_process() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", SHARED],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=300,
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=900,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     assert "alive" in done.stdout

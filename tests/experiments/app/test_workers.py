@@ -43,7 +43,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, str(program), str(started)], env=os.environ | {"PYTHONPATH": str(ROOT)}
     )
-    deadline = time.monotonic() + 120.0
+    deadline = time.monotonic() + 300.0
     while len(list(started.iterdir())) < 2:
         assert process.poll() is None
         assert time.monotonic() < deadline
@@ -52,7 +52,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     assert all(map(lives, workers))
     process.send_signal(signal.SIGKILL)
     process.wait()
-    deadline = time.monotonic() + 20.0
+    deadline = time.monotonic() + 120.0
     while any(map(lives, workers)):
         assert time.monotonic() < deadline, "workers are left"
         time.sleep(0.1)
