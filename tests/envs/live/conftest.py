@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from live_support import FAKE_NVML, FakeGpus, FakeVllm, end_keepers, free_port, small_workload
+from live_support import FAKE_NVML, FakeGpus, FakeVllm, end_keepers, small_workload
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +27,7 @@ def _end_keepers() -> Iterator[None]:
 
 @pytest.fixture
 def fake_vllm() -> Iterator[FakeVllm]:
-    server = FakeVllm(free_port())
+    server = FakeVllm.anywhere()
     yield server
     server.stop()
 

@@ -6,6 +6,7 @@ for as long as it takes up to ``PATIENCE_S``, and never asserts what happens wit
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Self
 
 from envs import catalog
 from envs.knobs import Knobs
@@ -35,6 +36,10 @@ PATIENCE_S = 60.0
 """Longest wait for what happens within a second on an idle machine."""
 
 
+class NotReadyError(Exception):
+    """A fake server ended while it started."""
+
+
 class FakeVllm:
     """A fake vLLM server that the tests attach to."""
 
@@ -44,6 +49,14 @@ class FakeVllm:
         self._arguments = arguments
         self.client = HttpClient(self.url, {}, PATIENCE_S)
         self.start()
+
+    @classmethod
+    def anywhere(cls, *arguments: str) -> Self:
+        """A server at a free port; another program may take a port before we do."""
+        for _ in range(4):
+            with contextlib.suppress(NotReadyError):
+                return cls(free_port(), *arguments)
+        return cls(free_port(), *arguments)
 
     def start(self) -> None:
         module = "vllm.entrypoints.openai.api_server"
@@ -56,7 +69,9 @@ class FakeVllm:
             start_new_session=True,
         )
         assert self.process.stdout is not None
-        assert "ready" in self.process.stdout.readline()
+        if "ready" not in self.process.stdout.readline():
+            self.process.wait()
+            raise NotReadyError(f"the fake server ended at port {self.port}")
 
     def fault(self, **faults: Any) -> None:
         """Makes the server fail from now on; nothing makes it well again."""
@@ -207,8 +222,8 @@ def nvml_stand_in() -> ThrottledCpu:
 def _keeper() -> int:
     code = (
         "import subprocess, sys, time\n"
-        "child = subprocess.Popen(['VLLM::Worker', '-c', 'import time; time.sleep(60)'],"
-        " executable=sys.executable)\nprint(flush=True)\ntime.sleep(60)\n"
+        "child = subprocess.Popen(['VLLM::Worker', '-c', 'import time; time.sleep(600)'],"
+        " executable=sys.executable)\nprint(flush=True)\ntime.sleep(600)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert process.stdout is not None

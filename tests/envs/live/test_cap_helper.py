@@ -146,7 +146,7 @@ device.open(None)
 device.take_control()
 device.set_power_cap(150.0)
 print("holding", flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 

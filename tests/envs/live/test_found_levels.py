@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from live_support import FakeVllm, attach, free_port, live, small_workload
+from live_support import FakeVllm, attach, live, small_workload
 
 from envs.live.config import VllmServerConfig
 from envs.live.devices.nvml import Nvml
@@ -30,7 +30,7 @@ def made(config: VllmServerConfig, **parts: Any) -> Iterator[ServingEnv]:
 
 @contextmanager
 def fake(*arguments: str) -> Iterator[FakeVllm]:
-    server = FakeVllm(free_port(), *arguments)
+    server = FakeVllm.anywhere(*arguments)
     try:
         yield server
     finally:

@@ -49,7 +49,7 @@ SIGNALS = {
 
 
 def controller(
-    server: FakeVllm, tmp_path: Path, kind: dict[str, str], then: str = "time.sleep(60)"
+    server: FakeVllm, tmp_path: Path, kind: dict[str, str], then: str = "time.sleep(600)"
 ) -> subprocess.Popen[str]:
     code = CONTROLLER.format(**kind, then=textwrap.dedent(then))
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -158,7 +158,7 @@ def test_ending_the_controllers_children_does_not_end_the_guard(
 def test_a_forked_child_that_holds_the_pipe_open_does_not_keep_the_guard_waiting(
     fake_gpus: Any, fake_vllm: FakeVllm, tmp_path: Path
 ) -> None:
-    fork = "import os\nif os.fork() == 0:\n    time.sleep(600)\n    os._exit(0)\ntime.sleep(60)"
+    fork = "import os\nif os.fork() == 0:\n    time.sleep(600)\n    os._exit(0)\ntime.sleep(600)"
     process = controller(fake_vllm, tmp_path, NVML, fork)
     wait_for(lambda: len(descendants(process.pid)) == 1)  # the fork; the guard is nobody's child
     (child,) = descendants(process.pid)

@@ -17,7 +17,6 @@ from live_support import (
     FakeVllm,
     act,
     attach,
-    free_port,
     live,
     nvml_stand_in,
     recover,
@@ -289,7 +288,7 @@ def test_a_server_that_comes_back_with_a_lower_limit_keeps_it(
     quick: bool, fake_gpus: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Also where it was there again before anybody noticed."""
-    server = FakeVllm(free_port())
+    server = FakeVllm.anywhere()
     started: list[FakeVllm] = []
     try:
         config = attach(server, device=Nvml(), on_failure="restart", send_load=False)

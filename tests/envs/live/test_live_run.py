@@ -39,7 +39,7 @@ def test_a_killed_run_keeps_its_record_and_the_next_one_is_whole(
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     journal = tmp_path / "intervals.jsonl"
     process = subprocess.Popen(
-        command(fake_vllm, tmp_path, 60.0), env=environment, stdout=subprocess.DEVNULL
+        command(fake_vllm, tmp_path, 600.0), env=environment, stdout=subprocess.DEVNULL
     )
     try:
         wait_for(
@@ -72,7 +72,7 @@ def test_a_run_that_is_told_to_end_leaves_its_whole_record(
 ) -> None:
     journal = tmp_path / "intervals.jsonl"
     process = subprocess.Popen(
-        command(fake_vllm, tmp_path, 60.0),
+        command(fake_vllm, tmp_path, 600.0),
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.DEVNULL,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
@@ -91,7 +91,9 @@ def test_a_run_that_is_told_to_end_leaves_its_whole_record(
 
 def test_the_service_controls_until_it_is_told_to_end(fake_vllm: FakeVllm, tmp_path: Path) -> None:
     port = free_port()
-    arguments = [part for part in command(fake_vllm, tmp_path, 60.0)[3:] if "send_load" not in part]
+    arguments = [
+        part for part in command(fake_vllm, tmp_path, 600.0)[3:] if "send_load" not in part
+    ]
     arguments = [part for part in arguments if not part.startswith("workload")]
     process = subprocess.Popen(
         [sys.executable, "-m", "experiments.control", *arguments, f"service.port={port}"],

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import os
 import signal
+import socket
 import statistics
 import threading
 import time
 from typing import Any
 
+import live_support
 import numpy as np
 import pytest
 from live_support import (
@@ -18,7 +20,6 @@ from live_support import (
     act,
     advance_until,
     attach,
-    free_port,
     launch,
     live,
     nvml_stand_in,
@@ -266,6 +267,20 @@ def expect(server: LiveServer, kind: type[PalsError], seconds: float = 10.0) -> 
     return rows
 
 
+def test_a_fake_server_whose_port_was_taken_meanwhile_takes_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        ports = iter([taken, live_support.free_port()])
+        monkeypatch.setattr(live_support, "free_port", lambda: next(ports))
+        server = FakeVllm.anywhere()
+        try:
+            assert server.port != taken
+        finally:
+            server.stop()
+
+
 def test_nothing_at_the_address(fake_vllm: FakeVllm) -> None:
     fake_vllm.stop()
     with pytest.raises(ServerNotThereError, match=fake_vllm.url):
@@ -286,7 +301,7 @@ def attach_nowhere() -> Any:
 
 @pytest.mark.long
 def test_a_server_without_the_plugin_names_the_flags(fake_vllm: FakeVllm) -> None:
-    bare = FakeVllm(free_port(), "--no-plugin")
+    bare = FakeVllm.anywhere("--no-plugin")
     try:
         with pytest.raises(BatchLimitError, match=r"--scheduler-cls.*server\.batch_limit=off"):
             LiveServer(attach(bare), small_workload())
@@ -311,7 +326,7 @@ def test_a_path_another_model_and_a_server_that_is_no_vllm_are_told(
 
 @pytest.mark.long
 def test_a_wrong_key_is_told(fake_vllm: FakeVllm, monkeypatch: pytest.MonkeyPatch) -> None:
-    keyed = FakeVllm(free_port(), "--api-key", "secret")
+    keyed = FakeVllm.anywhere("--api-key", "secret")
     monkeypatch.delenv("VLLM_API_KEY", raising=False)
     try:
         with pytest.raises(WrongKeyError, match=r"api_key_env.*is not set"):

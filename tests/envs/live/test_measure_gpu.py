@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from live_support import FakeGpus, FakeVllm, free_port
+from live_support import FakeGpus, FakeVllm
 
 from experiments.measure_gpu import __main__ as program
 from experiments.measure_gpu import summary
@@ -55,7 +55,7 @@ def test_every_phase_is_measured_and_nothing_is_set(
     tmp_path: Path, fake_gpus: FakeGpus, fake_vllm: FakeVllm
 ) -> None:
     fake_gpus.set({"instant": 300_000})
-    other = FakeVllm(free_port(), "--no-plugin")
+    other = FakeVllm.anywhere("--no-plugin")
     try:
         program.main(
             [

@@ -15,7 +15,6 @@ from live_support import (
     act,
     advance_until,
     attach,
-    free_port,
     live,
     small_workload,
     wait_for,
@@ -48,14 +47,14 @@ class StubVllm(FakeVllm):
 
 @pytest.fixture(params=["flat", "nested"])
 def stub(request: pytest.FixtureRequest) -> Iterator[StubVllm]:
-    server = StubVllm(free_port(), "--no-plugin", "--runtime-config", request.param)
+    server = StubVllm.anywhere("--no-plugin", "--runtime-config", request.param)
     yield server
     server.stop()
 
 
 @pytest.fixture
 def flat() -> Iterator[StubVllm]:
-    server = StubVllm(free_port(), "--no-plugin", "--runtime-config", "flat")
+    server = StubVllm.anywhere("--no-plugin", "--runtime-config", "flat")
     yield server
     server.stop()
 
@@ -66,10 +65,10 @@ def test_it_is_chosen_where_a_server_has_it_and_the_plugin_where_there_is_both()
         (["--runtime-config", "flat"], BatchLimit),
         ([], BatchLimit),
     ):
-        server = FakeVllm(free_port(), *arguments)
+        server = FakeVllm.anywhere(*arguments)
         assert type(limit_control_of(server.client)) is kind
         server.stop()
-    server = FakeVllm(free_port(), "--no-plugin")
+    server = FakeVllm.anywhere("--no-plugin")
     with pytest.raises(NoPluginError, match=r"server\.batch_limit=off"):
         limit_control_of(server.client)
     server.stop()

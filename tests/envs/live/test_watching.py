@@ -14,7 +14,6 @@ from live_support import (
     FakeVllm,
     advance_until,
     attach,
-    free_port,
     live,
     run,
     small_workload,
@@ -124,7 +123,7 @@ def test_a_batch_limit_that_is_left_alone_is_one_level_read_from_the_server(
 
 
 def test_a_server_that_cannot_tell_its_limit_is_believed(caplog: pytest.LogCaptureFixture) -> None:
-    bare = FakeVllm(free_port(), "--no-plugin")
+    bare = FakeVllm.anywhere("--no-plugin")
     try:
         with live(attach(bare, batch_limit="off")) as server:
             assert server.knob_limits.max_num_seqs == 8

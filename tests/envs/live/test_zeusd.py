@@ -152,12 +152,12 @@ def test_a_live_server_is_controlled_through_the_daemon(
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
-from live_support import FakeVllm, attach, free_port
+from live_support import FakeVllm, attach
 from envs.knobs import Knobs
 from envs.live.devices.zeusd import Zeusd
 from envs.live.server import LiveServer
 from live_support import small_workload
-vllm = FakeVllm(free_port())
+vllm = FakeVllm.anywhere()
 config = attach(vllm, device=Zeusd(), batch_limit="off")
 server = LiveServer(config, small_workload())
 server.reset(1)
