@@ -22,11 +22,37 @@ def test_every_public_name_is_on_the_api_page() -> None:
     assert set(pals_gym.__all__) <= shown
 
 
+def pages() -> list[str]:
+    """Every page of the site, from the folder of all pages."""
+    docs = ROOT / "docs"
+    return sorted(
+        str(page.relative_to(docs)) for page in [*docs.glob("*.md"), *docs.glob("lab/*.md")]
+    )
+
+
 def test_every_page_is_in_the_navigation() -> None:
     text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     navigation = str(yaml.safe_load(text)["nav"])
-    for page in (ROOT / "docs").glob("*.md"):
-        assert f"'{page.name}'" in navigation, page.name
+    for page in pages():
+        assert f"'{page}'" in navigation, page
+
+
+def test_every_page_of_the_lab_book_is_linked_from_the_page_that_it_belongs_to() -> None:
+    for page in (ROOT / "docs" / "lab").glob("*.md"):
+        owner = ROOT / "docs" / page.name
+        assert f"](lab/{page.name}" in owner.read_text(encoding="utf-8"), page.name
+        assert f"](../{page.name}" in page.read_text(encoding="utf-8"), page.name
+
+
+def test_no_section_ends_where_it_begins() -> None:
+    for page in pages():
+        text = re.sub(r"<!--.*?-->", "", (ROOT / "docs" / page).read_text(encoding="utf-8"))
+        text = re.sub(r"^```.*?^```", "code", text, flags=re.MULTILINE | re.DOTALL)
+        parts = re.split(r"^(#+) +(.*)$", text, flags=re.MULTILINE)[1:]
+        for level, title, body, deeper in zip(
+            parts[::3], parts[1::3], parts[2::3], [*parts[3::3], ""], strict=True
+        ):
+            assert body.strip() or len(deeper) > len(level), f"{page}: {title} says nothing"
 
 
 @pytest.mark.long

@@ -117,7 +117,8 @@ class Dashboard(Watcher):
 
     def _line(self) -> None:
         if self._context is not None:
-            line = status_line(_shown(self._rows[-1], self._context))
+            now = _shown(self._rows[-1], self._context)
+            line = status_line(now._replace(tokens_per_joule=self.done.tokens_per_joule))
             self._console.print(line, soft_wrap=True, highlight=False)
 
     def _picture(self) -> RenderableType:
@@ -157,12 +158,16 @@ class Totals:
         """Fraction of intervals in which QoS was violated."""
         return self.violations / max(self.intervals, 1)
 
+    @property
+    def tokens_per_joule(self) -> float:
+        """Prompt and output tokens per joule of GPU energy; NaN before any energy."""
+        return self.tokens / self.energy_j if self.energy_j > 0 else math.nan
+
     def __str__(self) -> str:
-        efficiency = self.tokens / self.energy_j if self.energy_j > 0 else math.nan
         return (
             f"{self.seconds:,.1f} s ({self.intervals:,} intervals), "
             f"{self.finished:,.0f} requests finished, {self.output_tokens:,.0f} output tokens, "
-            f"{self.energy_j / 1e3:,.1f} kJ of GPUs, {efficiency:.3f} tokens/J, "
+            f"{self.energy_j / 1e3:,.1f} kJ of GPUs, {self.tokens_per_joule:.3f} tokens/J, "
             f"QoS violated in {100 * self.violated:.1f} % of intervals"
         )
 
@@ -197,7 +202,7 @@ def panel(past: list[Shown], done: Totals, width: int) -> Table:
     line("waiting", f"{now.waiting:,.0f}", "waiting")
     line("TTFT p99", _seconds(_last(past, "ttft_p99_s")), "ttft_p99_s")
     line("TPOT p99", _seconds(_last(past, "tpot_p99_s")), "tpot_p99_s")
-    line("tokens/J", _number(_last(past, "tokens_per_joule"), ".3f"), "tokens_per_joule")
+    line("tokens/J", _number(done.tokens_per_joule, ".3f"), "tokens_per_joule")
     violated = f"{100 * done.violated:.1f} % of time"
     table.add_row(Text("violated"), Text(violated, style="bold"))
     return table

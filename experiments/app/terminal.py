@@ -99,6 +99,12 @@ def print_run(summary: Mapping[str, Any], directory: Path) -> None:
         table.add_row(metric.title, metric.text(summary[metric.key]), metric.unit)
     console = _console()
     console.print(table)
+    if summary.get("requests_finished") and summary.get("ttft_p50_s", 0.0) is None:
+        console.print(
+            f"Nothing is said of QoS and latency: all of the {summary['duration_s']:g} s are "
+            "warm-up (objective.qos.warmup_s); take a longer duration",
+            soft_wrap=True, highlight=False,
+        )  # fmt: skip
     if "nodes" in summary:
         console.print(_nodes(summary["nodes"]))
         for event in summary["events"]:

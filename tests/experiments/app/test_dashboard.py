@@ -44,6 +44,13 @@ def fed(dashboard: Dashboard, episode: tuple[ServingEnv, list[Row]]) -> None:
         dashboard.interval(row)
 
 
+def until_now(episode: tuple[ServingEnv, list[Row]]) -> float:
+    """Tokens per joule of all intervals, as the metric of a run."""
+    rows = episode[1]
+    tokens = sum((row["prompt_tokens"] or 0) + (row["output_tokens"] or 0) for row in rows)
+    return tokens / sum(row["energy_gpu_j"] or 0.0 for row in rows)
+
+
 @pytest.mark.parametrize("width", [40, 60, 120])
 def test_the_picture_fits_the_terminal(episode: tuple[ServingEnv, list[Row]], width: int) -> None:
     out = io.StringIO()
@@ -62,6 +69,7 @@ def test_the_picture_fits_the_terminal(episode: tuple[ServingEnv, list[Row]], wi
     for label in ("waiting", "TTFT p99", "TPOT p99", "tokens/J", "violated"):
         assert label in shown
     assert "40/1200" in lines[0].replace(" ", "")
+    assert f"{until_now(episode):.3f}" in shown["tokens/J"]
 
 
 def test_a_terminal_is_drawn_in_and_left_as_it_was(episode: tuple[ServingEnv, list[Row]]) -> None:
@@ -94,15 +102,23 @@ def test_lines_come_where_there_is_no_terminal(episode: tuple[ServingEnv, list[R
     assert 2 <= len(lines) <= 4
     assert lines[-1].split()[0] == "20.0"
     assert "tok/s of" in lines[-1]
+    assert lines[-1].endswith(f"{until_now(episode):.2f} tok/J")
     assert "\x1b" not in out.getvalue()
 
 
 def test_a_run_without_budget_and_target_ends_with_a_line(command: Callable[..., Any]) -> None:
     done = command(run, "controller=static", "duration=10", "objective=efficiency")
     assert done.code == 0, done.err
-    (line,) = [line for line in done.err.splitlines() if "tok/s" in line]
-    assert line.split()[:2] == ["10.0", "s"]
-    assert " of " not in line
+    lines = [line for line in done.err.splitlines() if "tok/s" in line]
+    assert lines[-1].split()[:2] == ["10.0", "s"]  # a slow machine has some before it
+    assert " of " not in "".join(lines)
+
+
+def test_a_run_that_ends_in_its_warm_up_says_so(command: Callable[..., Any]) -> None:
+    done = command(run, "controller=static", "duration=20")
+    assert done.code == 0, done.err
+    assert "all of the 20 s are warm-up (objective.qos.warmup_s)" in done.out
+    assert "warm-up" not in command(run, "controller=static", "duration=40").out
 
 
 def test_an_interruption_says_what_was_done(episode: tuple[ServingEnv, list[Row]]) -> None:
