@@ -82,7 +82,8 @@ class Cost(Checked):
         severity: Further price of a violation per relative shortfall, as a multiple.
         strictness: Tolerance of QoS that is not used, as a fraction of the target. The factor on
             the price of violations is one on it, too: where a server that violates too often
-            believes that it does not, a price alone changes nothing.
+            believes that it does not, a price alone changes nothing. What exceeds the tolerance is
+            asked for on top of the target.
         late_price: Price of a request past its latency SLO, in Baseline's energy for a request.
         patience_s: Longest time to first token where no SLO demands less, in seconds; ``None`` for
             any time, so that only an SLO makes a request late.

@@ -11,7 +11,7 @@ from baselines.twin.lengths import ExpectedLengths, LengthBelief
 from baselines.twin.limit import LimitConfig, ViolationPrice
 from baselines.twin.plans import FloatArray
 from envs.context import ControlContext
-from envs.objectives.qos import violation_plain, work_waits
+from envs.objectives.qos import violation_plain
 from envs.observations import Observation
 from envs.workloads.base import RequestChunk
 
@@ -69,9 +69,9 @@ class Estimate:
     def evaluate(self, observed: Observation, behind: float) -> None:
         """Moves the price of violations by what the last interval was.
 
-        It counts as a violation when throughput was below the target and either work waited,
-        which is measured, or a twin of Baseline delivered more, which is simulated: a server
-        that is slow all the time has no queue.
+        It counts as a violation when throughput was below the target and a twin of Baseline
+        delivered more on the same requests. That work waits is no sign of it: where a burst or a
+        power budget makes Baseline wait, too, nobody could have done better.
 
         Args:
             observed: What was observed over it.
@@ -80,9 +80,8 @@ class Estimate:
         interval_s, qos = self._context.interval_s, self._context.qos
         if qos.evaluates(self.now_s - interval_s):
             below = violation_plain(observed.throughput_tok_s, self._target_tok_s, qos.tolerance)
-            waits = work_waits(observed.waiting, observed.oldest_wait_s, qos.backlog_s)
             late = behind < 1.0 - qos.tolerance
-            self.price.note(bool(below and (waits or late)), interval_s)
+            self.price.note(bool(below and late), interval_s)
         self._target_tok_s = observed.target_tok_s
 
     def future(self, horizon_s: float, closed_loop: bool) -> list[RequestChunk]:

@@ -19,7 +19,9 @@ class LimitConfig(Checked):
         response_s: Time in seconds in which the price rises by a factor of e while the rate is
             twice the limit.
         lowest: Lowest factor on the price.
-        highest: Highest factor.
+        highest: Highest factor. With the default, half of Baseline's throughput can be asked for on
+            top of it: enough that only its own knobs are left to a server that cannot tell how
+            far it is behind.
     """
 
     config_key: ClassVar[str] = "controller.limit"
@@ -27,7 +29,7 @@ class LimitConfig(Checked):
     memory_s: Seconds = 60.0
     response_s: Seconds = 60.0
     lowest: PositiveFraction = 0.5
-    highest: Factor = 10.0
+    highest: Factor = 100.0
 
 
 class ViolationPrice:

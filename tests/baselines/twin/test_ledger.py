@@ -152,3 +152,17 @@ def test_one_of_several_observations() -> None:
     names = Observation._fields
     both = Observation(*np.arange(2 * len(names), dtype=float).reshape(len(names), 2))
     assert single(both, 1).output_tok_s == 2 * names.index("output_tok_s") + 1
+
+
+@pytest.mark.parametrize(("behind", "rises"), [(1.0, False), (0.9, True)])
+def test_work_that_waits_is_a_violation_where_baseline_delivers_more(
+    behind: float, rises: bool
+) -> None:
+    """In an overload everybody has a queue."""
+    estimate, observed, _ = list(followed(1.5, 140))[-1]
+    assert observed.waiting > 0.0
+    demanded = observed._replace(target_tok_s=2.0 * observed.throughput_tok_s)
+    before = estimate.price.factor
+    for _ in range(60):
+        estimate.evaluate(demanded, behind)
+    assert (estimate.price.factor > before) == rises
