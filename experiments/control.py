@@ -6,6 +6,7 @@ import contextlib
 import logging
 import math
 import signal
+import sys
 import time
 from pathlib import Path
 from types import FrameType
@@ -34,7 +35,17 @@ _OF_HYDRA = ("run", "job_logging")
 """What Hydra itself is told that a service depends on: where its records and its log go."""
 
 
-@application("control", ControlConfig)
+_STAMP = "%Y-%m-%dT%H:%M:%S"
+
+
+def _print_stamped(message: str) -> None:
+    """Prints an error as a line of the log; it may come before there is a log."""
+    now = time.strftime(_STAMP, time.gmtime())
+    sys.stderr.write(f"{now}Z ERROR {message}\n")
+    sys.stderr.flush()
+
+
+@application("control", ControlConfig, _print_stamped)
 def main(config: ControlConfig, directory: Path) -> None:
     """Controls; SIGTERM and Ctrl-C put everything back, SIGHUP reads the settings again."""
     _stamp_log_lines()
@@ -109,7 +120,7 @@ def _hydras(overrides: list[str]) -> dict[str, Any]:
 
 def _stamp_log_lines() -> None:
     """Begins every line of the log with its time (UTC) and level."""
-    stamped = logging.Formatter("%(asctime)sZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+    stamped = logging.Formatter("%(asctime)sZ %(levelname)s %(message)s", _STAMP)
     stamped.converter = time.gmtime
     for handler in logging.getLogger().handlers:
         handler.setFormatter(stamped)

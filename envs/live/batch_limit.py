@@ -95,6 +95,21 @@ class BatchLimit(LimitControl):
         return answer
 
     @override
+    def check(self, told: dict[str, Any], mode: str) -> None:
+        if mode == "preempt" and told.get("preempts") is False:
+            raise BatchLimitError(
+                f"{self._client.url}{PATH}: this server cannot preempt, because its KV connector "
+                "could hand on blocks that were freed; set server.batch_limit=drain"
+            )
+        if holder := told.get("owner"):
+            left_s = told.get("lease_left_s") or 0.0
+            raise LimitHeldError(
+                f"{self._client.url}{PATH}: the limits are held by {holder}; one controller at a "
+                f"time. Its lease ends in {left_s:.0f} s unless it renews it: if it was killed, "
+                "start again then"
+            )
+
+    @override
     def take(self, mode: str) -> None:
         self.change(mode=mode)
 

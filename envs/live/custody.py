@@ -40,12 +40,16 @@ class Custody:
         self._change = threading.RLock()  # the actuator meets a replaced server on its own
         self.guard_restarts = 0
 
-    def lock(self) -> None:
+    def lock(self, limit: LimitControl | None = None) -> None:
         """Locks device, address and instance; the guard is handed the locks.
+
+        Args:
+            limit: The way to change the limits of the instance that answers.
 
         Raises:
             DeviceBusyError: Another controller is in control.
         """
+        self._limit = limit or self._limit
         names = {*self._device.keys, self._host.url}
         if self._limit is not None and self._limit.instance is not None:
             # One server has many addresses (localhost, 127.0.0.1) and one instance.

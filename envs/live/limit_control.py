@@ -38,6 +38,18 @@ class LimitControl(ABC):
         """
 
     @abstractmethod
+    def check(self, told: dict[str, Any], mode: str) -> None:
+        """Tells before control is taken that the limits cannot be controlled so.
+
+        Args:
+            told: What :meth:`read` returned.
+            mode: As in :meth:`take`.
+
+        Raises:
+            ServerError: They cannot.
+        """
+
+    @abstractmethod
     def take(self, mode: str) -> None:
         """Begins to control the limits.
 

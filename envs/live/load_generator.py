@@ -62,6 +62,7 @@ class LoadGenerator:
         self.target = target
         self._events: deque[Event] = deque()
         self._failures: deque[ServerError] = deque()
+        self._era = 0
         self._lag_s = 0.0
         self._start_s = time.monotonic()
         self._delay_s = 0.0
@@ -121,6 +122,14 @@ class LoadGenerator:
         """Returns why requests failed since the last call."""
         return [self._failures.popleft() for _ in range(len(self._failures))]
 
+    def forgive(self) -> None:
+        """Forgets failures of requests begun by now, also those still to come.
+
+        They were broken by a restart that is known already; told late, it would count twice.
+        """
+        self._era += 1
+        self._failures.clear()
+
     def take_lag_s(self) -> float:
         """Returns by how much, at worst since the last call, a request was sent too late."""
         lag, self._lag_s = self._lag_s, 0.0
@@ -141,7 +150,7 @@ class LoadGenerator:
         if self._session is None:
             self._session = self._new_session()
         self._events.clear()
-        self._failures.clear()
+        self.forgive()
         self._lag_s = 0.0
         self._delay_s = 0.0
         self._rng = rng
@@ -217,7 +226,7 @@ class LoadGenerator:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
 
     async def _request(self, arrived_s: float, prompt: int, output: int) -> None:
-        number = next(self._numbers)
+        number, era = next(self._numbers), self._era
         self._events.append(Event("arrived", number, arrived_s, prompt))
         ids = self._rng.integers(*self.target.token_ids, size=prompt).tolist()
         body = completion_body(self.target.model, ids, output)
@@ -236,7 +245,7 @@ class LoadGenerator:
             self._events.append(Event("rejected", number, self.now_s))
         except ServerError as error:
             self._events.append(Event("lost", number, self.now_s))
-            self._failures.append(error)
+            self._fail(error, era)
             # Refusals come at once; without a breath a closed loop would storm the server.
             await asyncio.sleep(0.1)
         except asyncio.CancelledError:
@@ -244,5 +253,9 @@ class LoadGenerator:
             raise
         except Exception as error:  # a request that ends unheard would be open for ever
             self._events.append(Event("lost", number, self.now_s))
-            self._failures.append(RequestsRefusedError(f"a request failed: {error!r}"))
+            self._fail(RequestsRefusedError(f"a request failed: {error!r}"), era)
             await asyncio.sleep(0.1)
+
+    def _fail(self, error: ServerError, era: int) -> None:
+        if era == self._era:
+            self._failures.append(error)

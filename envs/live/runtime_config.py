@@ -91,12 +91,16 @@ class RuntimeConfig(LimitControl):
         }
 
     @override
-    def take(self, mode: str) -> None:
+    def check(self, told: dict[str, Any], mode: str) -> None:
         if mode != "drain":
             raise BatchLimitError(
                 f"{self._client.url}{PATH}: this route drains and does not {mode}; set "
                 "server.batch_limit=drain, or start the server with the plug-in"
             )
+
+    @override
+    def take(self, mode: str) -> None:
+        self.check({}, mode)
         if self._ours and self._ours[-1] != self.found:
             _LOG.warning(
                 "%s: a batch limit of %d was left by a controller that was killed with its guard; "

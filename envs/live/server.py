@@ -138,6 +138,7 @@ class LiveServer(ServingSystem):
         session.generator.pause()
         self._requested = self.knob_limits.highest
         if self.config.sets_knobs:
+            session.take_control()
             session.actuator.ask(self._requested)
             if not session.actuator.wait(_ACTUATION_TIMEOUT_S):
                 raise ActuationError("reset: the highest knobs could not be set in time")
@@ -229,10 +230,11 @@ class LiveServer(ServingSystem):
             snapshot = self._health.read_metrics()
             account = self._accounts.take(session.generator.take())
             added = snapshot.since(self._snapshot)
+            if reset := snapshot.restarted_since(self._snapshot):
+                session.generator.forgive()
             self._examine(snapshot, added, account)
             power, now = session.power(), time.monotonic()
             latency_s, effects_s = session.actuator.take_latency_s(), session.effects_s()
-            reset = snapshot.restarted_since(self._snapshot)
             self._failing_since_s = None
         except ServerError as error:
             if self.config.on_failure == "fail" or self._fails_for_good():
@@ -301,6 +303,7 @@ class LiveServer(ServingSystem):
         began = time.monotonic()
         snapshot = self._session.recover(problem, self._requested)
         downtime_s = time.monotonic() - began
+        self._session.generator.forgive()
         self._session.generator.postpone(downtime_s)
         self._session.generator.resume()
         self._health.restart()

@@ -76,6 +76,7 @@ class Session:
         self._renewal: Future[None] | None = None
         self._renewed_s = self._device_renewed_s = time.monotonic()
         self._device_renewal: Future[None] | None = None
+        self._in_control = False
         self._closed = False
         self._pid = os.getpid()
         # Requests are read by another thread; a decision shall not wait its usual 5 ms for it.
@@ -108,7 +109,10 @@ class Session:
         self.max_num_seqs = self.limits.max_num_seqs if told is None else int(told["max_num_seqs"])
         self._most_num_seqs = self.limits.max_num_seqs
         if config.sets_knobs:
-            self._take_control()
+            self.device.check_control()
+            self._custody.lock(self._limit)
+            if self._limit is not None and told is not None:
+                self._limit.check(told, config.batch_limit)
         self._sampler = PowerSampler(self.device, config.sample_period_s)
         self._actuator = Actuator(self._set_cap, self.device.lock_clock, self._set_batch)
         self._generator = LoadGenerator(
@@ -159,6 +163,21 @@ class Session:
                 "server.data_parallel=%d", replicas, config.data_parallel, replicas,
             )  # fmt: skip
         return control, told
+
+    def take_control(self) -> None:
+        """Takes control of limit and device, once; until then nothing is held or noted.
+
+        It comes as late as it may, so that whatever can be refused was refused before.
+
+        Raises:
+            PalsError: Another controller is in control, or something may not be set.
+        """
+        if self._in_control or not self._config.sets_knobs:
+            return
+        self._in_control = True  # also of what fails half-way: it is put back in closing
+        if self._limit is not None:  # what was found then may be another's decision by now
+            self._limit = limit_control_of(self.host.client)
+        self._take_control()
 
     def _take_control(self) -> None:
         # The server tells of a controller that no lock tells of, before a device is touched.

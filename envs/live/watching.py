@@ -20,9 +20,13 @@ def watched(workload: Workload) -> External:
     """Returns the users of the server, expected to be like a workload's requests."""
     if isinstance(workload, External):
         return workload
+    rate = workload.rate if workload.rate is not None else workload.own_rate_per_s
+    load = workload.load
+    if rate is None and load is None:  # a closed loop, which keeps a server full
+        load = 1.0
     return External(
-        load=workload.load,
-        rate=workload.rate if workload.rate is not None else workload.own_rate_per_s,
+        load=load,
+        rate=rate,
         expected_prompt_tokens=workload.mean_prompt_tokens,
         expected_output_tokens=workload.mean_output_tokens,
     )

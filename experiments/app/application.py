@@ -33,6 +33,7 @@ from experiments.app.confidential import (
 )
 from experiments.app.folder_lock import locked
 from experiments.app.misspelt import misspelt
+from experiments.app.option_order import options_first
 from experiments.app.paths import with_paths
 from experiments.app.replacement import with_replacements
 from experiments.app.trust import (
@@ -68,8 +69,14 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {error} (debug=on shows where)"
 
 
+def print_error(message: str) -> None:
+    """Prints a message on standard error."""
+    sys.stderr.write(f"error: {message}\n")
+    sys.stderr.flush()
+
+
 def application(
-    config_name: str, cls: type[T]
+    config_name: str, cls: type[T], tell: Callable[[str], None] = print_error
 ) -> Callable[[Callable[[T, Path], None]], Callable[[], None]]:
     """Turns a job into a command-line application that Hydra configures.
 
@@ -79,6 +86,7 @@ def application(
     Args:
         config_name: The application's file in ``conf``, without ``.yaml``.
         cls: The class of its configuration; the job gets an object of it, and its folder.
+        tell: Prints what went wrong.
     """
 
     def decorate(job: Callable[[T, Path], None]) -> Callable[[], None]:
@@ -97,7 +105,7 @@ def application(
             except Exception as error:
                 if OmegaConf.select(config, "debug.traceback"):
                     sys.stderr.write(masking.text("".join(traceback.format_exception(error))))
-                print_error(masking.text(describe(error)))
+                tell(masking.text(describe(error)))
                 if os.getpid() != home:
                     raise JobFailed(directory) from error  # Hydra's launcher has to tell
                 failed.append(directory)
@@ -110,7 +118,7 @@ def application(
                 version_base="1.3", config_path=str(catalog.CONF_DIR), config_name=config_name
             )
             try:
-                sys.argv[1:] = with_replacements(with_paths(sys.argv[1:]))
+                sys.argv[1:] = options_first(with_replacements(with_paths(sys.argv[1:])))
                 _refuse_null_groups(sys.argv[1:])
                 allow_named_packages(sys.argv[1:])
                 if {"-h", "--help"} & set(sys.argv[1:]):
@@ -119,15 +127,15 @@ def application(
                 with masked_log(masking), _errors_handed_on(), foreign_hydra_refused(sys.argv[1:]):
                     start(task)()
             except Terminated:
-                print_error("ended by SIGTERM")
+                tell("ended by SIGTERM")
                 sys.exit(EXIT_TERMINATED)
             except KeyboardInterrupt:
-                print_error("interrupted")
+                tell("interrupted")
                 sys.exit(EXIT_INTERRUPTED)
             except Exception as error:
                 if os.environ.get(_FULL_ERROR) == "1":
                     raise
-                print_error(masking.text(describe(error)))
+                tell(masking.text(describe(error)))
                 sys.exit(1)
             if failed:
                 sys.exit(1)
@@ -169,9 +177,3 @@ def _refuse_null_groups(arguments: Sequence[str]) -> None:
         key, _, value = text.partition("=")
         if value == "null" and (catalog.CONF_DIR / key).is_dir():
             raise catalog.nothing_chosen(key)
-
-
-def print_error(message: str) -> None:
-    """Prints a message on standard error."""
-    sys.stderr.write(f"error: {message}\n")
-    sys.stderr.flush()

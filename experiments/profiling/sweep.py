@@ -10,7 +10,7 @@ import numpy as np
 
 from baselines.profile import ProfileRow
 from envs import catalog
-from envs.errors import ConfigurationError, InfeasibleModelError
+from envs.errors import ConfigurationError, DeviceError, InfeasibleModelError
 from envs.factory import make_env
 from envs.fields import Checked, Range
 from envs.knobs import Knobs
@@ -103,7 +103,8 @@ def sweep(
         on_setting: Called after every setting with how many are done and how many there are.
 
     Raises:
-        PalsError: The server's own configuration is impossible, or a live server fails.
+        PalsError: The server's own configuration is impossible, a live server fails, or there was
+            nothing to measure.
     """
     workload = saturating(scenario)
     envs = list(_environments(scenario, settings, workload))
@@ -111,12 +112,23 @@ def sweep(
         todo = [(env, server, knobs) for env, server in envs for knobs in _grid(env)]
         rows = []
         for done, (env, server, knobs) in enumerate(todo, start=1):
-            rows.append(_measure(env.system, server, workload, knobs, settings))
+            row = _measure(env.system, server, workload, knobs, settings)
+            if not row.power_w > 0.0:
+                raise DeviceError(
+                    "server.device: it told no energy while a setting was measured (its counter "
+                    "stands still), and nothing can be planned with such a profile"
+                )
+            rows.append(row)
             if on_setting is not None:
                 on_setting(done, len(todo))
     finally:
         for env, _ in envs:
             env.close()
+    if not any(row.throughput_tok_s > 0.0 for row in rows):
+        raise ConfigurationError(
+            "server.send_load: the server had no request of its users while it was measured; "
+            "measure while they send some, or send the workload with server.send_load=true"
+        )
     return rows
 
 
@@ -127,8 +139,10 @@ def _environments(
     own = int(server["tensor_parallel"])
     sizes = {own, *settings.tensor_parallel} if scenario.is_simulated else {own}
     for size in sorted(sizes):
-        changes = {"tensor_parallel": size} | ({} if size == own else {"num_gpus": None})
-        changed = replace(scenario, server={**server, **changes}, workload=workload)
+        changed = replace(scenario, workload=workload)
+        if size != own:
+            other = {**server, "tensor_parallel": size, "num_gpus": None}
+            changed = replace(changed, server=other)
         try:
             env = make_env(changed)
         except (ConfigurationError, InfeasibleModelError):

@@ -41,7 +41,8 @@ def draw_run(table: IntervalTable, context: ControlContext, file: Path, title: s
         _latency(axes[3], time, table)
         for axis in axes:
             axis.axvspan(0.0, min(context.qos.warmup_s, time[-1]), color="#F3F3F3", zorder=0)
-            axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+            if axis.get_legend_handles_labels()[0]:  # latency may have nothing to show
+                axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
         axes[-1].set_xlabel("Time in s (grey: warm-up, left out of QoS and latency)")
         axes[-1].set_xlim(0.0, float(time[-1]))
         figure.suptitle(title, x=0.01, ha="left", fontweight="bold")

@@ -46,6 +46,7 @@ class Running:
     url, pid = sys.argv[1], int(sys.argv[2])
 
 session = Session(attached(Running))
+session.take_control()
 session.actuator.ask(Knobs(100.0, 3))
 assert session.actuator.wait(20.0)
 print("controlling", flush=True)

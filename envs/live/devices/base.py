@@ -121,6 +121,13 @@ class PowerDevice(ABC):
             DeviceLostError: A GPU is gone.
         """
 
+    def check_control(self) -> None:  # noqa: B027 - most devices tell in taking control
+        """Tells as early as it can that it cannot be set; changes nothing.
+
+        Raises:
+            DeviceError: It cannot.
+        """
+
     @abstractmethod
     def set_power_cap(self, watts: float) -> None:
         """Sets the power cap of every GPU.

@@ -211,6 +211,10 @@ class Dcgm(Checked, PowerDevice):
         )
 
     @override
+    def check_control(self) -> None:
+        raise _only_reads()
+
+    @override
     def set_power_cap(self, watts: float) -> None:
         raise _only_reads()
 

@@ -68,6 +68,7 @@ class HelpedNvml(Nvml):
     @override
     def limits(self) -> DeviceLimits:
         told = self._limits()
+        self._ceiling_w = max(self._ceiling_w, told["ceiling_w"])
         own = super().limits
         return replace(own, cap_min_w=told["floor_w"], cap_max_w=told["ceiling_w"])
 
@@ -89,7 +90,7 @@ class HelpedNvml(Nvml):
 
     @override
     def take_control(self) -> dict[str, Any]:
-        self._ceiling_w = self._limits()["ceiling_w"]
+        self._ceiling_w = max(self._ceiling_w, self._limits()["ceiling_w"])
         self._lease = secrets.token_hex(16)
         self._renew(None)
         return {"lease": self._lease}

@@ -6,7 +6,7 @@ import logging
 import threading
 from typing import Any, NamedTuple
 
-from envs.live.devices.cap_notes import CapNote, CapNotes
+from envs.live.devices.cap_notes import TOLERANCE_MW, CapNote, CapNotes
 from envs.live.devices.nvml_library import nvml_errors
 from envs.live.errors import DevicePermissionError
 
@@ -34,6 +34,7 @@ class NvmlCaps:
     def __init__(self, nvml: Any) -> None:
         self._nvml = nvml
         self._notes = CapNotes()
+        self._told: dict[str, int] = {}
         self._held: dict[str, CapNote] = {}
         self._changes = 0
         self._writing = threading.Lock()  # a reading shall not take our own half-set caps for news
@@ -50,7 +51,9 @@ class NvmlCaps:
         now = self.in_force_mw(gpu)
         note = self._notes.read(gpu.uuid)
         if note is None or not note.explains(now):
+            self._told.setdefault(gpu.uuid, now)
             return CapNote(now)
+        self._told.setdefault(gpu.uuid, note.found_mw)
         if now != note.found_mw:
             _LOG.warning(
                 "GPU %s: its cap of %g W was left by a controller that was killed with its guard; "
@@ -60,11 +63,20 @@ class NvmlCaps:
         return note
 
     def take(self, gpu: Gpu) -> CapNote:
-        """Begins to control a cap; writing what holds already shows whether we may write."""
+        """Begins to control a cap; writing what holds already shows whether we may write.
+
+        A cap below the one that :meth:`found` told first was lowered by others since.
+        """
         note = self.found(gpu)
         now = self.in_force_mw(gpu)
         self._write(gpu, now)
         note.set_mw, note.ceiling_mw = [now], None
+        if note.found_mw < self._told.pop(gpu.uuid) - TOLERANCE_MW:
+            _LOG.warning(
+                "GPU %s: its cap was lowered to %g W meanwhile; no cap above it is set",
+                gpu.name, note.found_mw * 1e-3,
+            )  # fmt: skip
+            note.ceiling_mw = note.found_mw
         self._held[gpu.uuid] = note
         self._notes.write(gpu.uuid, note)
         return note

@@ -60,8 +60,12 @@ class Zeusd(Nvml):
         self._caps = NvmlCaps(self._nvml)
 
     @override
-    def take_control(self) -> dict[str, Any]:
+    def check_control(self) -> None:
         self._nvml.require_control([gpu.handle for gpu in self._gpus])
+
+    @override
+    def take_control(self) -> dict[str, Any]:
+        self.check_control()
         return super().take_control()
 
     @property

@@ -489,7 +489,7 @@ def test_the_guard_and_the_helper_agree_when_a_controller_is_killed(
         "from envs.live.session import Session\n"
         "session = Session(VllmServerConfig(url=sys.argv[1], control=True, max_num_seqs=8,\n"
         "    device=HelpedNvml(socket=sys.argv[2])))\n"
-        "session._set_cap(150.0)\nsession._set_batch(2)\n"
+        "session.take_control()\nsession._set_cap(150.0)\nsession._set_batch(2)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     helper.start()

@@ -108,6 +108,7 @@ from envs.live.session import Session
 session = Session(VllmServerConfig(
     url=sys.argv[1], device=Nvml(), max_num_seqs=8, batch_limit="off", control=True,
 ))
+session.take_control()
 session._set_cap(150.0)
 print("controlling", flush=True)
 sys.stdin.readline()

@@ -35,6 +35,7 @@ session = Session(VllmServerConfig(
     url=sys.argv[1], server_pid=int(sys.argv[2]), device={device}, max_num_seqs=8,
     control=True,
 ))
+session.take_control()
 session._set_cap(150.0)
 session._set_batch(2)
 print("controlling", flush=True)

@@ -150,6 +150,7 @@ session = Session(VllmServerConfig(
     url=sys.argv[1], device=Nvml(lock_clocks=True), max_num_seqs=8, batch_limit="off",
     control=True,
 ))
+session.take_control()
 session._set_cap(150.0)
 session.device.lock_clock(900.0)
 os.kill(session._custody._guard.pid, signal.SIGKILL)

@@ -412,6 +412,34 @@ def test_an_attached_server_is_never_restarted_but_waited_for(fake_vllm: FakeVll
         expect(server, ServerNotThereError)
 
 
+@pytest.mark.parametrize("noticed", [True, False], ids=["recovered from", "noticed afterwards"])
+def test_requests_that_a_restart_broke_are_no_failure_of_the_new_server(
+    fake_vllm: FakeVllm, noticed: bool
+) -> None:
+    """A restart that ends within an interval has broken requests, too."""
+    config = attach(fake_vllm, on_failure="restart", device=nvml_stand_in(), refused_limit=2)
+    lengths = {"concurrency": 8, "prompt_scale": 0.05, "output_scale": 1.0}
+    streams = catalog.build("workload", {"base": "closed_loop", **lengths})
+    with live(config, streams) as server:
+        server.reset(1)
+        run(server, 0.5)
+        generator = server._session.generator
+        fake_vllm.stop()
+        wait_for(lambda: len(generator._failures) > 2)
+        if not noticed:
+            fake_vllm.start()
+            server.advance(0.25)
+            assert server.extras["counters_reset"] == 1.0
+        else:
+            timer = threading.Timer(0.5, fake_vllm.start)
+            timer.start()
+            recover(server)
+            timer.join()
+        run(server, 1.0)
+        assert len(server.events) == noticed
+        assert not generator._failures
+
+
 @pytest.mark.long
 def test_a_quick_restart_behind_our_back_only_resets_the_counters(fake_vllm: FakeVllm) -> None:
     with live(attach(fake_vllm, device=nvml_stand_in())) as server:

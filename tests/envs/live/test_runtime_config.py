@@ -131,6 +131,7 @@ from envs.live.config import VllmServerConfig
 from envs.live.devices.nvml import Nvml
 from envs.live.session import Session
 session = Session(VllmServerConfig(url=sys.argv[1], control=True, device=Nvml(), max_num_seqs=8))
+session.take_control()
 session._set_batch(4)
 session._set_batch(2)
 os.kill(os.getpid(), signal.SIGKILL)
@@ -156,8 +157,8 @@ def test_what_was_found_outlives_controller_and_guard(
     assert flat.running_limit == 2
     with live(attach(flat, device=Nvml(), max_num_seqs=None)) as server:
         assert server.knob_limits.max_num_seqs == 6
-        assert "counts as found" in caplog.text
         server.reset(1)
+        assert "counts as found" in caplog.text
         act(server, Knobs(400.0, 3))
     assert flat.running_limit == 6
     assert list(private_folder.directory().iterdir()) == []

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,13 +34,15 @@ def command(url: str, out: Path, *more: str) -> list[str]:
 
 
 @contextmanager
-def service(url: str, out: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
+def service(
+    url: str, out: Path, *more: str, last: Sequence[str] = ()
+) -> Iterator[subprocess.Popen[str]]:
     """A running service, whose output is in ``out/said``."""
     out.mkdir(parents=True, exist_ok=True)
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     with (out / "said").open("w") as said:
         process = subprocess.Popen(
-            command(url, out, *more),
+            [*command(url, out, *more), *last],
             env=os.environ | {"PYTHONPATH": path},
             stdout=said,
             stderr=subprocess.STDOUT,
