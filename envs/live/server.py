@@ -308,6 +308,7 @@ class LiveServer(ServingSystem):
         self._session.generator.resume()
         self._health.restart()
         self._note(problem, downtime_s)
+        _LOG.warning("recovered after %.1f s", downtime_s)
         return snapshot, downtime_s
 
     def _note(self, problem: ServerError, downtime_s: float) -> None:

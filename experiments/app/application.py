@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import hydra
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -64,6 +65,8 @@ def describe(error: BaseException) -> str:
         return re.sub(r"\n\s*(full_key|object_type)\S*.*", "", text)
     if isinstance(error, OmegaConfBaseException | OSError):
         return str(error)
+    if isinstance(error, yaml.YAMLError):
+        return f"a file of settings is no YAML: {error}"
     if isinstance(error, ImportError) and (message := missing_extra(error)):
         return message
     return f"{type(error).__name__}: {error} (debug=on shows where)"

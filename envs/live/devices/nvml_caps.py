@@ -53,8 +53,9 @@ class NvmlCaps:
         if note is None or not note.explains(now):
             self._told.setdefault(gpu.uuid, now)
             return CapNote(now)
+        first = gpu.uuid not in self._told
         self._told.setdefault(gpu.uuid, note.found_mw)
-        if now != note.found_mw:
+        if first and now != note.found_mw:
             _LOG.warning(
                 "GPU %s: its cap of %g W was left by a controller that was killed with its guard; "
                 "%g W, which that one had found, counts as found",
@@ -71,7 +72,7 @@ class NvmlCaps:
         now = self.in_force_mw(gpu)
         self._write(gpu, now)
         note.set_mw, note.ceiling_mw = [now], None
-        if note.found_mw < self._told.pop(gpu.uuid) - TOLERANCE_MW:
+        if note.found_mw < self._told.pop(gpu.uuid, note.found_mw) - TOLERANCE_MW:
             _LOG.warning(
                 "GPU %s: its cap was lowered to %g W meanwhile; no cap above it is set",
                 gpu.name, note.found_mw * 1e-3,

@@ -176,7 +176,7 @@ def test_what_was_found_outlives_controller_and_guard(
     with live(attach(fake_vllm, device=Nvml(), batch_limit="off")) as server:
         assert server.knob_limits.power_cap_max_w == 350.0
         server.reset(1)
-        assert "counts as found" in caplog.text
+        assert caplog.text.count("counts as found") == 1
     assert fake_gpus.limits_w == [350.0]
     assert fake_gpus.state["gpus"][0]["locked"] is None
     fake_gpus.change(0, limit=150_000)  # restored, so this is an operator's now

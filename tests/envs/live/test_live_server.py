@@ -414,7 +414,7 @@ def test_an_attached_server_is_never_restarted_but_waited_for(fake_vllm: FakeVll
 
 @pytest.mark.parametrize("noticed", [True, False], ids=["recovered from", "noticed afterwards"])
 def test_requests_that_a_restart_broke_are_no_failure_of_the_new_server(
-    fake_vllm: FakeVllm, noticed: bool
+    fake_vllm: FakeVllm, noticed: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A restart that ends within an interval has broken requests, too."""
     config = attach(fake_vllm, on_failure="restart", device=nvml_stand_in(), refused_limit=2)
@@ -437,6 +437,7 @@ def test_requests_that_a_restart_broke_are_no_failure_of_the_new_server(
             timer.join()
         run(server, 1.0)
         assert len(server.events) == noticed
+        assert caplog.text.count("recovered after") == noticed
         assert not generator._failures
 
 

@@ -65,3 +65,14 @@ def test_a_folder_that_is_a_file_is_named(command: Callable[..., Any], tmp_path:
     assert done.code == 1
     assert str(tmp_path / "out") in done.err
     assert "Traceback" not in done.err
+
+
+def test_a_file_of_settings_that_is_no_yaml_is_named(
+    command: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "experiment").mkdir()
+    file = tmp_path / "experiment" / "site.yaml"
+    file.write_text("# @package _global_\nobjective: [broken\n")
+    done = command(run, f"--config-dir={tmp_path}", "experiment=site")
+    one_message(done, "no YAML", f'"{file}", line 2')
+    assert "ParserError" not in done.err
