@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import re
+import ssl
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -116,6 +117,11 @@ class HttpClient:
             ) from error
         except (http.client.HTTPException, ConnectionResetError, BrokenPipeError) as error:
             raise ServerDiedError(f"{self.url}{path}: connection broke ({error!r})") from error
+        except ssl.SSLError as error:
+            raise ServerNotThereError(
+                f"{self.url}: no secure connection ({error}); correct server.url, which begins "
+                "with http:// where the server speaks plain HTTP"
+            ) from error
         except OSError as error:
             raise ServerNotThereError(
                 f"{self.url}: nothing answers ({error}); start the server, or correct server.url"

@@ -49,6 +49,7 @@ from envs.live.errors import (
     ServerStartError,
     WrongKeyError,
 )
+from envs.live.http_client import HttpClient
 from envs.live.server import LiveServer
 from envs.system import ServingSystem
 from envs.telemetry import NUMERIC_FIELDS, Telemetry
@@ -410,6 +411,12 @@ def test_an_attached_server_is_never_restarted_but_waited_for(fake_vllm: FakeVll
         run(server, 0.5)
         fake_vllm.stop()
         expect(server, ServerNotThereError)
+
+
+def test_an_address_that_speaks_no_tls_is_not_said_to_be_silent(fake_vllm: FakeVllm) -> None:
+    secure = HttpClient(fake_vllm.url.replace("http:", "https:"), {}, 5.0)
+    with pytest.raises(ServerNotThereError, match=r"no secure connection.*http://"):
+        secure.call("GET", "/health")
 
 
 @pytest.mark.parametrize("noticed", [True, False], ids=["recovered from", "noticed afterwards"])
