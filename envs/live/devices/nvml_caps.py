@@ -51,16 +51,8 @@ class NvmlCaps:
         now = self.in_force_mw(gpu)
         note = self._notes.read(gpu.uuid)
         if note is None or not note.explains(now):
-            self._told.setdefault(gpu.uuid, now)
-            return CapNote(now)
-        first = gpu.uuid not in self._told
+            note = CapNote(now)
         self._told.setdefault(gpu.uuid, note.found_mw)
-        if first and now != note.found_mw:
-            _LOG.warning(
-                "GPU %s: its cap of %g W was left by a controller that was killed with its guard; "
-                "%g W, which that one had found, counts as found",
-                gpu.name, now * 1e-3, note.found_mw * 1e-3,
-            )  # fmt: skip
         return note
 
     def take(self, gpu: Gpu) -> CapNote:
@@ -70,6 +62,13 @@ class NvmlCaps:
         """
         note = self.found(gpu)
         now = self.in_force_mw(gpu)
+        if gpu.uuid not in self._held and note.set_mw and now != note.found_mw:
+            # Only now: before it is locked, such a cap may be that of a controller that runs.
+            _LOG.warning(
+                "GPU %s: its cap of %g W was left by a controller that was killed with its guard; "
+                "%g W, which that one had found, counts as found",
+                gpu.name, now * 1e-3, note.found_mw * 1e-3,
+            )  # fmt: skip
         self._write(gpu, now)
         note.set_mw, note.ceiling_mw = [now], None
         if note.found_mw < self._told.pop(gpu.uuid, note.found_mw) - TOLERANCE_MW:

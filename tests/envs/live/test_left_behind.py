@@ -216,6 +216,20 @@ def test_one_server_under_two_addresses_has_one_controller(
     assert fake_vllm.limit()["max_num_seqs"] == 6
 
 
+def test_a_cap_of_a_controller_that_runs_is_not_said_to_be_left_behind(
+    fake_vllm: FakeVllm, fake_gpus: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with live(attach(fake_vllm, device=Nvml())) as server:
+        server.reset(1)
+        server.apply(Knobs(150.0, 2))
+        wait_for(lambda: fake_gpus.limits_w == [150.0])
+        with live(attach(fake_vllm, device=Nvml(), control=False)):
+            pass
+        with pytest.raises(DeviceBusyError):
+            LiveServer(attach(fake_vllm, device=Nvml()), small_workload())
+    assert "left by a controller" not in caplog.text
+
+
 def test_a_controller_that_the_server_refuses_does_not_touch_the_device(
     fake_vllm: FakeVllm, fake_gpus: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra import compose, initialize_config_dir
 from live_support import FakeVllm, attach, live, small_workload
 from test_service_ends import service
 
+from envs.catalog import CONF_DIR
 from envs.errors import ConfigurationError, DeviceError, ServerError
 from envs.live.batch_limit import BatchLimit
 from envs.live.devices.nvml import Nvml
@@ -20,6 +22,7 @@ from envs.live.errors import BatchLimitError, LimitHeldError
 from envs.live.http_client import HttpClient
 from envs.live.server import LiveServer
 from envs.scenario import Scenario
+from experiments.app.schemas import register
 from experiments.profiling.sweep import ProfileConfig, sweep
 
 
@@ -44,6 +47,14 @@ def test_what_the_service_cannot_do_is_told_before_anything_is_touched(
     log = (tmp_path / "said").read_text()
     assert re.search(rf"^\d{{4}}-\d\d-\d\dT[\d:]{{8}}Z ERROR .*{said}", log, re.MULTILINE)
     assert fake_gpus.state["log"] == []
+
+
+def test_no_model_is_taken_for_the_one_that_is_served() -> None:
+    """What is planned with another model's numbers is worse than what is refused."""
+    register()
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        assert compose("control").get("model") is None
+        assert compose("control", overrides=["model=gpt2"]).model is not None
 
 
 def test_control_begins_with_the_first_episode(fake_vllm: FakeVllm, fake_gpus: Any) -> None:
