@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -30,6 +31,7 @@ from experiments.profiling.store import find_profile
 from experiments.runs.options import RunOptions
 from experiments.sim_to_live.counterpart import counterpart
 
+_LOG = logging.getLogger(__name__)
 OnProgress = Callable[[str, int, int], None]
 
 
@@ -104,7 +106,13 @@ class RunPreparation(Preparation):
             if isinstance(workload, External) and isinstance(server, VllmServerConfig):
                 scenario = replace(scenario, workload=counted(workload, server))
             _, scenario = counterpart(scenario, self.profile())
-        return build_server_spec(scenario)
+        spec = build_server_spec(scenario)
+        if not self._scenario.is_simulated:
+            _LOG.info(
+                "the twin of the live server has model=%s and gpu=%s; is that what it serves, and "
+                "on what?", spec.model.name, spec.gpu.name,
+            )  # fmt: skip
+        return spec
 
     def _outcome(self, env: ServingEnv, knobs: Knobs, reference: NDArray[np.float64]) -> Outcome:
         held = FixedKnobs(knobs)

@@ -56,13 +56,17 @@ def preparation(tmp_path: Path) -> RunPreparation:
     return RunPreparation(LIVE, options, None)
 
 
-def test_the_twin_of_a_live_server_is_calibrated_by_its_profile(tmp_path: Path) -> None:
+def test_the_twin_of_a_live_server_is_calibrated_by_its_profile(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     spec = preparation(tmp_path).twin()
     assert spec.server.max_num_seqs == 32
     assert spec.gpu.power_caps_w == CAPS
     assert spec.coefficients.fitted_on == "a live profile"
     assert spec.coefficients.fit_error["throughput"] < 0.3
     assert spec.workload.mean_output_tokens > 50
+    assert f"model={spec.model.name}" in caplog.text
 
 
 def test_without_a_profile_it_says_how_to_make_one() -> None:
