@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,11 +19,14 @@ from agents.random_state import random_state
 from agents.resumable import EpisodeSoFar, ResumableVecEnv
 from envs.cache import atomic_write_bytes
 from envs.errors import ConfigurationError
+from envs.safe_files import read_sealed, sealed
 
 _COUNTERS = ("_current_progress_remaining", "_episode_num", "_n_calls", "exploration_rate")
 _BUFFER_ARRAYS = (
     "observations", "next_observations", "actions", "rewards", "dones", "timeouts",
 )  # fmt: skip
+_MOST_BYTES = 64 << 30
+"""Replay buffers can be large."""
 
 
 class Checkpoint(NamedTuple):
@@ -80,7 +82,7 @@ def save_checkpoint(
     }
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    atomic_write_bytes(file, buffer.getvalue())
+    atomic_write_bytes(file, sealed(buffer.getvalue()))
 
 
 def load_checkpoint(
@@ -105,9 +107,9 @@ def load_checkpoint(
         ConfigurationError: The file is missing, damaged, or of another configuration.
     """
     try:
-        if not stat.S_ISREG(file.stat().st_mode):
-            raise ConfigurationError(f"resume: {file} is not a regular file")
-        content = torch.load(file, map_location=model.device, weights_only=True)
+        file.stat()  # a file that is missing has an error of its own
+        kept = io.BytesIO(read_sealed(file, _MOST_BYTES))
+        content = torch.load(kept, map_location=model.device, weights_only=True)
         model.set_parameters(content["parameters"])
         for name, value in content["variables"].items():
             _variable(model, name).data.copy_(value)
@@ -123,8 +125,8 @@ def load_checkpoint(
         same = _restore_last(model, content["last"], seen(observations, content["progress"]))
         prices = {name: Price(*values) for name, values in content["prices"].items()}
         return Checkpoint(prices, content["random"], content["progress"], observations, same)
-    except ConfigurationError:
-        raise
+    except ConfigurationError as error:
+        raise ConfigurationError(f"resume: {error}") from error
     except FileNotFoundError as error:
         raise ConfigurationError(
             f"resume: no checkpoint {file}; the training was ended before its first one"

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 from pathlib import Path
 from typing import BinaryIO
 
 from envs.errors import ConfigurationError
+
+_SEALED = b"pals-gym sealed 1\n"
+_BEGIN = len(_SEALED) + hashlib.sha256().digest_size
 
 
 def open_for_owner(file: Path, flags: int) -> int:
@@ -69,4 +73,28 @@ def read_regular(file: Path, most_bytes: int) -> bytes:
         raise ConfigurationError(
             f"{file}: larger than the {most_bytes:,} bytes that such a file can have"
         )
+    return content
+
+
+def sealed(content: bytes) -> bytes:
+    """Returns a content with its SHA-256 before it, for :func:`read_sealed`."""
+    return _SEALED + hashlib.sha256(content).digest() + content
+
+
+def read_sealed(file: Path, most_bytes: int) -> bytes:
+    """Returns what :func:`sealed` was given, if not one bit of the file is another.
+
+    Archives of tensors are read without complaint where a bit of a number is wrong.
+
+    Args:
+        file: The file.
+        most_bytes: Its largest acceptable size.
+
+    Raises:
+        ConfigurationError: It cannot be read, or is not as it was written.
+    """
+    found = read_regular(file, most_bytes)
+    content = found[_BEGIN:]
+    if found[:_BEGIN] != _SEALED + hashlib.sha256(content).digest():
+        raise ConfigurationError(f"{file}: not as it was written (damaged, edited or too old)")
     return content

@@ -21,6 +21,8 @@ PAPER_BATCHES = (1, 4, 8, 16, 32, 64)
 """Batch sizes of arXiv:2605.21427 Table 1."""
 _MOST_CHOICES = 4096
 """Choices of knobs that an encoding remembers."""
+_FAR = 2.0**53
+"""Beyond every index; whole numbers up to here are floats and integers alike."""
 
 
 def as_numbers(action: Any) -> NDArray[np.float64]:
@@ -196,6 +198,7 @@ class ActionEncoding(Checked, ABC):
             numbers = as_numbers(action)
             if not np.array_equal(numbers, np.rint(numbers)):  # NaN is not equal to itself
                 raise ActionError(f"action: must be whole numbers, got {action}")
+            given = np.clip(numbers, -_FAR, _FAR)  # what is beyond is no index, and no int64
         index = given.astype(np.int64)
         if np.ndim(sizes) and index.shape[-1:] != np.shape(sizes):
             raise ActionError(f"action: must be {len(sizes)} indices, got {action}")

@@ -174,8 +174,7 @@ class Fleet:
             pending = self._all if which is None else which
             self.drive(pending, seconds, run)
             return self.telemetry
-        if self._unborn:
-            raise WorkloadError(UNBORN)
+        self.refuse_unborn()
         if not self._in_use.acquire(False):
             raise WorkloadError(_SHARED)
         try:
@@ -185,6 +184,15 @@ class Fleet:
         finally:
             self._in_use.release()
         return self.telemetry
+
+    def refuse_unborn(self) -> None:
+        """Refuses servers that have no episode yet.
+
+        Raises:
+            WorkloadError: There is one.
+        """
+        if self._unborn:
+            raise WorkloadError(UNBORN)
 
     def _enter(self) -> None:
         """Keeps other threads out, which compiled code would let into the same memory."""
@@ -207,8 +215,7 @@ class Fleet:
         Raises:
             WorkloadError: A server was never reset, or another thread is at it.
         """
-        if self._unborn:
-            raise WorkloadError(UNBORN)
+        self.refuse_unborn()
         self._enter()
         try:
             self._drive(which, seconds, run)

@@ -176,7 +176,11 @@ class VectorServingEnv(gym.vector.VectorEnv[NDArray[np.float32], Any, NDArray[An
         Truncated servers are reset as :attr:`autoreset_mode` says. In the mode ``same_step``
         ``info["final_obs"]`` holds the last observation of those that ``info["_final_obs"]``
         marks.
+
+        Raises:
+            WorkloadError: A server was never reset.
         """
+        self.fleet.refuse_unborn()
         knobs = self._decode(np.asarray(actions))
         ended = self._ended  # by the step before; with next-step autoreset they start again now
         restart = bool(ended.any()) and self.autoreset_mode is AutoresetMode.NEXT_STEP

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,10 +15,12 @@ from torch import Tensor
 
 from envs.cache import atomic_write_bytes
 from envs.errors import ConfigurationError
+from envs.safe_files import read_regular
 from experiments.imitation.plans import Plans
 from experiments.imitation.teacher import Lesson
 
 _FIELDS = ("observations", "base", "violations", "changes")
+_MOST_BYTES = 4 << 30
 
 
 class Lessons(NamedTuple):
@@ -46,27 +49,35 @@ class Lessons(NamedTuple):
         """Returns all lessons of several rounds."""
         return cls(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
-    def save(self, file: Path) -> None:
-        """Writes the lessons with half the digits, as they are used."""
+    def save(self, file: Path) -> str:
+        """Writes the lessons with half the digits, as they are used; returns the file's SHA-256."""
         buffer = io.BytesIO()
         columns: dict[str, Any] = {
             name: own.numpy() for name, own in zip(_FIELDS, self, strict=True)
         }
         np.savez_compressed(buffer, **columns)
         atomic_write_bytes(file, buffer.getvalue())
+        return hashlib.sha256(buffer.getvalue()).hexdigest()
 
     @classmethod
-    def load(cls, file: Path) -> Lessons:
+    def load(cls, file: Path, expected: str) -> Lessons:
         """Reads lessons.
 
+        Args:
+            file: The file.
+            expected: Its SHA-256 when it was written.
+
         Raises:
-            ConfigurationError: The file is missing or damaged.
+            ConfigurationError: The file is missing, or is not as it was written.
         """
         try:
-            with np.load(file, allow_pickle=False) as kept:
-                return cls(*(torch.from_numpy(kept[name]) for name in _FIELDS))
-        except (OSError, ValueError, KeyError, EOFError) as error:
-            raise ConfigurationError(f"resume: {file} is damaged ({error!r})") from error
+            content = read_regular(file, _MOST_BYTES)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"resume: {error}") from error
+        if hashlib.sha256(content).hexdigest() != expected:
+            raise ConfigurationError(f"resume: {file} is not as it was written")
+        with np.load(io.BytesIO(content), allow_pickle=False) as kept:
+            return cls(*(torch.from_numpy(kept[name]) for name in _FIELDS))
 
 
 def _tensor(array: NDArray[Any]) -> Tensor:

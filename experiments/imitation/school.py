@@ -24,8 +24,9 @@ from envs import catalog
 from envs.cache import atomic_write_bytes, atomic_write_text
 from envs.errors import ConfigurationError
 from envs.objectives.conditions import Conditions
-from envs.safe_files import read_regular
+from envs.safe_files import read_sealed, sealed
 from envs.simulator.vector import VectorServer, VectorServingEnv
+from envs.sources import code_hash
 from experiments.evaluation.metrics import Summary, write_json
 from experiments.evaluation.suites import Suite
 from experiments.imitation.config import ImitateConfig
@@ -34,7 +35,7 @@ from experiments.imitation.plans import Plans
 from experiments.imitation.prices import LessonCost
 from experiments.imitation.student import Student, Study
 from experiments.imitation.teacher import Teacher
-from experiments.records.hashing import plain
+from experiments.records.hashing import digest, plain
 from experiments.training.card import CARD_FILE, model_card
 from experiments.training.mixture import Mixture, calibrations
 from experiments.training.policy_evaluation import PolicyEvaluation
@@ -47,6 +48,11 @@ STUDENT_FILE = "student.pt"
 _MOST_BYTES = 256 << 20
 _HELD_S = 5.0
 """Time for which the first round, whose student knows nothing, holds knobs that were drawn."""
+
+
+def lessons_file(folder: Path, number: int) -> Path:
+    """Returns where the lessons of a round are kept."""
+    return folder / LESSONS_FOLDER / f"{number:03d}.npz"
 
 
 class School:
@@ -103,6 +109,7 @@ class School:
         )
         self._prices = np.array(self._asked.prices)
         self._lessons: list[Lessons] = []
+        self._sums: list[str] = []
         self.rounds: list[dict[str, Any]] = []
 
     def run(self, on_progress: OnProgress) -> Summary:
@@ -176,8 +183,7 @@ class School:
         rng = np.random.default_rng([self.config.seed, number])
         level = dealt(len(self._asked.limits), [s.family for s in self.scenarios], rng)
         lessons, violated = self._episode(number, level, rng)
-        file = self.directory / LESSONS_FOLDER / f"{number:03d}.npz"
-        lessons.save(file)
+        file = lessons_file(self.directory, number)
         self._lessons.append(lessons)
         rates = [_rate(violated[:, level == own]) for own in range(len(self._asked.limits))]
         if number:  # the first round's knobs were drawn
@@ -198,6 +204,7 @@ class School:
                 "prices": dict(zip(self._asked.groups, self._prices.tolist(), strict=True)),
             }
         )
+        self._sums.append(lessons.save(file))
         self._save_student()
         write_json(self.directory / ROUNDS_FILE, self.rounds)
         _LOG.info("round %d: %s", number, self.rounds[-1])
@@ -275,36 +282,63 @@ class School:
         return [*describe_observation(layout), *describe_asked()]
 
     def _save_student(self) -> None:
-        """Writes what the next round begins with."""
+        """Writes what the next round begins with, in one file: a round is there whole or not."""
         import torch
 
         buffer = io.BytesIO()
+        noted = {
+            "configuration": digest(kept_configuration(self.config)),
+            "code": code_hash(),
+            "lessons": self._sums,
+            "rounds": self.rounds,
+        }
         kept = {
             "policy": self.policy.state_dict(),
             "optimizer": self._student.optimizer.state_dict(),
+            "noted": json.dumps(noted),
         }
         torch.save(kept, buffer)
-        atomic_write_bytes(self.directory / STUDENT_FILE, buffer.getvalue())
+        atomic_write_bytes(self.directory / STUDENT_FILE, sealed(buffer.getvalue()))
 
     def _resume(self) -> None:
-        """Takes over the rounds of an earlier teaching."""
+        """Takes over the rounds of an earlier teaching.
+
+        Raises:
+            ConfigurationError: A file is missing, or is not as it was written.
+        """
         import torch
 
         if self.config.resume is None:
             return
         folder = Path(self.config.resume).expanduser()
+        file = folder / STUDENT_FILE
         try:
-            content = read_regular(folder / STUDENT_FILE, _MOST_BYTES)
+            content = read_sealed(file, _MOST_BYTES)
             kept = torch.load(io.BytesIO(content), weights_only=True)
             self.policy.load_state_dict(kept["policy"])
             self._student.optimizer.load_state_dict(kept["optimizer"])
-            self.rounds = json.loads(read_regular(folder / ROUNDS_FILE, _MOST_BYTES))
-            self._prices = np.array(list(self.rounds[-1]["prices"].values()))
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise ConfigurationError(f"resume: {folder} is damaged ({error!r})") from error
-        self._lessons = [
-            Lessons.load(folder / LESSONS_FOLDER / f"{row['round']:03d}.npz") for row in self.rounds
-        ]
+        except ConfigurationError as error:
+            raise ConfigurationError(f"resume: {error}") from error
+        except (ValueError, KeyError, RuntimeError) as error:  # of another network
+            raise ConfigurationError(f"resume: {file} cannot be used ({error})") from error
+        noted = json.loads(kept["noted"])
+        if noted["configuration"] != digest(kept_configuration(self.config)):
+            raise ConfigurationError(
+                f"resume: {folder / CONFIG_FILE} is not the configuration that {file} was written "
+                "with; put it back, or begin another teaching"
+            )
+        if noted["code"] != code_hash():
+            _LOG.warning(
+                "resume: %s was written with other code; the teaching goes on, but not as it would "
+                "have",
+                file,
+            )
+        self.rounds = noted["rounds"]
+        self._prices = np.array(list(self.rounds[-1]["prices"].values()))
+        for number, written in enumerate(noted["lessons"]):
+            lessons = Lessons.load(lessons_file(folder, number), written)
+            self._lessons.append(lessons)
+            self._sums.append(lessons.save(lessons_file(self.directory, number)))
 
     def _save_bundle(self) -> Summary:
         """Evaluates the student and writes its bundle; returns the evaluation."""

@@ -29,16 +29,14 @@ from agents.shield import ShieldedVecEnv
 from agents.start import start_from, tilt
 from envs import catalog
 from envs.cache import atomic_write_text
-from envs.errors import ConfigurationError
 from envs.masking import Masking
 from envs.quantities import Decisions, Interval, Processes, Seconds, Seed, Seeds
-from envs.safe_files import read_regular
 from envs.scenario import described
 from envs.simulator.vector import VectorServer, VectorServingEnv
 from experiments.app.settings import Debug
 from experiments.evaluation.metrics import Summary, write_json
 from experiments.evaluation.suites import Suite
-from experiments.records.hashing import plain
+from experiments.records.hashing import digest, plain
 from experiments.records.tracking import RunFacts, Tracker
 from experiments.training.card import CARD_FILE, model_card
 from experiments.training.logger import training_logger
@@ -51,7 +49,6 @@ _LOG = logging.getLogger(__name__)
 CHECKPOINT_FILE = "checkpoint.pt"
 BUNDLE_FOLDER = "bundle"
 EVALUATIONS_FILE = "evaluations.json"
-_MOST_BYTES = 256 << 20
 
 
 @dataclass(kw_only=True)
@@ -250,15 +247,19 @@ class Training:
         self.env.prices.update(kept.prices)
         if self._shielded is not None:
             self._shielded.go_on(kept.observations)
-        file = folder / EVALUATIONS_FILE
-        if file.exists():
-            try:
-                rows: Any = json.loads(read_regular(file, _MOST_BYTES))
-                kept_rows = [row for row in rows if row["steps"] <= self.model.num_timesteps]
-            except (ValueError, KeyError, TypeError, RecursionError) as error:
-                raise ConfigurationError(f"resume: {file} is damaged ({error!r})") from error
-            self.evaluations = kept_rows
+        noted = json.loads(kept.progress)
+        if noted["configuration"] != self._configuration():
+            _LOG.warning(
+                "resume: %s is not the configuration that the checkpoint was written with; the "
+                "training goes on with it, but not as it would have",
+                folder / CONFIG_FILE,
+            )
+        self.evaluations = noted["evaluations"]
         return kept
+
+    def _configuration(self) -> str:
+        """Returns the hash of what the training is configured to be."""
+        return digest(kept_configuration(self.config))
 
     def _seen(self, observations: Any, progress: str) -> Any:
         """Returns what the model saw of the servers when a checkpoint was written."""
@@ -299,6 +300,8 @@ class Training:
     def _save_checkpoint(self) -> None:
         logger = self.model.logger
         noted = {
+            "configuration": self._configuration(),
+            "evaluations": self.evaluations,
             "price_update_due": self._prices.due,
             "priced": self.env.accumulated,
             "dealt": 0 if self._conditioned is None else self._conditioned.dealt,

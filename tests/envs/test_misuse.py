@@ -44,6 +44,7 @@ def observations(env: Any, actions: list[Any]) -> list[Any]:
     return seen
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_a_step_before_the_first_reset_is_refused(make: Callable[..., Any]) -> None:
     env = make()
     with pytest.raises((PalsError, gymnasium.error.ResetNeeded), match="reset"):
@@ -57,6 +58,7 @@ def test_an_environment_can_be_closed_twice(make: Callable[..., Any]) -> None:
     env.close()
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 @pytest.mark.parametrize("action", BAD, ids=repr)
 @pytest.mark.parametrize("encoding", ["grid", "continuous"])
 def test_what_is_no_action_is_refused_and_the_episode_goes_on(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -21,6 +22,7 @@ from agents.controller import Agent
 from baselines.static import Static
 from envs import catalog
 from envs.errors import ConfigurationError
+from envs.safe_files import read_sealed, sealed
 from experiments.app.composition import typed
 from experiments.evaluation.batched_rollout import Assignment, Episodes
 from experiments.evaluation.suites import SuiteScenario
@@ -188,7 +190,7 @@ def test_a_resumed_training_equals_the_uninterrupted_one_to_the_last_bit(compose
     with pytest.raises(KeyboardInterrupt):
         Training(config, tmp_path / "cut").run(stop)
     assert not (tmp_path / "cut" / "bundle").exists()
-    at = int(torch.load(tmp_path / "cut" / CHECKPOINT_FILE, weights_only=True)["steps"])
+    at = int(kept(tmp_path / "cut" / CHECKPOINT_FILE)["steps"])
     assert at % (4 * 80) != 0, "an episode ends there"
     assert at < 384
     np.random.seed(99)  # noqa: NPY002 - another process draws otherwise
@@ -196,10 +198,7 @@ def test_a_resumed_training_equals_the_uninterrupted_one_to_the_last_bit(compose
     again = resumed_config(compose_train(compose, f"resume={tmp_path / 'cut'}"), [])
     Training(again, tmp_path / "rest").run(lambda *_: None)
 
-    ends = [
-        torch.load(tmp_path / folder / CHECKPOINT_FILE, weights_only=True)
-        for folder in ("whole", "rest")
-    ]
+    ends = [kept(tmp_path / folder / CHECKPOINT_FILE) for folder in ("whole", "rest")]
     assert_same(*(end["parameters"] for end in ends))
     assert_same(*(end["replay"] for end in ends))
     assert ends[0]["prices"] == ends[1]["prices"]
@@ -229,12 +228,43 @@ def assert_same(one, other, place=""):
         assert one == other, place
 
 
+def kept(file):
+    """Returns what a checkpoint holds."""
+    return torch.load(io.BytesIO(read_sealed(file, 1 << 30)), weights_only=True)
+
+
+def test_a_checkpoint_of_which_a_bit_is_another_is_refused(compose, tmp_path):
+    Training(compose_train(compose, "agent.steps=256"), tmp_path / "cut").run(lambda *_: None)
+    file = tmp_path / "cut" / CHECKPOINT_FILE
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    training = Training(compose_train(compose, f"resume={tmp_path / 'cut'}"), tmp_path / "rest")
+    with pytest.raises(ConfigurationError, match=r"resume: .*checkpoint\.pt: not as it was"):
+        training._resume()
+
+
+def test_a_configuration_that_was_edited_is_told_and_evaluations_are_the_checkpoints(
+    compose, tmp_path, caplog
+):
+    Training(compose_train(compose, "agent.steps=256"), tmp_path / "cut").run(lambda *_: None)
+    file = tmp_path / "cut" / "evaluations.json"
+    rows = json.loads(file.read_text())
+    file.write_text(json.dumps([{**rows[0], "mean": {}}]))
+    training = Training(compose_train(compose, f"resume={tmp_path / 'cut'}"), tmp_path / "rest")
+    training._resume()
+    assert training.evaluations == rows
+    assert "config.yaml is not the configuration" in caplog.text
+
+
 def test_a_simulator_that_behaves_otherwise_is_told(compose, tmp_path, caplog):
     Training(compose_train(compose, "agent.steps=256"), tmp_path / "cut").run(lambda *_: None)
     file = tmp_path / "cut" / CHECKPOINT_FILE
-    content = torch.load(file, weights_only=True)
+    content = kept(file)
     content["last"]["observations"] += 0.5
-    torch.save(content, file)
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    file.write_bytes(sealed(buffer.getvalue()))
     training = Training(compose_train(compose, f"resume={tmp_path / 'cut'}"), tmp_path / "rest")
     training._resume()
     assert "do not behave as they did" in caplog.text

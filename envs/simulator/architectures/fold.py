@@ -28,10 +28,10 @@ def fold(shape: Shape) -> dict[str, Any]:
     """
     layers = shape.layers
     attending = [layer.attention for layer in layers if layer.attention is not None]
-    if not attending:
+    if not any(own.cached_elements for own in attending):
         raise ConfigurationError(
-            "model: the config.json describes no layer with attention; a server of such a model "
-            "has no KV cache to run out of, which is not simulated"
+            "model: the config.json describes no layer with attention and a cache of its own; a "
+            "server of such a model has no KV cache to run out of, which is not simulated"
         )
     fields: dict[str, Any] = {
         "layers": len(layers),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from envs.errors import ConfigurationError
 from envs.simulator.architectures.family import LayerOf
 from envs.simulator.architectures.feeds import experts, mlp, plain
 from envs.simulator.architectures.keys import MOST_LAYERS, Keys, whole
@@ -120,11 +121,24 @@ def spelt_out(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def kimi_layers(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Kimi Linear numbers its layers from 1."""
+    """Kimi Linear numbers its layers from 1.
+
+    Raises:
+        ConfigurationError: A layer is in both of its lists, or in none.
+    """
     part = values.get("linear_attn_config")
     full = part.get("full_attn_layers") if isinstance(part, Mapping) else None
     if not isinstance(full, list) or values.get("layer_types"):
         return dict(values)
+    assert isinstance(part, Mapping)
+    other, count = part.get("kda_layers"), values.get("num_hidden_layers")
+    if isinstance(other, list) and whole(count) and count <= MOST_LAYERS:
+        listed = [n for n in (*full, *other) if isinstance(n, int)]
+        if sorted(listed) != list(range(1, count + 1)):
+            raise ConfigurationError(
+                "model: full_attn_layers and kda_layers of the config.json must list each of the "
+                f"{count} layers once"
+            )
     return {**values, "attn_layer_indices": [n - 1 for n in full if isinstance(n, int)]}
 
 

@@ -23,11 +23,13 @@ def _heads(keys: Keys, layer: int) -> Attention:
     kv_heads = keys.each("num_key_value_heads", layer, heads)
     if keys.flag("multi_query"):
         kv_heads = 1
+    if heads % kv_heads:
+        raise keys.problem("num_key_value_heads", f"must divide {heads} heads, got {kv_heads}")
     # Some files state a width of 0 for the usual one.
     width = keys.whole("head_dim", 0, least=0) or max(1, keys.whole("hidden_size") // heads)
     return Attention(
         heads=heads,
-        kv_heads=min(kv_heads, heads),
+        kv_heads=kv_heads,
         key_dim=width,
         value_dim=width,
         window=window(keys, layer),

@@ -87,6 +87,8 @@ def language_part(config: Mapping[str, Any], read_as: str = "") -> LanguagePart:
         values, nested = part, True
         outer = str(values.get("model_type", outer))
     kind = read_as or _kind(config, values, outer)
+    if not read_as:
+        _refuse_two_names(values)
     if kind not in BY_TYPE:
         raise _unknown(config, values, read_as)
     tied = "tie_word_embeddings"
@@ -102,6 +104,22 @@ def _kind(config: Mapping[str, Any], values: Mapping[str, Any], outer: str) -> s
     candidates += [_LANGUAGE_OF.get(outer, ""), _LANGUAGE_OF.get(str(config.get("model_type")), "")]
     candidates += [TYPE_OF_CLASS.get(name, "") for name in _classes(config)]
     return next((name for name in candidates if name in BY_TYPE), "")
+
+
+def _refuse_two_names(values: Mapping[str, Any]) -> None:
+    """Refuses a file whose two names are of two architectures: engines go by the class.
+
+    Raises:
+        ConfigurationError: They are.
+    """
+    own = str(values.get("model_type", ""))
+    for name in _classes(values)[:1]:
+        other = TYPE_OF_CLASS.get(name, own)
+        if own in BY_TYPE and BY_TYPE[own] is not BY_TYPE[other]:
+            raise ConfigurationError(
+                f"model: the config.json names two architectures, model_type {own} and "
+                f"architectures {name}; give model.read_as the one that it is ({own} or {other})"
+            )
 
 
 def _classes(values: Mapping[str, Any]) -> list[str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from agents.bundle import read_bundle
 from agents.controller import Agent
@@ -239,7 +243,6 @@ def test_what_was_ended_goes_on_as_if_it_had_not_been(
     begun = School(compose_imitate(), first)
     begun._begin()
     begun._round(0)
-    begun._save_student()
     again = resumed_config(compose_imitate(f"resume={first}"), [f"resume={first}"])
     second = tmp_path / "second"
     second.mkdir()
@@ -248,12 +251,91 @@ def test_what_was_ended_goes_on_as_if_it_had_not_been(
     for key, value in whole[0].policy.state_dict().items():
         torch.testing.assert_close(school.policy.state_dict()[key], value, rtol=0, atol=0)
     assert school.rounds == whole[0].rounds
+    third = tmp_path / "third"
+    last = School(resumed_config(compose_imitate(f"resume={second}"), []), third)
+    last._resume()
+    assert last.rounds == school.rounds
+    torch.testing.assert_close(last._lessons[0].base, school._lessons[0].base, rtol=0, atol=0)
+
+
+def test_what_was_taught_is_used_only_as_it_was_written(
+    whole: tuple[School, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    school = School(compose_imitate(), tmp_path / "rest")
+
+    def resumed(name: str, change: Callable[[Path], object]) -> None:
+        folder = tmp_path / name
+        shutil.copytree(whole[1], folder)
+        change(folder)
+        school.config = resumed_config(compose_imitate(f"resume={folder}"), [])
+        school._resume()
+
+    def cheaper(file: Path) -> None:
+        file.write_text(file.read_text().replace("price_step: 0.3", "price_step: 0.2"))
+
+    def flip(file: Path) -> None:
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+
+    def pipe(file: Path) -> None:
+        file.unlink()
+        os.mkfifo(file)
+
+    lesson = Path("lessons") / "000.npz"
+    changes: dict[str, tuple[Path, Callable[[Path], object]]] = {
+        "a bit of the student": (Path("student.pt"), flip),
+        "no student": (Path("student.pt"), Path.unlink),
+        "an empty student": (Path("student.pt"), lambda file: file.write_bytes(b"")),
+        "a bit of a lesson": (lesson, flip),
+        "a pipe for a lesson": (lesson, pipe),
+        "no lesson": (lesson, Path.unlink),
+        "an edited configuration": (Path("config.yaml"), cheaper),
+    }
+    for name, (file, change) in changes.items():
+        with pytest.raises(ConfigurationError, match=rf"resume: .*{file.name}"):
+            resumed(name, lambda folder, file=file, change=change: change(folder / file))
+    resumed("rounds that were edited are written again", lambda f: (f / "rounds.json").unlink())
+    assert "other code" not in caplog.text
 
 
 def test_a_resumed_teaching_keeps_its_configuration(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="rounds"):
         resumed_config(replace(compose_imitate(), resume=str(tmp_path)), ["rounds=3"])
     with pytest.raises(ConfigurationError, match=r"no config\.yaml"):
+        resumed_config(replace(compose_imitate(), resume=str(tmp_path)), [])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "lacks"),
+        ("- 1", "holds no keys"),
+        ("{seed: 0", "damaged"),
+        ("a: &x [*x]", "damaged"),
+        ("seed: 0", "lacks"),
+        ("seed: 0\nno_such_key: 1", "no_such_key"),
+        (b"\xff\xfe", "damaged"),
+        (None, "not a regular file"),
+        ("WHOLE rounds: -3", "rounds: must be"),
+        ("WHOLE interval: .nan", "interval: must be"),
+    ],
+)
+def test_a_kept_configuration_that_is_none_is_named(
+    tmp_path: Path, content: str | bytes | None, message: str
+) -> None:
+    file = tmp_path / "config.yaml"
+    if content is None:
+        file.symlink_to("/dev/zero")
+    elif isinstance(content, bytes):
+        file.write_bytes(content)
+    elif content.startswith("WHOLE "):
+        key, _, value = content.removeprefix("WHOLE ").partition(": ")
+        whole = {**compose_imitate().record(), key: float(value) if "n" in value else int(value)}
+        file.write_text(OmegaConf.to_yaml(OmegaConf.create(whole)))
+    else:
+        file.write_text(content)
+    with pytest.raises(ConfigurationError, match=message):
         resumed_config(replace(compose_imitate(), resume=str(tmp_path)), [])
 
 

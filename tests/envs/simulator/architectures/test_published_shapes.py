@@ -127,6 +127,9 @@ def test_an_unknown_architecture_is_refused_with_its_keys(tmp_path: Path) -> Non
         ({"num_hidden_layers": -3}, "num_hidden_layers"),
         ({"num_attention_heads": 0}, "num_attention_heads"),
         ({"num_attention_heads": "32"}, "num_attention_heads"),
+        ({"num_key_value_heads": 64}, "num_key_value_heads"),
+        ({"num_key_value_heads": 5}, "num_key_value_heads"),
+        ({"architectures": ["MixtralForCausalLM"]}, "two architectures"),
         ({"hidden_size": True}, "hidden_size"),
         ({"hidden_size": 1e300}, "hidden_size"),
         ({"hidden_size": float("nan")}, "hidden_size"),
@@ -152,6 +155,26 @@ def test_a_model_without_a_cache_is_refused() -> None:
     shape = {"hidden": 64, "layers": 2, "heads": 4, "vocab": 100, "mlp_intermediate": 256}
     with pytest.raises(ConfigurationError, match=r"model\.attention_free_layers"):
         ModelSpec(**shape, linear_layers=2, linear_params_per_layer=9)
+
+
+def test_a_model_whose_layers_all_read_the_caches_of_others_is_refused() -> None:
+    shared = {
+        "model_type": "gemma3n", "text_config": {"model_type": "gemma3n_text",
+        "num_hidden_layers": 10, "intermediate_size": 512, "num_kv_shared_layers": 10},
+    }  # fmt: skip
+    with pytest.raises(ConfigurationError, match="KV cache"):
+        ModelSpec.from_config_dict(shared)
+
+
+@pytest.mark.parametrize(("full", "linear"), [([1, 2], [2, 3, 4]), ([4], [1, 2]), ([4], [0, 1, 2])])
+def test_layers_that_are_listed_twice_or_never_are_refused(
+    full: list[int], linear: list[int]
+) -> None:
+    lists = {"full_attn_layers": full, "kda_layers": linear, "num_heads": 4, "head_dim": 64}
+    kimi = {**LLAMA, "model_type": "kimi_linear", "architectures": ["KimiLinearForCausalLM"],
+            "num_hidden_layers": 4, "linear_attn_config": lists}  # fmt: skip
+    with pytest.raises(ConfigurationError, match="each of the 4 layers once"):
+        ModelSpec.from_config_dict(kimi)
 
 
 def test_every_name_stands_for_one_architecture() -> None:
