@@ -11,6 +11,8 @@ from typing import BinaryIO
 
 from envs.errors import ConfigurationError
 
+_LEAST_READ = 1 << 20
+"""Of files that say less of their size, as those of the kernel do."""
 _SEALED = b"pals-gym sealed 1\n"
 _BEGIN = len(_SEALED) + hashlib.sha256().digest_size
 
@@ -66,7 +68,8 @@ def read_regular(file: Path, most_bytes: int) -> bytes:
             state = os.fstat(handle)
             if not stat.S_ISREG(state.st_mode):
                 raise ConfigurationError(f"{file}: not a regular file")
-            content = opened.read(most_bytes + 1)
+            # Memory for what is asked for is taken before it is known how much there is.
+            content = opened.read(min(most_bytes, max(state.st_size, _LEAST_READ)) + 1)
     except OSError as error:
         raise ConfigurationError(f"{file}: cannot be read ({error.strerror})") from error
     if len(content) > most_bytes:

@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from dataclasses import is_dataclass
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from envs.catalog.choices import checked, load, named_class, resolved
 from envs.catalog.files import leaves_open, names, optional_fields
 from envs.errors import ConfigurationError
 from envs.fields import FieldError, check_values, field_parts, owner_name
+
+_PLAIN = (int, float, bytes, list, tuple, ListConfig)
+"""What a file may hold in a group's place, and is nothing that was built."""
 
 
 def build(key: str, choice: Any, **runtime: Any) -> Any:
@@ -25,12 +28,14 @@ def build(key: str, choice: Any, **runtime: Any) -> Any:
         **runtime: Further keyword arguments for the class.
 
     Raises:
-        ConfigurationError: See :func:`envs.catalog.choices.load`; also when nothing is chosen or
-            a value is out of range.
+        ConfigurationError: See :func:`envs.catalog.choices.load`; also when nothing or a plain
+            value is chosen, or a value is out of range.
     """
     if choice is None:
         raise nothing_chosen(key)
     if not isinstance(choice, str | Mapping | DictConfig):
+        if isinstance(choice, _PLAIN):
+            raise ConfigurationError(f"{key}: must be a name, or keys and values, got {choice!r}")
         return choice
     node = checked(key, choice) if isinstance(choice, DictConfig) else load(key, choice)
     return _construct(key, node, runtime, named_class(key, key.partition(".")[0], node["_target_"]))

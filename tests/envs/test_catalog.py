@@ -220,3 +220,9 @@ def test_an_interpolation_that_leads_nowhere_is_named(value: str) -> None:
         with pytest.raises(ConfigurationError) as caught:
             Scenario(objective=objective).content()
         assert str(caught.value).startswith(key)
+
+
+@pytest.mark.parametrize("choice", [5, 1.5, True, [1], b"x"])
+def test_a_plain_value_is_no_choice(choice: object) -> None:
+    with pytest.raises(ConfigurationError, match="suite: must be a name"):
+        catalog.build("suite", choice)
