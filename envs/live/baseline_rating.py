@@ -9,6 +9,9 @@ from pathlib import Path
 from envs.errors import ConfigurationError
 from envs.knobs import KnobLimits
 from envs.live.config import VllmServerConfig
+from envs.safe_files import read_regular
+
+_MOST_BYTES = 256 << 20
 
 
 def rating(config: VllmServerConfig, limits: KnobLimits, num_gpus: int) -> tuple[float, float]:
@@ -36,7 +39,7 @@ def _highest_row(file: Path, config: VllmServerConfig) -> dict[str, float]:
     own = (config.tensor_parallel, config.expert_parallel, config.data_parallel)
     keys = ("tensor_parallel", "expert_parallel", "data_parallel")
     try:
-        rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
+        rows = json.loads(read_regular(file, _MOST_BYTES))["rows"]
         mine = [row for row in rows if tuple(row[key] for key in keys) == own]
         if not mine:
             raise ConfigurationError(
@@ -46,14 +49,15 @@ def _highest_row(file: Path, config: VllmServerConfig) -> dict[str, float]:
         best: dict[str, float] = max(
             mine, key=lambda row: (row["power_cap_w"], row["max_num_seqs"])
         )
-        if not best["throughput_tok_s"] > 0:
-            raise ConfigurationError(f"server.profile_path: {file} has no throughput above 0")
+        if not all(0 < best[key] < math.inf for key in ("throughput_tok_s", "power_w")):
+            raise ConfigurationError(
+                f"server.profile_path: {file} has no throughput and power above 0"
+            )
         return best
-    except OSError as error:
-        raise ConfigurationError(
-            f"server.profile_path: cannot read {file} ({error.strerror})"
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except ConfigurationError as error:
+        own_words = str(error).startswith("server.profile_path")
+        raise error if own_words else ConfigurationError(f"server.profile_path: {error}") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConfigurationError(
             f"server.profile_path: {file} is no profile ({error!r})"
         ) from error

@@ -238,7 +238,12 @@ def draw_bound(rows: Sequence[Row], planners: Sequence[str], file: Path) -> None
         left.set_ylabel("Tokens per joule over Baseline")
         left.legend()
         counts = sorted({row["generations"] for row in rows if "generations" in row})
-        curve = [points(rows, sweep="search", generations=count)[0] for count in counts]
-        right.plot(counts, [point[2] for point in curve], "o-", color=BLUE)
+        curve = [
+            (count, point[2])
+            for count in counts
+            for point in points(rows, sweep="search", generations=count)[:1]
+        ]
+        if curve:  # episodes too short have no rate of violations
+            right.plot(*zip(*curve, strict=True), "o-", color=BLUE)
         right.set_xlabel("Generations of the clairvoyant's search")
         right.set_ylabel("Tokens per joule over Baseline")

@@ -12,6 +12,7 @@ from typing import Any
 
 from typing_extensions import override
 
+from envs.errors import ConfigurationError
 from experiments.records.interval_table import Row
 from experiments.records.tracking import RunFacts, TrackedRun, Tracker
 
@@ -103,8 +104,7 @@ class Mlflow(Tracker):
     def follow(self, facts: RunFacts) -> Iterator[TrackedRun]:
         from mlflow.tracking import MlflowClient
 
-        own = f"sqlite:///{facts.directory.resolve() / 'mlflow.db'}"
-        uri = self.uri or os.environ.get("MLFLOW_TRACKING_URI") or own
+        uri = self.uri or os.environ.get("MLFLOW_TRACKING_URI") or _own(facts.directory)
         client = MlflowClient(uri)
         found = client.get_experiment_by_name(self.experiment)
         experiment = (
@@ -121,6 +121,21 @@ class Mlflow(Tracker):
             client.set_terminated(run_id, "FAILED")
             raise
         client.set_terminated(run_id)
+
+
+def _own(directory: Path) -> str:
+    """Returns the address of a database in a run's own folder.
+
+    Raises:
+        ConfigurationError: An address cannot name it: what follows a question mark is no name.
+    """
+    file = directory.resolve() / "mlflow.db"
+    if "?" in str(file):
+        raise ConfigurationError(
+            f"tracker: no database can be kept in {directory}, whose name has a question mark; "
+            "name one with tracker.uri"
+        )
+    return f"sqlite:///{file}"
 
 
 def _artifacts(uri: str) -> str | None:

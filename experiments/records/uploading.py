@@ -6,17 +6,23 @@ import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from envs.cache import atomic_write_text
 from envs.errors import ConfigurationError
+from envs.safe_files import read_regular
 from envs.scenario import plain
+from experiments.records.provenance import content_hash
 from experiments.records.tracking import RunFacts, Wandb
 from experiments.runs.recorder import CONFIG_FILE, INTERVALS_FILE, PLOT_FILE, SUMMARY_FILE
 
 MARK = "uploaded.json"
 """Says in a run's folder what was sent of it."""
+_MOST_BYTES = 64 << 20
 
 
 def finished_runs(directories: Iterable[Path]) -> list[Path]:
@@ -46,19 +52,18 @@ def upload(folder: Path, tracker: Wandb) -> bool:
         Whether it was sent now.
 
     Raises:
-        ConfigurationError: Weights & Biases refuses.
+        ConfigurationError: A file of the run is damaged or was edited, or Weights & Biases
+            refuses.
     """
-    from pyarrow import parquet
-
-    summary = json.loads((folder / SUMMARY_FILE).read_text(encoding="utf-8"))
+    summary = _summary(folder / SUMMARY_FILE)
     content = str(summary["provenance"]["content_hash"])
-    mark = folder / MARK
-    if mark.is_file() and json.loads(mark.read_text(encoding="utf-8"))["content_hash"] == content:
+    if _sent(folder / MARK) == content:
         return False
-    config = plain(OmegaConf.load(folder / CONFIG_FILE))
+    config = _configuration(folder / CONFIG_FILE)
+    rows = _intervals(folder / INTERVALS_FILE)
     facts = RunFacts(f"{summary['controller']}-{summary['seed']}", folder, config)
     with tracker.follow(facts) as run:
-        for number, row in enumerate(parquet.read_table(folder / INTERVALS_FILE).to_pylist()):
+        for number, row in enumerate(rows):
             numbers = {
                 name: value
                 for name, value in row.items()
@@ -66,5 +71,51 @@ def upload(folder: Path, tracker: Wandb) -> bool:
             }
             run.interval(number, {**numbers})
         run.finished(summary, folder / PLOT_FILE)
-    atomic_write_text(mark, json.dumps({"content_hash": content}))
+    atomic_write_text(folder / MARK, json.dumps({"content_hash": content}))
     return True
+
+
+def _summary(file: Path) -> Any:
+    try:
+        summary: Any = json.loads(read_regular(file, _MOST_BYTES))
+        whole = summary["provenance"]["content_hash"] == content_hash(summary)
+        _ = summary["controller"], summary["seed"]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise _damaged(file, error) from error
+    if not whole:
+        raise ConfigurationError(f"{file}: was edited after the run; nothing of it is sent")
+    return summary
+
+
+def _sent(mark: Path) -> str | None:
+    """Returns the hash of what was sent; ``None`` where that is not known."""
+    if not mark.is_file():
+        return None
+    try:
+        return str(json.loads(read_regular(mark, _MOST_BYTES))["content_hash"])
+    except (ConfigurationError, ValueError, KeyError, TypeError, RecursionError):
+        return None  # it is sent again, to the same run
+
+
+def _configuration(file: Path) -> Any:
+    try:
+        config: Any = plain(OmegaConf.create(read_regular(file, _MOST_BYTES).decode()))
+    except (ValueError, RecursionError, YAMLError, OmegaConfBaseException) as error:
+        raise _damaged(file, error) from error
+    if not isinstance(config, dict):
+        raise ConfigurationError(f"{file}: is damaged (it holds no keys and values)")
+    return config
+
+
+def _intervals(file: Path) -> list[dict[str, Any]]:
+    from pyarrow import ArrowException, parquet
+
+    try:
+        rows: list[dict[str, Any]] = parquet.read_table(file).to_pylist()
+    except (OSError, ArrowException) as error:
+        raise _damaged(file, error) from error
+    return rows
+
+
+def _damaged(file: Path, error: Exception) -> ConfigurationError:
+    return ConfigurationError(f"{file}: is damaged ({type(error).__name__}: {error})")

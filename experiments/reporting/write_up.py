@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from envs.errors import ConfigurationError
 from experiments.benchmarking.answer import answer
 from experiments.benchmarking.front_tables import levels_table
 from experiments.benchmarking.fronts import Front, fronts_of, is_point
@@ -83,6 +84,22 @@ def _made(compute: Callable[[], str]) -> str:
         return compute() or NOT_MADE
     except FileNotFoundError:
         return NOT_MADE
+    except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
+        raise ConfigurationError(
+            f"results: what the report is made of is damaged ({error!r}); make it again"
+        ) from error
+
+
+def _json(file: Path) -> Any:
+    """Returns what a file of results holds.
+
+    Raises:
+        ConfigurationError: It is damaged.
+    """
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{file}: is damaged ({error}); make it again") from error
 
 
 def block_of(page: Path, name: str) -> str:
@@ -93,7 +110,7 @@ def block_of(page: Path, name: str) -> str:
 
 
 def _fronts(results: Path) -> dict[str, Front]:
-    rows = json.loads((results / "benchmark" / "results.json").read_text(encoding="utf-8"))
+    rows = _json(results / "benchmark" / "results.json")
     points: dict[str, list[str]] = {}
     for name in next(iter(rows.values())):
         if is_point(name):
@@ -163,7 +180,7 @@ def _plant(docs: Path) -> str:
 
 
 def _claims(results: Path) -> str:
-    claims = json.loads((results / "figures" / "claims.json").read_text(encoding="utf-8"))
+    claims = _json(results / "figures" / "claims.json")
     counted = Counter(claim["verdict"] for claim in claims)
     counts = ", ".join(f"{counted[verdict]} {verdict}" for verdict in VERDICTS)
     rows = [

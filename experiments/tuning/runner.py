@@ -67,6 +67,7 @@ class SuiteRuns:
     def __init__(
         self, config: TuneConfig, suite: Suite, seeds: int, duration_s: float, directory: Path
     ) -> None:
+        self._duration_s = duration_s
         shared = replace(config.scenario, duration_s=duration_s)
         own = range(suite.seed, suite.seed + seeds)
         self._runs = [
@@ -79,6 +80,9 @@ class SuiteRuns:
 
         Args:
             choices: Controllers' choices by the name that their runs are kept under.
+
+        Raises:
+            PalsError: Violations cannot be counted in any scenario.
         """
         results: Results = {
             runs.name: {
@@ -87,7 +91,13 @@ class SuiteRuns:
             }
             for runs in self._runs
         }
-        return episodes_of(results, list(choices))
+        found = episodes_of(results, list(choices))
+        if np.isnan(found.violations).all():
+            raise PalsError(
+                "violations cannot be counted: no scenario has a target in episodes that last "
+                f"beyond the warm-up (objective.qos.warmup_s); {self._duration_s:g} s are too short"
+            )
+        return found
 
 
 @dataclass(frozen=True)
@@ -110,7 +120,6 @@ def tune_all(config: TuneConfig, directory: Path, on_progress: OnProgress) -> di
         PalsError: A controller failed; what the others found is kept.
     """
     tasks = [_Task(config, name, space, directory) for name, space in config.spaces().items()]
-    (directory / "studies").mkdir(parents=True, exist_ok=True)
     executor: Executor = catalog.build("executor", config.executor)
     found: dict[str, Tuned] = {}
     failures: list[str] = []
@@ -145,7 +154,7 @@ def tune(config: TuneConfig, name: str, space: SearchSpace, directory: Path) -> 
     suite = config.built_suite("suite")
     runs = SuiteRuns(config, suite, config.seeds, config.duration, directory / "runs")
     trials = Trials(
-        directory / "studies" / f"{name}.db", space, _conditions(config, space), config.seed,
+        directory / "studies" / f"{name}.json", space, _conditions(config, space), config.seed,
         config.startup,
     )  # fmt: skip
 

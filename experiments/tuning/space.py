@@ -51,6 +51,19 @@ class Parameter(Checked):
         self.require(self.low < self.high, "low", f"be < high ({self.high})")
         self.require(not self.log or self.low > 0, "low", "be > 0 where log is true")
 
+    @property
+    def distribution(self) -> optuna.distributions.BaseDistribution:
+        """What Optuna calls these values."""
+        from optuna import distributions
+
+        if self.options is not None:
+            return distributions.CategoricalDistribution(self.options)
+        assert self.low is not None
+        assert self.high is not None
+        if self.whole:
+            return distributions.IntDistribution(int(self.low), int(self.high), log=self.log)
+        return distributions.FloatDistribution(self.low, self.high, log=self.log)
+
     def suggest(self, trial: optuna.Trial, name: str) -> Any:
         """Returns a value that a trial is to try."""
         if self.options is not None:

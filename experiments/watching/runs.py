@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from envs.errors import ConfigurationError
+from envs.safe_files import read_regular
 from experiments.records.journal import JOURNAL_FILE
 from experiments.runs.recorder import INTERVALS_FILE, SUMMARY_FILE
 
@@ -20,6 +21,7 @@ COLUMNS = (
 """What is handed to the page of each interval, besides the number of GPUs."""
 _METRICS = ("controller", "seed", "tokens_per_joule", "qos_violation_rate", "ttft_p99_s")
 _SERVICE_FILES = "intervals-*.jsonl"
+_MOST_BYTES = 1 << 30
 
 
 def find_runs(directory: Path) -> list[Path]:
@@ -46,30 +48,55 @@ def run_table(folder: Path) -> dict[str, Any]:
         sum(name.startswith("gpu") and name.endswith("_power_w") for name in rows[0]) if rows else 0
     )
     summary = folder / SUMMARY_FILE
-    metrics = json.loads(summary.read_text(encoding="utf-8")) if summary.is_file() else {}
+    metrics = _metrics_of(summary) if summary.is_file() else {}
     return {
         "columns": columns,
         "gpus": max(gpus, 1),
         "finished": summary.is_file(),
-        "metrics": {name: metrics.get(name) for name in _METRICS},
+        "metrics": {name: _shown(metrics.get(name)) for name in _METRICS},
     }
+
+
+def _metrics_of(summary: Path) -> Mapping[str, Any]:
+    """Returns what a summary says.
+
+    Raises:
+        ConfigurationError: It is damaged.
+    """
+    try:
+        metrics: Any = json.loads(read_regular(summary, _MOST_BYTES))
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{summary}: is damaged ({error})") from error
+    if not isinstance(metrics, Mapping):
+        raise ConfigurationError(f"{summary}: is damaged (it holds no keys and values)")
+    return metrics
 
 
 def _rows(folder: Path) -> Iterable[Mapping[str, Any]]:
     """Yields the rows of a run; of a service, those of its newest day."""
     finished = folder / INTERVALS_FILE
     if finished.is_file():
-        from pyarrow import parquet
+        from pyarrow import ArrowException, parquet
 
-        yield from parquet.read_table(finished).to_pylist()
+        try:
+            yield from parquet.read_table(finished).to_pylist()
+        except (OSError, ArrowException) as error:
+            raise ConfigurationError(f"{finished}: is damaged ({error})") from error
         return
     growing = folder / JOURNAL_FILE
     days = sorted(folder.glob(_SERVICE_FILES))
-    for line in (growing if growing.is_file() else days[-1]).read_bytes().splitlines():
+    for line in read_regular(growing if growing.is_file() else days[-1], _MOST_BYTES).splitlines():
         try:
-            yield json.loads(line)
-        except ValueError:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
             return  # the last line is being written
+        if isinstance(row, Mapping):
+            yield row
+
+
+def _shown(value: Any) -> Any:
+    """Returns a metric or a name; JSON knows neither NaN nor infinity."""
+    return value if isinstance(value, str) else _number(value)
 
 
 def _number(value: Any) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -71,6 +72,13 @@ class WatchServer:
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         """Answers a request of the page."""
+        try:
+            self._answer(request)
+        except (ConfigurationError, OSError) as error:  # a file is damaged, or has just gone
+            with contextlib.suppress(OSError):  # or the browser has
+                _send(request, 500, str(error).encode(), "text/plain; charset=utf-8")
+
+    def _answer(self, request: BaseHTTPRequestHandler) -> None:
         host = (request.headers.get("Host") or "").partition(":")[0]
         where = urlsplit(request.path)
         if host not in _HOSTS:

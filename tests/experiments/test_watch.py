@@ -77,6 +77,31 @@ def test_the_records_of_a_service_are_read(tmp_path: Path) -> None:
     assert run_table(*find_runs(tmp_path))["columns"]["power_w"] == [2.0]
 
 
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("summary.json", b"{"), ("summary.json", b"[]"), ("summary.json", b"\xff"),
+     ("intervals.parquet", b"PAR1")],
+)  # fmt: skip
+def test_what_is_damaged_is_named_on_the_page(
+    server: WatchServer, runs: Path, file: str, content: bytes
+) -> None:
+    (runs / "runs/pals/seed_0" / file).write_bytes(content)
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        get(server, "run?name=runs/pals/seed_0")
+    assert caught.value.code == 500
+    assert f"{file}: is damaged" in caught.value.read().decode()
+    assert get(server, "run?name=runs/static/seed_0")["gpus"] == 2
+
+
+def test_what_is_no_number_is_none(runs: Path) -> None:
+    done, going = runs / "runs/pals/seed_0", runs / "runs/static/seed_0"
+    (done / "summary.json").write_text('{"tokens_per_joule": NaN, "seed": Infinity}')
+    metrics = run_table(done)["metrics"]
+    assert metrics["tokens_per_joule"] is metrics["seed"] is None
+    (going / "intervals.jsonl").write_text('1\n{"time_s": 1.0}\n[]\n')
+    assert run_table(going)["columns"]["time_s"] == [1.0]
+
+
 def test_a_folder_without_runs_is_refused(tmp_path: Path, capsys: Any) -> None:
     with pytest.raises(ConfigurationError, match="no run in it"):
         WatchServer(tmp_path)

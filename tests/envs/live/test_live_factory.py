@@ -95,7 +95,10 @@ def test_capacity_comes_from_a_profile(fake_vllm: FakeVllm, tmp_path: Path) -> N
         assert env.system.offered_tok_s == pytest.approx(160.0)
     finally:
         env.close()
-    for text, message in (("{}", "no profile"), (PROFILE.replace(": 1,", ": 2,"), "no row")):
+    damaged = (PROFILE.replace("320.0", "Infinity"), PROFILE.replace("380.0", "NaN"))
+    assert all(text != PROFILE for text in damaged)
+    others = [("{}", "no profile"), (PROFILE.replace(": 1,", ": 2,"), "no row")]
+    for text, message in [*((text, "above 0") for text in damaged), *others]:
         file.write_text(text)
         bad = attach(fake_vllm, capacity_tok_s=None, profile_path=str(file))
         with pytest.raises(ConfigurationError, match=message):

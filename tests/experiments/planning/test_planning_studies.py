@@ -81,6 +81,8 @@ def test_headroom_has_a_line_for_every_price_and_every_strength(tmp_path: Path) 
     table = bound_report(rows).split("\n\n")[0]
     assert table.count("\n") == 1 + len(entries)
     draw_bound(rows, ["clairvoyant", "mpc"], tmp_path / "front.png")
+    short = [{**one, WITHIN_BUDGET: None} for one in rows]  # of episodes that are too short
+    draw_bound(short, ["clairvoyant", "mpc"], tmp_path / "short.png")
     assert (tmp_path / "front.png").stat().st_size > 10_000
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import pandas
 import pytest
 
 from envs.errors import ConfigurationError
+from experiments.records.more_trackers import Mlflow
 from experiments.records.offline_data import export
+from experiments.records.provenance import content_hash
 from experiments.records.tracking import RunFacts, Wandb
 from experiments.records.uploading import finished_runs, upload
 from experiments.run import main as run
@@ -122,7 +125,8 @@ def test_an_upload_is_sent_once(finished: Path, monkeypatch: pytest.MonkeyPatch)
     wandb.teardown()
     (first,) = finished.glob("wandb/offline-run-*")
     summary = json.loads((finished / "summary.json").read_text())
-    summary["provenance"]["content_hash"] = "another"
+    summary["provenance"]["python"] = "another"
+    summary["provenance"]["content_hash"] = content_hash(summary)
     (finished / "summary.json").write_text(json.dumps(summary))
     assert upload(finished, Wandb())
     wandb.teardown()
@@ -173,3 +177,39 @@ def test_a_bundle_becomes_an_artifact(tmp_path: Path, monkeypatch: pytest.Monkey
     assert artifact.type == "model"
     assert list(artifact.manifest.entries) == ["bundle.json"]
     wandb.teardown()
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("summary.json", "{", "damaged"),
+        ("summary.json", "[]", "damaged"),
+        ("summary.json", "{}", "damaged"),
+        ("summary.json", None, "was edited"),
+        ("config.yaml", "{a", "damaged"),
+        ("config.yaml", "- 1", "damaged"),
+        ("intervals.parquet", "PAR1", "damaged"),
+    ],
+)
+def test_what_was_edited_or_is_damaged_is_not_sent(
+    finished: Path, tmp_path: Path, file: str, content: str | None, words: str
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder)
+    if content is None:
+        summary = json.loads((folder / file).read_text())
+        content = json.dumps({**summary, "tokens_per_joule": 99.0})
+    (folder / file).write_text(content)
+    with pytest.raises(ConfigurationError, match=rf"{file}: (is|was).*{words.split()[-1]}"):
+        upload(folder, Wandb(project="none"))
+    assert not (folder / "uploaded.json").exists()
+    assert not (folder / "wandb").exists()
+
+
+def test_a_folder_that_a_database_cannot_be_named_in_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("mlflow", reason="pip install 'pals-gym[mlflow]'")
+    folder = tmp_path / "what?"
+    followed = Mlflow().follow(RunFacts("run", folder, {}))
+    with pytest.raises(ConfigurationError, match=r"what\?.*tracker\.uri"):
+        followed.__enter__()
+    assert not list(tmp_path.iterdir())

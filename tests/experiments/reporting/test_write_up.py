@@ -91,6 +91,20 @@ def test_the_command_fills_a_page(results: Path, tmp_path: Path) -> None:
     assert NOT_MADE in page.read_text(encoding="utf-8")  # the pages beside it are not there
 
 
+@pytest.mark.parametrize("content", ["{", "[1]", '{"verdict": 1}'])
+def test_results_that_are_damaged_are_one_message(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str
+) -> None:
+    (results / "figures" / "claims.json").write_text(content)
+    page = tmp_path / "report.md"
+    page.write_text((ROOT / "docs" / "report.md").read_text(encoding="utf-8"), encoding="utf-8")
+    before = page.read_text(encoding="utf-8")
+    with pytest.raises(SystemExit):
+        write_up.main([str(results), "--page", str(page), "--first-page", str(page)])
+    assert "is damaged" in capsys.readouterr().err
+    assert page.read_text(encoding="utf-8") == before
+
+
 def test_the_first_page_begins_with_the_fronts_once_they_are_there(
     results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ import pytest
 import yaml
 
 from envs import catalog
-from envs.errors import ConfigurationError
+from envs.errors import ConfigurationError, PalsError
 from experiments.evaluation.choices import with_knobs
 from experiments.tuning.space import Parameter, SearchSpace
 from experiments.tuning.trials import Trials
@@ -84,33 +87,98 @@ def evaluate(choice: dict[str, Any]) -> tuple[float, float]:
 
 
 def test_a_study_that_was_stopped_equals_one_that_was_not(tmp_path: Path) -> None:
-    whole = Trials(tmp_path / "whole.db", SPACE, "same", 7, 3)
+    whole = Trials(tmp_path / "whole.json", SPACE, "same", 7, 3)
     whole.run(8, None, evaluate)
-    Trials(tmp_path / "parts.db", SPACE, "same", 7, 3).run(5, None, evaluate)
+    Trials(tmp_path / "parts.json", SPACE, "same", 7, 3).run(5, None, evaluate)
 
     def killed(choice: dict[str, Any]) -> tuple[float, float]:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Trials(tmp_path / "parts.db", SPACE, "same", 7, 3).run(6, None, killed)
-    resumed = Trials(tmp_path / "parts.db", SPACE, "same", 7, 3)
+        Trials(tmp_path / "parts.json", SPACE, "same", 7, 3).run(6, None, killed)
+    resumed = Trials(tmp_path / "parts.json", SPACE, "same", 7, 3)
     assert len(resumed.done) == 5
     resumed.run(8, None, evaluate)
     assert resumed.done == whole.done
     assert len({tuple(trial.values.items()) for trial in whole.done}) == 8
 
 
+def tried(file: Path, conditions: str = "these") -> Trials:
+    trials = Trials(file, SPACE, conditions, 0, 3)
+    trials.run(3, None, evaluate)
+    return trials
+
+
 def test_trials_under_other_conditions_are_refused(tmp_path: Path) -> None:
-    file = tmp_path / "study.db"
-    Trials(file, SPACE, "these", 0, 3)
-    with pytest.raises(ConfigurationError, match=r"study\.db"):
+    file = tmp_path / "study.json"
+    tried(file)
+    with pytest.raises(ConfigurationError, match=r"study\.json.*another search space"):
         Trials(file, SPACE, "those", 0, 3)
+
+
+def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
+    folder = tmp_path / "a?b #c%20"
+    tried(folder / "study.json")
+    assert [file.name for file in tmp_path.iterdir()] == [folder.name]
+    assert len(Trials(folder / "study.json", SPACE, "these", 0, 3).done) == 3
+
+
+def flipped(content: bytes) -> bytes:
+    return content.replace(b"1", b"2", 1)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda content: b"", lambda content: content[:-9], lambda content: b"[]", flipped,
+        lambda content: content.replace(b'"efficiency": 0', b'"efficiency": 9')
+        .replace(b'"efficiency": 1', b'"efficiency": 9'),
+        lambda content: b"{}", lambda content: b"[" * 100_000, lambda content: b"SQLite format 3",
+    ],
+)  # fmt: skip
+def test_trials_that_are_not_as_they_were_written_are_refused(
+    tmp_path: Path, changed: Callable[[bytes], bytes]
+) -> None:
+    file = tmp_path / "study.json"
+    tried(file)
+    file.write_bytes(changed(file.read_bytes()))
+    with pytest.raises(ConfigurationError, match=r"study\.json"):
+        Trials(file, SPACE, "these", 0, 3)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "link to nothing", "device"])
+def test_trials_in_what_is_no_file_are_refused(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "study.json"
+    if kind == "pipe":
+        os.mkfifo(file)
+    elif kind == "folder":
+        file.mkdir()
+    else:
+        file.symlink_to("/dev/zero" if kind == "device" else tmp_path / "nothing")
+    with pytest.raises(ConfigurationError, match=r"study\.json"):
+        Trials(file, SPACE, "these", 0, 3)
+
+
+@pytest.mark.parametrize("outcome", [(math.nan, 0.1), (1.0, math.nan), (math.inf, 0.0)])
+def test_a_trial_whose_outcome_is_no_number_ends_the_search(
+    tmp_path: Path, outcome: tuple[float, float]
+) -> None:
+    trials = Trials(tmp_path / "study.json", SPACE, "these", 0, 3)
+    with pytest.raises(PalsError, match="violations cannot be counted"):
+        trials.run(3, None, lambda choice: outcome)
 
 
 TINY = (
     "duration=40", "test_duration=40", "seeds=2", "test_seeds=2", "hours=0.07", "startup=1",
     "points=2", "suite.only=[steady_40]", "test_suite.only=[steady_40]", "executor.jobs=1",
 )  # fmt: skip
+
+
+def test_episodes_too_short_for_violations_are_told(command: Any, tmp_path: Path) -> None:
+    out = command(main, *TINY, "controllers=[governor]", "duration=10", "test_duration=10")
+    assert out.code == 1
+    assert "violations cannot be counted" in out.err
+    assert "debug=on shows where" not in out.err
 
 
 def test_the_command_writes_fronts_and_goes_on(command: Any, tmp_path: Path) -> None:
