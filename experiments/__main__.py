@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 
@@ -27,7 +28,13 @@ def listing(width: int) -> str:
 
 
 def main() -> None:
-    """Runs the command that the line names; lists the commands where it names none."""
+    """Runs the command that the line names; lists the commands where it names none.
+
+    Packages of the folder that it is started in can be imported, as with ``python -m``; they come
+    last, so that none of them hides another.
+    """
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
     name, *rest = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help", "help"):
         sys.stdout.write(listing(min(shutil.get_terminal_size().columns, _WIDEST)) + "\n")

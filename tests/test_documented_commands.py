@@ -1,11 +1,11 @@
-"""Every command of the README and of the pages for newcomers composes, and the short ones run."""
+"""Every command of every page composes, and the short ones of the pages for newcomers run."""
 
 from __future__ import annotations
 
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,12 @@ from experiments.app.replacement import with_replacements
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", *(f"docs/{name}.md" for name in ("quickstart", "first_agent", "howto")))
+OTHERS = sorted(
+    str(page.relative_to(ROOT))
+    for pattern in ("*.md", "docs/*.md", "docs/lab/*.md", "docs/measurements/*/*.md")
+    for page in ROOT.glob(pattern)
+    if str(page.relative_to(ROOT)) not in PAGES
+)
 SHORT = {
     "run": ("duration=10",),
     "compare": ("duration=10", "seeds=1", "controllers=[static,governor]"),
@@ -33,24 +39,29 @@ ELSEWHERE = ("server=vllm", "server.url", "DIR", "my_", "/path/to", "gpu=NAME", 
 """What a command names that is not on every machine."""
 
 
-def documented() -> Iterator[str]:
-    for page in PAGES:
+PLACEHOLDERS = ("experiments.NAME", "gpu=X", "model=FILE", "hydra/launcher=submitit_slurm")
+"""What stands for something else, or needs a package that is no dependency."""
+
+
+def documented(pages: Iterable[str]) -> Iterator[str]:
+    for page in pages:
         text = (ROOT / page).read_text(encoding="utf-8").replace("\\\n", " ")
         kind: str | None = None
         lines = []
         for line in text.splitlines():
             if line.startswith("```"):
                 kind = line.removeprefix("```") if kind is None else None
-            elif kind == "":
+            elif kind in ("", "sh"):
                 lines.append(line)
         lines += re.findall(r"`((?:pals|python -m experiments\.)[^`]+)`", text)
         for line in lines:
-            command = re.sub(r"^[A-Z_]+=\w+ ", "", line.strip())
-            if re.match(r"pals \w|python -m experiments\.\w", command) and "…" not in command:
+            command = re.sub(r"^[A-Z_]+=\w+ ", "", " ".join(line.split())).partition(" > ")[0]
+            elided = any(dots in command for dots in ("…", "...", *PLACEHOLDERS))
+            if re.match(r"pals \w|python -m experiments\.\w", command) and not elided:
                 yield command
 
 
-COMMANDS = sorted(set(documented()))
+COMMANDS = sorted(set(documented(PAGES)))
 
 
 def taken_apart(line: str) -> tuple[str, list[str]]:
@@ -68,7 +79,7 @@ def test_there_are_commands_to_look_at() -> None:
     }
 
 
-@pytest.mark.parametrize("line", COMMANDS)
+@pytest.mark.parametrize("line", sorted({*COMMANDS, *documented(OTHERS)}))
 def test_a_documented_command_composes(line: str) -> None:
     name, arguments = taken_apart(line)
     assert name in commands(), line

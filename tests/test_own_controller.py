@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
 import pals_gym
+from experiments.__main__ import main as pals
 from experiments.run import main
 
 SOURCE = '''
@@ -43,6 +45,23 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "halved.yaml").write_text(CHOICE)
     monkeypatch.syspath_prepend(str(tmp_path))
     return folder.parent
+
+
+def test_the_console_script_finds_a_package_of_the_folder_that_it_is_started_in(
+    conf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "my_lab").rename(tmp_path / "my_other_lab")
+    choice = conf / "controller" / "halved.yaml"
+    choice.write_text(choice.read_text().replace("my_lab", "my_other_lab"))
+    monkeypatch.setattr("sys.path", [path for path in sys.path if path not in ("", str(tmp_path))])
+    monkeypatch.chdir(tmp_path)
+    arguments = ["run", "hydra.run.dir=out", f"hydra.searchpath=[file://{conf}]"]
+    arguments += ["allow_packages=[my_other_lab]", "controller=halved", "duration=10"]
+    monkeypatch.setattr("sys.argv", ["pals", *arguments])
+    with pytest.raises(SystemExit) as end:
+        pals()
+    assert not end.value.code, capsys.readouterr().err
+    assert (tmp_path / "out" / "summary.json").is_file()
 
 
 def test_the_same_controller_by_command_and_from_python(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,21 @@ def test_a_notebook_runs(path: Path) -> None:
     resources = {"metadata": {"path": str(EXAMPLES)}}
     nbclient.NotebookClient(book, timeout=600, kernel_name="python3", resources=resources).execute()
     assert all(cell.get("execution_count") for cell in book.cells if cell.cell_type == "code")
+    learned = {"train_and_compare": ("trained", "(", "running")}.get(path.stem, ())
+    kept = nbformat.read(path, 4)
+    for then, now in zip(kept.cells, book.cells, strict=True):
+        assert numbers(now, learned) == pytest.approx(numbers(then, learned), rel=1e-3), then.source
+
+
+def numbers(cell: Any, but: tuple[str, ...]) -> list[float]:
+    """Returns the numbers that a cell prints or gives, without lines that begin with ``but``."""
+    outputs = cell.get("outputs", [])
+    texts = [out.get("text", "") for out in outputs if out.get("name") == "stdout"]
+    texts += [out.get("data", {}).get("text/plain", "") for out in outputs]
+    lines = [
+        line for text in texts for line in text.splitlines() if not (but and line.startswith(but))
+    ]
+    return [float(word) for line in lines for word in re.findall(r"-?\d+(?:\.\d+)?", line)]
 
 
 def test_the_hyperparameters_of_rl_zoo_make_an_agent() -> None:

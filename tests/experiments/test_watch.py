@@ -156,6 +156,24 @@ def test_a_browser_shows_two_runs_at_a_time(server: WatchServer, tmp_path: Path)
     assert ">running<" in dom
 
 
+@pytest.mark.long
+def test_a_browser_begins_with_two_controllers_on_the_same_arrivals(
+    runs: Path, server: WatchServer, tmp_path: Path
+) -> None:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no Chromium: apt-get install chromium")
+    shutil.copytree(runs / "runs" / "pals" / "seed_0", runs / "runs" / "pals" / "seed_1")
+    done = subprocess.run(
+        [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=4000",
+         f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", server.url],
+        capture_output=True, text=True, timeout=900, check=False,
+    )  # fmt: skip
+    assert "pals-gym: 3 runs" in done.stdout, done.stderr
+    assert '<th class="a">runs/pals/seed_0</th>' in done.stdout
+    assert '<th class="b">runs/static/seed_0</th>' in done.stdout
+
+
 @pytest.mark.parametrize("port", [-1, 65_536, 10**20])
 def test_a_port_that_is_none_is_named(
     port: int, runs: Path, capsys: pytest.CaptureFixture[str]
