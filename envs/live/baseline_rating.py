@@ -14,11 +14,8 @@ from envs.safe_files import read_regular
 _MOST_BYTES = 256 << 20
 
 
-def rating(config: VllmServerConfig, limits: KnobLimits, num_gpus: int) -> tuple[float, float]:
-    """Returns Baseline's saturated output tokens/s and the power of all GPUs then, in watts.
-
-    An unknown throughput is NaN: a profile is measured without it. Unknown power is what all
-    GPUs draw at their highest cap.
+def configured(config: VllmServerConfig) -> tuple[float, float | None]:
+    """Returns the same as :func:`rating` as far as it is known without the server.
 
     Raises:
         ConfigurationError: The profile cannot be read, or holds no row of this server.
@@ -28,10 +25,20 @@ def rating(config: VllmServerConfig, limits: KnobLimits, num_gpus: int) -> tuple
         row = _highest_row(Path(config.profile_path).expanduser(), config)
         capacity = float(row["throughput_tok_s"]) if capacity is None else capacity
         rated = float(row["power_w"]) if rated is None else rated
-    return (
-        math.nan if capacity is None else capacity,
-        num_gpus * limits.power_cap_max_w if rated is None else rated,
-    )
+    return math.nan if capacity is None else capacity, rated
+
+
+def rating(config: VllmServerConfig, limits: KnobLimits, num_gpus: int) -> tuple[float, float]:
+    """Returns Baseline's saturated output tokens/s and the power of all GPUs then, in watts.
+
+    An unknown throughput is NaN: a profile is measured without it. Unknown power is what all
+    GPUs draw at their highest cap.
+
+    Raises:
+        ConfigurationError: The profile cannot be read, or holds no row of this server.
+    """
+    capacity, rated = configured(config)
+    return capacity, num_gpus * limits.power_cap_max_w if rated is None else rated
 
 
 def _highest_row(file: Path, config: VllmServerConfig) -> dict[str, float]:

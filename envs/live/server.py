@@ -16,7 +16,7 @@ from envs.errors import ConfigurationError, NotRestoredError, PalsError, ServerE
 from envs.knobs import Knobs
 from envs.latency import LatencyRecord
 from envs.live.accounting import Accounts, IntervalAccount
-from envs.live.baseline_rating import rating
+from envs.live.baseline_rating import configured, rating
 from envs.live.clock import ElasticClock
 from envs.live.config import VllmServerConfig
 from envs.live.errors import ActuationError, ClientBehindError, ServerHangsError
@@ -71,6 +71,7 @@ class LiveServer(ServingSystem):
         self.events: list[dict[str, Any]] = []
         self._recovered = 0
         self._failing_since_s: float | None = None
+        self._check_capacity(configured(config)[0])  # before a server is asked, or even started
         self._session = Session(config)
         atexit.register(self._close_at_exit)
         try:
@@ -104,16 +105,25 @@ class LiveServer(ServingSystem):
         self._start_s = self._last_s = self._returned_s = time.monotonic()
         self._decision_s: float | None = None
 
-    def _arrival_rate(self) -> float:
-        """Returns the mean rate of our requests; of a closed loop, any: it is ignored."""
-        if self.workload.concurrency is not None:
-            return 1.0
-        if self.workload.needs_capacity and math.isnan(self.capacity_tok_s):
+    def _check_capacity(self, capacity_tok_s: float) -> None:
+        """Raises an error if the rate of our requests depends on what nobody knows.
+
+        Raises:
+            ConfigurationError: It does, and the capacity is not going to be learnt by watching.
+        """
+        learnt = not self.config.sets_knobs and not self.config.sends_load
+        needed = self.workload.concurrency is None and self.workload.needs_capacity
+        if needed and math.isnan(capacity_tok_s) and not learnt:
             raise ConfigurationError(
                 "server.capacity_tok_s: workload.load is a fraction of it, and it is not known. "
                 "Profile the server with python -m experiments.profile server=... and name the "
                 "result with profile.path=..., or set server.capacity_tok_s or workload.rate"
             )
+
+    def _arrival_rate(self) -> float:
+        """Returns the mean rate of our requests; of a closed loop, any: it is ignored."""
+        if self.workload.concurrency is not None:
+            return 1.0
         return self.workload.rate_per_s(self.capacity_tok_s / self.workload.mean_output_tokens)
 
     @property

@@ -49,6 +49,22 @@ def test_what_the_service_cannot_do_is_told_before_anything_is_touched(
     assert fake_gpus.state["log"] == []
 
 
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        ({"capacity_tok_s": None}, r"server\.capacity_tok_s: workload\.load"),
+        ({"capacity_tok_s": None, "profile_path": "/nowhere.json"}, r"server\.profile_path: "),
+    ],
+)
+def test_a_capacity_that_nobody_knows_is_told_before_a_server_is_asked(
+    fake_vllm: FakeVllm, known: dict[str, Any], said: str
+) -> None:
+    config = attach(fake_vllm, device=Nvml(), **known)
+    fake_vllm.stop()
+    with pytest.raises(ConfigurationError, match=said):
+        LiveServer(config, small_workload(rate=None, load=0.5))
+
+
 def test_no_model_is_taken_for_the_one_that_is_served() -> None:
     """What is planned with another model's numbers is worse than what is refused."""
     register()
