@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from typing import Any
 
-_OUTSIDE = re.compile(r"\[([^\]]*)\]\(\.\./([^)#]+)\)")
-"""A link from a page to a file of the repository that is no page."""
+_UP = re.compile(r"\[([^\]]*)\]\((\.\./[^)#]+)(?:#[^)]*)?\)")
+"""A link from a page to a file in a folder above: of the repository, or another page."""
 _CHOICES = "<!-- choices -->"
 
 
@@ -16,9 +17,14 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
         from experiments.app.choices_page import choices_page
 
         markdown = markdown.replace(_CHOICES, choices_page())
-    return _OUTSIDE.sub(_named, markdown)
+    folder = posixpath.dirname(page.file.src_path)
+    return _UP.sub(lambda link: _named(link, folder), markdown)
 
 
-def _named(link: re.Match[str]) -> str:
-    text, path = link[1].strip().strip("`"), link[2]
+def _named(link: re.Match[str], folder: str) -> str:
+    """Returns the name of a file outside ``docs``; a link to another page as it is."""
+    target = posixpath.normpath(posixpath.join(folder, link[2]))
+    if not target.startswith("../"):
+        return link[0]
+    text, path = link[1].strip().strip("`"), target.removeprefix("../")
     return f"`{path}`" if text in ("", path) or path.endswith(text) else f"{text} (`{path}`)"

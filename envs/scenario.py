@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 from envs import catalog
 from envs.errors import ConfigurationError
 from envs.fields import check_values
+from envs.nearest import did_you_mean
 from envs.quantities import Interval, Seconds
 
 if TYPE_CHECKING:
@@ -106,7 +107,8 @@ class Scenario:
         unknown = sorted(parts.keys() - PARTS)
         if unknown:
             raise ConfigurationError(
-                f"{unknown[0]}: no such part of a scenario; there are {', '.join(sorted(PARTS))}"
+                f"{unknown[0]}: no such part of a scenario{did_you_mean(unknown[0], PARTS)} "
+                f"(there are {', '.join(sorted(PARTS))})"
             )
         return cls(**parts)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -53,6 +55,26 @@ def test_no_section_ends_where_it_begins() -> None:
             parts[::3], parts[1::3], parts[2::3], [*parts[3::3], ""], strict=True
         ):
             assert body.strip() or len(deeper) > len(level), f"{page}: {title} says nothing"
+
+
+@pytest.mark.parametrize(
+    ("place", "link", "shown"),
+    [
+        ("agents.md", "[card](../agents/card.md)", "card (`agents/card.md`)"),
+        ("agents.md", "[`conf/run.yaml`](../conf/run.yaml)", "`conf/run.yaml`"),
+        ("lab/agents.md", "[agents](../agents.md)", "[agents](../agents.md)"),
+        ("lab/agents.md", "[rule](../agents.md#rule)", "[rule](../agents.md#rule)"),
+        ("lab/agents.md", "[card](../../agents/card.md)", "card (`agents/card.md`)"),
+    ],
+)
+def test_links_to_pages_are_kept_and_other_files_named(place: str, link: str, shown: str) -> None:
+    spec = importlib.util.spec_from_file_location("site_hooks", ROOT / "docs" / "site_hooks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    hooks = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hooks)
+    page = SimpleNamespace(file=SimpleNamespace(src_path=place))
+    assert hooks.on_page_markdown(f"See {link}.", page=page) == f"See {shown}."
 
 
 @pytest.mark.long

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from experiments.benchmarking.criteria import PALS
-from experiments.benchmarking.fronts import ASKED, LIMITS, PLANNER, Front, difference_at
+from experiments.benchmarking.fronts import (
+    ASKED,
+    CLAIRVOYANT,
+    LIMITS,
+    PLANNER,
+    Front,
+    difference_at,
+)
+from experiments.evaluation.statistics import Interval
 from experiments.reporting.numbers import interval_text
 
 QUESTION = "Does a learned controller beat PALS, and by how much of what was possible?"
@@ -37,7 +45,10 @@ def answer(fronts: Mapping[str, Front], subject: str, place: int = ASKED) -> str
             text += f" {_sentence(fronts, subject, kin, later)}"
         return text
     said = _sentence(fronts, subject, kin, place) + _turned(fronts, subject, kin, place)
-    return f"**{QUESTION} {said}**{_planner(fronts, subject, place)}"
+    return (
+        f"**{QUESTION} {said}**{_planner(fronts, subject, place)}"
+        f"{_rivals(fronts, subject, kin, place)}"
+    )
 
 
 def _sentence(fronts: Mapping[str, Front], subject: str, kin: list[str], place: int) -> str:
@@ -65,19 +76,41 @@ def _sentence(fronts: Mapping[str, Front], subject: str, kin: list[str], place: 
 def _turned(fronts: Mapping[str, Front], subject: str, kin: list[str], place: int) -> str:
     """Returns at which looser limit a front of PALS is ahead: one limit alone may flatter."""
     for later in range(place + 1, len(LIMITS)):
-        ahead = {}
-        for name in kin:
-            gap = difference_at(fronts[name].episodes, fronts[subject].episodes, [LIMITS[later]])[0]
-            if gap is not None and gap.low > 0.0:
-                ahead[name] = gap
-        if ahead:
-            best = max(ahead, key=lambda name: ahead[name].value)
-            gap = ahead[best]
+        found = _furthest_ahead(fronts, subject, kin, later)
+        if found is not None:
+            best, gap = found
             return (
                 f" At {_percent(LIMITS[later])}, though, `{best}` is ahead by {gap.value:.3f} "
                 f"[{gap.low:.3f}, {gap.high:.3f}]."
             )
     return ""
+
+
+def _rivals(fronts: Mapping[str, Front], subject: str, kin: list[str], place: int) -> str:
+    """Returns which front is ahead, of those that are neither PALS's nor a planner's."""
+    others = [name for name in fronts if name not in (*kin, subject, PLANNER, CLAIRVOYANT)]
+    for later in range(place, len(LIMITS)):
+        found = _furthest_ahead(fronts, subject, others, later)
+        if found is not None:
+            best, gap = found
+            return (
+                f" Of all other rivals `{best}` is furthest ahead of `{subject}` at "
+                f"{_percent(LIMITS[later])}: by {gap.value:.3f} [{gap.low:.3f}, {gap.high:.3f}]."
+            )
+    return ""
+
+
+def _furthest_ahead(
+    fronts: Mapping[str, Front], subject: str, rivals: list[str], place: int
+) -> tuple[str, Interval] | None:
+    """Returns which rival is surely ahead at a limit, and by how much; ``None`` where none is."""
+    ahead = {}
+    for name in rivals:
+        gap = difference_at(fronts[name].episodes, fronts[subject].episodes, [LIMITS[place]])[0]
+        if gap is not None and gap.low > 0.0:
+            ahead[name] = gap
+    best = max(ahead, key=lambda name: ahead[name].value, default=None)
+    return None if best is None else (best, ahead[best])
 
 
 def _planner(fronts: Mapping[str, Front], subject: str, place: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -82,14 +83,17 @@ def export(directory: Path, dataset_id: str, episodes: int = 1) -> Any:
             buffer.terminations.append(terminated)
             buffer.truncations.append(truncated)
         buffers.append(buffer)
-    dataset = minari.create_dataset_from_buffers(
-        dataset_id,
-        buffer=buffers,
-        env=made,
-        eval_env=made,
-        algorithm_name=type(controller).__name__,
-        description=f"{type(controller).__name__} on {scenario.model}, pals-gym",
-    )
+    with warnings.catch_warnings():
+        # Who made it and where its code lies is for whoever publishes it to say.
+        warnings.filterwarnings("ignore", message=".* is set to None", category=UserWarning)
+        dataset = minari.create_dataset_from_buffers(
+            dataset_id,
+            buffer=buffers,
+            env=made,
+            eval_env=made,
+            algorithm_name=type(controller).__name__,
+            description=f"{type(controller).__name__} on {scenario.model}, pals-gym",
+        )
     made.close()
     return dataset
 

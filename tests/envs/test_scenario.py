@@ -72,7 +72,7 @@ def test_a_remote_or_live_server_is_not_simulated() -> None:
 
 
 def test_wrong_parts_are_named() -> None:
-    with pytest.raises(ConfigurationError, match=r"modell: no such part.*model"):
+    with pytest.raises(ConfigurationError, match=r"no such part.*did you mean 'model'\?"):
         Scenario.of(modell="gpt2")
     with pytest.raises(ConfigurationError, match="gpu: a simulated server needs one"):
         make_env(Scenario(gpu=None))

@@ -212,6 +212,19 @@ def test_the_answer_tells_a_looser_limit_at_which_pals_is_ahead():
     assert "though" not in weak
 
 
+def test_the_answer_names_another_rival_that_is_ahead():
+    found = {name: {"static": runs(1.0, 0.0)} for name in ("calm", "moving")}
+    for rows in found.values():
+        rows |= {"ppo": runs(1.2, 0.01), "pals": runs(1.1, 0.01), "clairvoyant": runs(1.6, 0.0)}
+        rows |= {"clock_lock": runs(1.3, 0.04), "slack": runs(1.25, 0.04), "mpc": runs(1.5, 0.01)}
+    fronts = fronts_of(found, {name: [name] for name in found["calm"] if name != "static"})
+    assert (
+        " Of all other rivals `clock_lock` is furthest ahead of `ppo` at 5 %: by 0.100"
+    ) in answer(fronts, "ppo")
+    del fronts["clock_lock"], fronts["slack"]
+    assert "other rivals" not in answer(fronts, "ppo")
+
+
 def test_what_is_required_of_a_front():
     found, points = with_fronts()
     checked = front_goals(fronts_of(found, points), "ppo")

@@ -79,7 +79,7 @@ def test_mlflow_gets_configuration_rows_and_summary(
     assert not (Path.cwd() / "mlruns").exists()
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning:minari.*")
+@pytest.mark.filterwarnings("error::UserWarning:minari.*")
 def test_a_dataset_is_the_run_again(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     minari = pytest.importorskip("minari", reason="pip install 'pals-gym[minari]'")
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(finished.parent / "datasets"))
