@@ -10,12 +10,13 @@ from agents.bundle import find_bundle, read_bundle
 from envs.cache import atomic_write_text
 from envs.errors import PalsError
 from experiments.app.application import describe, print_error
+from experiments.app.terminal_text import plain
 from experiments.training.card import CARD_FILE, model_card
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Writes ``card.md`` beside the bundle's facts."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.card", description=__doc__)
+    parser = argparse.ArgumentParser(prog="pals card", description=plain(__doc__))
     parser.add_argument("bundle", help="folder of a bundle or a training, or a shipped name")
     given = parser.parse_args(arguments)
     try:

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from envs.errors import PalsError
 from experiments.app.application import describe, print_error
+from experiments.app.terminal_text import plain
 from experiments.records.offline_data import export
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the configuration of a finished run again and keeps what an agent would have seen."""
-    parser = argparse.ArgumentParser(prog="pals export", description=__doc__)
+    parser = argparse.ArgumentParser(prog="pals export", description=plain(__doc__))
     parser.add_argument("directory", type=Path, help="folder of a finished run on the simulator")
     parser.add_argument("--dataset", default="pals/export-v0", help="its name: NAMESPACE/NAME-vN")
     parser.add_argument("--episodes", type=int, default=1, help="with seeds that count up")

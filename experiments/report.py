@@ -9,12 +9,13 @@ from pathlib import Path
 
 from envs.errors import PalsError
 from experiments.app.application import describe, print_error
+from experiments.app.terminal_text import plain
 from experiments.reporting.html import write_report
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Writes ``report.html`` into the folder, or where ``--output`` says."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.report", description=__doc__)
+    parser = argparse.ArgumentParser(prog="pals report", description=plain(__doc__))
     parser.add_argument("directory", type=Path, help="folder of a run, a comparison or figures")
     parser.add_argument("--output", type=Path, help="the page; by default DIR/report.html")
     given = parser.parse_args(arguments)

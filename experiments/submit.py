@@ -10,6 +10,7 @@ from pathlib import Path
 from envs.errors import PalsError
 from experiments.app.application import describe, print_error
 from experiments.app.terminal import Progress
+from experiments.app.terminal_text import plain
 from experiments.benchmarking.submission import (
     PAGE,
     TABLE,
@@ -24,7 +25,7 @@ from experiments.benchmarking.submission import (
 def main(arguments: Sequence[str] | None = None) -> None:
     """Writes the controller's row into the leaderboard, or checks the one that is there."""
     frozen = Frozen()
-    parser = argparse.ArgumentParser(prog="python -m experiments.submit", description=__doc__)
+    parser = argparse.ArgumentParser(prog="pals submit", description=plain(__doc__))
     parser.add_argument(
         "controller",
         help="bundle or folder of a training; or a controller's class, as an import path or "

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from envs.errors import PalsError
 from experiments.app.application import describe, print_error
+from experiments.app.terminal_text import plain
 from experiments.records.tracking import Wandb
 from experiments.records.uploading import finished_runs, upload
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Uploads every finished run below the folders that was not uploaded yet."""
-    parser = argparse.ArgumentParser(prog="pals upload", description=__doc__)
+    parser = argparse.ArgumentParser(prog="pals upload", description=plain(__doc__))
     parser.add_argument("directories", type=Path, nargs="+", help="folders of runs, or above them")
     parser.add_argument("--project", help="project; by default WANDB_PROJECT or pals-gym")
     parser.add_argument("--entity", help="account or team")
@@ -30,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(1)
     for folder in sent:
         sys.stdout.write(f"uploaded {folder}\n")
-    sys.stdout.write(f"{len(sent)} of {len(folders)} runs uploaded, the others were before\n")
+    earlier = ", the others were before" if len(sent) < len(folders) else ""
+    sys.stdout.write(f"{len(sent)} of {len(folders)} runs uploaded{earlier}\n")
 
 
 if __name__ == "__main__":

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from envs.errors import PalsError
 from experiments.app.application import describe, print_error
+from experiments.app.terminal_text import plain
 from experiments.watching.server import WatchServer
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serves a page on this machine alone until Ctrl-C."""
-    parser = argparse.ArgumentParser(prog="pals watch", description=__doc__)
+    parser = argparse.ArgumentParser(prog="pals watch", description=plain(__doc__))
     parser.add_argument("directory", type=Path, help="folder of a run, or above several")
     parser.add_argument("--port", type=int, default=8765, help="0 takes a free one")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")

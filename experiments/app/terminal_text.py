@@ -15,3 +15,8 @@ def wrapped(head: str, text: str, width: int) -> list[str]:
         head.rstrip(),
         *textwrap.wrap(text, width, initial_indent=inset, subsequent_indent=inset),
     ]
+
+
+def plain(text: str | None) -> str:
+    """Returns a docstring as a terminal shows it: without the marks around code."""
+    return (text or "").replace("``", "")

@@ -84,7 +84,7 @@ def export(directory: Path, dataset_id: str, episodes: int = 1) -> Any:
             buffer.truncations.append(truncated)
         buffers.append(buffer)
     with warnings.catch_warnings():
-        # Who made it and where its code lies is for whoever publishes it to say.
+        # Who made it and where its code lies is for the publisher to say.
         warnings.filterwarnings("ignore", message=".* is set to None", category=UserWarning)
         dataset = minari.create_dataset_from_buffers(
             dataset_id,

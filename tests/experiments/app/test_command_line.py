@@ -79,6 +79,16 @@ def test_a_command_that_hydra_configures_runs_through_the_script(
     assert (tmp_path / "out" / "summary.json").is_file()
 
 
+@pytest.mark.parametrize("name", ["card", "export", "report", "submit", "upload", "watch"])
+def test_the_help_of_a_command_is_plain_text(
+    name: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = start(monkeypatch, capfd, name, "--help")
+    assert not code
+    assert out.startswith(f"usage: pals {name} ")
+    assert "``" not in out
+
+
 def test_a_misspelt_command_gets_the_right_one(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
