@@ -34,7 +34,7 @@ _NUMBER = re.compile(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?")
 _FORMS = tuple(
     (re.compile(pattern, re.IGNORECASE), shown)
     for pattern, shown in (
-        (r"(\b[a-z][a-z0-9+.-]*://)[^/\s@\"']+@", rf"\1{MASK}@"),
+        (r"(\b[a-z][a-z0-9+.-]*://)[^/\s\"']+@", rf"\1{MASK}@"),
         (
             r"([?&](?:[\w-]*(?:key|token|secret|password|signature)|sig|auth)=)[^&\s#\"']+",
             rf"\1{MASK}",

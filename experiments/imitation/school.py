@@ -23,6 +23,7 @@ from agents.shield import BudgetShield
 from envs import catalog
 from envs.cache import atomic_write_bytes, atomic_write_text
 from envs.errors import ConfigurationError
+from envs.masking import Masking
 from envs.objectives.conditions import Conditions
 from envs.safe_files import read_sealed, sealed
 from envs.simulator.vector import VectorServer, VectorServingEnv
@@ -131,7 +132,8 @@ class School:
         return self._save_bundle()
 
     def _begin(self) -> None:
-        saved = OmegaConf.to_yaml(OmegaConf.create(self.config.record()))
+        record = self.config.record()
+        saved = OmegaConf.to_yaml(OmegaConf.create(Masking(record)(record)))
         (self.directory / LESSONS_FOLDER).mkdir(parents=True, exist_ok=True)
         atomic_write_text(self.directory / CONFIG_FILE, saved)
 

@@ -37,6 +37,9 @@ _REQUEST_TIMEOUT_S = 120.0
 _WATCH_PERIOD_S = 0.25
 _KEEPALIVE_S = 2.0
 _GRACE_S = 10.0
+_LEAST_S, _MOST_S = 0.001, 1e6
+_MOST = 1e7
+"""No number of a plan is larger, whatever it counts."""
 
 
 class Writer:
@@ -81,7 +84,7 @@ def sampling(options: argparse.Namespace) -> Iterator[None]:
 
 async def measure(options: argparse.Namespace, write: Writer) -> None:
     """Runs the phases that the options name."""
-    plan = dataclasses.replace(Plan(), **json.loads(options.plan))
+    plan: Plan = options.plan
     end = time.monotonic() + options.budget
     # vLLM closes connections that were idle for five seconds; ours end before they can meet that.
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S)
@@ -132,6 +135,51 @@ async def _model(session: aiohttp.ClientSession, url: str) -> str:
         return str((await response.json())["data"][0]["id"])
 
 
+def _seconds(text: str) -> float:
+    """Reads a time in seconds.
+
+    Raises:
+        ArgumentTypeError: It is none.
+    """
+    with contextlib.suppress(ValueError):
+        if _LEAST_S <= float(text) <= _MOST_S:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"must be {_LEAST_S:g} to {_MOST_S:g} seconds, got {text!r}")
+
+
+def _plan(text: str) -> Plan:
+    """Reads changes to the plan.
+
+    Raises:
+        ArgumentTypeError: They are none, or name what the plan does not have.
+    """
+    usual = dataclasses.asdict(Plan())
+    try:
+        changes: Any = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise argparse.ArgumentTypeError(f"is not JSON ({error})") from error
+    if not isinstance(changes, dict):
+        raise argparse.ArgumentTypeError("must be a JSON object")
+    for key, value in changes.items():
+        if key not in usual:
+            raise argparse.ArgumentTypeError(f"{key}: there is no such key; {', '.join(usual)}")
+        if not _alike(value, usual[key]):
+            raise argparse.ArgumentTypeError(
+                f"{key}: must be like {json.dumps(usual[key])}, of numbers above 0, "
+                f"got {json.dumps(value)}"
+            )
+    return dataclasses.replace(Plan(), **changes)
+
+
+def _alike(value: Any, usual: Any) -> bool:
+    """Returns whether a value has the form of another one, and numbers that can be meant."""
+    if isinstance(usual, list | tuple):
+        return isinstance(value, list) and all(_alike(one, usual[0]) for one in value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return (isinstance(usual, float) or isinstance(value, int)) and 0 < value <= _MOST
+
+
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -140,10 +188,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", help="served name (default: the first the server tells)")
     parser.add_argument("--output", type=Path, required=True, help="folder for the results")
     parser.add_argument("--phases", nargs="+", choices=list(PHASES), default=list(PHASES))
-    parser.add_argument("--plan", default="{}", help="JSON object of changes to the plan")
-    parser.add_argument("--budget", type=float, default=540.0, help="seconds for everything")
+    parser.add_argument(
+        "--plan", type=_plan, default="{}", help="JSON object of changes to the plan"
+    )
+    parser.add_argument("--budget", type=_seconds, default=540.0, help="seconds for everything")
     parser.add_argument("--gpu", type=int, default=0, help="NVML index")
-    parser.add_argument("--period", type=float, default=0.02, help="seconds between two samples")
+    parser.add_argument("--period", type=_seconds, default=0.02, help="seconds between two samples")
     parser.add_argument("--telemetry", choices=["on", "off"], default="on")
     parser.add_argument(
         "--token-ids", type=int, nargs=2, default=(1000, 100_000), help="prompts are drawn from it"
@@ -151,6 +201,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--note", default="", help="kept with the results")
     options = parser.parse_args(arguments)
     for url in filter(None, (options.url, options.other_url)):
+        if "@" in urlsplit(url).netloc:
+            parser.error("--url: leave user and password out, the address stands in the results")
         if urlsplit(url).hostname not in _LOOPBACK:
             parser.error(f"{url}: only a server on this machine is measured")
     return options
@@ -160,15 +212,19 @@ def main(arguments: list[str] | None = None) -> None:
     """Measures, then writes the summary."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     options = parse(arguments)
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "COLUMNS.md").write_text(summary.describe(telemetry.COLUMNS))
-    write = Writer(options.output)
     try:
-        with sampling(options):
-            asyncio.run(measure(options, write))
-    finally:
-        write.close()
-        summary.write(options.output)
+        options.output.mkdir(parents=True, exist_ok=True)
+        (options.output / "COLUMNS.md").write_text(summary.describe(telemetry.COLUMNS))
+        write = Writer(options.output)
+        try:
+            with sampling(options):
+                asyncio.run(measure(options, write))
+        finally:
+            write.close()
+            summary.write(options.output)
+    except (aiohttp.ClientError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(1)
 
 
 if __name__ == "__main__":

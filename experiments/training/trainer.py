@@ -178,10 +178,11 @@ class Training:
         if resumed is None:
             self.env.seed(config.seed)
         record = config.record()
-        saved = OmegaConf.to_yaml(OmegaConf.create(record))
+        shown = Masking(record)(record)
+        saved = OmegaConf.to_yaml(OmegaConf.create(shown))
         atomic_write_text(self.directory / CONFIG_FILE, saved)
         tracker: Tracker = catalog.build("tracker", config.tracker)
-        facts = RunFacts(f"train-{config.seed}", self.directory, Masking(record)(record))
+        facts = RunFacts(f"train-{config.seed}", self.directory, shown)
         with tracker.follow(facts) as tracked:
             earlier = None if config.resume is None else Path(config.resume).expanduser()
             done = self.model.num_timesteps

@@ -13,6 +13,7 @@ from envs.masking import MASK, Masking
     ("given", "shown"),
     [
         ({"url": "http://me:pa55word@host:8000/x"}, {"url": f"http://{MASK}@host:8000/x"}),
+        ({"url": "http://me:pa@55w@host/x"}, {"url": f"http://{MASK}@host/x"}),
         ({"url": "https://host/x?api_key=abc&n=1"}, {"url": f"https://host/x?api_key={MASK}&n=1"}),
         ({"api_key": "abc"}, {"api_key": MASK}),
         ({"password": "abc", "auth_token": "x y"}, {"password": MASK, "auth_token": MASK}),

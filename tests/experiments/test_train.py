@@ -26,6 +26,7 @@ from envs.safe_files import read_sealed, sealed
 from experiments.app.composition import typed
 from experiments.evaluation.batched_rollout import Assignment, Episodes
 from experiments.evaluation.suites import SuiteScenario
+from experiments.records.more_trackers import Mlflow
 from experiments.train import main
 from experiments.training.resumed import resumed_config
 from experiments.training.trainer import CHECKPOINT_FILE, TrainConfig, Training
@@ -226,6 +227,20 @@ def assert_same(one, other, place=""):
             assert_same(*pair, f"{place}[{index}]")
     else:
         assert one == other, place
+
+
+def test_secrets_of_a_tracker_are_not_written_down(compose, tmp_path, monkeypatch):
+    def refuse(self, facts):
+        raise ConfigurationError("nobody answers")
+
+    monkeypatch.setattr(Mlflow, "follow", refuse)
+    uri = "http://me:pa55word@127.0.0.1:9"
+    config = compose_train(compose, "agent.steps=256", "tracker=mlflow", f"tracker.uri='{uri}'")
+    with pytest.raises(ConfigurationError):
+        Training(config, tmp_path).run(lambda *_: None)
+    assert "http://***@127.0.0.1:9" in (tmp_path / "config.yaml").read_text()
+    for file in tmp_path.rglob("*"):
+        assert file.is_dir() or b"pa55word" not in file.read_bytes(), file
 
 
 def kept(file):

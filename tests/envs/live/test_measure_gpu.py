@@ -102,6 +102,36 @@ def test_it_keeps_to_its_budget(tmp_path: Path, fake_vllm: FakeVllm) -> None:
     assert [row["batch"] for row in skipped] == [1, 4, 2]
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("--plan", "{"), ("--plan", "[]"), ("--plan", '{"no_such": 1}'), ("--plan", '{"steps": 0}'),
+        ("--plan", '{"steps": 1.5}'), ("--plan", '{"step_s": NaN}'), ("--plan", '{"batches": 4}'),
+        ("--plan", '{"batches": ["4"]}'), ("--plan", '{"contexts": [[1e300, 2]]}'),
+        ("--budget", "nan"), ("--budget", "-1"), ("--budget", "inf"), ("--period", "0"),
+        ("--url", "http://me:pa55word@127.0.0.1:8000"),
+    ],
+)  # fmt: skip
+def test_what_makes_no_sense_is_one_message(
+    wrong: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        program.main(["--url", "http://127.0.0.1:9", "--output", str(tmp_path / "out"), *wrong])
+    err = capsys.readouterr().err
+    assert wrong[0] in err.splitlines()[-1]
+    assert "pa55word" not in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_server_that_is_not_there_is_one_message(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    with pytest.raises(SystemExit):
+        program.main(["--url", url, "--output", str(tmp_path), "--telemetry", "off"])
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: Cannot connect")
+
+
 @pytest.mark.parametrize("url", ["http://10.0.0.1:8000", "http://127.0.0.1.example.org"])
 def test_only_this_machine_is_measured(url: str, tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
