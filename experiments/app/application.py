@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from envs import catalog
-from envs.errors import PalsError
+from envs.errors import ConfigurationError, PalsError
 from envs.extras import missing_extra
 from experiments.app import schemas
 from experiments.app.choices_help import command_help
@@ -103,6 +103,7 @@ def application(
                 mask_hydras_files(masking, config)
                 allow_named_packages(HydraConfig.get().overrides.task)
                 refuse_other_packages(config)
+                _refuse_lost(cls, HydraConfig.get().overrides.task)
                 with locked(directory), masked_log(masking):
                     job(typed(cls, config), directory)
             except Exception as error:
@@ -180,3 +181,20 @@ def _refuse_null_groups(arguments: Sequence[str]) -> None:
         key, _, value = text.partition("=")
         if value == "null" and (catalog.CONF_DIR / key).is_dir():
             raise catalog.nothing_chosen(key)
+
+
+def _refuse_lost(cls: type[object], arguments: Sequence[str]) -> None:
+    """Refuses what would change nothing, though the record would have it.
+
+    Args:
+        cls: The configuration's class; ``no_effect`` says what to use instead, by key.
+        arguments: What the command line changes.
+
+    Raises:
+        ConfigurationError: It changes such a key.
+    """
+    no_effect: Mapping[str, str] = getattr(cls, "no_effect", {})
+    for text in arguments:
+        key = re.split(r"[=.@]", text.lstrip("+~"), maxsplit=1)[0]
+        if key in no_effect:
+            raise ConfigurationError(f"{key}: has no effect here: {no_effect[key]}")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from omegaconf import OmegaConf
 
@@ -20,7 +20,7 @@ from experiments.benchmarking.fronts import point_name
 from experiments.benchmarking.metrics import BASELINE, MetricRow
 from experiments.benchmarking.scenario_runs import ScenarioRuns
 from experiments.evaluation.choices import nested, with_knobs
-from experiments.evaluation.suites import Suite
+from experiments.evaluation.suites import EPISODES_OF_SUITE, NO_EFFECT, Suite
 from experiments.records.hashing import plain
 from experiments.records.reuse import Origin, reuse_lines
 
@@ -43,6 +43,8 @@ class BenchmarkConfig(RunConfig):
         report: Folder that gets the report and its plots, too; ``None`` for none.
         executor: How scenarios are spread over processes.
     """
+
+    no_effect: ClassVar[Mapping[str, str]] = NO_EFFECT | EPISODES_OF_SUITE
 
     controllers: list[str] = field(default_factory=list)
     bundles: list[str] = field(default_factory=list)

@@ -17,6 +17,19 @@ from envs.serving import ServingEnv
 
 PARTS = ("model", "gpu", "server", "workload", "objective")
 _BUILT: dict[tuple[str, str], Any] = {}
+NO_EFFECT = {
+    **{
+        part: f"every scenario of the suite has its own; change suite.scenarios.NAME.{part}, or "
+        "compare controllers on one scenario with python -m experiments.compare"
+        for part in PARTS
+    },
+    "env": "every scenario of the suite is one server",
+    "controller": "name the controllers in controllers",
+    "tracker": "runs of a suite are sent to no tracker",
+}
+"""Keys of a run that change nothing where a suite is run, and what does instead."""
+EPISODES_OF_SUITE = {"seed": "episodes are counted up from suite.seed"}
+"""The same, where nothing else is drawn."""
 
 
 @dataclass(kw_only=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from envs import catalog
 from envs.cache import atomic_write_text
@@ -27,7 +27,7 @@ from experiments.evaluation.metric_table import (
 )
 from experiments.evaluation.metrics import write_json
 from experiments.evaluation.statistics import known_mean
-from experiments.evaluation.suites import Suite, SuiteScenario
+from experiments.evaluation.suites import EPISODES_OF_SUITE, NO_EFFECT, Suite, SuiteScenario
 from experiments.records.provenance import provenance
 from experiments.reporting.docs_page import fill
 from experiments.reporting.numbers import ABSENT
@@ -53,6 +53,8 @@ class StudyConfig(RunConfig):
         executor: How scenarios are spread over processes.
         page: Markdown file whose block of the study's name is replaced; ``none`` for no file.
     """
+
+    no_effect: ClassVar[Mapping[str, str]] = NO_EFFECT | EPISODES_OF_SUITE
 
     suite: Any = None
     seeds: Seeds = 2

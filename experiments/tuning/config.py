@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from envs import catalog
 from envs.errors import ConfigurationError
 from envs.fields import Range
 from envs.quantities import Positive, Seconds, Seeds
 from experiments.app.settings import RunConfig
-from experiments.evaluation.suites import Suite
+from experiments.evaluation.suites import NO_EFFECT, Suite
 from experiments.tuning.space import SearchSpace
 
 
@@ -31,6 +32,8 @@ class TuneConfig(RunConfig):
         test_duration: Length of the evaluation's episodes in seconds.
         executor: How controllers are spread over processes.
     """
+
+    no_effect: ClassVar[Mapping[str, str]] = NO_EFFECT
 
     controllers: list[str] = field(default_factory=list)
     hours: Positive = 1200.0

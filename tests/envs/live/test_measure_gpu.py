@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from live_support import FakeGpus, FakeVllm
+from live_support import FakeGpus, FakeVllm, free_port
 
 from experiments.measure_gpu import __main__ as program
 from experiments.measure_gpu import summary

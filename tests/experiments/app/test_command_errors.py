@@ -10,9 +10,15 @@ from typing import Any
 
 import pytest
 
+from experiments.benchmark import main as benchmark
 from experiments.compare import main as compare
+from experiments.headroom import main as headroom
+from experiments.knob_study import main as knob_study
 from experiments.run import main as run
+from experiments.shift_study import main as shift_study
 from experiments.train import main as train
+from experiments.tune import main as tune
+from experiments.twin_errors import main as twin_errors
 
 QUICK = ("duration=10", "controller=static")
 
@@ -46,6 +52,31 @@ def test_a_part_without_content_is_named(command: Callable[..., Any], key: str) 
 @pytest.mark.parametrize("group", ["agent", "mixture", "suite"])
 def test_a_training_without_a_choice_names_it(command: Callable[..., Any], group: str) -> None:
     one_message(command(train, f"{group}=null"), f"{group}: nothing is chosen")
+
+
+SUITES = {
+    "benchmark": benchmark, "headroom": headroom, "knob_study": knob_study,
+    "shift_study": shift_study, "tune": tune, "twin_errors": twin_errors,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SUITES)
+@pytest.mark.parametrize(
+    "override",
+    ["model=llama2_7b", "gpu=h100_sxm", "workload.load=0.3", "objective=efficiency",
+     "server.max_num_seqs=8", "controller=slack", "tracker=wandb", "++model.layers=3",
+     "env.domain_randomization=true"],
+)  # fmt: skip
+def test_what_a_suite_says_itself_cannot_be_changed_beside_it(
+    command: Callable[..., Any], tmp_path: Path, name: str, override: str
+) -> None:
+    key = override.lstrip("+").partition("=")[0].partition(".")[0]
+    one_message(command(SUITES[name], override), f"{key}: has no effect here")
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_a_study_without_a_seed_of_its_own_says_whose_counts(command: Callable[..., Any]) -> None:
+    one_message(command(shift_study, "seed=7"), "seed: has no effect here", "suite.seed")
 
 
 def test_a_folder_that_another_command_writes_into_is_refused(
