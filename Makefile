@@ -26,7 +26,7 @@ ARGS ?=
 include results.mk
 
 .PHONY: run compare plots physics figures test test-long test-live test-live-long test-vllm-versions \
-    audit fuzz mutation coverage lint format venv clean
+    audit docs fuzz mutation coverage lint format venv clean
 
 run: venv
 	$(BIN)/python -m experiments.run controller=pals $(ARGS)

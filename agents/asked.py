@@ -23,7 +23,6 @@ from envs.fields import Checked
 from envs.observations import Scale
 from envs.quantities import Gain, PositiveFraction
 
-FloatArray = NDArray[np.float64]
 VIOLATION_LIMIT, SWITCH_PRICE = "violation_limit", "switch_price"
 SCALES: Mapping[str, Scale] = {
     VIOLATION_LIMIT: Scale(0.005, logarithmic=True, top=0.1),

@@ -34,7 +34,6 @@ WattsOrNone = Annotated[float, Range(least=0.0, most=1e9)]
 
 Seed = Annotated[int, Range(least=0, most=2**53)]
 Count = Annotated[int, Range(least=1, most=1_000_000)]
-CountOrNone = Annotated[int, Range(least=0, most=1_000_000)]
 Processes = Annotated[int, Range(least=1, most=4096)]
 GPUs = Annotated[int, Range(least=1, most=1024)]
 Batch = Annotated[int, Range(least=1, most=65_536)]

@@ -34,7 +34,6 @@ from envs.objectives.conditions import Conditions
 from envs.observations import Observation
 from envs.rewards import QOS_DEFINITIONS
 
-NUM_CONDITIONS = len(Conditions._fields)
 NUM_ENTRIES = len(Observation._fields)
 CONDITIONS = floats_named(Conditions._fields)
 KNOBS, OBSERVATION = floats_named(Knobs._fields), floats_named(Observation._fields)

@@ -185,7 +185,7 @@ def fingerprint(function: Callable[..., Any]) -> str:
 
 
 class _KernelLocator(_CacheLocator):  # type: ignore[misc]
-    """Stamps compiled code with all its sources; where it lies is :mod:`code_cache`'s matter."""
+    """Stamps compiled code with all its sources, for :mod:`envs.compiled.code_cache`."""
 
     def __init__(self, function: Any) -> None:
         self._function = function

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from experiments.app.command_list import commands, entry
 
-FLAGS = ("-sc", "--shell-completion")
 _LINE = "COMP_LINE"
 
 

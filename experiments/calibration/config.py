@@ -107,15 +107,6 @@ class PhysicsConfig:
     debug: Any = None
 
 
-def data_folder(data: str | None) -> Path:
-    """Returns the folder of measured data, the first one where several are given.
-
-    Raises:
-        ConfigurationError: See :func:`data_folders`.
-    """
-    return data_folders(data)[0]
-
-
 def data_folders(data: str | None) -> list[Path]:
     """Returns the folders of measured data.
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Self, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,15 +72,6 @@ class RunMetrics:
     offered_tok_s: float
     num_gpus: int
     power_source: str
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Returns metrics from values by key, such as a ``summary.json``; other keys are left out.
-
-        Raises:
-            KeyError: A metric is missing.
-        """
-        return cls(**{item.name: values[item.name] for item in fields(cls)})
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the metrics by key."""

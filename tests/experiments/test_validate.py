@@ -13,7 +13,7 @@ import pytest
 
 from envs.errors import ConfigurationError
 from experiments import physics, validate
-from experiments.calibration.config import data_folder
+from experiments.calibration.config import data_folders
 from experiments.calibration.data.readers import read_folder
 from experiments.calibration.fitting.pipeline import fit_rows
 from experiments.calibration.fitting.simulate import QUANTITIES
@@ -218,10 +218,10 @@ def test_gpus_trained_under_caps_bound_the_response_to_the_clock(data_dir: Path)
 def test_the_data_folder_has_to_be_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("PALS_DATA", raising=False)
     with pytest.raises(ConfigurationError, match=r"data: not given.*PALS_DATA"):
-        data_folder(None)
+        data_folders(None)
     monkeypatch.setenv("PALS_DATA", str(tmp_path))
-    assert data_folder(None) == tmp_path
-    assert data_folder(str(tmp_path / "..")) == tmp_path / ".."
+    assert data_folders(None) == [tmp_path]
+    assert data_folders(str(tmp_path / "..")) == [tmp_path / ".."]
 
 
 def test_a_page_is_filled_block_by_block(tmp_path: Path) -> None:

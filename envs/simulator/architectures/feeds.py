@@ -30,21 +30,15 @@ def experts(keys: Keys, layer: int) -> Mlp | Experts:
     if not is_sparse(keys, layer):
         dense = keys.each("dense_intermediate_size", layer, keys.each("intermediate_size", layer))
         return Mlp(width=dense)
-    return routed(keys, layer, matrices=3)
+    return routed(keys, layer)
 
 
-def plain_experts(keys: Keys, layer: int) -> Experts:
-    """Experts without a gate in every layer."""
-    return routed(keys, layer, matrices=2)
-
-
-def routed(keys: Keys, layer: int, *, matrices: int) -> Experts:
-    """Returns a mixture-of-experts layer.
+def routed(keys: Keys, layer: int) -> Experts:
+    """Returns a mixture-of-experts layer, whose experts have a gate.
 
     Args:
         keys: The configuration.
         layer: Index of the layer.
-        matrices: Matrices of an expert.
 
     Raises:
         ConfigurationError: There are fewer experts than a token visits.
@@ -58,7 +52,7 @@ def routed(keys: Keys, layer: int, *, matrices: int) -> Experts:
     if not shared:
         each = keys.each("num_shared_experts", layer, 0, least=0)
         shared = each * keys.whole("shared_width", width)
-    return Experts(count=count, top_k=top_k, width=width, shared=shared, matrices=matrices)
+    return Experts(count=count, top_k=top_k, width=width, shared=shared, matrices=3)
 
 
 def _dense_width(keys: Keys, layer: int) -> int | None:

@@ -115,7 +115,7 @@ def _gemma4_feed(keys: Keys, layer: int) -> Mlp | Experts:
     """A dense layer, twice as wide where the cache is another's, or experts beside one."""
     dense = mlp(keys, layer)
     if keys.flag("enable_moe_block"):
-        found = routed(keys, layer, matrices=3)
+        found = routed(keys, layer)
         return replace(found, shared=dense.width)
     first = keys.layers - keys.whole("num_kv_shared_layers", 0, least=0)
     double = keys.flag("use_double_wide_mlp") and layer >= first

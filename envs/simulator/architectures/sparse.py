@@ -32,7 +32,7 @@ def _with_residual(keys: Keys, layer: int) -> Mlp | Experts:
     if (layer + 1) % every:
         return Mlp(width=keys.whole("intermediate_size"))
     shared = keys.whole("hidden_size") if keys.flag("use_residual", True) else 0
-    return replace(routed(keys, layer, matrices=3), shared=shared)
+    return replace(routed(keys, layer), shared=shared)
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
