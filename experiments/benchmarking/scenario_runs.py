@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -152,7 +152,12 @@ class ScenarioRuns:
             name: Name of the controller.
             choice: Its name in the catalogue, or a mapping; its key ``action`` is the encoding of
                 actions where that is another one than all others'.
+
+        Raises:
+            ConfigurationError: A name cannot be that of a file.
         """
+        for own in (self.name, name):
+            _refuse_other_folders(own)
         choice, action = with_knobs(choice)
         if action is not None:
             return self._beside(action).run(name, choice)
@@ -248,6 +253,18 @@ class ScenarioRuns:
                 )  # fmt: skip
             self._outcomes[key] = outcomes
         return self._outcomes[key]
+
+
+def _refuse_other_folders(name: str) -> None:
+    """Refuses a name, which may come from anybody's file, that would lead out of the folder.
+
+    Raises:
+        ConfigurationError: It would, or is no name.
+    """
+    if not name or PurePosixPath(name).name != name or {"\\", "\0"} & set(name) or name == "..":
+        raise ConfigurationError(
+            f"{name!r}: what a scenario or controller is called names a file, and cannot be a path"
+        )
 
 
 def _read(file: Path, key: str) -> tuple[list[MetricRow] | None, tuple[str, ...]]:

@@ -9,6 +9,7 @@ import pytest
 from support.clock_times import without_clock_times
 
 from baselines.fixed_knobs import FixedKnobs
+from envs.errors import ConfigurationError
 from envs.knobs import Knobs
 from experiments.benchmarking.scenario_runs import ScenarioRuns
 from experiments.evaluation.batched_rollout import (
@@ -57,6 +58,19 @@ def test_metrics_equal_those_of_single_runs(compose, tmp_path, controller, name)
             assert 0.0 < single.pop(key) < 1.0
         assert summary == single
         assert within is None or within <= single["qos_violation_rate"]
+
+
+@pytest.mark.parametrize("name", ["../out", "a/b", "/tmp/x", "..", ".", "", "a\\b", "a\0b"])
+@pytest.mark.parametrize("whose", ["scenario", "controller"])
+def test_a_name_that_leads_elsewhere_is_refused(compose, tmp_path, name, whose):
+    config = compose("duration=75", name="benchmark")
+    scenario = name if whose == "scenario" else "budget"
+    runs = ScenarioRuns(
+        config.scenario, config.profile, scenario, SCENARIOS["budget"], [1], tmp_path / "runs"
+    )
+    with pytest.raises(ConfigurationError, match="names a file"):
+        runs.run(name if whose == "controller" else "static", "static")
+    assert not list(tmp_path.iterdir())
 
 
 def test_who_takes_all_that_the_budget_leaves_violates_nothing_within_it(compose, tmp_path):
