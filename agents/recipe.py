@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -13,6 +15,8 @@ from envs.quantities import Decisions
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
     from stable_baselines3.common.vec_env import VecEnv
+
+_FRACTIONS = frozenset({"gamma", "gae_lambda", "tau", "clip_range"})
 
 
 @dataclass(kw_only=True)
@@ -68,12 +72,37 @@ class Recipe(Checked):
             ConfigurationError: An argument is unknown to the class, or out of range.
         """
         cls: Any = self.algorithm_class
-        arguments = {**self.arguments, **self._lean(cls, env)}
+        self._check_numbers(cls)
         try:
+            arguments = {**self.arguments, **self._lean(cls, env)}
             algorithm: BaseAlgorithm = cls(env=env, seed=seed, device=device, **arguments)
         except (TypeError, ValueError, AssertionError) as error:
             raise ConfigurationError(f"agent.arguments: {error}") from error
         return algorithm
+
+    def _check_numbers(self, cls: type[BaseAlgorithm]) -> None:
+        """Checks arguments that are numbers: the library trains with NaN without a word.
+
+        Raises:
+            ConfigurationError: One is of another kind than the class's own, or out of range.
+        """
+        for name, parameter in inspect.signature(cls).parameters.items():
+            usual, value = parameter.default, self.arguments.get(name, parameter.default)
+            if value is usual or isinstance(usual, bool) or not isinstance(usual, int | float):
+                continue
+            kinds = (int,) if isinstance(usual, int) else (int, float)
+            most = 1.0 if name in _FRACTIONS else math.inf
+            if callable(value) and isinstance(usual, float):
+                continue  # a schedule
+            number = isinstance(value, kinds) and not isinstance(value, bool)
+            if not number or not (math.isfinite(value) and (value <= most)):
+                what = "a whole number" if isinstance(usual, int) else "a finite number"
+                limit = f" up to {most:g}" if most < math.inf else ""
+                raise ConfigurationError(
+                    f"agent.arguments.{name}: must be {what}{limit}, got {value!r}"
+                )
+            if value < 0 <= usual and name != "gradient_steps":  # -1: as many as decisions
+                raise ConfigurationError(f"agent.arguments.{name}: must be >= 0, got {value!r}")
 
     def _lean(self, cls: Any, env: VecEnv) -> dict[str, Any]:
         """Returns the faster forms of a policy and a buffer that have one; see there."""

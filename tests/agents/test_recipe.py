@@ -41,6 +41,21 @@ def test_an_unknown_argument_is_named(servers):
         recipe.make(servers, seed=0, device="cpu")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("gamma", float("nan")), ("gamma", 1.5), ("gae_lambda", -0.1), ("gae_lambda", [[]]),
+        ("n_epochs", ["x"]), ("n_epochs", 1.5), ("n_steps", -1), ("ent_coef", float("inf")),
+        ("vf_coef", "x"), ("max_grad_norm", None), ("learning_rate", float("nan")),
+        ("policy_kwargs", 1e300),
+    ],
+)  # fmt: skip
+def test_a_number_that_makes_no_sense_is_named(servers, name, value):
+    recipe = Recipe(arguments={"policy": "MlpPolicy", name: value})
+    with pytest.raises(ConfigurationError, match=r"agent\.arguments"):
+        recipe.make(servers, seed=0, device="cpu")
+
+
 def test_a_class_that_is_no_algorithm_is_refused():
     with pytest.raises(ConfigurationError, match="no algorithm"):
         _ = Recipe(algorithm="envs.actions.grid.Grid").algorithm_class
