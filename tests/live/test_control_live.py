@@ -57,7 +57,8 @@ def test_the_throttle_is_felt_in_tokens_per_second(vllm: VllmProcess) -> None:
             server.apply(Knobs(cap, 32))
             run(server, 2.0)
             rows = run(server, 6.0)
-            speeds[cap] = rate(rows)
+            # Another process can only take speed away: the better of two counts.
+            speeds[cap] = max(rate(rows), speeds.get(cap, 0.0))
             powers[cap] = rate(rows, "energy_gpu_j")
             binding[cap] = float(np.mean([row.cap_binding for row in rows]))
         # On an idle machine about a quarter; a busy one gives the worker less than its core.
