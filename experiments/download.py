@@ -26,6 +26,8 @@ from envs.workloads.trace import Trace
 
 _CHUNK_BYTES = 1 << 16
 _TIMEOUT_S = 30.0
+_MOST_OTHER_BYTES = 1 << 30
+"""Most bytes of a file that is chosen by its hash, whose size is not known."""
 
 
 def public_traces() -> dict[str, type[Trace]]:
@@ -78,7 +80,8 @@ def download(
     partial = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
-            _fetch(url or public.url, file)
+            most = public.size_bytes if sha256 is None else _MOST_OTHER_BYTES
+            _fetch(url or public.url, file, max(most, public.size_bytes))
         digest = check(trace, partial, sha256, source=url or public.url)
         partial.chmod(0o644)
         partial.replace(path)
@@ -131,13 +134,17 @@ def _check_content(trace: type[Trace], public: PublicFile, path: Path, name: str
         )
 
 
-def _fetch(url: str, file: BinaryIO) -> None:
+def _fetch(url: str, file: BinaryIO, most_bytes: int) -> None:
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response:
             announced = response.headers.get("Content-Length")
             received = 0
             while chunk := response.read(_CHUNK_BYTES):
                 received += file.write(chunk)
+                if received > most_bytes:
+                    raise WorkloadError(
+                        f"{url}: more than the {most_bytes} bytes of the public file: another one"
+                    )
     except HTTPError as error:
         raise WorkloadError(f"{url}: the server answered {error.code} {error.reason}") from error
     except (URLError, OSError, http.client.HTTPException, ValueError) as error:

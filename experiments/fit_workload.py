@@ -28,6 +28,9 @@ PROBABILITIES = (
     *(0.975, 0.99, 0.999, 1.0),
 )
 
+_FEWEST, _SHORTEST_S = 100, 60.0
+"""Requests, and the time over which they came, from which on bursts can be told."""
+
 
 @dataclass(frozen=True)
 class BurstyFit:
@@ -211,6 +214,11 @@ def report(recording: Recording) -> str:
 
 
 def _bursty_lines(time_s: NDArray[np.float64]) -> list[str]:
+    if len(time_s) < _FEWEST or time_s[-1] < _SHORTEST_S:
+        return [
+            f"# no burstiness: {len(time_s)} requests in {time_s[-1]:g} s are too few to tell "
+            f"({_FEWEST} in {_SHORTEST_S:g} s are the least)"
+        ]
     if np.mean(np.diff(time_s) == 0.0) > 0.1:
         return ["# no burstiness: the clock is too coarse, most requests share an instant"]
     fit = fit_bursty(time_s)

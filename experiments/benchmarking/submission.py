@@ -220,7 +220,7 @@ def leaderboard_page(rows: Sequence[dict[str, Any]]) -> str:
         own.sort(key=lambda row: -row["metrics"][TOKENS_PER_JOULE_RELATIVE][0])
         first = own[0]
         lines = [
-            [str(row["name"]), f"`{row['controller']}`"]
+            [_cell(str(row["name"])), f"`{row['controller']}`"]
             + [
                 ABSENT
                 if row["metrics"][metric.key] is None
@@ -232,7 +232,13 @@ def leaderboard_page(rows: Sequence[dict[str, Any]]) -> str:
         head = ["name", "controller", *(metric.head for metric in METRICS)]
         parts += [
             f"## Suite `{suite}`",
-            f"{first['seeds']} seeds of {first['duration_s']:g} s in each scenario.",
+            f"{first['seeds']} seed{'s' * (first['seeds'] != 1)} of {first['duration_s']:g} s in "
+            "each scenario.",
             markdown_table(head, lines, "ll" + "r" * len(METRICS)),
         ]
     return "\n\n".join(parts) + "\n"
+
+
+def _cell(name: str) -> str:
+    """Returns a name as a table's cell, which its bars and line breaks do not end."""
+    return " ".join(name.split()).replace("|", "\\|")

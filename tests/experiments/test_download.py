@@ -207,3 +207,10 @@ def test_the_command_fails_with_one_message(url: str, capsys: pytest.CaptureFixt
     message = capsys.readouterr().err
     assert message.startswith("error: ")
     assert message.count("\n") == 1
+
+
+def test_a_file_without_an_end_is_given_up(cache: Path) -> None:
+    """It would fill the disk."""
+    with pytest.raises(WorkloadError, match=r"file:///dev/zero: more than the \d+ bytes"):
+        download(AzureConv, url="file:///dev/zero")
+    assert not [path for path in cache.rglob("*") if path.is_file()]

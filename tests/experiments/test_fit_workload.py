@@ -79,3 +79,16 @@ def test_the_command_refuses_what_it_cannot_fit(capsys: pytest.CaptureFixture[st
 def test_dispersion_of_counts_by_hand() -> None:
     time_s = np.array([0.0, 0.5, 0.6, 1.2, 3.1, 3.9, 4.0])  # 3, 1, 0, 2 in whole seconds
     assert dispersion(time_s, 1.0) == pytest.approx(np.var([3, 1, 0, 2], ddof=1) / 1.5)
+
+
+@pytest.mark.parametrize("requests", [1, 3, 99])
+def test_too_few_requests_tell_no_bursts(
+    requests: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = tmp_path / "short.csv"
+    rows = [f"2023-11-16 18:00:{0.5 * index:04.1f},10,5" for index in range(requests)]
+    trace.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n" + "\n".join(rows) + "\n")
+    assert main(["azure_conv", "--path", str(trace)]) == 0
+    printed = capsys.readouterr().out
+    assert f"{requests} requests in" in printed
+    assert "burst_ratio" not in printed

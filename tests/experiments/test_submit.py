@@ -149,3 +149,9 @@ def test_numbers_without_sense_are_refused_before_anything_runs(
     assert ended.value.code == 1
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_name_does_not_end_a_cell() -> None:
+    page = leaderboard_page([{**row_of("../x|y\nz", "s1", 1.1), "seeds": 1}])
+    assert "| ../x\\|y z |" in page
+    assert "1 seed of" in page
