@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
@@ -12,6 +14,7 @@ from typing_extensions import override
 
 from baselines.profile import Profile
 from envs.context import ControlContext
+from envs.errors import ActionError
 from envs.fields import Checked
 from envs.knobs import Knobs
 from envs.observations import Observation
@@ -167,7 +170,8 @@ class KnobController(Checked, Controller, ABC):
             state: What this method returned last, or ``None`` at the start of an episode.
 
         Returns:
-            The knobs, and the state to pass to the next call. No other state is kept.
+            The knobs, and the state to pass to the next call. No other state is kept. Knobs
+            between the levels of the action encoding, or beyond them, become the nearest ones.
         """
 
     @override
@@ -194,5 +198,25 @@ class KnobController(Checked, Controller, ABC):
     def _predict_one(self, row: NDArray[Any], memory: _Memory | None) -> tuple[Any, _Memory]:
         observation = self.context.layout.decode(row)
         knobs, own = self.decide(observation, memory.own if memory else None)
+        _check(knobs, type(self).__name__)
         action = self.context.encoding.encode(knobs, observation.last_knobs)
         return action, _Memory(own, knobs)
+
+
+def _check(knobs: Any, name: str) -> None:
+    """Refuses what is no choice of knobs; an encoding would take it to a level that nobody chose.
+
+    Raises:
+        ActionError: A knob is no number, or not finite (a free clock is).
+    """
+    if not isinstance(knobs, Knobs):
+        raise ActionError(f"{name}.decide: must return Knobs and a state, got {knobs!r}")
+    for key, value in knobs._asdict().items():
+        if key == "sm_clock_mhz" and (value is None or value == math.inf):
+            continue
+        if isinstance(value, bool) or np.ndim(value) or not _is_finite(value):
+            raise ActionError(f"{name}.decide: {key} must be a finite number, got {value!r}")
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, numbers.Real | np.ndarray) and math.isfinite(float(value))

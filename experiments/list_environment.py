@@ -64,7 +64,8 @@ The knobs are
 
 `action=` chooses how actions encode them; `action={{"base": "grid", "sm_clock": True}}` makes the
 clock a knob. Caps of the grid are the GPU's, batch limits those of arXiv:2605.21427: {caps} W and
-{batches}. An action outside its space is an `ActionError`, never clipped.
+{batches}. An action outside its space is an `ActionError`, never clipped;
+`continuous` alone is cut to its range, which Gaussian policies leave.
 `env.unwrapped.action_masks()` marks the actions within the power budget."""
 
 _REWARD = """\

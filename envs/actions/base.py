@@ -156,12 +156,21 @@ class ActionEncoding(Checked, ABC):
 
         The knobs are those of :meth:`decode`; encodings that need no NumPy for a single action
         save most of its time.
+
+        Raises:
+            ActionError: It is outside the space, or no single action.
         """
-        knobs = self.decode(action, current)
+        try:
+            knobs = self.decode(action, current)
+            cap_w, seqs = float(knobs.power_cap_w), int(knobs.max_num_seqs)
+        except (TypeError, IndexError) as error:  # a batch of actions, or too few numbers
+            raise ActionError(
+                f"action: must be a single one of {self.space}, got {action!r}"
+            ) from error
         clock_mhz = None
         if knobs.sm_clock_mhz is not None and math.isfinite(knobs.sm_clock_mhz):
             clock_mhz = float(knobs.sm_clock_mhz)
-        return Knobs(float(knobs.power_cap_w), int(knobs.max_num_seqs), clock_mhz)
+        return Knobs(cap_w, seqs, clock_mhz)
 
     @abstractmethod
     def encode(self, knobs: Knobs, current: Knobs) -> Any:

@@ -16,7 +16,7 @@ from envs import EPISODE_STEPS
 from envs.actions.base import ActionEncoding, group_by_grid
 from envs.context import ControlContext
 from envs.episode import Evaluation
-from envs.errors import ConfigurationError
+from envs.errors import ActionError, ConfigurationError
 from envs.knobs import Knobs
 from envs.loop import ControlLoop
 from envs.objectives.conditions import Conditions
@@ -179,6 +179,7 @@ class VectorServingEnv(gym.vector.VectorEnv[NDArray[np.float32], Any, NDArray[An
 
         Raises:
             WorkloadError: A server was never reset.
+            ActionError: An action is outside its space, or there is not one for each server.
         """
         self.fleet.refuse_unborn()
         knobs = self._decode(np.asarray(actions))
@@ -254,8 +255,16 @@ class VectorServingEnv(gym.vector.VectorEnv[NDArray[np.float32], Any, NDArray[An
 
     def _decode(self, actions: NDArray[Any]) -> Knobs:
         current = self._loop.requested
+        one_each = actions.ndim > 0 and len(actions) == self.num_envs
+        if one_each and len(self._groups) == 1:
+            knobs = self._groups[0][0].decode(actions, current)
+            one_each = np.shape(knobs.power_cap_w) == (self.num_envs,)
+        if not one_each:  # a single one would be taken for all of them
+            raise ActionError(
+                f"action: must be one for each of the {self.num_envs} servers, got {actions}"
+            )
         if len(self._groups) == 1:
-            return self._groups[0][0].decode(actions, current)
+            return knobs
         cap, seqs = np.empty(self.num_envs), np.empty(self.num_envs, dtype=np.int64)
         clock = np.full(self.num_envs, np.inf)
         for encoding, members in self._groups:

@@ -162,3 +162,33 @@ def test_environments_of_their_own_in_threads_give_the_same() -> None:
         thread.join()
     for other in found[1:]:
         np.testing.assert_array_equal(other, found[0])
+
+
+@pytest.mark.parametrize(
+    ("encoding", "action"),
+    [
+        ("joint", [1]),
+        ("joint", np.array([1, 1])),
+        ("joint", [[1, 1]]),
+        ("delta", [1]),
+        ("delta", [[1, 1]]),
+        ("grid", [[1, 1]]),
+        ("grid", [1]),
+        ("continuous", [[0.0, 0.0]]),
+        ("continuous", 0.0),
+    ],
+)
+def test_what_is_no_single_action_is_refused(encoding: str, action: Any) -> None:
+    env = gymnasium.make("pals/Simulated-v0", action=encoding, disable_env_checker=True)
+    env.reset(seed=1)
+    with pytest.raises(ActionError, match="action: must be"):
+        env.step(action)
+
+
+@pytest.mark.parametrize("action", [[[0, 0]], [0, 0], 0, [[0, 0]] * 3])
+def test_a_vector_takes_one_action_for_each_server(action: Any) -> None:
+    """One for all of them would be a shape's mistake that nobody sees."""
+    servers = gymnasium.make_vec("pals/Simulated-v0", num_envs=2)
+    servers.reset(seed=1)
+    with pytest.raises(ActionError, match="action: must be"):
+        servers.step(np.array(action))
