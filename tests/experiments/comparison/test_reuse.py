@@ -165,3 +165,21 @@ def test_a_summary_that_is_not_as_written_is_made_again(
     assert without_clock_times(json.loads(file.read_text())) == without_clock_times(
         json.loads(whole)
     )
+
+
+@pytest.mark.parametrize("damage", ["cut", "overwritten", "missing", "empty"])
+def test_a_run_whose_intervals_are_damaged_is_made_again(
+    damage: str, command: Callable[..., Any], tmp_path: Path
+) -> None:
+    command(main, *QUICK)
+    file = tmp_path / "out" / "runs" / "static" / "seed_0" / "intervals.parquet"
+    whole = file.read_bytes()
+    if damage == "missing":
+        file.unlink()
+    else:
+        content = {"cut": whole[: len(whole) // 2], "overwritten": b"xx", "empty": b""}[damage]
+        file.write_bytes(content)
+    again = command(main, *QUICK)
+    assert "1 run taken from before" in again.out
+    assert "intervals.parquet is missing or damaged" in again.out
+    assert file.read_bytes() == whole
