@@ -20,6 +20,7 @@ from experiments.evaluation.metric_table import (
     Metric,
     applicable,
 )
+from experiments.records.provenance import content_hash
 from experiments.reporting.numbers import ABSENT, format_number
 
 _STYLE = """
@@ -93,6 +94,11 @@ def _written(write: Callable[[Path, Any], str], directory: Path, file: Path) -> 
 
 
 def _run(directory: Path, summary: Mapping[str, Any]) -> str:
+    kept = summary.get("provenance", {}).get("content_hash")
+    if kept is not None and kept != content_hash(summary):
+        raise ConfigurationError(
+            f"{directory / 'summary.json'}: was edited after the run; make it again"
+        )
     metrics = applicable(RUN_TABLE, summary)
     rows = [[own.title, own.text(summary[own.key]), own.unit] for own in metrics]
     parts = [*_plots([directory / "run.png"]), _section("Metrics"),

@@ -129,3 +129,15 @@ def test_nothing_to_report_on_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "summary.json").write_text("{")
     with pytest.raises(ConfigurationError, match="damaged"):
         write_report(tmp_path)
+
+
+@pytest.mark.parametrize("edit", ["9.876", "NaN"])
+def test_edited_numbers_are_not_shown(edit: str, command, tmp_path: Path) -> None:
+    assert command(run.main, "controller=static", "duration=20").code == 0
+    file = tmp_path / "out" / "summary.json"
+    text = file.read_text()
+    number = json.dumps(json.loads(text)["tokens_per_joule"])
+    assert number in text
+    file.write_text(text.replace(number, edit, 1))
+    with pytest.raises(ConfigurationError, match=r"summary\.json: was edited"):
+        write_report(tmp_path / "out")
