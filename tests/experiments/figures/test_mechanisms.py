@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import yaml
 
 from envs import catalog
 from envs.errors import ConfigurationError
@@ -149,3 +150,23 @@ def test_a_quick_look_bounds_seeds_and_episodes(mechanisms: Mechanisms) -> None:
     assert whole == mechanisms
     full = cast(Fig01, shortened(cast(Fig01, catalog.build("figure", "fig01")), 3, 60.0))
     assert full.steady.seeds == 3
+
+
+@pytest.mark.parametrize("group", ["figure", "shift", "suite"])
+def test_what_scenarios_are_called_names_files(group: str) -> None:
+    """Their runs are kept in folders of these names."""
+
+    def keys(content: Any) -> Iterator[str]:
+        if isinstance(content, dict):
+            for key, value in content.items():
+                if key != "defaults":
+                    yield str(key)
+                    yield from keys(value)
+        elif isinstance(content, list):
+            for value in content:
+                yield from keys(value)
+
+    files = sorted((Path(__file__).resolve().parents[3] / "conf" / group).glob("*.yaml"))
+    assert files
+    named = {key for file in files for key in keys(yaml.safe_load(file.read_text()))}
+    assert not {name for name in named if {"/", "\\"} & set(name)}
