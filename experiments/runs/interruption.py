@@ -11,6 +11,7 @@ from typing import NoReturn
 
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
+_CAME: list[int] = []
 
 
 class Terminated(KeyboardInterrupt):
@@ -32,10 +33,25 @@ def sigterm_interrupts(wanted: bool = True) -> Iterator[None]:
 
     def interrupt(number: int, frame: FrameType | None) -> NoReturn:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _CAME.append(number)
         raise Terminated
 
+    _CAME.clear()
     before = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+        _CAME.clear()
+
+
+def heed_lost_sigterm() -> None:
+    """Looks between two intervals whether SIGTERM came and its exception was lost.
+
+    Python ignores an exception in a function that C code calls, as LLVM does when it compiles.
+
+    Raises:
+        Terminated: It came.
+    """
+    if _CAME:
+        raise Terminated

@@ -19,7 +19,7 @@ from experiments.evaluation.metrics import Summary
 from experiments.evaluation.rollout import Episode, run_episode
 from experiments.records.description import describe_scenario
 from experiments.records.interval_table import IntervalTable, Row
-from experiments.runs.interruption import sigterm_interrupts
+from experiments.runs.interruption import heed_lost_sigterm, sigterm_interrupts
 from experiments.runs.options import RunOptions, check_times
 from experiments.runs.preparation import prepared_controller
 from experiments.runs.recorder import OnProgress, RunRecorder
@@ -102,6 +102,7 @@ def _episode(
         if watcher is not None:
             watcher.interval(row)
         recorder.on_interval(number, row)
+        heed_lost_sigterm()
 
     def written(episode: Episode, baseline: NDArray[np.float64] | None, **more: Any) -> Summary:
         from experiments.runs.plot import draw_run

@@ -22,6 +22,7 @@ from envs.serving import ServingEnv
 from envs.telemetry import MODELLED
 from experiments.app.application import describe
 from experiments.records.interval_table import Row, interval_row
+from experiments.runs.interruption import heed_lost_sigterm
 from experiments.runs.watching import Watcher
 from experiments.service.config import ServiceConfig
 from experiments.service.daily_records import DailyRecords
@@ -101,12 +102,14 @@ class ControlService:
 
         Raises:
             PalsError: Server or device failed; by then everything is put back.
+            Terminated: SIGTERM came.
         """
         observation, info = self._env.reset(seed=self._seed)
         before: Knobs = info["telemetry"].requested  # as found, or as far as it may be raised
         state, start, done = None, np.array([True]), 0
         self._told_s = time.monotonic()
         while intervals is None or done < intervals:
+            heed_lost_sigterm()
             observation = self._reloaded(observation, state)
             action, state = self._controller.predict(observation, state, start, deterministic=True)
             observation, reward, _, _, info = self._env.step(action)
