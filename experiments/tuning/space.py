@@ -64,16 +64,6 @@ class Parameter(Checked):
             return distributions.IntDistribution(int(self.low), int(self.high), log=self.log)
         return distributions.FloatDistribution(self.low, self.high, log=self.log)
 
-    def suggest(self, trial: optuna.Trial, name: str) -> Any:
-        """Returns a value that a trial is to try."""
-        if self.options is not None:
-            return trial.suggest_categorical(name, self.options)
-        assert self.low is not None
-        assert self.high is not None
-        if self.whole:
-            return trial.suggest_int(name, int(self.low), int(self.high), log=self.log)
-        return trial.suggest_float(name, self.low, self.high, log=self.log)
-
 
 @dataclass(kw_only=True)
 class SearchSpace(Checked):

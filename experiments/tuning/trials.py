@@ -64,15 +64,14 @@ class Trials:
         self._file, self._conditions = file, conditions
         self._space, self._seed, self._startup = space, seed, startup
         self.done: list[Tried] = _read(file, conditions)
+        self._distributions = {key: own.distribution for key, own in space.parameters.items()}
         with _quiet():
             self._study = optuna.create_study(directions=["maximize", "minimize"])
             for one in self.done:
                 self._study.add_trial(
                     optuna.trial.create_trial(
                         params=one.values,
-                        distributions={
-                            key: own.distribution for key, own in space.parameters.items()
-                        },
+                        distributions=self._distributions,
                         values=[one.efficiency, one.violations],
                     )
                 )
@@ -97,11 +96,8 @@ class Trials:
                 self._study.sampler = optuna.samplers.TPESampler(
                     n_startup_trials=self._startup, multivariate=True, seed=self._seed + number
                 )
-                trial = self._study.ask()
-                values = {
-                    key: parameter.suggest(trial, key)
-                    for key, parameter in self._space.parameters.items()
-                }
+                trial = self._study.ask(self._distributions)
+                values = trial.params
             tried = Tried(values, *evaluate(self._space.choice(values)))
             if not (math.isfinite(tried.efficiency) and math.isfinite(tried.violations)):
                 raise PalsError(
