@@ -60,7 +60,7 @@ def product_bytes(width: Number, depth: Number) -> Number:
     return ACTIVATION_BYTES * (width + depth)
 
 
-def starved(k: Calibration, precision: str, width: Number) -> Number:
+def column_slowdown(k: Calibration, precision: str, width: Number) -> Number:
     """Returns by how much a product takes longer because its columns do not fill the GPU.
 
     Products in bf16 split their depth over the GPU instead.

@@ -107,7 +107,7 @@ def _fill_products(
     rate = times.product_rate(k, gpu, precision)
     for product in dense_products(model, parallelism.tensor):
         count, width, depth = product.count, product.width, product.depth
-        longer = count * times.starved(k, precision, width)
+        longer = count * times.column_slowdown(k, precision, width)
         c.kernel_s += count * times.product_fixed_s(k, depth)
         c.dense_memory_s += longer * width * depth * WEIGHT_BYTES[precision] / read
         c.dense_memory_token_s += longer * times.product_bytes(width, depth) / read

@@ -158,7 +158,7 @@ def products_s(k: Calibration, gpu: GPUSpec, rows: ProductRows) -> Floats:
     memory = moved / times.product_bandwidth(k, gpu, precision)
     compute = work / times.product_rate(k, gpu, precision)
     quantising = tokens * times.quantising_s(k, gpu, precision, depth)
-    longer = times.starved(k, precision, rows.width)
+    longer = times.column_slowdown(k, precision, rows.width)
     working = longer * joined(memory, compute, k.overlap)
     return times.product_fixed_s(k, depth) + quantising + working
 
