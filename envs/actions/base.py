@@ -66,9 +66,22 @@ class KnobGrid:
         ]
 
 
-def nearest(levels: NDArray[np.float64], values: Any) -> NDArray[np.int64]:
-    """Returns the index of the level nearest to each value."""
-    distance = np.abs(np.asarray(values, dtype=np.float64)[..., None] - levels)
+def finite(key: str, values: Any) -> NDArray[np.float64]:
+    """Returns the values of a knob as numbers; no level is near to one that is not finite.
+
+    Raises:
+        ActionError: One is NaN, infinite or no number.
+    """
+    numbers = as_numbers(values)
+    if not np.isfinite(numbers).all():
+        raise ActionError(f"knobs: {key} must be finite, got {values}")
+    return numbers
+
+
+def nearest(levels: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Returns the index of the level nearest to each value, which is finite."""
+    inside = np.minimum(np.maximum(values, levels[0]), levels[-1])  # 1e308 - 400 is 1e308
+    distance = np.abs(inside[..., None] - levels)
     return np.asarray(np.argmin(distance, axis=-1), dtype=np.int64)
 
 
@@ -126,6 +139,7 @@ class ActionEncoding(Checked, ABC):
         self.grid = KnobGrid(tuple(caps_in), tuple(seqs_in), clocks)
         self._caps = np.array(caps_in)
         self._seqs = np.array(seqs_in, dtype=np.int64)
+        self._log2_seqs = np.log2(self._seqs)
         self._clocks = np.array(clocks)
         self._bounds = np.array(self._sizes())
         self._choices: dict[tuple[int, ...], Knobs] = {}
@@ -174,7 +188,11 @@ class ActionEncoding(Checked, ABC):
 
     @abstractmethod
     def encode(self, knobs: Knobs, current: Knobs) -> Any:
-        """Turns knobs into the action that comes nearest to them; inverse of :meth:`decode`."""
+        """Turns knobs into the action that comes nearest to them; inverse of :meth:`decode`.
+
+        Raises:
+            ActionError: A knob is not finite; only a clock may be infinite, which is free.
+        """
 
     def masks(self, cap_limit_w: float, current: Knobs) -> NDArray[np.bool_]:
         """Marks actions whose cap stays within ``cap_limit_w`` per GPU.
@@ -245,12 +263,22 @@ class ActionEncoding(Checked, ABC):
 
     def _indices(self, knobs: Knobs) -> list[NDArray[np.int64]]:
         """Returns the grid indices nearest to knobs (batches on a log scale)."""
-        seqs = nearest(np.log2(self._seqs), np.log2(np.maximum(knobs.max_num_seqs, 1)))
-        indices = [nearest(self._caps, knobs.power_cap_w), seqs]
-        if self.sm_clock:
-            wanted = np.inf if knobs.sm_clock_mhz is None else knobs.sm_clock_mhz
-            indices.append(nearest(self._clocks, np.minimum(wanted, self._clocks[-1])))
-        return indices
+        levels = [self._caps, self._log2_seqs, self._clocks]
+        return [nearest(*pair) for pair in zip(levels, self._placed(knobs), strict=False)]
+
+    def _placed(self, knobs: Knobs) -> list[NDArray[np.float64]]:
+        """Returns the cap, the logarithm of the batch limit, and the clock where it is a knob.
+
+        Raises:
+            ActionError: A knob is not finite; a free clock is the highest one.
+        """
+        cap_w = finite("power_cap_w", knobs.power_cap_w)
+        log2_seqs = np.log2(np.maximum(finite("max_num_seqs", knobs.max_num_seqs), 1))
+        if not self.sm_clock:
+            return [cap_w, log2_seqs]
+        wanted = np.inf if knobs.sm_clock_mhz is None else as_numbers(knobs.sm_clock_mhz)
+        clock_mhz = finite("sm_clock_mhz", np.minimum(wanted, self._clocks[-1]))
+        return [cap_w, log2_seqs, clock_mhz]
 
 
 def group_by_grid(

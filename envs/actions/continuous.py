@@ -46,20 +46,16 @@ class Continuous(ActionEncoding):
 
     @override
     def encode(self, knobs: Knobs, current: Knobs) -> NDArray[np.float32]:
-        seqs = np.log2(np.maximum(knobs.max_num_seqs, 1))
+        levels = [self._caps, self._log2_seqs, self._clocks]
         parts = [
-            _fraction(knobs.power_cap_w, self._caps[0], self._caps[-1]),
-            _fraction(seqs, np.log2(self._seqs[0]), np.log2(self._seqs[-1])),
+            _fraction(value, level[0], level[-1])
+            for value, level in zip(self._placed(knobs), levels, strict=False)
         ]
-        if self.sm_clock:
-            clock = np.inf if knobs.sm_clock_mhz is None else knobs.sm_clock_mhz
-            top = self._clocks[-1]
-            parts.append(_fraction(np.minimum(clock, top), self._clocks[0], top))
         return np.stack(np.broadcast_arrays(*parts), axis=-1).astype(np.float32)
 
 
-def _fraction(value: Any, low: float, high: float) -> Any:
+def _fraction(value: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
     """Maps ``low..high`` onto ``-1..1``; a range of one point maps onto 1."""
     if high <= low:
-        return np.ones_like(np.asarray(value, dtype=np.float64))
-    return np.clip(2.0 * (np.asarray(value, dtype=np.float64) - low) / (high - low) - 1.0, -1, 1)
+        return np.ones_like(value)
+    return np.asarray(2.0 * (np.clip(value, low, high) - low) / (high - low) - 1.0)

@@ -266,3 +266,27 @@ def test_one_action_outside_its_space_is_refused(name: str) -> None:
         given = action if name == "joint" else np.array([0, wrong])
         with pytest.raises(ActionError, match="action: must be"):
             encoding.decode_one(given, LIMITS.highest)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("key", ["power_cap_w", "max_num_seqs", "sm_clock_mhz"])
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_knobs_that_are_not_finite_are_refused(name: str, key: str, wrong: float) -> None:
+    """They would become a level that nobody chose; only a clock may be infinite: it is free."""
+    encoding = bound(name, sm_clock=True)
+    knobs = LIMITS.highest._replace(**{key: wrong})
+    one_of_two = knobs._replace(**{key: np.array([LIMITS.sm_clock_max_mhz, wrong])})
+    if key == "sm_clock_mhz" and wrong == np.inf:
+        assert_same(encoding.decode(encoding.encode(knobs, knobs), knobs), LIMITS.highest)
+        return
+    for given_knobs in (knobs, one_of_two):
+        with pytest.raises(ActionError, match=f"{key} must be finite, got .*{wrong}"):
+            encoding.encode(given_knobs, LIMITS.highest)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ABSOLUTE)
+def test_knobs_far_above_the_grid_become_its_highest(name: str) -> None:
+    encoding = bound(name, sm_clock=True)
+    action = encoding.encode(Knobs(1e300, 2**62, 1e300), LIMITS.highest)
+    assert_same(encoding.decode(action, LIMITS.highest), LIMITS.highest)
