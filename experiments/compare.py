@@ -15,7 +15,7 @@ from experiments.app.terminal import Progress, print_comparison, print_lines
 from experiments.comparison.plot import draw_comparison
 from experiments.comparison.runner import aggregate, metric_rows, plan, run_all
 from experiments.evaluation.metrics import write_json
-from experiments.records.provenance import provenance
+from experiments.records.provenance import provenance, with_content_hash
 from experiments.runs.options import check_times, run_record
 
 
@@ -38,7 +38,8 @@ def main(config: CompareConfig, directory: Path) -> None:
     result = aggregate(rows)
     atomic_write_text(directory / "comparison.csv", pandas.DataFrame(rows).to_csv(index=False))
     draw_comparison(result, directory / "comparison.png")
-    write_json(directory / "comparison.json", {**result, "provenance": provenance(record)})
+    known = with_content_hash({**result, "provenance": provenance(record)})
+    write_json(directory / "comparison.json", known)
     print_comparison(result, directory)
 
 

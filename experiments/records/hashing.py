@@ -64,7 +64,7 @@ def _with_inputs(value: Any, key: str = "") -> Any:
     if _NAMES_FILE.search(key):
         place = Path(value).expanduser()
         if place.is_file():
-            return {"file": value, "sha256": _file_digest(place)}
+            return {"file": value, "sha256": file_digest(place)}
         if place.is_dir():
             return {"folder": value, "sha256": _folder_digest(key, place)}
     return value
@@ -77,7 +77,7 @@ def _public_content(target: str) -> Any:
         found = public.find() if isinstance(public, PublicFile) else None
     except (ConfigurationError, WorkloadError):  # building it tells
         return None
-    return None if found is None else {"public": _file_digest(found)}
+    return None if found is None else {"public": file_digest(found)}
 
 
 def _folder_digest(key: str, folder: Path) -> str:
@@ -95,12 +95,12 @@ def _folder_digest(key: str, folder: Path) -> str:
         if file.is_file():
             state = file.stat()
             large = state.st_size > _LARGE_BYTES
-            content = f"{state.st_size} {state.st_mtime_ns}" if large else _file_digest(file)
+            content = f"{state.st_size} {state.st_mtime_ns}" if large else file_digest(file)
             total.update(f"{name}\0{content}\0".encode())
     return total.hexdigest()[:HASH_LENGTH]
 
 
-def _file_digest(file: Path) -> str:
+def file_digest(file: Path) -> str:
     """Returns a short hash of a file's content."""
     with file.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()[:HASH_LENGTH]

@@ -83,11 +83,17 @@ def provenance(record: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def content_hash(summary: Mapping[str, Any]) -> str:
-    """Returns the hash of what a summary says, which tells whether it was edited afterwards."""
-    where = {k: v for k, v in summary["provenance"].items() if k != "content_hash"}
-    text = json.dumps({**summary, "provenance": where}, sort_keys=True)
+def content_hash(result: Mapping[str, Any]) -> str:
+    """Returns the hash of what a result says, which tells whether it was edited afterwards."""
+    where = {k: v for k, v in result["provenance"].items() if k != "content_hash"}
+    text = json.dumps({**result, "provenance": where}, sort_keys=True)
     return short_hash(text.encode())
+
+
+def with_content_hash(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a result that has a provenance with :func:`content_hash` added to it."""
+    where = {**result["provenance"], "content_hash": content_hash(result)}
+    return {**result, "provenance": where}
 
 
 def gpu_calibration_hash(record: Mapping[str, Any]) -> str | None:

@@ -16,9 +16,16 @@ from envs.cache import atomic_write_text
 from envs.errors import ConfigurationError
 from envs.safe_files import read_regular
 from envs.scenario import plain
+from experiments.records.hashing import file_digest
 from experiments.records.provenance import content_hash
 from experiments.records.tracking import RunFacts, Wandb
-from experiments.runs.recorder import CONFIG_FILE, INTERVALS_FILE, PLOT_FILE, SUMMARY_FILE
+from experiments.runs.recorder import (
+    CONFIG_FILE,
+    INTERVALS_FILE,
+    INTERVALS_HASH,
+    PLOT_FILE,
+    SUMMARY_FILE,
+)
 
 MARK = "uploaded.json"
 """Says in a run's folder what was sent of it."""
@@ -60,7 +67,7 @@ def upload(folder: Path, tracker: Wandb) -> bool:
     if _sent(folder / MARK) == content:
         return False
     config = _configuration(folder / CONFIG_FILE)
-    rows = _intervals(folder / INTERVALS_FILE)
+    rows = _intervals(folder / INTERVALS_FILE, summary["provenance"].get(INTERVALS_HASH))
     facts = RunFacts(f"{summary['controller']}-{summary['seed']}", folder, config)
     with tracker.follow(facts) as run:
         for number, row in enumerate(rows):
@@ -83,7 +90,7 @@ def _summary(file: Path) -> Any:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _damaged(file, error) from error
     if not whole:
-        raise ConfigurationError(f"{file}: was edited after the run; nothing of it is sent")
+        raise _edited(file)
     return summary
 
 
@@ -107,14 +114,21 @@ def _configuration(file: Path) -> Any:
     return config
 
 
-def _intervals(file: Path) -> list[dict[str, Any]]:
+def _intervals(file: Path, digest: str | None) -> list[dict[str, Any]]:
+    """Returns the rows of the intervals; the hash is not known of runs of an earlier version."""
     from pyarrow import ArrowException, parquet
 
     try:
         rows: list[dict[str, Any]] = parquet.read_table(file).to_pylist()
     except (OSError, ArrowException) as error:
         raise _damaged(file, error) from error
+    if digest is not None and digest != file_digest(file):
+        raise _edited(file)
     return rows
+
+
+def _edited(file: Path) -> ConfigurationError:
+    return ConfigurationError(f"{file}: was edited after the run; nothing of it is sent")
 
 
 def _damaged(file: Path, error: Exception) -> ConfigurationError:

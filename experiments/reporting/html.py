@@ -93,12 +93,15 @@ def _written(write: Callable[[Path, Any], str], directory: Path, file: Path) -> 
         raise ConfigurationError(f"{file}: damaged ({reason}); make it again") from error
 
 
+def _refuse_edited(file: Path, result: Mapping[str, Any]) -> None:
+    """Refuses a result whose numbers are not those that were written."""
+    kept = result.get("provenance", {}).get("content_hash")
+    if kept is not None and kept != content_hash(result):
+        raise ConfigurationError(f"{file}: was edited after the run; make it again")
+
+
 def _run(directory: Path, summary: Mapping[str, Any]) -> str:
-    kept = summary.get("provenance", {}).get("content_hash")
-    if kept is not None and kept != content_hash(summary):
-        raise ConfigurationError(
-            f"{directory / 'summary.json'}: was edited after the run; make it again"
-        )
+    _refuse_edited(directory / "summary.json", summary)
     metrics = applicable(RUN_TABLE, summary)
     rows = [[own.title, own.text(summary[own.key]), own.unit] for own in metrics]
     parts = [*_plots([directory / "run.png"]), _section("Metrics"),
@@ -125,6 +128,7 @@ def _by_name(what: str, rows: Mapping[str, Any], metrics: Sequence[Metric]) -> s
 
 
 def _comparison(directory: Path, result: Mapping[str, Any]) -> str:
+    _refuse_edited(directory / "comparison.json", result)
     controllers: Mapping[str, Any] = result["controllers"]
     compared = list(controllers.values())
     body = [

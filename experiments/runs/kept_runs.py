@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,13 +10,12 @@ from envs.errors import ConfigurationError
 from envs.safe_files import read_regular
 from envs.scenario import Scenario
 from experiments.evaluation.metrics import Summary
+from experiments.records.hashing import file_digest
 from experiments.records.provenance import content_hash, differences, provenance
 from experiments.runs.options import RunOptions, run_record
-from experiments.runs.recorder import INTERVALS_FILE, SUMMARY_FILE
+from experiments.runs.recorder import INTERVALS_FILE, INTERVALS_HASH, SUMMARY_FILE
 
 _MOST_BYTES = 64 << 20
-_PARQUET = b"PAR1"
-"""What a whole Parquet file begins and ends with."""
 
 
 class KeptRun(NamedTuple):
@@ -54,16 +52,10 @@ def kept_run(scenario: Scenario, options: RunOptions, directory: Path) -> KeptRu
         return KeptRun(None, (f"{file} was edited",))
     if summary.get("interrupted"):
         return KeptRun(None, ("interrupted",))
-    if not _is_whole_parquet(directory / INTERVALS_FILE):
-        return KeptRun(None, (f"{directory / INTERVALS_FILE} is missing or damaged",))
     reasons = differences(summary["provenance"], provenance(run_record(scenario, options)))
+    intervals = directory / INTERVALS_FILE
+    if not intervals.is_file():
+        reasons.append(f"{intervals} is missing")
+    elif summary["provenance"].get(INTERVALS_HASH) != file_digest(intervals):
+        reasons.append(f"{intervals} is damaged or was edited")
     return KeptRun(None, tuple(reasons)) if reasons else KeptRun(summary)
-
-
-def _is_whole_parquet(file: Path) -> bool:
-    if not file.is_file():
-        return False
-    with file.open("rb") as stream:
-        begins = stream.read(len(_PARQUET)) == _PARQUET
-        stream.seek(-min(len(_PARQUET), file.stat().st_size), os.SEEK_END)
-        return begins and stream.read() == _PARQUET

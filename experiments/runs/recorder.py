@@ -15,6 +15,7 @@ from envs.masking import Masking
 from envs.scenario import Scenario
 from experiments.evaluation.metrics import Summary, write_json
 from experiments.records.description import DESCRIPTION_FILE
+from experiments.records.hashing import file_digest
 from experiments.records.interval_table import IntervalTable, Row
 from experiments.records.journal import JOURNAL_FILE, Journal
 from experiments.records.provenance import content_hash, provenance
@@ -25,6 +26,8 @@ from experiments.runs.options import RunOptions, run_record
 OnProgress = Callable[[str, int, int], None]
 SUMMARY_FILE = "summary.json"
 INTERVALS_FILE = "intervals.parquet"
+INTERVALS_HASH = "intervals_hash"
+"""Key of a summary's provenance: the hash of the bytes of :data:`INTERVALS_FILE`."""
 PLOT_FILE = "run.png"
 CONFIG_FILE = "config.yaml"
 _FILES = (INTERVALS_FILE, PLOT_FILE, CONFIG_FILE, DESCRIPTION_FILE, SUMMARY_FILE)
@@ -124,10 +127,12 @@ class RunRecorder:
             "provenance": provenance(self._record),
         }
         summary = dict(self._masking(summary))
-        summary["provenance"]["content_hash"] = content_hash(summary)
 
         def write(folder: Path) -> None:
             write_intervals(folder / INTERVALS_FILE)
+            where = summary["provenance"]
+            where[INTERVALS_HASH] = file_digest(folder / INTERVALS_FILE)
+            where["content_hash"] = content_hash(summary)
             draw(folder / PLOT_FILE)
             text = str(OmegaConf.to_yaml(OmegaConf.create(self._masking(self._record))))
             atomic_write_text(folder / CONFIG_FILE, text)

@@ -141,3 +141,14 @@ def test_edited_numbers_are_not_shown(edit: str, command, tmp_path: Path) -> Non
     file.write_text(text.replace(number, edit, 1))
     with pytest.raises(ConfigurationError, match=r"summary\.json: was edited"):
         write_report(tmp_path / "out")
+
+
+def test_an_edited_comparison_is_not_shown(command, tmp_path: Path) -> None:
+    given = ("controllers=[static]", "seeds=2", "duration=20", "executor.jobs=1")
+    assert command(compare.main, *given).code == 0
+    file = tmp_path / "out" / "comparison.json"
+    result = json.loads(file.read_text())
+    result["controllers"]["static"]["tokens_per_joule"]["iqm"] *= 2
+    file.write_text(json.dumps(result))
+    with pytest.raises(ConfigurationError, match=r"comparison\.json: was edited"):
+        write_report(tmp_path / "out")

@@ -167,7 +167,7 @@ def test_a_summary_that_is_not_as_written_is_made_again(
     )
 
 
-@pytest.mark.parametrize("damage", ["cut", "overwritten", "missing", "empty"])
+@pytest.mark.parametrize("damage", ["cut", "overwritten", "missing", "empty", "one bit"])
 def test_a_run_whose_intervals_are_damaged_is_made_again(
     damage: str, command: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -177,9 +177,13 @@ def test_a_run_whose_intervals_are_damaged_is_made_again(
     if damage == "missing":
         file.unlink()
     else:
-        content = {"cut": whole[: len(whole) // 2], "overwritten": b"xx", "empty": b""}[damage]
-        file.write_bytes(content)
+        flipped = bytes([*whole[:200], whole[200] ^ 1, *whole[201:]])
+        content = {
+            "cut": whole[: len(whole) // 2], "overwritten": b"xx", "empty": b"", "one bit": flipped
+        }  # fmt: skip
+        file.write_bytes(content[damage])
     again = command(main, *QUICK)
     assert "1 run taken from before" in again.out
-    assert "intervals.parquet is missing or damaged" in again.out
+    how = "is missing" if damage == "missing" else "is damaged or was edited"
+    assert f"intervals.parquet {how}" in again.out
     assert file.read_bytes() == whole

@@ -189,6 +189,7 @@ def test_a_bundle_becomes_an_artifact(tmp_path: Path, monkeypatch: pytest.Monkey
         ("config.yaml", "{a", "damaged"),
         ("config.yaml", "- 1", "damaged"),
         ("intervals.parquet", "PAR1", "damaged"),
+        ("intervals.parquet", None, "was edited"),
     ],
 )
 def test_what_was_edited_or_is_damaged_is_not_sent(
@@ -196,10 +197,14 @@ def test_what_was_edited_or_is_damaged_is_not_sent(
 ) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(finished, folder)
-    if content is None:
+    if content is None and file == "intervals.parquet":
+        rows = pandas.read_parquet(folder / file)
+        rows.assign(gpu_power_w=1.0).to_parquet(folder / file)
+    elif content is None:
         summary = json.loads((folder / file).read_text())
         content = json.dumps({**summary, "tokens_per_joule": 99.0})
-    (folder / file).write_text(content)
+    if content is not None:
+        (folder / file).write_text(content)
     with pytest.raises(ConfigurationError, match=rf"{file}: (is|was).*{words.split()[-1]}"):
         upload(folder, Wandb(project="none"))
     assert not (folder / "uploaded.json").exists()
