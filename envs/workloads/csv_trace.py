@@ -10,13 +10,15 @@ from typing import TextIO
 from envs.errors import WorkloadError
 from envs.workloads.columns import Columns, found, missing
 from envs.workloads.recording import TraceRow
-from envs.workloads.request_row import request_row
+from envs.workloads.request_row import RequestRows
 from envs.workloads.text_file import lines
 
 _SEPARATORS = ",;\t|"
 
 
-def csv_rows(path: Path, text: TextIO, preferred: Columns, unit: str | None) -> Iterator[TraceRow]:
+def csv_rows(
+    path: Path, text: TextIO, preferred: Columns, unit: str | None, *, whole: bool = False
+) -> Iterator[TraceRow]:
     """Yields the requests of a CSV file.
 
     The separator is whichever of comma, semicolon, tab and bar the header has most of. Comments
@@ -28,6 +30,7 @@ def csv_rows(path: Path, text: TextIO, preferred: Columns, unit: str | None) -> 
         text: The open file.
         preferred: Names of columns to look for first.
         unit: What times that are numbers count; ``None`` for what the columns' names imply.
+        whole: Whether the file is known to be whole, though its last line may have no end.
 
     Raises:
         WorkloadError: A column is missing or a value makes no sense; the message names line and
@@ -45,7 +48,8 @@ def csv_rows(path: Path, text: TextIO, preferred: Columns, unit: str | None) -> 
             f"{', '.join(name or '(no name)' for name in header)[:300]}"
         )
     places = [header.index(name) for name in columns[:3]]
-    reader = csv.reader(lines(path, text, before), delimiter=separator)
+    requests = RequestRows(path, columns, unit)
+    reader = csv.reader(lines(path, text, before, ended=not whole), delimiter=separator)
     try:
         for fields in reader:
             line = before + reader.line_num
@@ -60,8 +64,7 @@ def csv_rows(path: Path, text: TextIO, preferred: Columns, unit: str | None) -> 
                     f"{path}:{line}: {len(fields)} values where the header has "
                     f"{len(header)} columns"
                 )
-            cells = [fields[place] for place in places]
-            yield request_row(f"{path}:{line}", line, cells, columns, unit)
+            yield requests.row(line, [fields[place] for place in places])
     except csv.Error as error:
         raise WorkloadError(f"{path}:{before + reader.line_num}: {error}") from error
 

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 from envs.errors import WorkloadError
 from envs.workloads.columns import Columns, found, missing
 from envs.workloads.recording import TraceRow
-from envs.workloads.request_row import request_row
+from envs.workloads.request_row import RequestRows
 from envs.workloads.text_file import lines
 
 MOST_CHARACTERS = 2_000_000_000
@@ -31,8 +31,21 @@ def json_rows(path: Path, text: TextIO, preferred: Columns, unit: str | None) ->
     Raises:
         WorkloadError: A key is missing or a value makes no sense; the message names line and key.
     """
+    requests: RequestRows | None = None
     for line, record in _records(path, text, preferred):
-        yield _row(path, line, record, preferred, unit)
+        columns = _record_columns(path, line, record, preferred)
+        if requests is None:
+            requests = RequestRows(path, columns, unit)
+        elif columns != requests.columns:
+            raise WorkloadError(
+                f"{path}:{line}: its keys are {', '.join(columns[:3])}, those of the requests "
+                f"before {', '.join(requests.columns[:3])}"
+            )
+        row = requests.row(line, [record[name] for name in columns[:3]])
+        try:
+            yield row._replace(text_ids=_ids(record.get("hash_ids", [])))
+        except ValueError as error:
+            raise WorkloadError(f"{path}:{line}: hash_ids {error}") from error
 
 
 def _records(path: Path, text: TextIO, preferred: Columns) -> Iterator[tuple[int, Any]]:
@@ -140,17 +153,18 @@ def _line_of(text: str, position: int) -> int:
     return text.count("\n", 0, position) + 1
 
 
-def _row(path: Path, line: int, record: Any, preferred: Columns, unit: str | None) -> TraceRow:
+def _record_columns(path: Path, line: int, record: Any, preferred: Columns) -> Columns:
+    """Returns what a request calls its time and lengths.
+
+    Raises:
+        WorkloadError: It is no object, or has no such keys.
+    """
     if not isinstance(record, dict):
         raise WorkloadError(f"{path}:{line}: not a JSON object")
     columns = _columns(record, preferred)
     if columns is None:
         raise WorkloadError(f"{path}:{line}: {_lacking(record, preferred)}")
-    row = request_row(f"{path}:{line}", line, [record[name] for name in columns[:3]], columns, unit)
-    try:
-        return row._replace(text_ids=_ids(record.get("hash_ids", [])))
-    except ValueError as error:
-        raise WorkloadError(f"{path}:{line}: hash_ids {error}") from error
+    return columns
 
 
 def _ids(value: Any) -> list[int]:

@@ -102,6 +102,7 @@ def _read_once(
     times, prompts, outputs = array("d"), array("q"), array("q")
     first_ids, ids = array("q"), array("q")
     numbers: dict[int, int] = {}
+    unfit, first_unfit = 0, None
     try:
         for row in rows(path) if unit is None else rows(path, unit):
             if skip_failed and 0 in (row.prompt_tokens, row.output_tokens):
@@ -112,6 +113,8 @@ def _read_once(
             outputs.append(row.output_tokens)
             first_ids.append(len(ids) if row.text_ids else -1)
             ids.extend(_numbered(row, numbers))
+            if row.text_ids and len(row.text_ids) != _parts(row):
+                unfit, first_unfit = unfit + 1, first_unfit or row
     except (OSError, UnicodeDecodeError) as error:
         raise WorkloadError(f"{path}: cannot be read: {error}") from error
     if not times:
@@ -124,7 +127,18 @@ def _read_once(
         column.flags.writeable = False  # shared by every episode of the process
     for doubt in doubts(recording.time_s, unit_given=unit is not None):
         _LOG.warning("%s: %s", path, doubt)
+    if first_unfit is not None:
+        _LOG.warning(
+            "%s:%d: hash_ids are %d for a prompt of %d tokens, which has %d parts of %d tokens "
+            "(%d requests of %d are so); parts of another size would be shared wrongly",
+            path, first_unfit.line, len(first_unfit.text_ids), first_unfit.prompt_tokens,
+            _parts(first_unfit), PART_TOKENS, unfit, len(times),
+        )  # fmt: skip
     return recording
+
+
+def _parts(row: TraceRow) -> int:
+    return -(-row.prompt_tokens // PART_TOKENS)
 
 
 def _numbered(row: TraceRow, numbers: dict[int, int]) -> list[int]:
@@ -138,7 +152,7 @@ def _numbered(row: TraceRow, numbers: dict[int, int]) -> list[int]:
     """
     if not row.text_ids:
         return []
-    parts = -(-row.prompt_tokens // PART_TOKENS)
+    parts = _parts(row)
     found = [numbers.setdefault(item, len(numbers)) for item in row.text_ids[:parts]]
     for part in range(len(found), parts):
         found.append(numbers.setdefault(-1 - row.line * _MAX_TOKENS - part, len(numbers)))

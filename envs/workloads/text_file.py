@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import logging
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import BinaryIO, TextIO, cast
 
 from envs.errors import WorkloadError
 
+_LOG = logging.getLogger(__name__)
 _OTHER_FORMATS = {
     b"PK\x03\x04": "a ZIP archive or spreadsheet (.xlsx): save it as CSV",
     b"PAR1": "a Parquet file: write it as CSV or JSON lines",
@@ -62,20 +64,23 @@ def open_text(path: Path) -> Iterator[TextIO]:
         raise WorkloadError(f"{path}: cannot be unpacked: {error}") from error
 
 
-def lines(path: Path, text: TextIO, passed: int = 0) -> Iterator[str]:
+def lines(path: Path, text: TextIO, passed: int = 0, *, ended: bool = False) -> Iterator[str]:
     """Yields the lines of an open file.
 
     Args:
         path: The file, for messages.
         text: The open file.
         passed: Lines that were read already.
+        ended: Whether to warn where the last line has no end: it may have been cut.
 
     Raises:
         WorkloadError: A line holds a NUL byte, so that it is no text, or is endless.
     """
     number = passed
+    last = ""
     while line := text.readline(MOST_LINE):
         number += 1
+        last = line
         if len(line) >= MOST_LINE:
             raise WorkloadError(f"{path}:{number}: a line of over {MOST_LINE:,} characters")
         if "\0" in line:
@@ -83,3 +88,9 @@ def lines(path: Path, text: TextIO, passed: int = 0) -> Iterator[str]:
                 f"{path}:{number}: holds a NUL byte; the file is damaged or is not text"
             )
         yield line
+    if ended and last.strip() and not last.endswith("\n"):
+        _LOG.warning(
+            "%s:%d: the last line has no line end: if the file was cut short, its last number "
+            "may be, too (%s)",
+            path, number, last.strip()[-40:],
+        )  # fmt: skip

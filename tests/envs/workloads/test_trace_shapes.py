@@ -7,6 +7,7 @@ import json
 import logging
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ ROWS = [(0.0, 1627, 393), (0.75, 215, 137), (2.5, 2040, 212)]
 AZURE = "TIMESTAMP,ContextTokens,GeneratedTokens\n" + "".join(
     f"2023-11-16 18:17:{time + 3:010.7f},{prompt},{output}\n" for time, prompt, output in ROWS
 )
-RECORDS = [
+RECORDS: list[dict[str, Any]] = [
     {"timestamp": 1000 * time, "input_length": prompt, "output_length": output}
     for time, prompt, output in ROWS
 ]
@@ -138,6 +139,20 @@ REFUSED: dict[str, tuple[bytes, int | None, str]] = {
     "Parquet": (b"PAR1" + b"\0" * 40, None, "Parquet"),
     "half of a gzip": (gzip.compress(AZURE.encode())[:-9], None, "cannot be unpacked"),
     "half of UTF-16": (AZURE.encode("utf-16")[:-3], 4, "GeneratedTokens"),
+    "far beyond all years": (JSONL.replace("2500.0", "1e308").encode(), 3,
+                             "timestamp is 1e[+]308.*time_unit"),
+    "a negative one": (AZURE.replace("2023-11-16 18:17:03.0000000", "-1e308").encode(), 2,
+                       "TIMESTAMP is -1e[+]308.*time_unit"),
+    "a number after dates": (AZURE.replace("2023-11-16 18:17:05.5000000", "5.5").encode(), 4,
+                             "TIMESTAMP is '5.5', a number, .* a date and time"),
+    "a date after numbers": (JSONL.replace("2500.0", '"2023-11-16 18:17"').encode(), 3,
+                             "timestamp is '2023-11-16 18:17', a date and time, .* a number"),
+    "a zone after none": (AZURE.replace("05.5000000", "05.5000000Z").encode(), 4,
+                          "TIMESTAMP is .*Z', a date and time with a zone"),
+    "a day after times": (AZURE.replace("2023-11-16 18:17:05.5000000", "2023-11-17").encode(), 4,
+                          "TIMESTAMP is .* a date without a time"),
+    "other keys": ((JSONL.partition("\n")[0] + '\n{"arrived_at": 9, "num_prefill_tokens": 5, '
+                    '"num_decode_tokens": 5}').encode(), 2, "arrived_at.*before timestamp"),
     "milliseconds since 1970": (as_csv("arrived_at,num_prefill_tokens,num_decode_tokens").replace(
         "0.0", "1700158623980").encode(), 2, "time_unit"),
     "seconds since 1970 for Mooncake": (JSONL.replace("0.0,", "1700158623,").encode(), 1,
@@ -241,3 +256,42 @@ def test_of_the_collected_traces_each_is_read_or_refused_with_a_place(data_dir: 
             outcomes["read"] += 1
     assert not outcomes["lost"]
     assert outcomes["read"] >= 39
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_last_line_without_an_end_is_told(
+    ended: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A download that was cut short may end within a number: 212 became 2."""
+    text = AZURE if ended else AZURE[:-3]
+    with caplog.at_level(logging.WARNING):
+        recording = read(tmp_path / "trace", text)
+    assert recording.output_tokens[-1] == (212 if ended else 2)
+    told = f"{tmp_path / 'trace'}:4: the last line has no line end"
+    assert (told in caplog.text) != ended
+
+
+def test_the_public_file_ends_without_a_line_end(
+    data_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = data_dir / "azure-llm-2023" / "AzureLLMInferenceTrace_conv.csv"
+    assert AzureConv.public_file is not None
+    if not file.is_file() or file.stat().st_size != AzureConv.public_file.size_bytes:
+        pytest.skip(f"no public file at {file}")
+    with caplog.at_level(logging.WARNING):
+        list(AzureConv.rows(file))
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(("size", "says"), [(512, ""), (64, "26 for"), (1024, "2 for")])
+def test_ids_whose_number_does_not_fit_the_prompt_are_told(
+    size: int, says: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [{**row, "hash_ids": list(range(-(-row["input_length"] // size)))} for row in RECORDS]
+    with caplog.at_level(logging.WARNING):
+        read(tmp_path / "trace", "".join(json.dumps(row) + "\n" for row in rows))
+    assert bool(says) == bool(caplog.text)
+    if says:
+        told = f"hash_ids are {says} a prompt of 1627 tokens, which has 4 parts of 512 tokens"
+        assert f"{tmp_path / 'trace'}:1: {told}" in caplog.text
+        assert f"({3 if size < 512 else 2} requests of 3 are so)" in caplog.text
