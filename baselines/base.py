@@ -197,25 +197,28 @@ class KnobController(Checked, Controller, ABC):
 
     def _predict_one(self, row: NDArray[Any], memory: _Memory | None) -> tuple[Any, _Memory]:
         observation = self.context.layout.decode(row)
-        knobs, own = self.decide(observation, memory.own if memory else None)
-        _check(knobs, type(self).__name__)
+        decided: Any = self.decide(observation, memory.own if memory else None)
+        knobs, own = _checked(decided, type(self).__name__)
         action = self.context.encoding.encode(knobs, observation.last_knobs)
         return action, _Memory(own, knobs)
 
 
-def _check(knobs: Any, name: str) -> None:
-    """Refuses what is no choice of knobs; an encoding would take it to a level that nobody chose.
+def _checked(decided: Any, name: str) -> tuple[Knobs, Any]:
+    """Returns knobs and state, if they are; an encoding would take others to a level nobody chose.
 
     Raises:
         ActionError: A knob is no number, or not finite (a free clock is).
     """
-    if not isinstance(knobs, Knobs):
+    pair = isinstance(decided, tuple) and not isinstance(decided, Knobs) and len(decided) == 2
+    knobs, own = decided if pair else (decided, None)
+    if not (pair and isinstance(knobs, Knobs)):
         raise ActionError(f"{name}.decide: must return Knobs and a state, got {knobs!r}")
     for key, value in knobs._asdict().items():
         if key == "sm_clock_mhz" and (value is None or value == math.inf):
             continue
         if isinstance(value, bool) or np.ndim(value) or not _is_finite(value):
             raise ActionError(f"{name}.decide: {key} must be a finite number, got {value!r}")
+    return knobs, own
 
 
 def _is_finite(value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -47,9 +48,11 @@ def atomic_write_bytes(path: Path, data: bytes, *, private: bool = False) -> Non
         private: Whether only its owner may read it.
 
     Raises:
-        OSError: It cannot be written; the error names the file, and the old content is still there.
+        OSError: It cannot be written, or is no regular file; the error names the file, and its old
+            content is still there.
     """
     with naming(path):
+        refuse_irregular(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}."[:200])
         try:
@@ -66,6 +69,19 @@ def atomic_write_bytes(path: Path, data: bytes, *, private: bool = False) -> Non
 def atomic_write_text(path: Path, text: str, *, private: bool = False) -> None:
     """Writes a UTF-8 text file whole; see :func:`atomic_write_bytes`."""
     atomic_write_bytes(path, text.encode("utf-8"), private=private)
+
+
+def refuse_irregular(path: Path) -> None:
+    """Refuses what a new file would replace for everybody: the superuser can, even ``/dev/null``.
+
+    Raises:
+        OSError: There is a folder, a device or a pipe, or the machine's name for one.
+    """
+    if path.is_dir():
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+    link_of_system = path.is_symlink() and path.parent.resolve() == Path("/dev")
+    if link_of_system or (path.exists() and not path.is_file()):
+        raise OSError(errno.EINVAL, "Not a regular file")
 
 
 @contextmanager

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 
 from agents.bundle import find_bundle, read_bundle
 from envs.cache import atomic_write_text
-from envs.errors import PalsError
-from experiments.app.application import describe, print_error
+from experiments.app.plain_command import errors_told
 from experiments.app.terminal_text import plain
 from experiments.training.card import CARD_FILE, model_card
 
@@ -19,12 +18,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="pals card", description=plain(__doc__))
     parser.add_argument("bundle", help="folder of a bundle or a training, or a shipped name")
     given = parser.parse_args(arguments)
-    try:
+    with errors_told():
         folder = find_bundle(given.bundle)
         atomic_write_text(folder / CARD_FILE, model_card(read_bundle(folder)))
-    except (PalsError, OSError) as error:
-        print_error(describe(error))
-        sys.exit(1)
     sys.stdout.write(f"Written to {folder / CARD_FILE}\n")
 
 

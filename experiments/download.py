@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.error import HTTPError, URLError
 
+from envs.cache import naming, refuse_irregular
 from envs.catalog import buildable, load, names
 from envs.errors import ConfigurationError, PalsError, WorkloadError
 from envs.workloads.public_file import PublicFile
@@ -74,6 +75,8 @@ def download(
             return path, check(trace, path, sha256)
         except WorkloadError:
             pass  # an incomplete or foreign file is fetched again
+    with naming(path):
+        refuse_irregular(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays: the file is read while it is checked.
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".partial-", suffix=path.suffix)

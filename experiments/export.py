@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from envs.errors import PalsError
-from experiments.app.application import describe, print_error
+from experiments.app.plain_command import errors_told, user_path
 from experiments.app.terminal_text import plain
 from experiments.records.offline_data import export
 
@@ -16,15 +14,12 @@ from experiments.records.offline_data import export
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the configuration of a finished run again and keeps what an agent would have seen."""
     parser = argparse.ArgumentParser(prog="pals export", description=plain(__doc__))
-    parser.add_argument("directory", type=Path, help="folder of a finished run on the simulator")
+    parser.add_argument("directory", type=user_path, help="folder of a run on the simulator")
     parser.add_argument("--dataset", default="pals/export-v0", help="its name: NAMESPACE/NAME-vN")
     parser.add_argument("--episodes", type=int, default=1, help="with seeds that count up")
     given = parser.parse_args(arguments)
-    try:
+    with errors_told():
         dataset = export(given.directory, given.dataset, given.episodes)
-    except (PalsError, ImportError, OSError) as error:
-        print_error(describe(error))
-        sys.exit(1)
     sys.stdout.write(
         f"{given.dataset}: {dataset.total_episodes} episodes, {dataset.total_steps:,} steps; "
         f"minari.load_dataset({given.dataset!r}) reads it\n"

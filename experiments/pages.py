@@ -13,7 +13,7 @@ from pathlib import Path
 
 from envs.errors import PalsError
 from envs.sources import library_versions, short_hash
-from experiments.app.application import describe, print_error
+from experiments.app.plain_command import errors_told, user_path
 from experiments.records.hashing import digest
 from experiments.records.page_stamps import Stamp, stamps_below, stamps_of, write_stamp
 from experiments.records.step_code import ROOT, step_code
@@ -22,7 +22,7 @@ from experiments.records.step_code import ROOT, step_code
 def main(arguments: Sequence[str] | None = None) -> None:
     """Lists stamps, writes one, or prints a step's key."""
     given = _parser().parse_args(arguments)
-    try:
+    with errors_told():
         if given.action == "stamp":
             _stamp(given)
         elif given.action == "key":
@@ -31,21 +31,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
             sys.stdout.write(" ".join(_unmade(given.steps)))
         elif not _listed(given.docs) and given.strict:
             sys.exit(1)
-    except (PalsError, OSError) as error:
-        print_error(describe(error))
-        sys.exit(1)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m experiments.pages", description=__doc__)
-    parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="folder of the pages")
+    parser.add_argument("--docs", type=user_path, default=ROOT / "docs", help="folder of the pages")
     parser.add_argument("--strict", action="store_true", help="fail where a page is stale")
     actions = parser.add_subparsers(dest="action")
     stamp = actions.add_parser("stamp", help="stamp pages that a step has just made")
     stamp.add_argument("step")
     stamp.add_argument("command", help="module of the command that made them")
-    stamp.add_argument("pages", nargs="+", type=Path)
-    stamp.add_argument("--key", type=Path, required=True, help="the step's key as it began")
+    stamp.add_argument("pages", nargs="+", type=user_path)
+    stamp.add_argument("--key", type=user_path, required=True, help="the step's key as it began")
     stamp.add_argument("--remark", default="at full scale")
     unmade = actions.add_parser("unmade", help="print the steps whose pages lack their stamp")
     unmade.add_argument("steps", nargs="*", help="STEP:COMMAND:PAGE")

@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from envs.errors import PalsError
-from experiments.app.application import describe, print_error
+from experiments.app.plain_command import errors_told, user_path
 from experiments.app.terminal_text import plain
 from experiments.reporting.html import write_report
 
@@ -16,14 +14,11 @@ from experiments.reporting.html import write_report
 def main(arguments: Sequence[str] | None = None) -> None:
     """Writes ``report.html`` into the folder, or where ``--output`` says."""
     parser = argparse.ArgumentParser(prog="pals report", description=plain(__doc__))
-    parser.add_argument("directory", type=Path, help="folder of a run, a comparison or figures")
-    parser.add_argument("--output", type=Path, help="the page; by default DIR/report.html")
+    parser.add_argument("directory", type=user_path, help="of a run, a comparison or figures")
+    parser.add_argument("--output", type=user_path, help="the page; by default DIR/report.html")
     given = parser.parse_args(arguments)
-    try:
+    with errors_told():
         file = write_report(given.directory, given.output)
-    except (PalsError, OSError) as error:
-        print_error(describe(error))
-        sys.exit(1)
     sys.stdout.write(f"Written to {file}\n")
 
 

@@ -7,8 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from envs.errors import PalsError
-from experiments.app.application import describe, print_error
+from experiments.app.plain_command import errors_told, user_path
 from experiments.app.terminal import Progress
 from experiments.app.terminal_text import plain
 from experiments.benchmarking.submission import (
@@ -32,15 +31,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "FILE.py:CLASS, whose package or file is then trusted",
     )
     parser.add_argument("--name", help="name on the leaderboard; by default the folder or class")
-    parser.add_argument("--table", type=Path, default=Path("docs"), help="its folder (docs)")
-    parser.add_argument("--runs", type=Path, default=Path("outputs/submit"), help="kept runs")
+    parser.add_argument("--table", type=user_path, default=Path("docs"), help="its folder (docs)")
+    parser.add_argument("--runs", type=user_path, default=Path("outputs/submit"), help="kept runs")
     parser.add_argument("--check", action="store_true", help="compare with the row that is there")
     parser.add_argument("--seeds", type=int, default=frozen.seeds, help="for a quick try")
     parser.add_argument("--duration", type=float, default=frozen.duration_s, help="likewise, in s")
     parser.add_argument("--only", nargs="*", default=[], help="scenarios, likewise")
     given = parser.parse_args(arguments)
     name = given.name or Path(given.controller).name.rpartition(":")[2]
-    try:
+    with errors_told():
+        kept = read_rows(given.table / TABLE)  # a damaged one is said now, not after hours
         chosen = Frozen(seeds=given.seeds, duration_s=given.duration, only=tuple(given.only))
         with Progress() as progress:
             row = evaluate_submission(
@@ -48,13 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 lambda done, total: progress.update("scenarios", done, total),
             )  # fmt: skip
         if given.check:
-            confirm(row, read_rows(given.table / TABLE))
+            confirm(row, kept)
             sys.stdout.write(f"{name}: as the leaderboard says\n")
             return
         write_row(given.table, row)
-    except (PalsError, OSError, ImportError) as error:
-        print_error(describe(error))
-        sys.exit(1)
     sys.stdout.write(f"{name}: written to {given.table / TABLE} and {given.table / PAGE}\n")
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from envs.errors import PalsError
-from experiments.app.application import describe, print_error
+from experiments.app.plain_command import errors_told, user_path
 from experiments.app.terminal_text import plain
 from experiments.records.tracking import Wandb
 from experiments.records.uploading import finished_runs, upload
@@ -17,18 +15,15 @@ from experiments.records.uploading import finished_runs, upload
 def main(arguments: Sequence[str] | None = None) -> None:
     """Uploads every finished run below the folders that was not uploaded yet."""
     parser = argparse.ArgumentParser(prog="pals upload", description=plain(__doc__))
-    parser.add_argument("directories", type=Path, nargs="+", help="folders of runs, or above them")
+    parser.add_argument("directories", type=user_path, nargs="+", help="of runs, or above them")
     parser.add_argument("--project", help="project; by default WANDB_PROJECT or pals-gym")
     parser.add_argument("--entity", help="account or team")
     parser.add_argument("--group", help="runs of one group are shown together")
     given = parser.parse_args(arguments)
     tracker = Wandb(project=given.project, entity=given.entity, group=given.group)
-    try:
+    with errors_told():
         folders = finished_runs(given.directories)
         sent = [folder for folder in folders if upload(folder, tracker)]
-    except (PalsError, ImportError, OSError) as error:
-        print_error(describe(error))
-        sys.exit(1)
     for folder in sent:
         sys.stdout.write(f"uploaded {folder}\n")
     earlier = ", the others were before" if len(sent) < len(folders) else ""

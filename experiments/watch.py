@@ -6,10 +6,8 @@ import argparse
 import sys
 import webbrowser
 from collections.abc import Sequence
-from pathlib import Path
 
-from envs.errors import PalsError
-from experiments.app.application import describe, print_error
+from experiments.app.plain_command import errors_told, user_path
 from experiments.app.terminal_text import plain
 from experiments.watching.server import WatchServer
 
@@ -17,15 +15,12 @@ from experiments.watching.server import WatchServer
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serves a page on this machine alone until Ctrl-C."""
     parser = argparse.ArgumentParser(prog="pals watch", description=plain(__doc__))
-    parser.add_argument("directory", type=Path, help="folder of a run, or above several")
+    parser.add_argument("directory", type=user_path, help="folder of a run, or above several")
     parser.add_argument("--port", type=int, default=8765, help="0 takes a free one")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
     given = parser.parse_args(arguments)
-    try:
+    with errors_told():
         server = WatchServer(given.directory, given.port)
-    except (PalsError, OSError) as error:
-        print_error(describe(error))
-        sys.exit(1)
     sys.stdout.write(f"{server.url} shows {given.directory}; Ctrl-C ends it\n")
     sys.stdout.flush()
     if not given.no_browser:

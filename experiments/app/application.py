@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -45,15 +46,27 @@ from experiments.app.trust import (
 from experiments.runs.interruption import EXIT_INTERRUPTED, EXIT_TERMINATED, Terminated
 
 T = TypeVar("T")
-_FULL_ERROR = "HYDRA_FULL_ERROR"
+FULL_ERROR = "HYDRA_FULL_ERROR"
+
+
+_NOT_USERS = (
+    *(catalog.CONF_DIR.parent / name for name in ("agents", "baselines", "envs", "experiments")),
+    *(Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib")),
+)
+"""Folders of code that is not the user's own."""
 
 
 class JobFailed(Exception):
     """A job failed in a process of its own and has said so already."""
 
 
-def describe(error: BaseException) -> str:
-    """Returns the one message that tells a user what went wrong."""
+def describe(error: BaseException, more: str = "debug=on") -> str:
+    """Returns the one message that tells a user what went wrong.
+
+    Args:
+        error: What was raised.
+        more: What shows where, of an error that nobody foresaw.
+    """
     if isinstance(error, PalsError):
         return "; ".join([str(error), *getattr(error, "__notes__", [])])
     if message := misspelt(error):
@@ -69,7 +82,16 @@ def describe(error: BaseException) -> str:
         return f"a file of settings is no YAML: {error}"
     if isinstance(error, ImportError) and (message := missing_extra(error)):
         return message
-    return f"{type(error).__name__}: {error} (debug=on shows where)"
+    return f"{type(error).__name__}: {error} ({_place(error)}{more} shows where)"
+
+
+def _place(error: BaseException) -> str:
+    """Returns where a user's own code raised an error, or led to it; empty where it did not."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        file = Path(frame.filename)
+        if file.is_file() and not any(file.is_relative_to(place) for place in _NOT_USERS):
+            return f"{file}, line {frame.lineno}; "
+    return ""
 
 
 def print_error(message: str) -> None:
@@ -137,7 +159,7 @@ def application(
                 tell("interrupted")
                 sys.exit(EXIT_INTERRUPTED)
             except Exception as error:
-                if os.environ.get(_FULL_ERROR) == "1":
+                if os.environ.get(FULL_ERROR) == "1":
                     raise
                 tell(masking.text(describe(error)))
                 sys.exit(1)
@@ -160,15 +182,15 @@ def _print_help(job: Callable[..., None], config_name: str) -> None:
 @contextmanager
 def _errors_handed_on() -> Iterator[None]:
     """Has Hydra raise errors, where otherwise it would print them its own way and exit."""
-    before = os.environ.get(_FULL_ERROR)
-    os.environ[_FULL_ERROR] = "1"
+    before = os.environ.get(FULL_ERROR)
+    os.environ[FULL_ERROR] = "1"
     try:
         yield
     finally:
         if before is None:
-            del os.environ[_FULL_ERROR]
+            del os.environ[FULL_ERROR]
         else:
-            os.environ[_FULL_ERROR] = before
+            os.environ[FULL_ERROR] = before
 
 
 def _refuse_null_groups(arguments: Sequence[str]) -> None:

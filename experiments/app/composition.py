@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -10,13 +10,16 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from hydra import compose
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from envs.errors import ConfigurationError
 from envs.fields import check_values
+from envs.safe_files import read_regular
 from envs.scenario import plain
 from experiments.app.settings import RunConfig
 
 T = TypeVar("T")
+_MOST_BYTES = 16 << 20
 
 
 def composed(cls: type[T], config_name: str, *overrides: str) -> T:
@@ -77,5 +80,39 @@ def _built(key: str, cls: Any, values: Any) -> Any:
 
 
 def saved_run(file: Path) -> RunConfig:
-    """Returns the configuration of a finished run from its ``config.yaml``."""
-    return typed(RunConfig, DictConfig(OmegaConf.load(file)))
+    """Returns the configuration of a finished run from its ``config.yaml``.
+
+    Raises:
+        ConfigurationError: The file is damaged, or has other keys than a run; the message names it.
+    """
+    saved = saved_settings(file, RunConfig, optional={"experiment"})
+    try:
+        return typed(RunConfig, DictConfig(saved))
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{file}: {error}") from error
+
+
+def saved_settings(file: Path, cls: type[object], optional: Collection[str] = ()) -> dict[str, Any]:
+    """Returns the keys of a configuration that was kept in a file.
+
+    Args:
+        file: The file.
+        cls: The class of the configuration.
+        optional: Keys that the file may lack.
+
+    Raises:
+        ConfigurationError: The file is damaged, or has other keys; the message names it.
+    """
+    try:
+        saved: Any = plain(OmegaConf.create(read_regular(file, _MOST_BYTES).decode()))
+    except (ValueError, AssertionError, RecursionError, YAMLError, OmegaConfBaseException) as error:
+        raise ConfigurationError(f"{file} is damaged ({error})") from error
+    if not isinstance(saved, dict):
+        raise ConfigurationError(f"{file} is damaged (it holds no keys and values)")
+    saved.pop("_target_", None)
+    known = {item.name for item in fields(cls)}  # type: ignore[arg-type]
+    if other := sorted(str(key) for key in saved.keys() - known):
+        raise ConfigurationError(f"{file} has keys that are not known: {', '.join(other)}")
+    if missing := sorted(known - saved.keys() - set(optional)):
+        raise ConfigurationError(f"{file} lacks {', '.join(missing)}")
+    return saved

@@ -134,6 +134,8 @@ def evaluate_submission(
         directory: Where runs are kept.
         on_scenario: Called with the scenarios done and all scenarios.
     """
+    if not "".join(name.split()).isprintable():
+        raise ConfigurationError(f"--name: {name!r} has characters that cannot be printed")
     choice, sha = submitted_choice(target)
     suite = frozen.built()
     seeds = range(suite.seed, suite.seed + frozen.seeds)
@@ -174,18 +176,22 @@ def read_rows(file: Path) -> list[dict[str, Any]]:
         return []
     try:
         rows: Any = json.loads(read_regular(file, _MOST_BYTES))
-        _ = [(row["name"], row["suite"], row["metrics"]) for row in rows]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ConfigurationError(f"{file} is damaged ({error!r})") from error
-    return list(rows)
+        if not isinstance(rows, list):
+            raise TypeError("it holds no list")
+        leaderboard_page(rows)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ConfigurationError(f"{file} is damaged ({reason})") from error
+    return rows
 
 
 def write_row(folder: Path, row: dict[str, Any]) -> None:
     """Adds a row to the leaderboard in a folder, in the place of an earlier one of its name."""
     rows = [one for one in read_rows(folder / TABLE) if one["name"] != row["name"]]
     rows = sorted([*rows, row], key=lambda one: str(one["name"]))
+    page = leaderboard_page(rows)
     atomic_write_text(folder / TABLE, json.dumps(rows, indent=1) + "\n")
-    atomic_write_text(folder / PAGE, leaderboard_page(rows))
+    atomic_write_text(folder / PAGE, page)
 
 
 def confirm(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:
@@ -217,7 +223,7 @@ def leaderboard_page(rows: Sequence[dict[str, Any]]) -> str:
     suites = dict.fromkeys(str(row["suite"]) for row in rows)
     for suite in suites:
         own = [row for row in rows if row["suite"] == suite]
-        own.sort(key=lambda row: -row["metrics"][TOKENS_PER_JOULE_RELATIVE][0])
+        own.sort(key=lambda row: -(row["metrics"][TOKENS_PER_JOULE_RELATIVE] or [0.0])[0])
         first = own[0]
         lines = [
             [_cell(str(row["name"])), f"`{row['controller']}`"]

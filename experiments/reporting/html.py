@@ -80,6 +80,13 @@ def _read(file: Path) -> Any:
     return json.loads(read_regular(file, _MOST_BYTES))
 
 
+def _text(file: Path) -> str:
+    try:
+        return read_regular(file, _MOST_BYTES).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{file}: damaged ({error}); make it again") from error
+
+
 def _written(write: Callable[[Path, Any], str], directory: Path, file: Path) -> str:
     """Returns the page about what a file holds.
 
@@ -212,8 +219,10 @@ def _csv(title: str, file: Path) -> list[str]:
     """Returns a table from a CSV file, folded, as far as a page should go."""
     if not file.is_file():
         return []
-    with file.open(encoding="utf-8", newline="") as handle:
-        head, *rows = list(csv.reader(handle)) or [[]]
+    try:
+        head, *rows = list(csv.reader(_text(file).splitlines(keepends=True))) or [[]]
+    except csv.Error as error:
+        raise ConfigurationError(f"{file}: damaged ({error}); make it again") from error
     shown_rows = rows[:_LONGEST_TABLE]
     more = (
         f"; the first {_LONGEST_TABLE} of {len(rows)} rows" if len(rows) > len(shown_rows) else ""
@@ -232,7 +241,7 @@ def _short(cell: str) -> str:
 def _configuration(directory: Path) -> list[str]:
     for file in (directory / "config.yaml", directory / ".hydra" / "config.yaml"):
         if file.is_file():
-            text = escape(file.read_text(encoding="utf-8"))
+            text = escape(_text(file))
             return [_section("Configuration"),
                     f"<details open><summary>{file.name}</summary><pre>{text}</pre></details>",
                     ]  # fmt: skip

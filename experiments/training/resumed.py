@@ -7,19 +7,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
-
 from envs.errors import ConfigurationError
 from envs.fields import check_values
-from envs.safe_files import read_regular
 from envs.sources import code_hash
-from experiments.records.hashing import digest, plain
+from experiments.app.composition import saved_settings
+from experiments.records.hashing import digest
 from experiments.records.provenance import git_commit, version
 
 CONFIG_FILE = "config.yaml"
-_MOST_BYTES = 16 << 20
 _MAY_CHANGE = {"resume", "tracker", "debug", "allow_packages"}
 _NOT_KEPT = ("_target_", "allow_packages", "debug", "experiment", "resume", "tracker")
 
@@ -67,33 +62,13 @@ def resumed_config(config: AnyResumable, overrides: Sequence[str]) -> AnyResumab
     file = Path(config.resume).expanduser() / CONFIG_FILE
     if not file.exists():
         raise ConfigurationError(f"resume: there is no {CONFIG_FILE} in {config.resume}")
-    saved = _saved(file, {item.name for item in fields(config)})
+    try:
+        saved = saved_settings(file, type(config), optional=_MAY_CHANGE | {"experiment"})
+    except ConfigurationError as error:
+        raise ConfigurationError(f"resume: {error}") from error
     check_values(type(config), saved, "")
     kept = {key: getattr(config, key) for key in may_change}
     return type(config)(**{**saved, **kept})
-
-
-def _saved(file: Path, known: set[str]) -> dict[str, Any]:
-    """Returns the keys of a kept configuration.
-
-    Raises:
-        ConfigurationError: The file is damaged, or has other keys.
-    """
-    try:
-        text = read_regular(file, _MOST_BYTES).decode()
-        saved: Any = plain(OmegaConf.create(text))
-    except ConfigurationError as error:
-        raise ConfigurationError(f"resume: {error}") from error
-    except (ValueError, RecursionError, YAMLError, OmegaConfBaseException) as error:
-        raise ConfigurationError(f"resume: {file} is damaged ({error})") from error
-    if not isinstance(saved, dict):
-        raise ConfigurationError(f"resume: {file} is damaged (it holds no keys and values)")
-    saved.pop("_target_", None)
-    if other := sorted(str(key) for key in saved.keys() - known):
-        raise ConfigurationError(f"resume: {file} has keys that are not known: {', '.join(other)}")
-    if missing := sorted(known - saved.keys() - _MAY_CHANGE - {"experiment"}):
-        raise ConfigurationError(f"resume: {file} lacks {', '.join(missing)}")
-    return saved
 
 
 def kept_configuration(config: Resumable) -> dict[str, Any]:

@@ -71,3 +71,12 @@ def test_what_is_no_number_is_refused(knobs: Any, key: str) -> None:
 def test_the_nearest_level_is_taken(knobs: Knobs, cap_w: float, seqs: int) -> None:
     got = requested(knobs)
     assert (got.power_cap_w, got.max_num_seqs) == (cap_w, seqs)
+
+
+@pytest.mark.parametrize("decided", [None, Knobs(300.0, 8), (Knobs(300.0, 8),), "xy", 5])
+def test_a_decision_without_its_state_is_told(
+    monkeypatch: pytest.MonkeyPatch, decided: Any
+) -> None:
+    monkeypatch.setattr(Fixed, "decide", lambda self, observation, state: decided)
+    with pytest.raises(ActionError, match=r"Fixed\.decide: must return Knobs and a state, got"):
+        requested(None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,17 @@ def test_a_failed_write_leaves_the_old_file_and_no_rubbish(
         atomic_write_text(path, "new")
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_no_file_takes_the_place_of_a_pipe_or_a_device(tmp_path: Path) -> None:
+    pipe, device = tmp_path / "pipe", tmp_path / "device"
+    os.mkfifo(pipe)
+    device.symlink_to(os.devnull)
+    for path in (pipe, device):
+        with pytest.raises(OSError, match=f"Not a regular file: '{path}'"):
+            atomic_write_text(path, "x")
+    with pytest.raises(IsADirectoryError, match=str(tmp_path)):
+        atomic_write_text(tmp_path, "x")
+    assert pipe.is_fifo()
+    assert device.is_char_device()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["device", "pipe"]
