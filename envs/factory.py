@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _PER_SERVER = ("model", "gpu", "workload", "objective", "server", "calibration")
 """Parts of a scenario in which the servers of a vector may differ."""
+_MOST_SERVERS = 100_000
 
 
 def make_env(scenario: Scenario) -> ServingEnv:
@@ -156,7 +158,15 @@ def make_simulated_vector(
     """
     from envs.simulator.vector import VectorServer, VectorServingEnv
 
+    whole = isinstance(num_envs, numbers.Integral) and not isinstance(num_envs, bool)
+    if not (whole and 1 <= num_envs <= _MOST_SERVERS):
+        raise ConfigurationError(
+            f"num_envs: must be a whole number of 1 to {_MOST_SERVERS:,}, got {num_envs!r}"
+        )
     lists = {key: parts.pop(key) for key in _PER_SERVER if isinstance(parts.get(key), list | tuple)}
+    for key, values in lists.items():
+        if not values:
+            raise ConfigurationError(f"{key}: a list with a choice for each server is empty")
     common = Scenario.of(**parts)
     built: dict[str, VectorServer] = {}
     servers = []

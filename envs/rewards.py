@@ -7,13 +7,16 @@ names its terms and their weights.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 from typing_extensions import override
 
+from envs.errors import ConfigurationError
 from envs.fields import Checked, FieldError, OneOf, Part
 from envs.knobs import KnobLimits, Knobs
 from envs.objectives.conditions import Conditions
@@ -236,6 +239,32 @@ class Reward(Checked):
                 raise FieldError(self.config_key, f"terms.{name}", "is not a reward term")
 
     def __call__(self, step: Step) -> tuple[Any, dict[str, Any]]:
-        """Returns the reward and each weighted term by name."""
-        parts = {name: term.weight * term(step) for name, term in self.terms.items()}
-        return sum(parts.values()), parts
+        """Returns the reward and each weighted term by name.
+
+        Raises:
+            ConfigurationError: A term is no finite number; an agent would learn from it silently.
+        """
+        values = {name: term(step) for name, term in self.terms.items()}
+        try:
+            parts = {name: self.terms[name].weight * value for name, value in values.items()}
+            total = sum(parts.values())
+            finite = math.isfinite(total) if isinstance(total, float) else np.isfinite(total).all()
+        except TypeError:
+            finite = False
+        if not finite:
+            raise _not_finite(values)
+        return total, parts
+
+
+def _not_finite(values: Mapping[str, Any]) -> ConfigurationError:
+    """Returns the error that names the terms which are no finite numbers."""
+
+    def is_finite(value: Any) -> bool:
+        try:
+            return bool(np.isfinite(value).all()) and not isinstance(value, list | tuple)
+        except TypeError:
+            return False
+
+    bad = {name: value for name, value in values.items() if not is_finite(value)} or values
+    told = "; ".join(f"terms.{name} returned {value!r}" for name, value in bad.items())
+    return ConfigurationError(f"reward: must be a finite number; {told}")

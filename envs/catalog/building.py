@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import is_dataclass
+from types import FunctionType
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -36,6 +37,11 @@ def build(key: str, choice: Any, **runtime: Any) -> Any:
     if not isinstance(choice, str | Mapping | DictConfig):
         if isinstance(choice, _PLAIN):
             raise ConfigurationError(f"{key}: must be a name, or keys and values, got {choice!r}")
+        if isinstance(choice, type | FunctionType):
+            raise ConfigurationError(
+                f"{key}: must be a name, keys and values, or an object; got the "
+                f"{'class' if isinstance(choice, type) else 'function'} {choice.__qualname__}"
+            )
         return choice
     node = checked(key, choice) if isinstance(choice, DictConfig) else load(key, choice)
     return _construct(key, node, runtime, named_class(key, key.partition(".")[0], node["_target_"]))

@@ -152,11 +152,21 @@ class VectorServingEnv(gym.vector.VectorEnv[NDArray[np.float32], Any, NDArray[An
         mask = np.ones(self.num_envs, dtype=np.bool_)
         if options and "reset_mask" in options:
             mask = np.asarray(options["reset_mask"], dtype=np.bool_)
+            if mask.shape != (self.num_envs,):
+                raise ConfigurationError(
+                    f"options: reset_mask must hold one for each of the {self.num_envs} servers, "
+                    f"got {options['reset_mask']!r}"
+                )
         seeds: list[int | None] = [None] * self.num_envs
         if isinstance(seed, int | np.integer):
             seeds = [int(seed) + index for index in range(self.num_envs)]
         elif seed is not None:
             seeds = list(seed)
+            if len(seeds) != self.num_envs:
+                raise ConfigurationError(
+                    f"seed: a list must hold one for each of the {self.num_envs} servers, got "
+                    f"{seed!r}"
+                )
         for index in np.flatnonzero(mask).tolist():
             if seeds[index] is not None:
                 self._generators[index], _ = gym.utils.seeding.np_random(seeds[index])

@@ -1,0 +1,70 @@
+"""Mistakes in one's own reward, and in what environments are made of, are told by name."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from envs.errors import ConfigurationError
+from envs.factory import make_simulated, make_simulated_vector
+from envs.rewards import Efficiency, Reward, RewardTerm, Step
+
+
+@dataclass(kw_only=True)
+class Returns(RewardTerm):
+    """Returns what it is given."""
+
+    value: Any
+
+    def __call__(self, step: Step) -> Any:
+        """Returns it."""
+        return self.value
+
+
+@pytest.mark.parametrize("value", [None, math.nan, math.inf, -math.inf, "x", [1.0], {}])
+@pytest.mark.parametrize("servers", [0, 2])
+def test_a_term_that_is_no_finite_number_is_told(value: Any, servers: int) -> None:
+    reward = Reward(terms={"efficiency": Efficiency(), "mine": Returns(value=value)})
+    made: Any = (
+        make_simulated_vector(servers, reward=reward) if servers else make_simulated(reward=reward)
+    )
+    made.reset(seed=1)
+    action = np.zeros((servers, 2), np.int64) if servers else [0, 0]
+    with pytest.raises(ConfigurationError, match=r"reward: must be .* number; terms\.mine"):
+        made.step(action)
+
+
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [(Reward, "class Reward"), (lambda step: 1.0, "function .*lambda")],
+)
+def test_a_class_or_a_function_is_no_part(part: Any, told: str) -> None:
+    with pytest.raises(
+        ConfigurationError, match=f"reward: must be .* or an object; got the {told}"
+    ):
+        make_simulated(reward=part)
+
+
+@pytest.mark.parametrize("count", [0, -1, 1.5, "a", None, True, 10**7])
+def test_a_number_of_servers_that_is_none_is_told(count: Any) -> None:
+    with pytest.raises(
+        ConfigurationError, match="num_envs: must be a whole number of 1 to 100,000"
+    ):
+        make_simulated_vector(count)
+
+
+def test_lists_have_an_entry_for_each_server() -> None:
+    with pytest.raises(ConfigurationError, match=r"workload: a list .* is empty"):
+        make_simulated_vector(2, workload=[])
+    env = make_simulated_vector(2)
+    for seed in ([1], [1, 2, 3]):
+        with pytest.raises(
+            ConfigurationError, match="seed: a list must hold one for each of the 2"
+        ):
+            env.reset(seed=seed)
+    with pytest.raises(ConfigurationError, match="reset_mask must hold one for each of the 2"):
+        env.reset(options={"reset_mask": [True]})
