@@ -92,7 +92,8 @@ class ModelSpec(Checked):
             or an indexer's; negative where most layers have more than some.
         more_cache_bytes: Bytes of cache per token beyond what follows from the shape.
         table_params: Weights of look-up tables beside the embedding, such as learned positions.
-        encoder_params: Weights of encoders of images or sounds, which take memory only.
+        encoder_params: Weights of encoders of images or sounds, and of adapters for them, which
+            take memory only.
         kv_bytes: Bytes per cached key or value element.
         max_model_len: Context length in tokens.
         sources: Where the numbers come from.

@@ -8,7 +8,7 @@ from typing import Any
 from envs.simulator.architectures.family import Family
 from envs.simulator.architectures.feeds import plain
 from envs.simulator.architectures.keys import whole
-from envs.simulator.architectures.mixers import cross_or_self
+from envs.simulator.architectures.mixers import cross_or_self, square_attention
 
 
 def _scaled_already(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -30,16 +30,21 @@ DENSE = (
     Family(
         types=(
             "llama", "smollm", "internlm3", "granite", "seed_oss", "smollm3", "ernie4_5", "exaone",
-            "hunyuan_v1_dense", "helium", "cwm", "aquila", "yi", "xverse", "hyperclovax",
+            "hunyuan_v1_dense", "cwm", "aquila", "yi", "xverse", "hyperclovax",
         ),
         classes=(
             "LlamaForCausalLM", "LLaMAForCausalLM", "InternLM3ForCausalLM", "GraniteForCausalLM",
             "SeedOssForCausalLM", "SmolLM3ForCausalLM", "Ernie4_5ForCausalLM",
-            "ExaoneForCausalLM", "HunYuanDenseV1ForCausalLM", "HeliumForCausalLM",
+            "ExaoneForCausalLM", "HunYuanDenseV1ForCausalLM",
             "CwmForCausalLM", "AquilaModel", "AquilaForCausalLM", "YiForCausalLM",
             "XverseForCausalLM", "HyperCLOVAXForCausalLM",
         ),
         renames={"num_layers": "num_hidden_layers"},
+    ),
+    Family(
+        types=("helium",),
+        classes=("HeliumForCausalLM",),
+        mixer=square_attention,
     ),
     Family(
         types=("solar", "orion", "decilm_llama", "internlm", "internlm2", "baichuan", "minicpm"),

@@ -1,4 +1,7 @@
-"""Encoders of images and sounds beside the language model: weights that take memory."""
+"""Encoders of images and sounds beside the language model: weights that take memory.
+
+Adapters that the language model has for images or for sounds count with them.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,28 @@ def encoder_params(config: Mapping[str, Any]) -> int:
     thinker = config.get("thinker_config")
     places = [config, thinker] if isinstance(thinker, Mapping) else [config]
     stated = [place.get(name) for place in places for name in _ENCODERS]
-    return sum(_params(values) for values in (*stated, *_of_processors(config)) if _is(values))
+    encoders = sum(_params(own) for own in (*stated, *_of_processors(config)) if _is(own))
+    return encoders + _adapter_params(config)
+
+
+def _adapter_params(config: Mapping[str, Any]) -> int:
+    """Returns the weights of low-rank adapters for images and for sounds, as Phi-4 has them.
+
+    They are on all projections of attention and feed-forward layers.
+
+    Raises:
+        ConfigurationError: A rank, or a width of the language model, is no whole number.
+    """
+    keys = Keys(config, {}, {}, nested=True)
+    ranks = [keys.part(name).whole("r") for name in ("vision_lora", "speech_lora") if name in keys]
+    if not ranks:
+        return 0
+    hidden, inner = keys.whole("hidden_size"), keys.whole("intermediate_size")
+    heads = keys.whole("num_attention_heads")
+    queries = heads * keys.whole("head_dim", max(1, hidden // heads))
+    outputs = queries + 2 * queries * keys.whole("num_key_value_heads", heads) // heads
+    each = (hidden + outputs) + (queries + hidden) + (hidden + 2 * inner) + (inner + hidden)
+    return sum(ranks) * keys.layers * each
 
 
 def _of_processors(config: Mapping[str, Any]) -> list[Any]:

@@ -80,13 +80,13 @@ def is_sparse(keys: Keys, layer: int) -> bool:
         if kind not in DENSE | SPARSE:
             raise keys.problem("mlp_layer_types", f"has a kind that is not known: {kind!r}")
         return kind in SPARSE
-    listed = keys.items("moe_layers")
+    listed = keys.layer_numbers("moe_layers")
     if listed is not None:
         return layer in listed
     marks = keys.get("moe_layer_freq")
     if isinstance(marks, list):
         return bool(keys.each("moe_layer_freq", layer, least=0))
-    if layer in (keys.items("mlp_only_layers") or []):
+    if layer in (keys.layer_numbers("mlp_only_layers") or []):
         return False
     if (layer + 1) % keys.whole("interleave_moe_layer_step", 1):
         return False

@@ -9,7 +9,7 @@ from typing import Any
 from envs.errors import ConfigurationError
 from envs.simulator.architectures.family import LayerOf
 from envs.simulator.architectures.feeds import experts, mlp, plain
-from envs.simulator.architectures.keys import MOST_LAYERS, Keys, whole
+from envs.simulator.architectures.keys import MOST_LAYERS, Keys, shown, whole
 from envs.simulator.architectures.layers import Experts, Layer, Mlp, Recurrent
 from envs.simulator.architectures.mixers import attention
 from envs.simulator.architectures.recurrent import mamba2
@@ -46,7 +46,7 @@ def _attends(keys: Keys, layer: int) -> bool:
         if kind not in FULL | SLIDING | RECURRENT:
             raise keys.problem("layer_types", f"has a kind of layer that is not known: {kind!r}")
         return kind not in RECURRENT
-    listed = keys.items("attn_layer_indices")
+    listed = keys.layer_numbers("attn_layer_indices")
     if listed is not None:
         return layer in listed
     if "attn_type_list" in keys:
@@ -79,6 +79,7 @@ def granite_feed(keys: Keys, layer: int) -> Mlp | Experts:
 
 
 _PATTERN = {"M": "mamba", "-": "mlp", "*": "attention", "E": "moe"}
+_USUAL = dict.fromkeys(RECURRENT, "mamba") | dict.fromkeys(FULL, "attention")
 
 
 def one_of_each(keys: Keys, layer: int) -> Layer:
@@ -98,25 +99,50 @@ def one_of_each(keys: Keys, layer: int) -> Layer:
 
 def _nemotron_experts(keys: Keys) -> Experts:
     width = keys.whole("moe_intermediate_size")
-    shared = keys.whole("num_shared_experts", 1, least=0)
+    alone = keys.whole("num_shared_experts", 1, least=0) > 0  # however many, it is one layer
     return Experts(
         count=keys.whole("num_experts"),
         top_k=keys.whole("num_experts_per_tok"),
         width=width,
-        shared=shared * keys.whole("moe_shared_expert_intermediate_size", width),
+        shared=alone * keys.whole("moe_shared_expert_intermediate_size", width),
         matrices=2,
     )
 
 
 def spelt_out(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Nemotron-H spells its layers as a word, or lists them."""
+    """Nemotron-H spells its layers as a word, or lists them.
+
+    Raises:
+        ConfigurationError: It says them twice, and not the same.
+    """
+    said: dict[str, list[Any]] = {}
     pattern = values.get("hybrid_override_pattern")
     if isinstance(pattern, str):
-        kinds = [_PATTERN.get(letter, letter) for letter in pattern if letter != "|"]
-    else:
-        kinds = values.get("layers_block_type") or []
-    count = values.get("num_hidden_layers", len(kinds) if isinstance(kinds, list) else None)
-    rest = {key: value for key, value in values.items() if key != "hybrid_override_pattern"}
+        letters = [letter for letter in pattern if letter != "|"]
+        said["hybrid_override_pattern"] = [_PATTERN.get(letter, letter) for letter in letters]
+    for name in ("layers_block_type", "layer_types"):
+        listed = values.get(name)
+        if isinstance(listed, list) and listed:
+            said[name] = [_USUAL.get(str(kind), kind) for kind in listed]
+    kinds = next(iter(said.values()), [])
+    count = values.get("num_hidden_layers", len(kinds))
+    wrong = [name for name, other in said.items() if other != kinds or len(other) != count]
+    if wrong:
+        stated = [*said, "num_hidden_layers"] if "num_hidden_layers" in values else [*said]
+        raise ConfigurationError(
+            f"model: {' and '.join(stated)} of the config.json describe different layers"
+        )
+    if values.get("tie_word_embeddings"):
+        raise ConfigurationError(
+            "model: tie_word_embeddings of the config.json must be false: no engine ties them"
+        )
+    heads = [values[name] for name in ("head_dim", "attention_head_dim") if values.get(name)]
+    if len(heads) == 2 and heads[0] != heads[1]:
+        raise ConfigurationError(
+            "model: head_dim and attention_head_dim of the config.json must be equal, got "
+            f"{shown(heads[0])} and {shown(heads[1])}"
+        )
+    rest = {key: value for key, value in values.items() if key not in said}
     return {**rest, "kinds": kinds, "num_hidden_layers": count, "feeds_given": True}
 
 

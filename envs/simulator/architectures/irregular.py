@@ -8,7 +8,7 @@ from typing import Any
 
 from envs.simulator.architectures.family import Family
 from envs.simulator.architectures.feeds import mlp, routed
-from envs.simulator.architectures.keys import Keys, whole
+from envs.simulator.architectures.keys import Keys, shown, whole
 from envs.simulator.architectures.layers import Attention, Experts, Layer, Mlp
 from envs.simulator.architectures.mixers import attention, shared_cache
 from envs.simulator.architectures.recurrent import mamba2
@@ -135,6 +135,8 @@ def _shared_block(keys: Keys, layer: int) -> Layer:
     """
     state = mamba2(keys)
     hybrids = [i for i in range(keys.layers) if keys.kind("layer_types", i) == "hybrid"]
+    if layer == 0:
+        _refuse_contradictions(keys, hybrids)
     if layer not in hybrids:
         return Layer(recurrent=state)
     hidden = keys.whole("hidden_size")
@@ -151,6 +153,29 @@ def _shared_block(keys: Keys, layer: int) -> Layer:
         more += 2 * hidden * width * (heads + 2 * kv_heads) + heads * width * hidden
         more += 3 * hidden * inner
     return Layer(attention=attends, recurrent=state, more_params=more)
+
+
+def _refuse_contradictions(keys: Keys, hybrids: list[int]) -> None:
+    """Refuses a Zamba2 file whose keys say one thing twice and not the same.
+
+    Raises:
+        ConfigurationError: It does.
+    """
+    hidden, heads = keys.whole("hidden_size"), keys.whole("num_attention_heads")
+    state_width = keys.whole("mamba_expand", 2) * hidden
+    for key, follows in (
+        ("attention_hidden_size", 2 * hidden),
+        ("attention_head_dim", 2 * hidden // heads),
+        ("mamba_d_head", state_width // keys.whole("mamba_n_heads")),
+    ):
+        if keys.whole(key, follows) != follows:
+            raise keys.problem(key, f"must be {follows}, which follows from the other keys")
+    if (keys.layer_numbers("hybrid_layer_ids") or hybrids) != hybrids:
+        raise keys.problem("hybrid_layer_ids", f"must be the hybrid layers, {shown(hybrids)}")
+    if len(keys.items("layer_types") or []) != keys.layers:
+        raise keys.problem("layer_types", f"must name {keys.layers} layers (num_hidden_layers)")
+    if not keys.flag("tie_word_embeddings", True):
+        raise keys.problem("tie_word_embeddings", "must be true: engines share no block otherwise")
 
 
 def _no_feeds(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -210,8 +235,9 @@ IRREGULAR = (
             "mamba_headdim": "mamba_d_head",
             "mamba_ngroups": "mamba_n_groups",
         },
+        defaults={"attention_head_dim": None, "mamba_d_head": None},  # they follow from others
         tied=True,
-        understands=("mamba_", "hybrid_layer_ids"),
+        understands=("mamba_",),
     ),
     Family(
         types=("openelm",),

@@ -122,6 +122,17 @@ class Keys:
             return value
         raise self.problem(key, f"must be a list, got {shown(value)}")
 
+    def layer_numbers(self, key: str) -> list[int] | None:
+        """Returns a list of layers, counted from 0, or ``None`` where there is none.
+
+        Raises:
+            ConfigurationError: The value is something else.
+        """
+        values = self.items(key)
+        for place, value in enumerate(values or []):
+            self._checked(f"{key}[{place}]", value, 0)
+        return values
+
     def kind(self, key: str, index: int) -> str | None:
         """Returns the word that a list has for a layer, or ``None`` where there is no list.
 

@@ -36,6 +36,19 @@ def _heads(keys: Keys, layer: int) -> Attention:
     )
 
 
+def square_attention(keys: Keys, layer: int) -> Layer:
+    """Attention whose output projection takes heads to be as wide as the model (Helium)."""
+    heads = _heads(keys, layer)
+    hidden = keys.whole("hidden_size")
+    if heads.heads * heads.key_dim != hidden:
+        raise keys.problem(
+            "head_dim",
+            f"is {heads.key_dim}: {heads.heads} heads (num_attention_heads) of it must be "
+            f"{hidden} wide (hidden_size)",
+        )
+    return Layer(attention=heads)
+
+
 def gated_attention(keys: Keys, layer: int) -> Layer:
     """Attention whose output a projection of the input gates, element by element."""
     heads = _heads(keys, layer)
@@ -102,7 +115,7 @@ def indexed(keys: Keys, layer: int) -> Layer:
 def cross_or_self(keys: Keys, layer: int) -> Layer:
     """Attention, in some layers to an image instead of the text (Llama 3.2 Vision)."""
     plain = _heads(keys, layer)
-    if layer not in (keys.items("cross_attention_layers") or []):
+    if layer not in (keys.layer_numbers("cross_attention_layers") or []):
         return Layer(attention=plain)
     return Layer(attention=replace(plain, window=0, cached=False))
 

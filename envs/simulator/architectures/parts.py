@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
 from envs.errors import ConfigurationError
 from envs.simulator.architectures.keys import shown
 from envs.simulator.architectures.table import BY_TYPE, TYPE_OF_CLASS
 
+_LOG = logging.getLogger(__name__)
+_HEAD = re.compile(r"(_?(For|LMHead|Head|Model)\w*)?$")
+"""What the name of a class says of its head, not of its layers."""
 _INNER = ("text_config", "llm_config", "language_config", "thinker_config")
 """Keys under which models of several parts keep the language model."""
 
@@ -89,6 +95,7 @@ def language_part(config: Mapping[str, Any], read_as: str = "") -> LanguagePart:
     kind = read_as or _kind(config, values, outer)
     if not read_as:
         _refuse_two_names(values)
+        _tell_unknown_class(values)
     if kind not in BY_TYPE:
         raise _unknown(config, values, read_as)
     tied = "tie_word_embeddings"
@@ -120,6 +127,31 @@ def _refuse_two_names(values: Mapping[str, Any]) -> None:
                 f"model: the config.json names two architectures, model_type {own} and "
                 f"architectures {name}; give model.read_as the one that it is ({own} or {other})"
             )
+
+
+def _tell_unknown_class(values: Mapping[str, Any]) -> None:
+    """Tells of a file whose ``model_type`` is known and whose class is not one of its own."""
+    own = str(values.get("model_type", ""))
+    for name in _classes(values)[:1]:
+        if own in BY_TYPE and _stem(name) not in _STEMS:
+            _told(own, name)
+
+
+def _stem(name: str) -> str:
+    return _HEAD.sub("", name).lower().replace("_", "").removesuffix("text")
+
+
+_STEMS = frozenset(map(_stem, (*BY_TYPE, *TYPE_OF_CLASS)))
+
+
+@cache
+def _told(own: str, name: str) -> None:
+    _LOG.warning(
+        "model: the class %s (architectures of the config.json) is not known; the file is read as "
+        "its model_type, %s",
+        name,
+        own,
+    )
 
 
 def _classes(values: Mapping[str, Any]) -> list[str]:

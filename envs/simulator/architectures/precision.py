@@ -43,6 +43,9 @@ def precision(config: Mapping[str, Any], values: Mapping[str, Any]) -> Precision
         ConfigurationError: The format is not known.
     """
     for place in (config, values):
+        for key in ("torch_dtype", "dtype"):
+            _refuse_other_type(key, place.get(key))
+    for place in (config, values):
         for key in ("quantization_config", "compression_config"):
             found = place.get(key)
             if found:
@@ -50,6 +53,19 @@ def precision(config: Mapping[str, Any], values: Mapping[str, Any]) -> Precision
                     raise _problem(key, f"must be a mapping, got {shown(found)}")
                 return _quantized(found)
     return Precision("bf16")
+
+
+_TYPES = frozenset(
+    {"auto", "float64", "float32", "float16", "bfloat16", "float", "half", "fp32", "fp16", "bf16"}
+)
+
+
+def _refuse_other_type(key: str, stated: Any) -> None:
+    if stated is not None and str(stated).removeprefix("torch.") not in _TYPES:
+        raise ConfigurationError(
+            f"model: {key} of the config.json is {shown(stated)}, which is not known (known: "
+            f"{', '.join(sorted(_TYPES))}); set model.weight_precision yourself"
+        )
 
 
 def _quantized(config: Mapping[str, Any]) -> Precision:

@@ -35,6 +35,17 @@ def _with_residual(keys: Keys, layer: int) -> Mlp | Experts:
     return replace(routed(keys, layer), shared=shared)
 
 
+def _one_width(keys: Keys, layer: int) -> Mlp | Experts:
+    """Experts as wide as the shared one (Hunyuan): engines take the one width or the other."""
+    dense = keys.whole("intermediate_size")
+    width = keys.each("moe_intermediate_size", layer, dense)
+    if width != dense:
+        raise keys.problem(
+            "moe_intermediate_size", f"is {width} and intermediate_size {dense}; they must be equal"
+        )
+    return experts(keys, layer)
+
+
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
     """DBRX keeps the shapes of attention and experts in mappings of their own."""
     found = dict(values)
@@ -127,7 +138,7 @@ SPARSE = (
         types=("hunyuan_v1_moe", "hunyuan"),
         classes=("HunYuanMoEV1ForCausalLM", "HunYuanForCausalLM", "HunYuanMoEForCausalLM"),
         mixer=paired_cache,
-        feed=experts,
+        feed=_one_width,
         renames={
             "moe_topk": "num_experts_per_tok",
             "num_shared_expert": "num_shared_experts",

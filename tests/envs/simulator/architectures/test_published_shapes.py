@@ -193,3 +193,94 @@ def test_chunked_attention_is_told_from_sliding_windows() -> None:
     every = {**llama4, "layer_types": ["full_attention"] * 32}
     assert not ModelSpec.from_config_dict(every).chunked_attention
     assert not ModelSpec.from_config_dict(LLAMA).chunked_attention
+
+
+HELIUM = {
+    "model_type": "helium", "num_hidden_layers": 24, "hidden_size": 2560, "vocab_size": 48000,
+    "intermediate_size": 7040, "num_attention_heads": 20, "num_key_value_heads": 20,
+    "head_dim": 128,
+}  # fmt: skip
+HUNYUAN = PUBLISHED["values in lists, one for each layer"].config
+NEMOTRON = PUBLISHED["layers that are one thing each"].config
+EXPERTS = {
+    "hybrid_override_pattern": "MEM*", "num_hidden_layers": 4, "n_routed_experts": 8,
+    "moe_intermediate_size": 7688, "moe_shared_expert_intermediate_size": 7688,
+    "num_experts_per_tok": 2,
+}  # fmt: skip
+ZAMBA = {
+    "model_type": "zamba2", "hidden_size": 2560, "num_hidden_layers": 4, "vocab_size": 32000,
+    "layers_block_type": ["mamba", "hybrid"] * 2, "num_attention_heads": 32, "n_mamba_heads": 8,
+    "intermediate_size": 10240,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("model", "change", "named"),
+    [
+        (HELIUM, {"head_dim": 64}, "head_dim of the config.json is 64.*2560 wide"),
+        (HELIUM, {"num_attention_heads": 40}, "head_dim of the config.json is 128: 40 heads"),
+        (HUNYUAN, {"intermediate_size": 6144}, "moe_intermediate_size .*is 3072 .*6144"),
+        (NEMOTRON, {"num_hidden_layers": 51}, "hybrid_override_pattern and num_hidden_layers"),
+        (NEMOTRON, {"layers_block_type": ["moe"] * 52}, "and layers_block_type"),
+        (NEMOTRON, {"attention_head_dim": 64}, "head_dim and attention_head_dim"),
+        (NEMOTRON, {"tie_word_embeddings": True}, "tie_word_embeddings"),
+        (ZAMBA, {"attention_hidden_size": 2560}, "attention_hidden_size .*must be 5120"),
+        (ZAMBA, {"attention_head_dim": 80}, "attention_head_dim .*must be 160"),
+        (ZAMBA, {"mamba_headdim": 64}, "mamba_headdim .*must be 640"),
+        (ZAMBA, {"hybrid_layer_ids": [1]}, r"hybrid_layer_ids .*\[1, 3\]"),
+        (ZAMBA, {"num_hidden_layers": 3}, "layers_block_type .*must name 3 layers"),
+        (ZAMBA, {"tie_word_embeddings": False}, "tie_word_embeddings"),
+        (LLAMA, {"torch_dtype": "float99"}, "torch_dtype .*'float99'.*weight_precision"),
+        (LLAMA, {"dtype": 16}, "dtype of the config.json is 16"),
+        (LLAMA, {"text_config": {**LLAMA, "dtype": "float8_e4m3fn"}}, "dtype .*float8_e4m3fn"),
+        (HUNYUAN, {"mlp_only_layers": [0, "x"]}, r"mlp_only_layers\[1\] .*'x'"),
+        (HUNYUAN, {"moe_layers": [0, -1]}, r"moe_layers\[1\] .*-1"),
+    ],
+)
+def test_what_engines_read_in_different_ways_is_refused(
+    model: dict[str, Any], change: dict[str, Any], named: str
+) -> None:
+    ModelSpec.from_config_dict(model)
+    with pytest.raises(ConfigurationError, match=named):
+        ModelSpec.from_config_dict({**model, **change})
+
+
+@pytest.mark.parametrize("stated", ["torch.bfloat16", "float16", "float32", "auto", None])
+def test_known_types_of_unquantised_weights_are_served_in_16_bits(stated: str | None) -> None:
+    assert ModelSpec.from_config_dict({**LLAMA, "torch_dtype": stated}).weight_precision == "bf16"
+
+
+def test_what_a_file_leaves_open_follows_from_what_it_says() -> None:
+    small = ModelSpec.from_config_dict({**ZAMBA, "hidden_size": 2048, "intermediate_size": 8192})
+    assert small.head_dim == 2 * 2048 // 32
+
+
+def test_shared_experts_are_one_layer_however_many() -> None:
+    two, one, none = (
+        ModelSpec.from_config_dict({**NEMOTRON, **EXPERTS, "n_shared_experts": count})
+        for count in (2, 1, 0)
+    )
+    assert two.total_params == one.total_params
+    assert (one.shared_expert_intermediate, none.shared_expert_intermediate) == (7688, 0)
+
+
+def test_an_unknown_class_beside_a_known_type_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    for known in ("LlamaForCausalLM", "LlamaForSequenceClassification", "LlamaModel"):
+        ModelSpec.from_config_dict({**LLAMA, "architectures": [known]})
+    assert not caplog.text
+    ModelSpec.from_config_dict({**LLAMA, "architectures": ["FooForCausalLM"]})
+    assert "FooForCausalLM" in caplog.text
+    assert "read as its model_type, llama" in caplog.text
+
+
+def test_adapters_for_images_and_sounds_take_memory() -> None:
+    """Phi-4-multimodal's: 0.37 and 0.46 billion weights by its report."""
+    phi = {
+        **LLAMA, "model_type": "phi4mm", "num_hidden_layers": 32, "hidden_size": 3072,
+        "num_attention_heads": 24, "num_key_value_heads": 8, "intermediate_size": 8192,
+    }  # fmt: skip
+    adapters = {"vision_lora": {"r": 256, "lora_alpha": 512}, "speech_lora": {"r": 320}}
+    spec = ModelSpec.from_config_dict({**phi, **adapters})
+    assert spec.encoder_params / 1e9 == pytest.approx(0.37 + 0.46, rel=0.01)
+    with pytest.raises(ConfigurationError, match=r"\br of the config.json"):
+        ModelSpec.from_config_dict({**phi, "vision_lora": {"r": "x"}})
