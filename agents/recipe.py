@@ -17,6 +17,16 @@ if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
 
 _FRACTIONS = frozenset({"gamma", "gae_lambda", "tau", "clip_range"})
+_ABOVE_ZERO = frozenset(
+    {
+        "batch_size", "buffer_size", "clip_range", "clip_range_vf", "learning_rate",
+        "max_grad_norm", "n_epochs", "n_steps", "stats_window_size", "target_kl",
+        "target_update_interval", "tau", "train_freq",
+    }
+)  # fmt: skip
+"""Arguments with which nothing is learned, or for ever, where they are 0."""
+_SIGNED = frozenset({"sde_sample_freq", "target_entropy"})
+_EVERY = "gradient_steps"  # -1: as many as decisions
 
 
 @dataclass(kw_only=True)
@@ -76,7 +86,7 @@ class Recipe(Checked):
         try:
             arguments = {**self.arguments, **self._lean(cls, env)}
             algorithm: BaseAlgorithm = cls(env=env, seed=seed, device=device, **arguments)
-        except (TypeError, ValueError, AssertionError) as error:
+        except (TypeError, ValueError, AssertionError, RuntimeError, MemoryError) as error:
             raise ConfigurationError(f"agent.arguments: {error}") from error
         return algorithm
 
@@ -88,21 +98,14 @@ class Recipe(Checked):
         """
         for name, parameter in inspect.signature(cls).parameters.items():
             usual, value = parameter.default, self.arguments.get(name, parameter.default)
-            if value is usual or isinstance(usual, bool) or not isinstance(usual, int | float):
+            if value is usual or isinstance(usual, bool):
                 continue
-            kinds = (int,) if isinstance(usual, int) else (int, float)
-            most = 1.0 if name in _FRACTIONS else math.inf
-            if callable(value) and isinstance(usual, float):
-                continue  # a schedule
-            number = isinstance(value, kinds) and not isinstance(value, bool)
-            if not number or not (math.isfinite(value) and (value <= most)):
-                what = "a whole number" if isinstance(usual, int) else "a finite number"
-                limit = f" up to {most:g}" if most < math.inf else ""
-                raise ConfigurationError(
-                    f"agent.arguments.{name}: must be {what}{limit}, got {value!r}"
-                )
-            if value < 0 <= usual and name != "gradient_steps":  # -1: as many as decisions
-                raise ConfigurationError(f"agent.arguments.{name}: must be >= 0, got {value!r}")
+            numeric = isinstance(usual, int | float)
+            if callable(value) and (numeric or usual is None):  # a schedule, which may end at 0
+                _check_number(name, value(1.0), whole=False)
+                _check_number(name, value(0.0), whole=False, may_be_zero=True)
+            elif numeric or isinstance(value, int | float):
+                _check_number(name, value, whole=isinstance(usual, int))
 
     def _lean(self, cls: Any, env: VecEnv) -> dict[str, Any]:
         """Returns the faster forms of a policy and a buffer that have one; see there."""
@@ -121,3 +124,23 @@ class Recipe(Checked):
             own = chosen.get("optimizer_kwargs", {"eps": 1e-5})
             chosen["optimizer_kwargs"] = {"fused": True, **own}
         return {"policy": LeanPolicy, "rollout_buffer_class": buffer, "policy_kwargs": chosen}
+
+
+def _check_number(name: str, value: Any, *, whole: bool, may_be_zero: bool = False) -> None:
+    """Checks one number that an algorithm is given.
+
+    Raises:
+        ConfigurationError: It is no number, or out of range.
+    """
+    most = 1.0 if name in _FRACTIONS else math.inf
+    number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+    if not number or not (math.isfinite(value) and value <= most):
+        what = "a whole number" if whole else "a finite number"
+        limit = f" up to {most:g}" if most < math.inf else ""
+        raise ConfigurationError(f"agent.arguments.{name}: must be {what}{limit}, got {value!r}")
+    if name == _EVERY and value != -1 and value < 1:
+        raise ConfigurationError(f"agent.arguments.{name}: must be >= 1, or -1, got {value!r}")
+    above = name in _ABOVE_ZERO and not may_be_zero
+    if name not in _SIGNED and name != _EVERY and (value <= 0 if above else value < 0):
+        must = "> 0" if above else ">= 0"
+        raise ConfigurationError(f"agent.arguments.{name}: must be {must}, got {value!r}")

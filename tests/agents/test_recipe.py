@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from sb3_contrib import RecurrentPPO
 from stable_baselines3 import PPO, SAC
+from stable_baselines3.common.utils import LinearSchedule
 
 from agents.recipe import Recipe
 from agents.vec_env import make_vec_env
@@ -54,6 +57,43 @@ def test_a_number_that_makes_no_sense_is_named(servers, name, value):
     recipe = Recipe(arguments={"policy": "MlpPolicy", name: value})
     with pytest.raises(ConfigurationError, match=r"agent\.arguments"):
         recipe.make(servers, seed=0, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "name", "value"),
+    [
+        (PPO, "n_epochs", 0), (PPO, "n_steps", 0), (PPO, "batch_size", 0), (PPO, "batch_size", -4),
+        (PPO, "learning_rate", 0.0), (PPO, "learning_rate", -1e-3), (PPO, "max_grad_norm", 0.0),
+        (PPO, "clip_range", 0.0), (PPO, "clip_range_vf", float("nan")), (PPO, "ent_coef", -1.0),
+        (PPO, "target_kl", float("nan")), (PPO, "target_kl", 0.0), (PPO, "target_kl", True),
+        (PPO, "stats_window_size", 0), (PPO, "learning_rate", LinearSchedule(math.nan, 1e-3, 1.0)),
+        (PPO, "learning_rate", LinearSchedule(1e-3, -1e-3, 1.0)), (SAC, "buffer_size", 0),
+        (PPO, "clip_range", LinearSchedule(2.0, 0.1, 1.0)), (SAC, "train_freq", 0),
+        (SAC, "train_freq", [4, "step"]), (SAC, "gradient_steps", 0), (SAC, "tau", 0.0),
+        (SAC, "gradient_steps", -2), (SAC, "target_update_interval", 0),
+        (SAC, "ent_coef", float("nan")), (SAC, "target_entropy", float("nan")),
+    ],
+)  # fmt: skip
+def test_a_number_with_which_nothing_is_learned_is_refused(servers, algorithm, name, value):
+    path = f"stable_baselines3.{algorithm.__name__}"
+    recipe = Recipe(algorithm=path, arguments={"policy": "MlpPolicy", name: value})
+    with pytest.raises(ConfigurationError, match=rf"^agent\.arguments\.{name}: must be"):
+        recipe.make(servers, seed=0, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("n_steps", 10**14), ("policy_kwargs", {"net_arch": [-1]})]
+)
+def test_what_cannot_be_built_is_told_with_the_librarys_words(servers, name, value):
+    recipe = Recipe(arguments={"policy": "MlpPolicy", name: value})
+    with pytest.raises(ConfigurationError, match=r"agent\.arguments"):
+        recipe.make(servers, seed=0, device="cpu")
+
+
+def test_usual_ways_to_write_arguments_are_taken(servers):
+    schedule = LinearSchedule(1e-3, 0.0, 1.0)
+    given = {"learning_rate": schedule, "clip_range_vf": 0.2, "target_kl": 0.01, "ent_coef": 0}
+    Recipe(arguments={"policy": "MlpPolicy", **given}).make(servers, seed=0, device="cpu")
 
 
 def test_a_class_that_is_no_algorithm_is_refused():
