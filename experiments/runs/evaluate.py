@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from baselines.base import Controller
+from envs.errors import ConfigurationError
 from envs.factory import make_env
+from envs.nearest import did_you_mean
 from envs.scenario import Named, Scenario
 from experiments.evaluation.aggregate import aggregated, metric_names
 from experiments.evaluation.baseline import evaluated
@@ -70,9 +72,13 @@ class Evaluation:
         """Returns a metric's interquartile mean over the seeds; ``None`` if it does not apply.
 
         Raises:
-            KeyError: There is no such metric.
+            KeyError: There is no such metric; the message has the one that was probably meant.
         """
-        found = self.metrics[metric]
+        known = self.metrics
+        if metric not in known:
+            meant = did_you_mean(str(metric), known)
+            raise KeyError(f"no metric {metric!r}{meant} (one of {', '.join(known)})")
+        found = known[metric]
         return None if found is None else float(found["iqm"])
 
     @property
@@ -130,17 +136,44 @@ def evaluate(
     Raises:
         PalsError: A choice is wrong, or a live server failed.
     """
+    _refuse_no_controller(controller)
+    chosen = seed_list(seeds, 0)
     scenario = Scenario() if scenario is None else scenario
+    if not isinstance(scenario, Scenario):
+        raise ConfigurationError(f"scenario: must be a Scenario, got {scenario!r}")
     tell = on_progress or (lambda what, done, total: None)
-    how = profile if isinstance(profile, ProfileConfig) else ProfileConfig(**(profile or {}))
+    how = _profile(profile)
     name = controller_name(controller)
     episodes: list[EvaluatedEpisode] = []
-    for seed in seed_list(seeds, 0):
+    for seed in chosen:
         options = RunOptions(seed=seed, controller=controller, controller_name=name, profile=how)
         check_times(scenario, seed)
-        tell(name, len(episodes), len(seed_list(seeds, 0)))
+        tell(name, len(episodes), len(chosen))
         episodes.append(_episode(scenario, options, tell))
     return Evaluation(name, scenario, tuple(episodes))
+
+
+def _refuse_no_controller(controller: Any) -> None:
+    if isinstance(controller, type):
+        name = controller.__name__
+        raise ConfigurationError(f"controller: {name} is a class; give an object of it: {name}()")
+    plain = isinstance(controller, str | Mapping | int | float | list | tuple)
+    if not plain and controller is not None and not isinstance(controller, Controller):
+        raise ConfigurationError(
+            f"controller: {type(controller).__name__} has not all of predict, bind and prepare"
+        )
+
+
+def _profile(given: ProfileConfig | Mapping[str, Any] | None) -> ProfileConfig:
+    if isinstance(given, ProfileConfig):
+        return given
+    if given is not None and not isinstance(given, Mapping):
+        raise ConfigurationError(f"profile: must hold keys and values, got {given!r}")
+    known = [item.name for item in fields(ProfileConfig)]
+    for key in given or {}:
+        if key not in known:
+            raise ConfigurationError(f"profile.{key}: no such key{did_you_mean(str(key), known)}")
+    return ProfileConfig(**(given or {}))
 
 
 def _episode(scenario: Scenario, options: RunOptions, tell: OnProgress) -> EvaluatedEpisode:

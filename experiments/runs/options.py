@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import numbers
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from omegaconf import MISSING
@@ -17,6 +19,8 @@ from envs.scenario import CHOICES, Named, Scenario, described
 from experiments.profiling.sweep import ProfileConfig
 from experiments.records.tracking import Tracker
 
+MOST_SEEDS = 100_000
+"""Seeds of one evaluation; more are a mistake, such as a seed in place of their number."""
 _SINGLE = "experiments.app.settings.SingleServer"
 
 
@@ -118,10 +122,19 @@ def seed_list(seeds: Any, first: int) -> list[int]:
     Raises:
         ConfigurationError: It is neither a positive number nor a list of different seeds.
     """
-    values = list(range(first, first + seeds)) if isinstance(seeds, int) else list(seeds or [])
-    usable = all(isinstance(seed, int) and seed >= 0 for seed in values)
+    values: list[Any] = []
+    if _is_whole(seeds) and seeds <= MOST_SEEDS:
+        values = list(range(first, first + int(seeds)))
+    elif isinstance(seeds, Iterable) and not isinstance(seeds, str | bytes | Mapping):
+        values = list(islice(seeds, MOST_SEEDS + 1))
+    usable = len(values) <= MOST_SEEDS and all(_is_whole(seed) and seed >= 0 for seed in values)
     if not values or not usable or len(set(values)) < len(values):
         raise ConfigurationError(
-            f"seeds: must be a positive number or a list of different seeds >= 0, got {seeds}"
+            f"seeds: must be a positive number up to {MOST_SEEDS:,} or a list of different seeds "
+            f">= 0, got {str(seeds)[:200]}"
         )
-    return values
+    return [int(seed) for seed in values]
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)

@@ -89,7 +89,7 @@ def test_the_result_can_be_written_down() -> None:
     assert np.isfinite(frame["energy_gpu_j"]).all()
     assert result["qos_violation_rate"] == 0.0  # it is the Baseline
     assert result["slo_violation_rate"] is None  # none was asked for
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError, match=r"'tokens_per_jule'; did you mean 'tokens_per_joule'\?"):
         result["tokens_per_jule"]
 
 
@@ -97,6 +97,17 @@ def test_the_result_can_be_written_down() -> None:
     ("arguments", "message"),
     [
         ({"seeds": 0}, "seeds: must be"),
+        ({"seeds": 1.5}, r"seeds: must be .* got 1\.5"),
+        ({"seeds": 2**70}, "seeds: must be .* up to 100,000"),
+        ({"seeds": True}, "seeds: must be"),
+        ({"seeds": [0.5]}, "seeds: must be"),
+        ({"seeds": "12"}, "seeds: must be"),
+        ({"seeds": iter(int, 1)}, "seeds: must be"),
+        ({"controller": object()}, "controller: object has not all of predict, bind"),
+        ({"scenario": 5}, "scenario: must be a Scenario, got 5"),
+        ({"profile": 5}, "profile: must hold keys and values"),
+        ({"profile": {"setle_s": 1.0}}, "profile.setle_s: no such key; did you mean 'settle_s'"),
+        ({"controller": Governor}, r"controller: Governor is a class.* Governor\(\)"),
         ({"scenario": Scenario(duration_s=0.1)}, "duration: must be at least one interval"),
         ({"controller": "palz"}, "controller: no choice named 'palz'"),
     ],
