@@ -7,6 +7,7 @@ fields as keyword arguments.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -163,7 +164,7 @@ def is_model_file(text: str) -> bool:
     """
     if text in catalog.names("model"):
         return False
-    folder = Path(text).expanduser()
+    folder = Path(os.path.expanduser(text))
     if text.endswith(".json"):
         return True
     return folder.is_dir() and ("/" in text or (folder / "config.json").is_file())

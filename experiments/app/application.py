@@ -16,7 +16,7 @@ from typing import TypeVar
 import hydra
 import yaml
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -71,6 +71,10 @@ def describe(error: BaseException, more: str = "debug=on") -> str:
         return "; ".join([str(error), *getattr(error, "__notes__", [])])
     if message := misspelt(error):
         return message
+    if isinstance(error, OverrideParseException):
+        key, _, value = str(error.override).partition("=")
+        spelt = f'{key}="{value}"'
+        return f"{error}\nA value of other characters is quoted twice, as in '{spelt}'"
     if isinstance(error, HydraException):
         cause = error.__cause__
         detail = f"\n{cause}" if isinstance(cause, OmegaConfBaseException) else ""

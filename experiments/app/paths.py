@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,8 +39,10 @@ def with_paths(arguments: Sequence[str]) -> list[str]:
 
 
 def _model(value: str) -> list[str]:
+    if value and is_model_file(_unquoted(value)):
+        value = _unquoted(value)
     whole = is_model_file(value)
-    several = [value] if whole and Path(value).expanduser().exists() else value.split(",")
+    several = [value] if whole and _exists(_home(value)) else value.split(",")
     files = [part for part in several if is_model_file(part)]
     if not files:
         return [f"model={value}"]
@@ -48,17 +51,34 @@ def _model(value: str) -> list[str]:
         raise ConfigurationError(
             f"model: a sweep is over names ({others}) or over files ({', '.join(files)}), not both"
         )
-    paths = ",".join(_quoted(str(Path(part).expanduser())) for part in files)
+    paths = ",".join(_quoted(str(_home(part))) for part in files)
     return ["model=huggingface", f"model.path={paths}"]
 
 
 def _path(key: str, value: str) -> str:
-    if not value or value[0] in "'\"[{":
+    if not value:
         return value
-    path = Path(value).expanduser() if value.startswith("~") else Path(value)
+    bare = _unquoted(value)
+    if bare.startswith("~"):  # nothing else begins so
+        whole = [bare] if bare != value or _exists(_home(bare)) else bare.split(",")
+        return ",".join(_spelt(str(_home(part))) for part in whole)
+    if value[0] in "'\"[{":
+        return value
+    path = Path(value)
     if key.lstrip("+") not in _FOLDERS and not _exists(path):
         return value
-    return _quoted(str(path)) if _SPECIAL.search(value) else str(path) if value[0] == "~" else value
+    return _spelt(value)
+
+
+def _home(text: str) -> Path:
+    return Path(os.path.expanduser(text))  # the home of a user who is not there stays as it is
+
+
+def _unquoted(value: str) -> str:
+    """Returns what stands in the quotes around a whole value."""
+    quote, inner = value[0], value[1:-1]
+    quoted = quote in "'\"" and len(value) > 1 and value[-1] == quote
+    return inner if quoted and quote not in inner and "\\" not in inner else value
 
 
 def _exists(path: Path) -> bool:
@@ -66,6 +86,10 @@ def _exists(path: Path) -> bool:
         return path.exists()
     except OSError:  # too long to be a path
         return False
+
+
+def _spelt(text: str) -> str:
+    return _quoted(text) if _SPECIAL.search(text) or text.startswith("~") else text
 
 
 def _quoted(text: str) -> str:

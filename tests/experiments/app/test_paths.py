@@ -76,6 +76,32 @@ def test_the_home_folder_is_meant_by_a_tilde(
     assert built == {"base": "huggingface", "path": "~/models/small"}
 
 
+def test_a_tilde_needs_no_file_to_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    home = str(tmp_path)
+    found = read(with_paths(["workload.path=~/x", "a.path='~/a b'", 'b.path="~/it\'s"',
+                             "c.path=~nobody-here/x"]))  # fmt: skip
+    assert found == {
+        "workload.path": f"{home}/x", "a.path": f"{home}/a b", "b.path": f"{home}/it's",
+        "c.path": "~nobody-here/x",
+    }  # fmt: skip
+    assert with_paths(["workload.path=~/a,~/b c"]) == [f"workload.path={home}/a,'{home}/b c'"]
+
+
+@pytest.mark.parametrize("quote", ["'", '"', ""])
+def test_a_quoted_model_is_the_model(quote: str, tmp_path: Path) -> None:
+    folder = model(tmp_path / "some path")
+    found = read(with_paths([f"model={quote}{folder}/config.json{quote}"]))
+    assert found == {"model": "huggingface", "model.path": f"{folder}/config.json"}
+
+
+def test_what_hydra_cannot_take_apart_is_to_be_quoted(command: Callable[..., Any]) -> None:
+    done = command(main, "workload.path=/no such (1).csv")
+    assert done.code == 1
+    assert "as in 'workload.path=\"/no such (1).csv\"'" in done.err
+    assert command(main, 'workload.path="/no such (1).csv"').err.startswith("error: workload.path")
+
+
 def test_a_folder_that_is_named_like_a_model_is_not_taken_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
