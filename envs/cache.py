@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from envs.errors import ConfigurationError
 
@@ -51,13 +52,24 @@ def atomic_write_bytes(path: Path, data: bytes, *, private: bool = False) -> Non
         OSError: It cannot be written, or is no regular file; the error names the file, and its old
             content is still there.
     """
+    with writing_whole(path, private=private) as file:
+        file.write(data)
+
+
+@contextmanager
+def writing_whole(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
+    """Writes a file piece by piece; see :func:`atomic_write_bytes`.
+
+    Yields:
+        The new file, which takes its place when the block ends, and goes away if it raises.
+    """
     with naming(path):
         refuse_irregular(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}."[:200])
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(data)
+                yield file
             Path(name).chmod(0o600 if private else 0o666 & ~_umask())
             Path(name).replace(path)
         except BaseException:

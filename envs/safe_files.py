@@ -6,6 +6,8 @@ import errno
 import hashlib
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -63,13 +65,10 @@ def read_regular(file: Path, most_bytes: int) -> bytes:
         ConfigurationError: It cannot be read, is no regular file or is too large.
     """
     try:
-        handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(handle, "rb") as opened:
-            state = os.fstat(handle)
-            if not stat.S_ISREG(state.st_mode):
-                raise ConfigurationError(f"{file}: not a regular file")
+        with open_regular(file) as opened:
+            size = os.fstat(opened.fileno()).st_size
             # Memory for what is asked for is taken before it is known how much there is.
-            content = opened.read(min(most_bytes, max(state.st_size, _LEAST_READ)) + 1)
+            content = opened.read(min(most_bytes, max(size, _LEAST_READ)) + 1)
     except OSError as error:
         raise ConfigurationError(f"{file}: cannot be read ({error.strerror})") from error
     if len(content) > most_bytes:
@@ -77,6 +76,24 @@ def read_regular(file: Path, most_bytes: int) -> bytes:
             f"{file}: larger than the {most_bytes:,} bytes that such a file can have"
         )
     return content
+
+
+@contextmanager
+def open_regular(file: Path) -> Iterator[BinaryIO]:
+    """Opens a regular file for reading.
+
+    Args:
+        file: The file.
+
+    Raises:
+        ConfigurationError: It is no regular file.
+        OSError: It cannot be opened.
+    """
+    handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as opened:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise ConfigurationError(f"{file}: not a regular file")
+        yield opened
 
 
 def sealed(content: bytes) -> bytes:

@@ -7,14 +7,15 @@ import logging
 import os
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from envs.errors import WorkloadError
+from envs.workloads.kept_requests import LARGE_BYTES, kept_name, kept_requests
 from envs.workloads.plausibility import doubts
 
 _LOG = logging.getLogger(__name__)
@@ -98,35 +99,56 @@ def read_recording(
 def _read_once(
     rows: RowReader, path: Path, unit: str | None, skip_failed: bool, mtime_ns: int, size: int
 ) -> Recording:
-    # Arrays, not lists: a week of requests has tens of millions of rows.
-    times, prompts, outputs = array("d"), array("q"), array("q")
-    first_ids, ids = array("q"), array("q")
-    numbers: dict[int, int] = {}
-    unfit, first_unfit = 0, None
-    try:
-        for row in rows(path) if unit is None else rows(path, unit):
-            if skip_failed and 0 in (row.prompt_tokens, row.output_tokens):
-                continue
-            _check_row(path, row, times[-1] if times else row.time_s)
-            times.append(row.time_s)
-            prompts.append(row.prompt_tokens)
-            outputs.append(row.output_tokens)
-            first_ids.append(len(ids) if row.text_ids else -1)
-            ids.extend(_numbered(row, numbers))
-            if row.text_ids and len(row.text_ids) != _parts(row):
-                unfit, first_unfit = unfit + 1, first_unfit or row
-    except (OSError, UnicodeDecodeError) as error:
-        raise WorkloadError(f"{path}: cannot be read: {error}") from error
-    if not times:
-        raise WorkloadError(f"{path}: holds no requests")
-    recording = Recording(
-        np.array(times) - times[0],
-        *(np.array(column, np.int64) for column in (prompts, outputs, first_ids, ids)),
-    )
+    checked = partial(_checked, rows, path, unit, skip_failed)
+    recording = None
+    if size >= LARGE_BYTES:
+        recording = _kept(checked, rows, path, (unit, skip_failed))
+    if recording is None:
+        recording = _in_memory(path, checked())
     for column in recording:
         column.flags.writeable = False  # shared by every episode of the process
     for doubt in doubts(recording.time_s, unit_given=unit is not None):
         _LOG.warning("%s: %s", path, doubt)
+    return recording
+
+
+def _checked(
+    rows: RowReader, path: Path, unit: str | None, skip_failed: bool
+) -> Iterator[TraceRow]:
+    """Yields the requests of a file, at least one.
+
+    Raises:
+        WorkloadError: See :func:`read_recording`.
+    """
+    previous_s = None
+    try:
+        for row in rows(path) if unit is None else rows(path, unit):
+            if skip_failed and 0 in (row.prompt_tokens, row.output_tokens):
+                continue
+            _check_row(path, row, row.time_s if previous_s is None else previous_s)
+            previous_s = row.time_s
+            yield row
+    except (OSError, UnicodeDecodeError) as error:
+        raise WorkloadError(f"{path}: cannot be read: {error}") from error
+    if previous_s is None:
+        raise WorkloadError(f"{path}: holds no requests")
+
+
+def _in_memory(path: Path, checked: Iterator[TraceRow]) -> Recording:
+    """Returns a recording whose requests are held in memory."""
+    # Arrays, not lists: a day of requests has millions of rows.
+    times, prompts, outputs = array("d"), array("q"), array("q")
+    first_ids, ids = array("q"), array("q")
+    numbers: dict[int, int] = {}
+    unfit, first_unfit = 0, None
+    for row in checked:
+        times.append(row.time_s)
+        prompts.append(row.prompt_tokens)
+        outputs.append(row.output_tokens)
+        first_ids.append(len(ids) if row.text_ids else -1)
+        ids.extend(_numbered(row, numbers))
+        if row.text_ids and len(row.text_ids) != _parts(row):
+            unfit, first_unfit = unfit + 1, first_unfit or row
     if first_unfit is not None:
         _LOG.warning(
             "%s:%d: hash_ids are %d for a prompt of %d tokens, which has %d parts of %d tokens "
@@ -134,7 +156,61 @@ def _read_once(
             path, first_unfit.line, len(first_unfit.text_ids), first_unfit.prompt_tokens,
             _parts(first_unfit), PART_TOKENS, unfit, len(times),
         )  # fmt: skip
-    return recording
+    return Recording(
+        np.array(times) - times[0],
+        *(np.array(column, np.int64) for column in (prompts, outputs, first_ids, ids)),
+    )
+
+
+def _ends_with_a_line(path: Path) -> bool:
+    """Returns whether a file's last line has an end, or cannot be seen, as it is packed."""
+    try:
+        with path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+            file.seek(-1, os.SEEK_END)
+            return packed or file.read(1) in b"\r\n"
+    except OSError as error:
+        raise WorkloadError(f"{path}: cannot be read: {error}") from error
+
+
+class _TextsError(Exception):
+    """A recording tells which prompts begin alike, whose ids have to be renumbered in memory."""
+
+
+def _kept(
+    checked: Callable[[], Iterator[TraceRow]], rows: RowReader, path: Path, options: tuple[Any, ...]
+) -> Recording | None:
+    """Returns a recording whose requests lie in the cache folder; ``None`` if they cannot.
+
+    Raises:
+        WorkloadError: See :func:`read_recording`.
+    """
+
+    def plain() -> Iterator[tuple[float, int, int]]:
+        first_s = None
+        for row in checked():
+            if row.text_ids:
+                raise _TextsError
+            first_s = row.time_s if first_s is None else first_s
+            yield row.time_s - first_s, row.prompt_tokens, row.output_tokens
+        if (path.stat().st_mtime_ns, path.stat().st_size) != before:
+            raise WorkloadError(f"{path}: was changed while it was read; read it again")
+
+    if not _ends_with_a_line(path):
+        return None  # the warning is said each time
+    try:
+        before = (path.stat().st_mtime_ns, path.stat().st_size)
+        name = kept_name(rows, path, options)
+        found = None if name is None else kept_requests(name, plain)
+    except _TextsError:
+        return None
+    except OSError as error:
+        raise WorkloadError(f"{path}: cannot be read: {error}") from error
+    if found is None:
+        return None
+    no_ids = np.broadcast_to(np.int64(-1), len(found))
+    columns = (found["time_s"], found["prompt_tokens"], found["output_tokens"])
+    return Recording(*columns, no_ids, np.empty(0, np.int64))
 
 
 def _parts(row: TraceRow) -> int:

@@ -17,6 +17,7 @@ from envs.errors import ConfigurationError, WorkloadError
 from envs.fields import OneOf, Range
 from envs.workloads.base import RequestChunk, Workload
 from envs.workloads.columns import UNIT_S
+from envs.workloads.kept_requests import pieces, release
 from envs.workloads.public_file import PublicFile
 from envs.workloads.recording import Recording, TraceRow, read_recording, require_file, spread
 
@@ -64,12 +65,14 @@ class TraceStream:
         rounds, index = np.divmod(np.arange(begin, begin + count), len(self._recording.time_s))
         time_s = self._recording.time_s[index] + rounds * self._period_s - self._offset_s
         prompt_scale, output_scale = self._scales
-        return RequestChunk(
+        chunk = RequestChunk(
             time_s * self._time_factor,
             _scaled(self._recording.prompt_tokens[index], prompt_scale),
             _scaled(self._recording.output_tokens[index], output_scale),
             self._texts(index, rounds),
         )
+        release(self._recording.prompt_tokens)
+        return chunk
 
     def _texts(
         self, index: NDArray[np.int64], rounds: NDArray[np.int64]
@@ -162,12 +165,12 @@ class Trace(Workload):
     @property
     def mean_prompt_tokens(self) -> float:
         """Mean prompt length in the window, in tokens."""
-        return float(_scaled(self._window.prompt_tokens, self.prompt_scale).mean())
+        return _mean(self._window.prompt_tokens, self.prompt_scale)
 
     @property
     def mean_output_tokens(self) -> float:
         """Mean output length in the window, in tokens."""
-        return float(_scaled(self._window.output_tokens, self.output_scale).mean())
+        return _mean(self._window.output_tokens, self.output_scale)
 
     @property
     def own_rate_per_s(self) -> float:
@@ -219,9 +222,8 @@ class Trace(Workload):
                 f"workload.end_s={self.end_s}; the trace lasts {times[-1]:.0f} s"
             )
         part = slice(first, last)
-        return Recording(
-            times[part] - self.start_s, prompts[part], outputs[part], first_id[part], text_ids
-        )
+        times = times[part] - self.start_s if self.start_s else times[part]
+        return Recording(times, prompts[part], outputs[part], first_id[part], text_ids)
 
     @cached_property
     def _duration_s(self) -> float:
@@ -234,6 +236,10 @@ class Trace(Workload):
                 "rate; set workload.end_s"
             )
         return float(times[-1] + (times[-1] - times[0]) / (len(times) - 1))
+
+
+def _mean(tokens: NDArray[np.int64], scale: float) -> float:
+    return sum(int(_scaled(piece, scale).sum()) for piece in pieces(tokens)) / len(tokens)
 
 
 def _scaled(tokens: NDArray[np.int64], scale: float) -> NDArray[np.int64]:

@@ -41,6 +41,7 @@ def run_episode(
     seed: int,
     duration_s: float,
     on_interval: OnInterval | None = None,
+    table: IntervalTable | None = None,
 ) -> Episode:
     """Lets a controller run a server for an episode.
 
@@ -51,12 +52,13 @@ def run_episode(
         duration_s: Length of the episode in seconds; it ends earlier when the environment
             ends it.
         on_interval: Called after every interval with its number and its row.
+        table: Where the rows go, for a caller that wants those of an episode that fails.
 
     Raises:
         ServerError: A live server failed.
     """
     server_spec: Any = env.unwrapped
-    table = IntervalTable()
+    table = IntervalTable() if table is None else table
     observation, info = env.reset(seed=seed)
     clock = DecisionClock(controller)
     start = np.array([True])

@@ -98,7 +98,6 @@ def _episode(
         watcher.begins(env.context)
 
     def on_interval(number: int, row: Row) -> None:
-        seen.append(row)
         if watcher is not None:
             watcher.interval(row)
         recorder.on_interval(number, row)
@@ -122,6 +121,7 @@ def _episode(
                 seed=options.seed,
                 duration_s=scenario.duration_s,
                 on_interval=on_interval,
+                table=seen,
             )
         except KeyboardInterrupt:
             problem = _closed(env)  # what was found comes back first
