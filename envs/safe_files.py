@@ -8,6 +8,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -79,7 +80,7 @@ def read_regular(file: Path, most_bytes: int) -> bytes:
 
 
 @contextmanager
-def open_regular(file: Path) -> Iterator[BinaryIO]:
+def open_regular(file: Path) -> Iterator[BufferedReader]:
     """Opens a regular file for reading.
 
     Args:
