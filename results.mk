@@ -90,9 +90,15 @@ rivals.command := experiments.tune
 rivals.words = test=false hydra.run.dir=$(RESULTS)/rivals \
     $(call by_scale,hours=2 startup=3 points=3,hours=6 points=4,)
 FRONTS = $(shell ls $(RESULTS)/rivals/fronts.yaml 2>/dev/null)
-SWEEPS = [{ppo: {violation_limit: [0.002$(comma)0.005$(comma)0.01$(comma)0.02$(comma)0.05$(comma)0.1]}}$(comma) \
-    {mpc: {cost.violation_price: [$(call by_scale,0.3,0.3$(comma)1$(comma)3,0.1$(comma)0.3$(comma)1$(comma)3)]}}$(comma) \
-    {clairvoyant: {cost.violation_price: [0.1$(comma)0.3$(comma)1$(comma)3]}}]
+# ppo is shown latency SLOs and not, which no front counts and all rivals give up; ppo_keeps_slos always is.
+ASKED = violation_limit: [0.002$(comma)0.005$(comma)0.01$(comma)0.02$(comma)0.05$(comma)0.1]
+CLOCK = action: {base: grid$(comma) sm_clock: true$(comma) sm_clock_levels: 12}
+PRICES = cost.violation_price: [$(call by_scale,0.3,0.3$(comma)1,0.1$(comma)0.3$(comma)1$(comma)3)]
+BOUNDS = cost.violation_price: [$(call by_scale,0.3,0.1$(comma)0.3$(comma)1,0.1$(comma)0.3$(comma)1$(comma)3)]
+SWEEPS = [{ppo: {latency_slos: [true$(comma)false]$(comma) $(ASKED)}}$(comma) {ppo_keeps_slos: {controller: ppo$(comma) $(ASKED)}}$(comma) \
+    {ppo_clock: {latency_slos: [true$(comma)false]$(comma) $(ASKED)$(comma) $(CLOCK)}}$(comma) \
+    {mpc: {$(PRICES)}}$(comma) {mpc_clock: {controller: mpc$(comma) $(PRICES)$(comma) $(CLOCK)}}$(comma) \
+    {clairvoyant: {$(BOUNDS)}}$(comma) {clairvoyant_clock: {controller: clairvoyant$(comma) $(BOUNDS)$(comma) $(CLOCK)}}]
 
 benchmark.command := experiments.benchmark
 benchmark.words = report=docs $(RECORDED) hydra.run.dir=$(RESULTS)/benchmark \

@@ -51,6 +51,9 @@ class Agent(Checked, Controller):
             agent can be asked for it.
         switch_price: What an interval in which a knob moves costs, in the units of the reward;
             only a limit-conditioned agent knows of it.
+        latency_slos: Whether the policy is shown the latency SLOs that are demanded. Rules and
+            PALS, which know of none, give an SLO up where that saves energy; so does a policy
+            that is not shown it.
         loop: How what the agent is asked for follows the violations that are measured.
     """
 
@@ -61,6 +64,7 @@ class Agent(Checked, Controller):
     fixed_max_num_seqs: Batch | None = None
     violation_limit: PositiveFraction = 0.02
     switch_price: Gain = 0.05
+    latency_slos: bool = True
     loop: LimitLoop = field(default_factory=LimitLoop)
 
     def __post_init__(self) -> None:
@@ -101,8 +105,14 @@ class Agent(Checked, Controller):
                 f"controller.bundle: the agent in {self._folder} does not fit this server: "
                 + "; ".join(found)
             )
+        if own.grid.sm_clocks_mhz and not context.grid.sm_clocks_mhz:
+            raise ConfigurationError(
+                f"controller.bundle: the agent in {self._folder} sets the SM clock: it needs "
+                "action.sm_clock=true"
+            )
         self._context = context
         self._own = own
+        self._slos = [context.layout.index(name) for name in ("ttft_slo_s", "tpot_slo_s")]
         same = type(own) is type(context.encoding) and own.grid == context.grid
         self._translate = not same or self.fixed_max_num_seqs is not None
         self._policy = ShieldedPolicy(
@@ -123,6 +133,9 @@ class Agent(Checked, Controller):
         deterministic: bool = True,
     ) -> tuple[Any, Any]:
         seen = np.asarray(observation, dtype=np.float32)
+        if not self.latency_slos:
+            seen = seen.copy()
+            seen[..., self._slos] = self._context.layout.high[self._slos]  # reads as no SLO
         if self._conditioned:
             action, state = self._asked(seen, state, episode_start, deterministic)
         else:

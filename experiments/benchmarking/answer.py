@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from experiments.benchmarking.criteria import PALS
 from experiments.benchmarking.fronts import (
     ASKED,
-    CLAIRVOYANT,
     LIMITS,
     PLANNER,
     Front,
     difference_at,
+    is_planner,
+    matched,
+    with_clock,
 )
 from experiments.evaluation.statistics import Interval
 from experiments.reporting.numbers import interval_text
@@ -47,7 +49,7 @@ def answer(fronts: Mapping[str, Front], subject: str, place: int = ASKED) -> str
     said = _sentence(fronts, subject, kin, place) + _turned(fronts, subject, kin, place)
     return (
         f"**{QUESTION} {said}**{_planner(fronts, subject, place)}"
-        f"{_rivals(fronts, subject, kin, place)}"
+        f"{_rivals(fronts, subject, kin, place)}{_clock(fronts, subject, place)}"
     )
 
 
@@ -88,13 +90,15 @@ def _turned(fronts: Mapping[str, Front], subject: str, kin: list[str], place: in
 
 def _rivals(fronts: Mapping[str, Front], subject: str, kin: list[str], place: int) -> str:
     """Returns which front is ahead, of those that are neither PALS's nor a planner's."""
-    others = [name for name in fronts if name not in (*kin, subject, PLANNER, CLAIRVOYANT)]
+    own = (*kin, subject, with_clock(subject))
+    others = [name for name in fronts if name not in own and not is_planner(name)]
     for later in range(place, len(LIMITS)):
         found = _furthest_ahead(fronts, subject, others, later)
         if found is not None:
             best, gap = found
             return (
-                f" Of all other rivals `{best}` is furthest ahead of `{subject}` at "
+                f" Of all other rivals `{best}` is furthest ahead of "
+                f"`{matched(subject, best, fronts)}` at "
                 f"{_percent(LIMITS[later])}: by {gap.value:.3f} [{gap.low:.3f}, {gap.high:.3f}]."
             )
     return ""
@@ -106,7 +110,8 @@ def _furthest_ahead(
     """Returns which rival is surely ahead at a limit, and by how much; ``None`` where none is."""
     ahead = {}
     for name in rivals:
-        gap = difference_at(fronts[name].episodes, fronts[subject].episodes, [LIMITS[place]])[0]
+        mine = fronts[matched(subject, name, fronts)].episodes
+        gap = difference_at(fronts[name].episodes, mine, [LIMITS[place]])[0]
         if gap is not None and gap.low > 0.0:
             ahead[name] = gap
     best = max(ahead, key=lambda name: ahead[name].value, default=None)
@@ -128,6 +133,21 @@ def _planner(fronts: Mapping[str, Front], subject: str, place: int) -> str:
         f"{_short(fronts[PLANNER], place)} (difference {gap.value:+.3f} "
         f"[{gap.low:+.3f}, {gap.high:+.3f}])."
     )
+
+
+def _clock(fronts: Mapping[str, Front], subject: str, place: int) -> str:
+    """Returns what the agent and the best rival reach where the clock is a knob."""
+    own = with_clock(subject)
+    if own not in fronts or fronts[own].statistics.at[place] is None:
+        return ""
+    text = (
+        f" With the SM clock as a knob, which PALS does not have, `{own}` has "
+        f"{_short(fronts[own], place)}"
+    )
+    planner = with_clock(PLANNER)
+    if planner in fronts and fronts[planner].statistics.at[place] is not None:
+        text += f", `{planner}` {_short(fronts[planner], place)}"
+    return f"{text}."
 
 
 def _short(front: Front, place: int, unit: str = "") -> str:

@@ -12,6 +12,9 @@ from experiments.benchmarking.fronts import (
     PLANNER,
     Front,
     difference_at,
+    is_planner,
+    matched,
+    with_clock,
 )
 from experiments.evaluation.statistics import Interval
 
@@ -33,12 +36,20 @@ def front_goals(fronts: Mapping[str, Front], subject: str) -> list[Goal]:
     if subject not in fronts:
         return []
     found = []
-    if CLAIRVOYANT in fronts:
-        found.append(_headroom(fronts, [subject], AGENT_HEADROOM))
-        if PLANNER in fronts:
-            found.append(_headroom(fronts, [subject, PLANNER], TOGETHER_HEADROOM))
-    rivals = [name for name in fronts if name not in (subject, CLAIRVOYANT, PLANNER)]
-    return [*found, *(_above(fronts, subject, rival) for rival in rivals)]
+    for agent in (subject, with_clock(subject)):
+        if agent in fronts and matched(CLAIRVOYANT, agent, fronts) in fronts:
+            found.append(_headroom(fronts, [agent], AGENT_HEADROOM))
+            planner = matched(PLANNER, agent, fronts)
+            if planner in fronts:
+                found.append(_headroom(fronts, [agent, planner], TOGETHER_HEADROOM))
+    rivals = [
+        name
+        for name in fronts
+        if not is_planner(name) and name not in (subject, with_clock(subject))
+    ]
+    return [
+        *found, *(_above(fronts, matched(subject, rival, fronts), rival) for rival in rivals),
+    ]  # fmt: skip
 
 
 def _headroom(fronts: Mapping[str, Front], names: list[str], least: float) -> Goal:
@@ -78,7 +89,7 @@ def _above(fronts: Mapping[str, Front], subject: str, rival: str) -> Goal:
     if open_levels:
         parts.append(f"undecided at {', '.join(open_levels)} %")
     return Goal(
-        f"front above that of `{rival}` at 1 to 10 % of violations, intervals apart",
+        f"front of `{subject}` above that of `{rival}` at 1 to 10 % of violations, intervals apart",
         "; ".join(parts) or "`" + rival + "` keeps to none of these limits",
         not below and not open_levels,
     )

@@ -12,6 +12,7 @@ from experiments.benchmarking.fronts import (
     fronts_of,
     operating_point,
     probability_at,
+    with_clock,
 )
 from experiments.benchmarking.metrics import Results, overall
 from experiments.evaluation.metric_table import (
@@ -115,6 +116,11 @@ def front_notes(fronts: Mapping[str, Front]) -> str:
         if CLAIRVOYANT in fronts
         else "No clairvoyant was run, so it is not known what was possible"
     )
+    if with_clock(CLAIRVOYANT) in fronts:
+        possible += (
+            f". Fronts with `clock` in their name may move the SM clock as well, and are measured "
+            f"by what was possible with it, `{with_clock(CLAIRVOYANT)}`"
+        )
     return (
         "A front is what a controller reaches at each level of violations by its own parameters; "
         "between two of its points lies a straight line, as both can be had in turn. Violations "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +27,8 @@ ASKED = 1
 CLAIRVOYANT = "clairvoyant"
 PLANNER = "mpc"
 """The planner on a twin that knows no future."""
+_CLOCK = "clock"
+"""Part of the name of every front whose controller may move the SM clock."""
 _MARK = "#"
 """Stands in names of runs between a front and the number of the point."""
 
@@ -61,9 +63,9 @@ class Front(NamedTuple):
     Attributes:
         episodes: What its points did, in the scenarios that leave a choice.
         statistics: Efficiency at :data:`LIMITS`, hypervolume and band.
-        headroom: Fraction of the clairvoyant's gain at equal violations, at each of
-            :data:`LIMITS`; ``None`` where one of the two does not keep to the limit, or there is
-            nothing to gain.
+        headroom: Fraction of the gain of the clairvoyant that moves the same knobs, at equal
+            violations, at each of :data:`LIMITS`; ``None`` where one of the two does not keep to
+            the limit, or there is nothing to gain.
     """
 
     episodes: Episodes
@@ -79,6 +81,21 @@ def point_name(front: str, number: int) -> str:
 def is_point(name: str) -> bool:
     """Returns whether a name is that of a point, not of a controller as it is configured."""
     return _MARK in name
+
+
+def with_clock(name: str) -> str:
+    """Returns the name of the front of a controller that may move the SM clock, too."""
+    return f"{name}_{_CLOCK}"
+
+
+def is_planner(name: str) -> bool:
+    """Returns whether a front is one of a planner's, whatever the knobs that it moves."""
+    return name.removesuffix(f"_{_CLOCK}") in (CLAIRVOYANT, PLANNER)
+
+
+def matched(name: str, rival: str, names: Container[str]) -> str:
+    """Returns which front to compare with a rival's: one that moves the same knobs, if there is."""
+    return with_clock(name) if _CLOCK in rival and with_clock(name) in names else name
 
 
 def scenarios_with_choice(results: Results) -> list[str]:
@@ -115,15 +132,14 @@ def fronts_of(
     if not any(column(results, name, BASELINE, WITHIN_BUDGET) is not None for name in scenarios):
         return {}
     episodes = {name: episodes_of(results, own, scenarios) for name, own in points.items()}
-    best = episodes.get(CLAIRVOYANT)
-    return {
-        name: Front(
-            own,
-            front_statistics(own, LIMITS),
-            [None] * len(LIMITS) if best is None else headroom_at(own, best, LIMITS),
-        )
-        for name, own in episodes.items()
-    }
+    found = {}
+    for name, own in episodes.items():
+        best = episodes.get(matched(CLAIRVOYANT, name, episodes))
+        part: list[Interval | None] = [None] * len(LIMITS)
+        if best is not None:
+            part = headroom_at(own, best, LIMITS)
+        found[name] = Front(own, front_statistics(own, LIMITS), part)
+    return found
 
 
 def headroom_at(

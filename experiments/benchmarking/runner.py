@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from experiments.app.settings import RunConfig
 from experiments.benchmarking.fronts import point_name
 from experiments.benchmarking.metrics import BASELINE, MetricRow
 from experiments.benchmarking.scenario_runs import ScenarioRuns
-from experiments.evaluation.choices import nested, with_knobs
+from experiments.evaluation.choices import ACTION, nested, with_knobs
 from experiments.evaluation.suites import EPISODES_OF_SUITE, NO_EFFECT, Suite
 from experiments.records.hashing import plain
 from experiments.records.reuse import Origin, reuse_lines
@@ -32,8 +33,11 @@ class BenchmarkConfig(RunConfig):
     Attributes:
         controllers: Names of the controllers in ``conf/controller``.
         bundles: Further trained agents: folders of trainings, which they are named after.
-        sweeps: Fronts of controllers: values of one of their parameters, by its key
-            (``[{ppo: {violation_limit: [0.01, 0.05]}}]``).
+        sweeps: Fronts of controllers: values of their parameters, by key
+            (``[{ppo: {violation_limit: [0.01, 0.05]}}]``). Every combination of the lists is a
+            point, a single value is the same in all. A front is named after its controller, or
+            has another name and the key ``controller``; ``action`` is its encoding of actions
+            where that is another one than all others'.
         fronts: Files of tuned fronts (``fronts.yaml`` of ``experiments.tune``).
         subject: The controller that the goals are checked for.
         restricted: The same agent with the cap as its only knob; ``None`` leaves the
@@ -88,16 +92,29 @@ def front_choices(config: BenchmarkConfig) -> dict[str, dict[str, Any]]:
         for name, choices in content.items():
             add("fronts", str(name), choices)
     for name, sweep in (item for one in config.sweeps for item in dict(one).items()):
-        if not isinstance(sweep, dict) or len(sweep) != 1:
-            raise ConfigurationError(
-                f"sweeps.{name}: must hold one parameter and its values, got {sweep!r}"
-            )
-        key, values = next(iter(sweep.items()))
-        add("sweeps", str(name), [nested(str(name), {str(key): value}) for value in values or []])
+        add("sweeps", str(name), _combinations(str(name), sweep))
     return {
         name: {point_name(name, number): choice for number, choice in enumerate(choices)}
         for name, choices in found.items()
     }
+
+
+def _combinations(name: str, sweep: Any) -> list[dict[str, Any]]:
+    """Returns a choice for every combination of the values that are swept."""
+    own = {str(key): value for key, value in sweep.items()} if isinstance(sweep, dict) else {}
+    action, controller = own.pop(ACTION, None), str(own.pop("controller", name))
+    swept = {key: value for key, value in own.items() if isinstance(value, list)}
+    if not swept:
+        raise ConfigurationError(
+            f"sweeps.{name}: must hold a parameter and the list of its values, got {sweep!r}"
+        )
+    rest = {key: value for key, value in own.items() if key not in swept}
+    if action is not None:
+        rest[ACTION] = action
+    return [
+        nested(controller, {**rest, **dict(zip(swept, values, strict=True))})
+        for values in itertools.product(*swept.values())
+    ]
 
 
 def check(config: BenchmarkConfig) -> None:

@@ -11,6 +11,7 @@ from envs.cache import atomic_write_text
 from envs.sources import code_hash
 from experiments.figures.base import Result
 from experiments.figures.claims import NO_EFFECT, TOLERANCE, VERDICTS, Claim
+from experiments.figures.former import former_cell, what_changed
 from experiments.figures.wording import claim_cells, sensitivity_range, with_unit
 from experiments.records.provenance import version
 from experiments.reporting.markdown import markdown_table
@@ -47,7 +48,17 @@ def write_page(page: Path, results: Mapping[str, Result], directory: Path) -> No
         directory: Folder with their plots.
     """
     claims = [claim for result in results.values() for claim in result.claims]
-    lines = [_HEAD, "## Claims", "", _count(claims), "", _table(claims), ""]
+    lines = [
+        _HEAD,
+        "## Claims",
+        "",
+        _count(claims),
+        "",
+        what_changed(claims),
+        "",
+        _table(claims),
+        "",
+    ]
     images = page.parent / "images" / "reproduction"
     for name, result in results.items():
         lines += [f"## {name}: {result.title}", ""]
@@ -76,8 +87,9 @@ def _count(claims: list[Claim]) -> str:
 
 
 def _table(claims: list[Claim]) -> str:
-    rows = [[c.figure, c.claim, *claim_cells(c), c.verdict] for c in claims]
-    return markdown_table(["figure", "the paper says", "paper", "ours (interval)", "verdict"], rows)
+    head = ["figure", "the paper says", "paper", "ours (interval)", "verdict"]
+    rows = [[c.figure, c.claim, *claim_cells(c), c.verdict, former_cell(c)] for c in claims]
+    return markdown_table([*head, "with the former physics"], rows)
 
 
 def _claim(claim: Claim) -> list[str]:

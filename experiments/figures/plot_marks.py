@@ -45,6 +45,7 @@ CONTROLLERS: dict[str, tuple[str, str]] = {
     "bandit": ("Bandit", PURPLE),
     "ppo": ("PPO", RED),
     "ppo_cap": ("PPO,\ncap only", toned(RED, 0.6)),
+    "ppo_clock": ("PPO,\nclock", toned(RED, 0.8)),
 }
 """Label and colour of each controller; kin have tones of one colour, none has another's."""
 

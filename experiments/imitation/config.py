@@ -23,6 +23,7 @@ class ImitateConfig:
         resume: Folder of a teaching that was ended before its time; its configuration is used.
         at_once: Servers that the teacher looks at in each interval.
         lowered: Batch limits below the highest that plans may begin with.
+        clocks: How many of the highest clock limits plans try where the clock is a knob.
         first_s: Length of a plan's first phase in seconds.
         horizon_s: Length of a plan in seconds.
         slo_price: Price of a request past an SLO that is demanded, in Baseline's energy for a
@@ -56,6 +57,7 @@ class ImitateConfig:
     resume: str | None = None
     at_once: Annotated[int, Range(least=1, most=100_000)] = 16
     lowered: Annotated[int, Range(least=0, most=64)] = 3
+    clocks: Annotated[int, Range(least=2, most=1_000)] = 8
     first_s: Seconds = 1.5
     horizon_s: Seconds = 10.0
     slo_price: Gain = 8.0

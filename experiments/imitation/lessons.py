@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -90,17 +91,21 @@ class Costs:
     Args:
         plans: The plans that were tried.
         most: Cost above the best action's at which an action is as bad as can be.
+
+    Attributes:
+        sizes: How many levels each knob of the grid has.
     """
 
     def __init__(self, plans: Plans, most: float) -> None:
         self._action = torch.from_numpy(plans.action)
-        self._shape = plans.caps, plans.batches
+        self.sizes = plans.sizes
         self._most = most
 
     def above_best(self, lessons: Lessons, price: Tensor, switch_price: Tensor) -> Tensor:
-        """Returns what each action costs beyond the best one, ``(states, caps, batches)``.
+        """Returns what each action costs beyond the best one, ``(states, *sizes)``.
 
-        An action costs what the cheapest plan costs that begins with it. Costs are divided by the
+        An action costs what the cheapest plan costs that begins with it; one that no plan begins
+        with is as bad as can be. Costs are divided by the
         root of one plus the price: else a high price would mean as little as the most an action
         can cost.
 
@@ -114,10 +119,9 @@ class Costs:
             + price[:, None] * lessons.violations.float()
             + switch_price[:, None] * lessons.changes.float()
         )
-        caps, batches = self._shape
-        cheapest = torch.full((len(total), caps * batches), torch.inf)
+        cheapest = torch.full((len(total), math.prod(self.sizes)), torch.inf)
         where = self._action.expand(len(total), -1)
         cheapest = cheapest.scatter_reduce(1, where, total, "amin")
         above = cheapest - cheapest.amin(dim=1, keepdim=True)
         scale = (1.0 + price[:, None]).sqrt()
-        return (above / scale).clamp(max=self._most).view(-1, caps, batches)
+        return (above / scale).clamp(max=self._most).view(-1, *self.sizes)

@@ -23,6 +23,7 @@ from agents.shield import BudgetShield
 from envs import catalog
 from envs.cache import atomic_write_bytes, atomic_write_text
 from envs.errors import ConfigurationError
+from envs.knobs import Knobs
 from envs.masking import Masking
 from envs.objectives.conditions import Conditions
 from envs.safe_files import read_sealed, sealed
@@ -86,8 +87,7 @@ class School:
             )
         self._servers = self._make_servers(mixture.domain_randomization)
         grid = self._servers.contexts[0].grid
-        caps, batches = len(grid.power_caps_w), len(grid.max_num_seqs)
-        plans = Plans.of_grid(caps, batches, config.lowered)
+        self._plans = plans = Plans.of_grid(grid, lowered=config.lowered, clocks=config.clocks)
         self._teacher = Teacher(
             self._servers, randomize=mixture.domain_randomization, plans=plans, cost=cost,
             slo_price=config.slo_price, first_s=config.first_s,
@@ -224,7 +224,7 @@ class School:
         coming, last = info["conditions"], self._highest()
         seen, violated = [], []
         held = max(1, round(_HELD_S / self.config.interval))
-        actions = np.zeros((count, 2), dtype=np.int64)
+        actions = np.zeros((count, len(self._plans.sizes)), dtype=np.int64)
         order = rng.permutation(count)
         for step in range(max(1, round(self.config.duration / self.config.interval))):
             begin = step * self.config.at_once % count
@@ -237,23 +237,19 @@ class School:
                     with_asked(observation, limits, switch_prices), deterministic=True
                 )
             elif step % held == 0:
-                space: Any = env.single_action_space
-                actions = rng.integers(space.nvec, size=actions.shape)
-                high = space.nvec[1] - 1
-                actions[:, 1] = np.where(rng.random(count) < 0.7, high, actions[:, 1])
+                actions = self._plans.first[rng.integers(len(self._plans.first), size=count)]
             if self._shield is not None:
                 actions = self._shield(actions, observation)
             observation, _, _, _, info = env.step(actions)
             knobs, coming = info["knobs"], self._demanded(observation)
-            last = np.stack([knobs.power_cap_w, knobs.max_num_seqs], axis=-1)
+            last = _as_rows(knobs)
             violated.append(
                 self._teacher.follow(info["conditions"], info["telemetry"].output_tokens)
             )
         return Lessons.of(seen), np.stack(violated)
 
     def _highest(self) -> NDArray[np.float64]:
-        highest = [context.highest for context in self._servers.contexts]
-        return np.array([[knobs.power_cap_w, knobs.max_num_seqs] for knobs in highest])
+        return np.stack([_as_rows(context.highest) for context in self._servers.contexts])
 
     def _demanded(self, observation: NDArray[np.floating[Any]]) -> Conditions:
         """Returns what is demanded from now on, as the servers' observations say."""
@@ -373,6 +369,13 @@ class School:
         )
         atomic_write_text(folder / CARD_FILE, model_card(read_bundle(folder)))
         return row
+
+
+def _as_rows(knobs: Knobs) -> NDArray[np.float64]:
+    """Returns cap, batch limit and clock limit side by side; a free clock is ``inf``."""
+    clock_mhz = np.inf if knobs.sm_clock_mhz is None else knobs.sm_clock_mhz
+    columns = np.broadcast_arrays(knobs.power_cap_w, knobs.max_num_seqs, clock_mhz)
+    return np.stack(columns, axis=-1).astype(np.float64)
 
 
 def _rate(violated: NDArray[np.float64]) -> float | None:

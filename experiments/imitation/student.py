@@ -112,10 +112,11 @@ class Student:
         seen = torch.cat([drawn.observations.float(), asked], dim=-1)
         above = self._costs.above_best(drawn, price[limit], self._switch_prices[switch])
         logits = self.policy.action_net(self.policy.mlp_extractor.forward_actor(seen))
-        caps = above.shape[1]
-        parts = logits[:, :caps].log_softmax(-1), logits[:, caps:].log_softmax(-1)
-        cap, batch = (part.exp() for part in parts)
-        cost = torch.einsum("nc,ncb,nb->n", cap, above, batch).mean()
+        parts = [part.log_softmax(-1) for part in logits.split(self._costs.sizes, dim=1)]
+        expected = above
+        for part in reversed(parts):  # each knob is drawn by itself
+            expected = torch.einsum("n...k,nk->n...", expected, part.exp())
+        cost = expected.mean()
         entropy = -sum((part.exp() * part).sum(-1).mean() for part in parts)
         return cost - self._study.entropy * entropy, cost.detach()
 

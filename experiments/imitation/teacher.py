@@ -30,6 +30,8 @@ from experiments.imitation.prices import LessonCost
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 _ROUNDING = 1e-4
+_FREE_MHZ = 1e9
+"""Stands for a clock without a limit where knobs are compared."""
 _NEARLY = 0.95
 """Fraction of a TPOT SLO from which on a token counts as late: requests differ."""
 
@@ -90,6 +92,7 @@ class Teacher:
         self._intervals = max(2, round(horizon_s / interval_s))
         phase = np.arange(self._intervals) >= max(1, round(first_s / interval_s))
         self._levels = np.where(phase[:, None], plans.later[:, None], plans.first[:, None])
+        self._clocks_mhz = _clock_limits(contexts)
         self._caps_w = np.array([context.grid.power_caps_w for context in contexts])
         self._seqs = np.array([context.grid.max_num_seqs for context in contexts], dtype=float)
         self._scopes = PowerScopes(contexts)
@@ -135,7 +138,8 @@ class Teacher:
         Args:
             which: Their indices, as many as it looks at in one call.
             coming: What is demanded of every server from now on.
-            last: Cap in watts and batch limit that were requested last, shape ``(servers, 2)``.
+            last: Cap in watts, batch limit and clock limit in MHz (``inf`` where it is free) that
+                were requested last, shape ``(servers, 3)``.
         """
         limit_level, highest_w = self._highest_w(coming.power_budget_w)
         knobs = self._knobs(which, limit_level)
@@ -186,6 +190,8 @@ class Teacher:
         knobs = np.full((*cap_level.shape, 3), np.inf)
         knobs[..., 0] = self._caps_w[server, cap_level]
         knobs[..., 1] = self._seqs[server, self._levels[None, ..., 1]]
+        if self._levels.shape[-1] > 2:
+            knobs[..., 2] = self._clocks_mhz[server, self._levels[None, ..., 2]]
         return knobs
 
     def _violations(
@@ -204,9 +210,16 @@ class Teacher:
         return np.asarray((short * (1.0 + self._cost.severity * shortfall)).sum(axis=-1))
 
 
+def _clock_limits(contexts: Sequence[ControlContext]) -> FloatArray:
+    """Returns each server's clock limits in MHz, the last one free; empty where none is a knob."""
+    limits_mhz = np.array([context.grid.sm_clocks_mhz for context in contexts], dtype=float)
+    limits_mhz[:, -1:] = np.inf
+    return limits_mhz
+
+
 def _changes(knobs: FloatArray, last: FloatArray) -> FloatArray:
     """Returns how often plans move the knobs, from those that are set now on."""
-    now = np.broadcast_to(last[:, None, None], (*knobs.shape[:2], 1, 2))
-    held = np.concatenate([now, knobs[..., :2]], axis=2)
+    now = np.broadcast_to(last[:, None, None], (*knobs.shape[:2], 1, 3))
+    held = np.minimum(np.concatenate([now, knobs], axis=2), _FREE_MHZ)
     moved = np.abs(held[:, :, 1:] - held[:, :, :-1]) > 0.01
     return np.asarray(moved.any(axis=-1).sum(axis=-1), dtype=np.float64)

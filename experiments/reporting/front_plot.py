@@ -34,6 +34,7 @@ from experiments.reporting.plot_style import (
 
 Lines = Mapping[str, tuple[Episodes, FrontStatistics]]
 _DASHES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)))
+_WITH_CLOCK = "_clock"
 _LABEL_STEP = 0.042
 """Least distance of two names, as a fraction of the axis's height."""
 
@@ -82,6 +83,8 @@ def draw_comparison(
         planner: The planner on a twin.
         bound: The front that shades what nobody reached.
         kin: Part of the names of the controllers that the agent is compared with.
+            Fronts named as agent, planner or bound with ``_clock`` behind, which may move the SM
+            clock, too, have the same colours.
         limit: The rate of violations that is asked for.
         file: Where it goes.
     """
@@ -91,12 +94,14 @@ def draw_comparison(
     own = iter([*warm, *dark])
     others = 0
     for name in lines:
-        if name == subject:
-            looks[name] = Look(BLUE, "-", 2.8, f"{name} (learned)")
-        elif name == planner:
-            looks[name] = Look(GREEN, "-", 2.2, f"{name} (plans on a twin)")
-        elif name == bound:
-            looks[name] = Look(BLACK, "-", 1.2, f"{name} (knows the future)")
+        base = name.removesuffix(_WITH_CLOCK)
+        style: Any = "-" if name == base else (0, (4, 1.5))
+        if base == subject:
+            looks[name] = Look(BLUE, style, 2.8, f"{name} (learned)")
+        elif base == planner:
+            looks[name] = Look(GREEN, style, 2.2, f"{name} (plans on a twin)")
+        elif base == bound:
+            looks[name] = Look(BLACK, style, 1.2, f"{name} (knows the future)")
         elif kin in name:
             color, style = next(own, (SKY, "--"))
             looks[name] = Look(color, style, 1.8, name)
@@ -104,7 +109,8 @@ def draw_comparison(
             looks[name] = Look(GREY, _DASHES[1 + others % (len(_DASHES) - 1)], 1.0, name)
             others += 1
     title = "Tokens per joule at every level of violations: up and left is better"
-    _draw(lines, looks, bound if bound in lines else None, limit, title, file)
+    bounds = [name for name in (bound + _WITH_CLOCK, bound) if name in lines]
+    _draw(lines, looks, bounds[0] if bounds else None, limit, title, file)
 
 
 def _draw(

@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from agents.bundle_facts import Bundle
+from envs import catalog
 from experiments.evaluation.metric_table import METRICS
 from experiments.imitation.config import ImitateConfig
+from experiments.records.hashing import plain
 from experiments.reporting.markdown import markdown_table
 from experiments.training.policy_evaluation import EVALUATION_TABLE
 
 CARD_FILE = "card.md"
+_USUAL = "ppo"
 _WEAK = 0.10
 """Rate of violations above which a scenario is named as one where the agent fails."""
 
@@ -64,7 +67,16 @@ def _command(own: Mapping[str, Any]) -> str | None:
         for key, usual in vars(ImitateConfig()).items()
         if isinstance(usual, int | float) and own.get(key, usual) != usual
     ]
-    return " ".join(["python -m experiments.imitate", *changed])
+    return " ".join(["python -m experiments.imitate", *_recipe(own), *changed])
+
+
+def _recipe(own: Mapping[str, Any]) -> list[str]:
+    """Returns which recipe an agent follows, as a choice; none for the usual one."""
+    for name in catalog.names("agent"):
+        node = plain(catalog.load("agent", name))
+        if all(node[key] == own["agent"][key] for key in ("algorithm", "action")):
+            return [] if name == _USUAL else [f"agent={name}"]
+    return []
 
 
 def _start(name: Any) -> str:

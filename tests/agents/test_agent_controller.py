@@ -8,6 +8,7 @@ import pytest
 from agents.controller import Agent
 from baselines.base import Controller
 from envs import catalog
+from envs.errors import ConfigurationError
 from envs.factory import make_simulated
 from envs.knobs import Knobs
 from experiments.evaluation.rollout import run_episode
@@ -60,6 +61,28 @@ def test_a_fixed_batch_limit_is_kept(bundle, server):
     knobs = server.encoding.decode(action, Knobs(400.0, 64))
     assert set(knobs.max_num_seqs.tolist()) == {64}
     assert len(set(knobs.power_cap_w.tolist())) > 1 or knobs.power_cap_w.size == 50
+
+
+def test_a_policy_that_is_not_shown_slos_acts_as_where_none_is_demanded(bundle, server):
+    layout = server.context.layout
+    rows = np.random.default_rng(1).uniform(0, 1, (50, 28)).astype(np.float32)
+    slos = [layout.index("ttft_slo_s"), layout.index("tpot_slo_s")]
+    without = rows.copy()
+    without[:, slos] = layout.high[slos]
+    assert np.isinf(layout.decode(without).ttft_slo_s).all()
+    acted = {}
+    for shown in (True, False):
+        agent = Agent(bundle=str(bundle), latency_slos=shown)
+        agent.bind(server.context)
+        acted[shown] = agent.predict(rows)[0], agent.predict(without)[0]
+    np.testing.assert_array_equal(acted[False][0], acted[True][1])
+    np.testing.assert_array_equal(acted[False][1], acted[True][1])
+    assert (acted[True][0] != acted[True][1]).any()
+
+
+def test_an_agent_that_sets_the_clock_needs_it_as_a_knob(server):
+    with pytest.raises(ConfigurationError, match=r"needs action\.sm_clock=true"):
+        catalog.build("controller", "ppo_clock").bind(server.context)
 
 
 def test_sampled_actions_differ_from_the_best_ones(agent, server):

@@ -15,7 +15,7 @@ from agents.vec_env import make_vec_env
 from envs import catalog
 from envs.errors import ConfigurationError
 
-CLASSES = {"ppo": PPO, "sac": SAC, "recurrent_ppo": RecurrentPPO}
+CLASSES = {"ppo_clock": PPO, "ppo": PPO, "sac": SAC, "recurrent_ppo": RecurrentPPO}
 
 
 @pytest.mark.parametrize("name", catalog.names("agent"))
@@ -23,6 +23,7 @@ def test_every_recipe_learns_a_little(name):
     """Two rollouts (or some gradient steps) through the real class change its weights."""
     small = {
         "ppo": {"n_steps": 8, "batch_size": 16},
+        "ppo_clock": {"n_steps": 8, "batch_size": 16},
         "recurrent_ppo": {"n_steps": 8, "batch_size": 16},
         "sac": {"learning_starts": 8, "batch_size": 16, "buffer_size": 500},
     }[name]

@@ -11,7 +11,12 @@ from experiments.benchmark import main
 from experiments.benchmarking.answer import answer
 from experiments.benchmarking.criteria import degeneracies, goals
 from experiments.benchmarking.front_goals import front_goals
-from experiments.benchmarking.front_tables import beside_table, families_table, levels_table
+from experiments.benchmarking.front_tables import (
+    beside_table,
+    families_table,
+    front_notes,
+    levels_table,
+)
 from experiments.benchmarking.fronts import (
     difference_at,
     fronts_of,
@@ -225,6 +230,34 @@ def test_the_answer_names_another_rival_that_is_ahead():
     assert "other rivals" not in answer(fronts, "ppo")
 
 
+def test_controllers_that_move_the_clock_are_compared_with_such():
+    """Another bound, another planner, and the agent that moves it, too."""
+    found = {name: {"static": runs(1.0, 0.0)} for name in ("calm", "moving")}
+    for rows in found.values():
+        rows |= {"ppo": runs(1.2, 0.01), "pals": runs(1.1, 0.01), "clairvoyant": runs(1.4, 0.0)}
+        rows |= {"clock_lock": runs(1.3, 0.01), "ppo_clock": runs(1.4, 0.01)}
+        rows |= {"clairvoyant_clock": runs(1.5, 0.0), "mpc_clock": runs(1.45, 0.01)}
+    points = {name: [name] for name in found["calm"] if name != "static"}
+    fronts = fronts_of(found, points)
+    part = {name: front.headroom[-1].value for name, front in fronts.items()}
+    assert part["ppo"] == pytest.approx(0.5)
+    assert part["clock_lock"] == pytest.approx(0.6)
+    assert part["ppo_clock"] == pytest.approx(0.8)
+    text = answer(fronts, "ppo")
+    assert "rivals" not in text
+    assert "With the SM clock as a knob, which PALS does not have, `ppo_clock` has" in text
+    assert "90 [90, 90] % of what was possible" in text
+    met = {goal.name: goal.met for goal in front_goals(fronts, "ppo")}
+    over = "front of `ppo_clock` above that of `clock_lock` at 1 to 10 % of violations, intervals"
+    assert met[f"{over} apart"]
+    assert any(name.startswith("`ppo_clock` or `mpc_clock`: at least 90%") for name in met)
+    assert "measured by what was possible with it" in front_notes(fronts)
+    del found["calm"]["ppo_clock"], found["moving"]["ppo_clock"], points["ppo_clock"]
+    assert "`clock_lock` is furthest ahead of `ppo` at 2 %" in answer(
+        fronts_of(found, points), "ppo"
+    )
+
+
 def test_what_is_required_of_a_front():
     found, points = with_fronts()
     checked = front_goals(fronts_of(found, points), "ppo")
@@ -332,7 +365,7 @@ def test_sweeps_and_tuned_fronts_are_run_and_shown(command, tmp_path):
 @pytest.mark.parametrize(
     ("override", "word"),
     [
-        ("sweeps=[{governor: {low: [0.1], high: [2.0]}}]", "sweeps.governor"),
+        ("sweeps=[{governor: {low: 0.1, high: 2.0}}]", "sweeps.governor"),
         ("sweeps=[{governor: {low: []}}]", "sweeps.governor"),
         ("sweeps=[{governor: {nothing: [1]}}]", "nothing"),
     ],

@@ -18,6 +18,7 @@ from agents.bundle import read_bundle
 from agents.controller import Agent
 from baselines.fixed_knobs import FixedKnobs
 from envs import catalog
+from envs.actions.base import KnobGrid
 from envs.errors import ConfigurationError
 from envs.knobs import Knobs
 from envs.objectives.conditions import Conditions
@@ -37,6 +38,14 @@ TINY = (
     "study.batch=64", "evaluate_seeds=1", "evaluate_duration=40", "suite.only=[steady_40]",
 )  # fmt: skip
 CALLS: list[tuple[str, int, int]] = []
+
+
+def plans_of(caps: int, batches: int, *, lowered: int, clocks: int = 0) -> Plans:
+    """Plans for a grid of so many levels; of clock limits all but the lowest two are tried."""
+    levels = KnobGrid(
+        tuple(map(float, range(caps))), tuple(range(batches)), tuple(map(float, range(clocks)))
+    )
+    return Plans.of_grid(levels, lowered=lowered, clocks=max(2, clocks - 2))
 
 
 def compose_imitate(*overrides: str) -> ImitateConfig:
@@ -63,7 +72,7 @@ def whole(compose: Any, tmp_path_factory: Any) -> tuple[School, Path]:
 
 
 def test_every_first_action_is_tried_with_every_later_cap() -> None:
-    plans = Plans.of_grid(6, 6, 2)
+    plans = plans_of(6, 6, lowered=2)
     top = plans.first[:, 1] == 5
     assert {(a, b) for a, b in zip(plans.first[top, 0], plans.later[top, 0], strict=True)} == {
         (a, b) for a in range(6) for b in range(6)
@@ -71,6 +80,26 @@ def test_every_first_action_is_tried_with_every_later_cap() -> None:
     assert set(plans.action.tolist()) == {
         6 * cap + batch for cap in range(6) for batch in (3, 4, 5)
     }
+    low = plans.first[:, 1] < 5
+    np.testing.assert_array_equal(plans.first[low], plans.later[low])
+
+
+def test_where_the_clock_is_a_knob_plans_move_it_under_the_highest_cap() -> None:
+    plans = plans_of(6, 2, lowered=1, clocks=5)
+    assert plans.sizes == (6, 2, 5)
+    assert set(map(tuple, plans.first.tolist())) == {
+        (5, batch, clock) for batch in (0, 1) for clock in (2, 3, 4)
+    }
+    assert len(plans.first) == 9 + 3
+
+
+def test_an_action_that_no_plan_begins_with_is_as_bad_as_can_be() -> None:
+    plans = plans_of(2, 1, lowered=0, clocks=4)
+    count = len(plans.first)
+    costs = Costs(plans, 5.0).above_best(
+        lessons_of([[1.0] * count], [[0.0] * count]), torch.zeros(1), torch.zeros(1)
+    )
+    assert costs[0].tolist() == [[[5.0] * 4], [[5.0, 5.0, 0.0, 0.0]]]
 
 
 SCENARIOS = {
@@ -116,7 +145,7 @@ def test_violations_are_those_of_the_evaluation() -> None:
         horizon_s=seconds, autoreset_mode="disabled", latency=False,
     )  # fmt: skip
     teacher = Teacher(
-        env, randomize=False, plans=Plans.of_grid(6, 6, 0), cost=LessonCost(),
+        env, randomize=False, plans=plans_of(6, 6, lowered=0), cost=LessonCost(),
         slo_price=1.0, first_s=1.5, horizon_s=5.0, at_once=1,
     )  # fmt: skip
     env.reset(seed=list(seeds))
@@ -131,7 +160,7 @@ def test_violations_are_those_of_the_evaluation() -> None:
 
 def test_a_lesson_is_what_happens_when_the_plan_is_followed() -> None:
     env = vector(120.0)
-    plans = Plans.of_grid(6, 6, 1)
+    plans = plans_of(6, 6, lowered=1)
     cost = LessonCost(work_value=0.0, late_price=0.0, strictness=0.0, severity=0.0)
     teacher = Teacher(
         env,
@@ -153,7 +182,9 @@ def test_a_lesson_is_what_happens_when_the_plan_is_followed() -> None:
     caps_w = np.array([context.grid.power_caps_w[1] for context in env.contexts])
     number = 9
     coming = Conditions(*(np.array(field) for field in info["conditions"]))
-    lesson = teacher.lesson(np.arange(2), coming, np.stack([caps_w, [64.0, 64.0]], axis=-1))
+    lesson = teacher.lesson(
+        np.arange(2), coming, np.stack([caps_w, [64.0, 64.0], [np.inf, np.inf]], axis=-1)
+    )
     energy_j, violated = np.zeros(2), np.zeros(2)
     for step in range(8):
         chosen = plans.first[number] if step < 2 else plans.later[number]
@@ -169,6 +200,45 @@ def test_a_lesson_is_what_happens_when_the_plan_is_followed() -> None:
     assert plans.first[7].tolist() == plans.later[7].tolist() == [1, 5]
 
 
+def test_a_lesson_with_clock_limits_is_what_happens_under_them() -> None:
+    """The plan that keeps the lowest clock limit draws what the servers then draw."""
+    from envs.simulator.vector import VectorServer, VectorServingEnv
+
+    action = {"base": "grid", "sm_clock": True, "sm_clock_levels": 4}
+    one = SCENARIOS["calm"].make(action=action, reward="default", interval_s=0.5, duration_s=60.0)
+    env = VectorServingEnv(
+        [VectorServer.like(one)] * 2, one.reward, horizon_s=60.0, autoreset_mode="disabled",
+        latency=False,
+    )  # fmt: skip
+    plans = Plans.of_grid(one.context.grid, lowered=0, clocks=3)
+    cost = LessonCost(work_value=0.0, late_price=0.0, strictness=0.0, severity=0.0)
+    teacher = Teacher(
+        env, randomize=False, plans=plans, cost=cost, slo_price=1.0, first_s=1.0, horizon_s=4.0,
+        at_once=2,
+    )  # fmt: skip
+    free, low = np.array([[5, 5, 3]] * 2), np.array([[5, 5, 1]] * 2)
+
+    def followed(knobs: Any) -> Any:
+        return sum(env.step(knobs)[4]["telemetry"].energy_gpu_j for _ in range(8))
+
+    drawn_j = []
+    for knobs in (free, low):
+        env.reset(seed=[3, 4])
+        teacher.begin((3, 4))
+        for _ in range(60):
+            info = env.step(free)[4]
+            teacher.follow(info["conditions"], info["telemetry"].output_tokens)
+        last = np.array([[400.0, 64.0, np.inf]] * 2)
+        lesson = teacher.lesson(np.arange(2), info["conditions"], last)
+        drawn_j.append(followed(knobs))
+    kept = len(plans.first) - 1, 0
+    assert [tuple(plans.first[n]) for n in kept] == [tuple(free[0]), tuple(low[0])]
+    expected = drawn_j[1] / drawn_j[0]
+    assert (expected < 0.95).all()
+    np.testing.assert_allclose(lesson.base[:, kept[1]] / lesson.base[:, kept[0]], expected)
+    assert lesson.changes[0, list(kept)].tolist() == [0.0, 1.0]
+
+
 def lessons_of(base: list[list[float]], violations: list[list[float]]) -> Lessons:
     count = len(base)
     return Lessons.of(
@@ -182,7 +252,7 @@ def lessons_of(base: list[list[float]], violations: list[list[float]]) -> Lesson
 
 
 def test_an_action_costs_what_its_cheapest_plan_costs() -> None:
-    plans = Plans.of_grid(2, 1, 0)
+    plans = plans_of(2, 1, lowered=0)
     assert plans.action.tolist() == [0, 0, 1, 1]
     lessons = lessons_of([[3.0, 1.0, 2.0, 4.0]], [[0.0, 1.0, 0.0, 0.0]])
     costs = Costs(plans, 5.0)
@@ -200,7 +270,7 @@ def test_a_student_does_what_is_best_on_average_and_heeds_the_limit() -> None:
 
     from agents.asked import with_asked
 
-    plans = Plans.of_grid(2, 1, 0)
+    plans = plans_of(2, 1, lowered=0)
     # Two futures in three favour the first action a little, one abhors it.
     lessons = lessons_of(
         [[0.0, 0.0, 0.1, 0.1]] * 2 + [[0.0, 0.0, 0.1, 0.1]], [[0, 0, 0, 0]] * 2 + [[3, 3, 0, 0]]
