@@ -1,15 +1,19 @@
 """A day's trace of millions of requests: time to read and to replay it, and memory.
 
-Run by hand: ``python -m benchmarks.trace`` (a minute). It writes a trace of short
-requests to a temporary file, reads it as any recording and replays all of it.
+Run by hand: ``python -m benchmarks.trace`` (two minutes). It writes traces of short requests to
+temporary files; for each one process reads it as any recording and replays all of it, and then
+another one, which finds in the cache folder what the first has kept of a large file.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
+import resource
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +34,13 @@ _AT_A_TIME = 100_000
 _SERVER = {"base": "simulated", "tensor_parallel": 4, "max_num_seqs": 256}
 
 
-def memory_mb() -> float:
-    """Returns the memory that this process holds now."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+Row = tuple[str, float, float, float]
+"""What was done, for how many requests, processor time in seconds, growth of the peak in MB."""
+
+
+def peak_mb() -> float:
+    """Returns the most memory that this process has held so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
 def write_trace(file: Path, requests: int) -> None:
@@ -51,36 +58,48 @@ def write_trace(file: Path, requests: int) -> None:
             text.writelines(f"{at:.6f},{prompt},{output}\n" for at, prompt, output in rows)
 
 
+def read_and_replay(file: str, requests: int, name: str) -> list[Row]:
+    """Reads a trace and replays all of it; what has to be loaded for that is loaded before."""
+    system = SimulatedServer(build_server_spec(Scenario.of(model="olmoe_1b_7b", server=_SERVER)))
+    system.reset(0)
+    system.advance(INTERVAL_S)
+    workload: dict[str, Any] = {"base": "azure_conv", "path": file}
+    before_mb, cpu_s = peak_mb(), time.process_time()
+    scenario = Scenario.of(model="olmoe_1b_7b", server=_SERVER, workload=workload)
+    system = SimulatedServer(build_server_spec(scenario))
+    system.reset(0)
+    read_s = time.process_time() - cpu_s
+    rows: list[Row] = [(f"{name}: read", float(requests), read_s, peak_mb() - before_mb)]
+    for part in range(PARTS):
+        before_mb, cpu_s, arrived = peak_mb(), time.process_time(), 0.0
+        for _ in range(round(DAY_S / PARTS / INTERVAL_S)):
+            arrived += system.advance(INTERVAL_S).arrivals
+        spent_s = time.process_time() - cpu_s
+        hours = f"{24 * part // PARTS} to {24 * (part + 1) // PARTS}"
+        rows.append((f"{name}: replay, hours {hours}", arrived, spent_s, peak_mb() - before_mb))
+    return rows
+
+
 def main() -> None:
     """Measures and prints a table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--requests", type=int, default=4_000_000)
+    parser.add_argument("--requests", type=int, nargs="+", default=[40_000, 400_000, 4_000_000])
     options = parser.parse_args()
-    rows: list[tuple[str, float, float, float]] = []
+    table = Table("", "requests", "CPU µs a request", "peak grown, MB", title=machine_line())
+    spawn = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "day.csv"
-        write_trace(file, options.requests)
-        workload: dict[str, Any] = {"base": "azure_conv", "path": str(file)}
-        before_mb, cpu_s = memory_mb(), time.process_time()
-        scenario = Scenario.of(model="olmoe_1b_7b", server=_SERVER, workload=workload)
-        system = SimulatedServer(build_server_spec(scenario))
-        system.reset(0)
-        read_s = time.process_time() - cpu_s
-        rows.append(("read", float(options.requests), read_s, memory_mb() - before_mb))
-        for part in range(PARTS):
-            before_mb, cpu_s, arrived = memory_mb(), time.process_time(), 0.0
-            for _ in range(round(DAY_S / PARTS / INTERVAL_S)):
-                arrived += system.advance(INTERVAL_S).arrivals
-            spent_s = time.process_time() - cpu_s
-            name = f"replay, hours {24 * part // PARTS} to {24 * (part + 1) // PARTS}"
-            rows.append((name, arrived, spent_s, memory_mb() - before_mb))
-    table = Table("", "requests", "CPU µs a request", "memory grown, MB", title=machine_line())
-    for name, requests, spent_s, grown_mb in rows:
-        table.add_row(
-            name, f"{requests:,.0f}", number(1e6 * spent_s / max(1.0, requests)), number(grown_mb)
-        )
+        os.environ["PALS_CACHE"] = str(Path(folder) / "cache")
+        for requests in options.requests:
+            file = Path(folder) / f"{requests}.csv"
+            write_trace(file, requests)
+            for name in ("first", "again"):  # a process each: the second finds what the first kept
+                with ProcessPoolExecutor(1, spawn) as own:
+                    rows = own.submit(read_and_replay, str(file), requests, name).result()
+                for what, arrived, spent_s, grown_mb in rows:
+                    each = number(1e6 * spent_s / max(1.0, arrived))
+                    table.add_row(what, f"{arrived:,.0f}", each, f"{grown_mb:.0f}")
     Console().print(table)
 
 
