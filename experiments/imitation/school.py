@@ -21,6 +21,7 @@ from agents.compatibility import describe_grid, describe_observation, observatio
 from agents.recipe import Recipe
 from agents.shield import BudgetShield
 from envs import catalog
+from envs.actions.grid import Grid
 from envs.cache import atomic_write_bytes, atomic_write_text
 from envs.errors import ConfigurationError
 from envs.knobs import Knobs
@@ -81,10 +82,7 @@ class School:
         suite: Suite = catalog.build("suite", config.suite)
         self._rng = np.random.default_rng(config.seed)
         self.scenarios = mixture.draw(self.recipe.servers, self._rng)
-        if self.recipe.servers % config.at_once:
-            raise ConfigurationError(
-                f"at_once: must divide agent.servers ({self.recipe.servers}), got {config.at_once}"
-            )
+        _check(config, self.recipe)
         self._servers = self._make_servers(mixture.domain_randomization)
         grid = self._servers.contexts[0].grid
         self._plans = plans = Plans.of_grid(grid, lowered=config.lowered, clocks=config.clocks)
@@ -369,6 +367,32 @@ class School:
         )
         atomic_write_text(folder / CARD_FILE, model_card(read_bundle(folder)))
         return row
+
+
+def _check(config: ImitateConfig, recipe: Recipe) -> None:
+    """Checks what keys mean together.
+
+    Raises:
+        ConfigurationError: They contradict each other; the message names the key.
+    """
+    if recipe.servers % config.at_once:
+        raise ConfigurationError(
+            f"at_once: must divide agent.servers ({recipe.servers}), got {config.at_once}"
+        )
+    if not isinstance(catalog.build("action", recipe.action), Grid):
+        raise ConfigurationError(
+            "agent.action: only a grid can be taught, whose knobs are chosen one by one; take "
+            "agent.action=grid or agent=ppo_clock"
+        )
+    if config.horizon_s < 2.0 * config.interval:
+        raise ConfigurationError(
+            f"horizon_s: must hold two intervals of {config.interval:g} s, got {config.horizon_s:g}"
+        )
+    if config.first_s >= config.horizon_s:
+        raise ConfigurationError(
+            f"first_s: must be shorter than horizon_s ({config.horizon_s:g} s), or no plan comes "
+            f"to its second phase, got {config.first_s:g}"
+        )
 
 
 def _as_rows(knobs: Knobs) -> NDArray[np.float64]:

@@ -96,7 +96,7 @@ class Student:
             self.optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
-            if 4 * update >= 3 * study.updates:
+            if update >= study.updates - max(1, study.updates // 4):
                 costs.append(float(cost))
         self.policy.set_training_mode(False)
         return float(np.mean(costs))

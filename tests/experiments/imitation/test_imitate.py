@@ -290,6 +290,26 @@ def test_a_student_does_what_is_best_on_average_and_heeds_the_limit() -> None:
     assert action[:, 0].tolist() == [1, 0]
 
 
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("agent.action=continuous", r"agent\.action: only a grid can be taught"),
+        ("agent.action=joint", r"agent\.action: only a grid can be taught"),
+        ("first_s=10", "first_s: must be shorter than horizon_s"),
+        ("horizon_s=0.4", "horizon_s: must hold two intervals"),
+        ("at_once=3", "at_once: must divide"),
+    ],
+)
+def test_what_contradicts_is_refused_by_name(tmp_path: Path, override: str, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        School(compose_imitate(override), tmp_path)
+
+
+def test_a_single_update_tells_its_cost(tmp_path: Path) -> None:
+    school = taught(tmp_path, "rounds=1", "study.updates=1")
+    assert np.isfinite(school.rounds[0]["cost"])
+
+
 def test_it_ends_in_a_bundle_that_runs(whole: tuple[School, Path]) -> None:
     school, folder = whole
     facts = read_bundle(folder / "bundle")
