@@ -12,11 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from envs.errors import PalsError
+from envs.safe_files import read_regular
 from envs.sources import library_versions, short_hash
 from experiments.app.plain_command import errors_told, user_path
 from experiments.records.hashing import digest
 from experiments.records.page_stamps import Stamp, stamps_below, stamps_of, write_stamp
 from experiments.records.step_code import ROOT, step_code
+
+_MOST_KEY_BYTES = 1 << 16
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -73,7 +76,7 @@ def _unmade(steps: Sequence[str]) -> list[str]:
 
 def _stamp(given: argparse.Namespace) -> None:
     code = step_code(given.command)
-    began = given.key.read_text(encoding="utf-8").split()[0]
+    began = (read_regular(given.key, _MOST_KEY_BYTES).decode(errors="replace").split() or [""])[0]
     if code != began:
         raise PalsError(
             f"{given.step}: the code was changed while it ran ({began}, now {code}); "

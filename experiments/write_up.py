@@ -6,10 +6,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from envs.errors import ConfigurationError
 from experiments.app.plain_command import errors_told, user_path
 from experiments.records.step_code import ROOT
 from experiments.reporting.docs_page import fill
-from experiments.reporting.write_up import blocks, first_page
+from experiments.reporting.write_up import NOT_MADE, blocks, first_page
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -20,10 +21,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--first-page", type=user_path, default=ROOT / "README.md")
     given = parser.parse_args(arguments)
     with errors_told():
-        fill(given.page, blocks(given.results, given.page.parent))
+        if not given.results.is_dir():
+            raise ConfigurationError(f"results: {given.results} is no folder of `make results`")
+        made = blocks(given.results, given.page.parent)
+        absent = [name for name, text in made.items() if text == NOT_MADE]
+        if "answer" in absent and "claims" in absent:
+            raise ConfigurationError(
+                f"results: {given.results} holds neither a benchmark nor figures; "
+                'make results ONLY="benchmark figures" makes them'
+            )
+        fill(given.page, made)
         docs = given.first_page.parent / "docs"
         fill(given.first_page, {"front": first_page(given.results, docs)})
     sys.stdout.write(f"Written to {given.page} and {given.first_page}\n")
+    if absent:
+        sys.stdout.write(f"Nothing was made for these parts, which say so: {', '.join(absent)}\n")
 
 
 if __name__ == "__main__":

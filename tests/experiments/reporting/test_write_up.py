@@ -117,3 +117,18 @@ def test_the_first_page_begins_with_the_fronts_once_they_are_there(
     assert "docs/images/front.png" in shown
     assert "neither is said to beat the other" in shown
     assert "What was run: 2 scenarios, 2 paired seeds each" in shown
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_what_is_no_folder_of_results_leaves_the_pages_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], there: bool
+) -> None:
+    page = tmp_path / "report.md"
+    page.write_text("<!-- begin answer -->\nYes.\n<!-- end answer -->\n", encoding="utf-8")
+    folder = tmp_path / "results"
+    if there:
+        folder.mkdir()
+    with pytest.raises(SystemExit):
+        write_up.main([str(folder), "--page", str(page), "--first-page", str(page)])
+    assert "results:" in capsys.readouterr().err
+    assert "Yes." in page.read_text(encoding="utf-8")
