@@ -111,7 +111,7 @@ def test_a_holder_elsewhere_is_told_before_anything_is_touched(
     held = {"max_num_seqs": 7, "owner": "elsewhere", "lease_s": 60}
     held["instance"] = fake_vllm.limit()["instance"]
     assert fake_vllm.client.call("PUT", "/pals/batch_limit", held)[0] == 200
-    with pytest.raises(LimitHeldError, match=r"elsewhere.* ends in (59|60) s"):
+    with pytest.raises(LimitHeldError, match=r"elsewhere.* ends in \d+ s unless it renews it"):
         LiveServer(attach(fake_vllm, device=Nvml()), small_workload())
     assert fake_gpus.state["log"] == []
 
