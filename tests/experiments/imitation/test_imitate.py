@@ -430,9 +430,13 @@ def test_a_kept_configuration_that_is_none_is_named(
 
 
 @pytest.mark.parametrize(
-    ("override", "message"),
-    [("at_once=3", "at_once"), ("agent=sac", "actor-critic")],
+    ("overrides", "message"),
+    [
+        (["at_once=3"], "at_once"),
+        (["agent=sac"], "agent.action: only a grid"),
+        (["agent=sac", "agent.action=grid"], "actor-critic"),
+    ],
 )
-def test_mistakes_are_named(compose: Any, override: str, message: str, tmp_path: Path) -> None:
+def test_mistakes_are_named(overrides: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=message):
-        School(compose_imitate(override), tmp_path)
+        School(compose_imitate(*overrides), tmp_path)
