@@ -14,7 +14,7 @@ from envs.simulator.architectures.fold import fold
 from envs.simulator.architectures.kept import dense_params, kept_params
 from envs.simulator.architectures.keys import Keys
 from envs.simulator.architectures.parts import language_part
-from envs.simulator.architectures.precision import precision
+from envs.simulator.architectures.precision import precision, refuse_stated_beside
 from envs.simulator.architectures.table import BY_TYPE, defaults_of
 from envs.simulator.architectures.windows import chunked
 
@@ -50,6 +50,8 @@ def read_config(path: Path, given: Collection[str] = (), read_as: str = "") -> d
     if not isinstance(config, dict):
         raise ConfigurationError(f"model: {file} holds no JSON object")
     try:
+        if "weight_precision" not in given:
+            refuse_stated_beside(config, file.parent)
         return spec_fields(config, file.parent.name, given, read_as)
     except ConfigurationError as error:
         raise ConfigurationError(f"{error} ({file})") from None
@@ -88,7 +90,7 @@ def spec_fields(
     if "weight_precision" not in given:
         stored = precision(config, values)
         fields["weight_precision"] = stored.weights
-        left, experts_left = kept_params(shape, stored.kept)
+        left, experts_left = kept_params(shape, stored.kept, stored.only)
         if stored.experts and not shape.is_sparse:
             fields["weight_precision"] = stored.experts
         elif stored.experts:

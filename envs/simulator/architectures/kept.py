@@ -6,41 +6,76 @@ import re
 from collections.abc import Iterator
 
 from envs.errors import ConfigurationError
-from envs.simulator.architectures.layers import Experts, Layer, Mlp, Shape
+from envs.simulator.architectures.layers import Attention, Experts, Latent, Layer, Mlp, Shape
 
-# A module that holds two matrices of one size is named twice.
-_ATTENTION = (
-    ("self_attn", ("q_proj", "k_proj", "v_proj", "o_proj")),
-    ("self_attn", ("q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj")),
-    ("attention", ("wqkv", "wo")),
-    ("attn", ("c_attn", "c_proj")),
-    ("mixer", ("q_proj", "k_proj", "v_proj", "o_proj")),
-)
+_Spelling = tuple[str, tuple[tuple[str, int], ...]]
+"""A module, and its matrices with the weights of each, or with 1 where they are about the same."""
+
+
+def _same(module: str, *matrices: str) -> _Spelling:
+    """Returns a module whose matrices are of one size; one that holds two is named twice."""
+    return module, tuple((matrix, 1) for matrix in matrices)
+
+
 _RECURRENT = (
-    ("linear_attn", ("in_proj_qkvz", "in_proj_ba", "out_proj")),
-    ("linear_attn", ("in_proj_qkv", "in_proj_z", "out_proj")),
-    ("mamba", ("in_proj", "out_proj")),
-    ("mixer", ("in_proj", "out_proj")),
+    _same("linear_attn", "in_proj_qkvz", "in_proj_ba", "out_proj"),
+    _same("linear_attn", "in_proj_qkv", "in_proj_z", "out_proj"),
+    _same("mamba", "in_proj", "out_proj"),
+    _same("mixer", "in_proj", "out_proj"),
 )
 _DENSE = (
-    ("mlp", ("gate_proj", "up_proj", "down_proj")),
-    ("feed_forward", ("gate_proj", "up_proj", "down_proj")),
-    ("mlp", ("gate_up_proj", "gate_up_proj", "down_proj")),
-    ("mixer", ("up_proj", "down_proj")),
+    _same("mlp", "gate_proj", "up_proj", "down_proj"),
+    _same("feed_forward", "gate_proj", "up_proj", "down_proj"),
+    _same("mlp", "gate_up_proj", "gate_up_proj", "down_proj"),
+)
+_PLAIN = (
+    _same("mixer", "up_proj", "down_proj"),
+    _same("mlp", "up_proj", "down_proj"),
+    _same("mlp", "fc1", "fc2"),
+    _same("mlp", "c_fc", "c_proj"),
+    _same("mlp", "dense_h_to_4h", "dense_4h_to_h"),
 )
 _SHARED = (
-    ("mlp.shared_experts", ("gate_proj", "up_proj", "down_proj")),
-    ("mlp.shared_expert", ("gate_proj", "up_proj", "down_proj")),
-    ("feed_forward.shared_expert", ("gate_proj", "up_proj", "down_proj")),
-    ("mixer.shared_experts", ("up_proj", "down_proj")),
+    _same("mlp.shared_experts", "gate_proj", "up_proj", "down_proj"),
+    _same("mlp.shared_expert", "gate_proj", "up_proj", "down_proj"),
+    _same("feed_forward.shared_expert", "gate_proj", "up_proj", "down_proj"),
 )
+_PLAIN_SHARED = (_same("mixer.shared_experts", "up_proj", "down_proj"),)
 _EXPERT = (
-    ("mlp.experts.0", ("gate_proj", "up_proj", "down_proj")),
-    ("mlp.experts", ("gate_up_proj", "gate_up_proj", "down_proj")),
-    ("block_sparse_moe.experts.0", ("w1", "w2", "w3")),
-    ("feed_forward.experts", ("gate_proj", "up_proj", "down_proj")),
-    ("mixer.experts.0", ("up_proj", "down_proj")),
+    _same("mlp.experts.0", "gate_proj", "up_proj", "down_proj"),
+    _same("mlp.experts", "gate_up_proj", "gate_up_proj", "down_proj"),
+    _same("block_sparse_moe.experts.0", "w1", "w2", "w3"),
+    _same("feed_forward.experts", "gate_proj", "up_proj", "down_proj"),
 )
+_PLAIN_EXPERT = (_same("mixer.experts.0", "up_proj", "down_proj"),)
+
+
+def _attention(part: Attention | Latent, hidden: int) -> tuple[_Spelling, ...]:
+    """Returns how the projections of a kind of attention are called, with the weights of each."""
+    if isinstance(part, Latent):
+        queries = part.heads * (part.nope_dim + part.rope_dim)
+        low = (("q_a_proj", hidden * part.q_rank), ("q_b_proj", part.q_rank * queries))
+        rest = (
+            ("kv_a_proj_with_mqa", hidden * (part.kv_rank + part.rope_dim)),
+            ("kv_b_proj", part.kv_rank * part.heads * (part.nope_dim + part.value_dim)),
+            ("o_proj", part.heads * part.value_dim * hidden),
+        )
+        return (("self_attn", (*(low if part.q_rank else (("q_proj", hidden * queries),)), *rest)),)
+    query, output = part.heads * part.key_dim, part.heads * part.value_dim
+    key, value = (
+        (part.kv_heads * part.key_dim, part.kv_heads * part.value_dim) if part.projects else (0, 0)
+    )
+    four = (("q_proj", query), ("k_proj", key), ("v_proj", value), ("o_proj", output))
+    into = query + key + value
+    return (
+        ("self_attn", four),
+        ("mixer", four),
+        ("self_attn", (("qkv_proj", into), ("o_proj", output))),
+        ("attention", (("wqkv", into), ("wo", output))),
+        ("attn", (("c_attn", into), ("c_proj", output))),
+    )
+
+
 _ROOTS = ("model.layers", "model.language_model.layers", "language_model.model.layers",
           "backbone.layers", "transformer.h")  # fmt: skip
 
@@ -97,26 +132,38 @@ def _compiled(name: str) -> re.Pattern[str]:
     )
 
 
-def kept_params(shape: Shape, names: tuple[str, ...]) -> tuple[int, bool]:
+def kept_params(
+    shape: Shape, names: tuple[str, ...], only: tuple[str, ...] = ()
+) -> tuple[int, bool]:
     """Returns what a checkpoint leaves in 16 bits.
 
     Args:
         shape: The model.
         names: See :class:`Kept`.
+        only: Modules that alone are converted, named as those are; none for all.
 
     Returns:
         Dense weights that are left, and whether the routed experts are.
     """
-    if not names:
+    if not names and not only:
         return 0, False
-    kept = Kept(names)
+    kept, converted = Kept(names), Kept(only)
+
+    def stays(index: int, modules: _Modules) -> float:
+        left = _fraction(kept, index, modules)
+        return max(left, 1.0 - _fraction(converted, index, modules)) if only else left
+
     left = sum(
-        round(params * _fraction(kept, index, modules))
+        round(params * stays(index, modules))
         for index, layer in enumerate(shape.layers)
         for params, modules in _dense_parts(layer, shape.hidden)
     )
-    sparse = [i for i, layer in enumerate(shape.layers) if isinstance(layer.feed, Experts)]
-    experts = bool(sparse) and all(_fraction(kept, i, _EXPERT) == 1.0 for i in sparse[-1:])
+    sparse = [
+        (index, _EXPERT if layer.feed.matrices == 3 else _PLAIN_EXPERT)
+        for index, layer in enumerate(shape.layers)
+        if isinstance(layer.feed, Experts)
+    ]
+    experts = bool(sparse) and stays(*sparse[-1]) == 1.0
     return left, experts
 
 
@@ -125,28 +172,35 @@ def dense_params(shape: Shape) -> int:
     return sum(params for layer in shape.layers for params, _ in _dense_parts(layer, shape.hidden))
 
 
-_Modules = tuple[tuple[str, tuple[str, ...]], ...]
+_Modules = tuple[_Spelling, ...]
 
 
 def _dense_parts(layer: Layer, hidden: int) -> Iterator[tuple[int, _Modules]]:
     """Yields weights of the parts of a layer, and the modules they may be called."""
     if layer.attention is not None:
-        yield layer.attention.params(hidden) + layer.more_params, _ATTENTION
+        params = layer.attention.params(hidden) + layer.more_params
+        yield params, _attention(layer.attention, hidden)
     if layer.recurrent is not None:
         yield layer.recurrent.params, _RECURRENT
     if isinstance(layer.feed, Mlp):
-        yield layer.feed.params(hidden), _DENSE
+        yield layer.feed.params(hidden), _DENSE if layer.feed.matrices == 3 else _PLAIN
     elif isinstance(layer.feed, Experts):
-        yield layer.feed.shared_params(hidden), _SHARED
+        gated = layer.feed.matrices == 3
+        yield layer.feed.shared_params(hidden), _SHARED if gated else _PLAIN_SHARED
 
 
 def _fraction(kept: Kept, index: int, modules: _Modules) -> float:
     """Returns how much of a part is kept, under the spelling that matches most of it."""
     best = 0.0
     for root in _ROOTS:
-        for name, leaves in modules:
-            found = sum(kept.holds(f"{root}.{index}.{name}.{leaf}") for leaf in leaves)
-            best = max(best, found / len(leaves))
+        for name, matrices in modules:
+            whole = sum(weights for _, weights in matrices)
+            found = sum(
+                weights
+                for matrix, weights in matrices
+                if kept.holds(f"{root}.{index}.{name}.{matrix}")
+            )
+            best = max(best, found / whole)
             if best == 1.0:
                 return best
     return best

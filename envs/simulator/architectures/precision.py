@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from envs.errors import ConfigurationError
 from envs.simulator.architectures.keys import shown
+from envs.simulator.architectures.mixed import (
+    converted_only,
+    kept_by_exceptions,
+    problem,
+    refuse_others,
+    targets_only,
+)
 
 BY_BITS = {2: "int2", 3: "int3", 4: "int4", 8: "int8"}
 _FOUR = ("int4", "int4_g32")
@@ -21,12 +29,14 @@ class Precision(NamedTuple):
         experts: Precision of routed experts; empty for that of dense weights.
         kept: Names and patterns of modules that stay in 16 bits.
         cache_bytes: Bytes of a cached element, where the checkpoint decides it.
+        only: Names and patterns of modules that alone are converted; none for all.
     """
 
     weights: str
     experts: str = ""
     kept: tuple[str, ...] = ()
     cache_bytes: float | None = None
+    only: tuple[str, ...] = ()
 
 
 def precision(config: Mapping[str, Any], values: Mapping[str, Any]) -> Precision:
@@ -46,13 +56,40 @@ def precision(config: Mapping[str, Any], values: Mapping[str, Any]) -> Precision
         for key in ("torch_dtype", "dtype"):
             _refuse_other_type(key, place.get(key))
     for place in (config, values):
-        for key in ("quantization_config", "compression_config"):
+        for key in _SAYS:
             found = place.get(key)
             if found:
                 if not isinstance(found, Mapping):
-                    raise _problem(key, f"must be a mapping, got {shown(found)}")
+                    raise problem(key, f"must be a mapping, got {shown(found)}")
                 return _quantized(found)
     return Precision("bf16")
+
+
+_BESIDE = ("hf_quant_config.json", "quantize_config.json", "quant_config.json")
+"""Files in which older tools (ModelOpt, AutoGPTQ, AutoAWQ) say how they stored the weights."""
+_SAYS = ("quantization_config", "compression_config")
+
+
+def refuse_stated_beside(config: Mapping[str, Any], folder: Path) -> None:
+    """Refuses a model whose precision stands in a file of its own, where engines look for it.
+
+    Args:
+        config: Contents of the ``config.json``.
+        folder: Where it lies.
+
+    Raises:
+        ConfigurationError: There is such a file, and the ``config.json`` says nothing.
+    """
+    places = [config, *(part for part in config.values() if isinstance(part, Mapping))]
+    if any(place.get(key) for place in places for key in _SAYS):
+        return
+    for name in _BESIDE:
+        if (folder / name).exists():
+            raise ConfigurationError(
+                f"model: {name} says how the weights are stored, and the config.json beside it "
+                "does not; set model.weight_precision yourself, or put its content under "
+                "quantization_config in the config.json"
+            )
 
 
 _TYPES = frozenset(
@@ -71,18 +108,20 @@ def _refuse_other_type(key: str, stated: Any) -> None:
 def _quantized(config: Mapping[str, Any]) -> Precision:
     method = str(config.get("quant_method", config.get("quant_algo", ""))).lower().replace("_", "-")
     kept = _kept(config)
+    refuse_others(config)
     if method in ("fp8", "fbgemm-fp8", "ptpc-fp8", "deepspeed-fp8", "fine-grained-fp8"):
         block = config.get("weight_block_size")
         return Precision("fp8_block" if block else "fp8", kept=kept)
     if method in ("awq", "awq-marlin", "gptq", "gptq-marlin", "auto-round", "autoround", "inc",
                   "auto-awq", "gptqmodel"):  # fmt: skip
         name = _integer(config, "bits", "w_bit", "wbits")
-        return Precision(_grouped(name, config.get("group_size")), kept=kept)
+        size = config.get("group_size", config.get("q_group_size"))
+        return Precision(_grouped(name, size), kept=kept, only=converted_only(config))
     if method == "bitsandbytes":
         four = config.get("load_in_4bit") or config.get("_load_in_4bit")
         eight = config.get("load_in_8bit") or config.get("_load_in_8bit")
         if bool(four) == bool(eight):
-            raise _problem("load_in_4bit", "or load_in_8bit must be true, and one of them only")
+            raise problem("load_in_4bit", "or load_in_8bit must be true, and one of them only")
         double = bool(config.get("bnb_4bit_use_double_quant"))
         return Precision(_FOUR[not double] if four else "int8", kept=kept)
     if method in ("compressed-tensors", "compressed-tensor"):
@@ -93,13 +132,7 @@ def _quantized(config: Mapping[str, Any]) -> Precision:
         return _modelopt(config, kept)
     if method == "quark":
         return _quark(config, kept)
-    raise _problem("quant_method", f"{method!r} is not known")
-
-
-def _problem(key: str, text: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"model: quantization_config.{key} {text}; set model.weight_precision yourself"
-    )
+    raise problem("quant_method", f"{method!r} is not known")
 
 
 _KEPT = (
@@ -115,18 +148,15 @@ def _kept(config: Mapping[str, Any]) -> tuple[str, ...]:
         if found is None:
             continue
         if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
-            raise _problem(key, f"must be a list of names, got {shown(found)}")
+            raise problem(key, f"must be a list of names, got {shown(found)}")
         names += found
-    dynamic = config.get("dynamic")
-    if isinstance(dynamic, Mapping):
-        names += [f"re:{name[2:]}" for name in dynamic if str(name).startswith("-:")]
-    return tuple(names)
+    return (*names, *kept_by_exceptions(config))
 
 
 def _integer(config: Mapping[str, Any], *keys: str) -> str:
     bits = next((config[key] for key in keys if config.get(key) is not None), None)
     if not isinstance(bits, int) or isinstance(bits, bool) or bits not in BY_BITS:
-        raise _problem(keys[0], f"must be one of 2, 3, 4 and 8, got {shown(bits)}")
+        raise problem(keys[0], f"must be one of 2, 3, 4 and 8, got {shown(bits)}")
     return BY_BITS[bits]
 
 
@@ -138,17 +168,17 @@ def _grouped(name: str, group_size: Any) -> str:
 def _weights(group: Any) -> Mapping[str, Any]:
     weights = group.get("weights") if isinstance(group, Mapping) else None
     if not isinstance(weights, Mapping):
-        raise _problem("config_groups", "must state the weights of every group")
+        raise problem("config_groups", "must state the weights of every group")
     return weights
 
 
 def _compressed(config: Mapping[str, Any], kept: tuple[str, ...]) -> Precision:
     groups = config.get("config_groups")
     if not isinstance(groups, Mapping) or not groups:
-        raise _problem("config_groups", f"must hold a group, got {shown(groups)}")
+        raise problem("config_groups", f"must hold a group, got {shown(groups)}")
     found = {_of_weights(_weights(group)) for group in groups.values()}
     if len(found) > 1:
-        raise _problem("config_groups", f"has groups of several precisions: {sorted(found)}")
+        raise problem("config_groups", f"has groups of several precisions: {sorted(found)}")
     targets = [
         name
         for group in groups.values()
@@ -158,7 +188,7 @@ def _compressed(config: Mapping[str, Any], kept: tuple[str, ...]) -> Precision:
     only_experts = targets and all("expert" in str(name) for name in targets)
     if only_experts:
         return Precision("bf16", found.pop(), kept)
-    return Precision(found.pop(), kept=kept)
+    return Precision(found.pop(), kept=kept, only=targets_only(groups))
 
 
 def _of_weights(weights: Mapping[str, Any]) -> str:
@@ -171,7 +201,7 @@ def _of_weights(weights: Mapping[str, Any]) -> str:
     whole = isinstance(bits, int) and not isinstance(bits, bool)
     if kind == "int" and whole and bits in BY_BITS:
         return _grouped(BY_BITS[bits], weights.get("group_size"))
-    raise _problem("config_groups", f"has weights of {shown(bits)} bits of type {kind!r}")
+    raise problem("config_groups", f"has weights of {shown(bits)} bits of type {kind!r}")
 
 
 def _modelopt(config: Mapping[str, Any], kept: tuple[str, ...]) -> Precision:
@@ -190,7 +220,9 @@ def _modelopt(config: Mapping[str, Any], kept: tuple[str, ...]) -> Precision:
         "W4A16_AWQ": "int4", "INT8_SQ": "int8", "W8A16": "int8", "MXFP8": "fp8_block",
     }  # fmt: skip
     if algorithm not in names:
-        raise _problem("quant_algo", f"{algorithm!r} is not known")
+        raise problem("quant_algo", f"{algorithm!r} is not known")
+    if cache not in ("", "NONE", "FP8"):
+        raise problem("kv_cache_quant_algo", f"{cache!r} is not known")
     return Precision(names[algorithm], "", kept, 1.0 if cache == "FP8" else None)
 
 
@@ -201,5 +233,5 @@ def _quark(config: Mapping[str, Any], kept: tuple[str, ...]) -> Precision:
     kind = str(weight.get("dtype", "")) if isinstance(weight, Mapping) else ""
     names = {"fp8_e4m3": "fp8", "fp4": "mxfp4", "int4": "int4", "uint4": "int4", "int8": "int8"}
     if kind not in names:
-        raise _problem("global_quant_config", f"has weights of type {kind!r}, which is not known")
+        raise problem("global_quant_config", f"has weights of type {kind!r}, which is not known")
     return Precision(names[kind], kept=kept)
