@@ -9,8 +9,8 @@ from typing_extensions import override
 
 from envs.workloads.base import PromptTexts
 from envs.workloads.columns import KNOWN, Columns
+from envs.workloads.part_sizes import PART_TOKENS
 from envs.workloads.public_file import PublicFile
-from envs.workloads.recording import PART_TOKENS
 from envs.workloads.tabular import TabularTrace
 
 

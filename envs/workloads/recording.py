@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 
 from envs.errors import WorkloadError
 from envs.workloads.kept_requests import LARGE_BYTES, kept_name, kept_requests
+from envs.workloads.part_sizes import PartSizes, parts_of
 from envs.workloads.plausibility import doubts
 
 _LOG = logging.getLogger(__name__)
 _MAX_TOKENS = 2**31 - 1
-PART_TOKENS = 512
-"""Tokens of a prompt for each id that a recording gives (Mooncake's ``hash_ids``)."""
 
 
 class TraceRow(NamedTuple):
@@ -32,7 +31,8 @@ class TraceRow(NamedTuple):
         time_s: Time of arrival in seconds, from any origin.
         prompt_tokens: Prompt length.
         output_tokens: Output length.
-        text_ids: Ids of the parts of its prompt, of :data:`PART_TOKENS` tokens each.
+        text_ids: Ids of the parts of its prompt, of
+            :data:`~envs.workloads.part_sizes.PART_TOKENS` tokens each.
     """
 
     line: int
@@ -140,22 +140,16 @@ def _in_memory(path: Path, checked: Iterator[TraceRow]) -> Recording:
     times, prompts, outputs = array("d"), array("q"), array("q")
     first_ids, ids = array("q"), array("q")
     numbers: dict[int, int] = {}
-    unfit, first_unfit = 0, None
+    sizes = PartSizes()
     for row in checked:
         times.append(row.time_s)
         prompts.append(row.prompt_tokens)
         outputs.append(row.output_tokens)
         first_ids.append(len(ids) if row.text_ids else -1)
         ids.extend(_numbered(row, numbers))
-        if row.text_ids and len(row.text_ids) != _parts(row):
-            unfit, first_unfit = unfit + 1, first_unfit or row
-    if first_unfit is not None:
-        _LOG.warning(
-            "%s:%d: hash_ids are %d for a prompt of %d tokens, which has %d parts of %d tokens "
-            "(%d requests of %d are so); parts of another size would be shared wrongly",
-            path, first_unfit.line, len(first_unfit.text_ids), first_unfit.prompt_tokens,
-            _parts(first_unfit), PART_TOKENS, unfit, len(times),
-        )  # fmt: skip
+        sizes.add(row.line, row.prompt_tokens, len(row.text_ids))
+    if doubt := sizes.doubt():
+        _LOG.warning("%s:%d: %s", path, *doubt)
     return Recording(
         np.array(times) - times[0],
         *(np.array(column, np.int64) for column in (prompts, outputs, first_ids, ids)),
@@ -213,10 +207,6 @@ def _kept(
     return Recording(*columns, no_ids, np.empty(0, np.int64))
 
 
-def _parts(row: TraceRow) -> int:
-    return -(-row.prompt_tokens // PART_TOKENS)
-
-
 def _numbered(row: TraceRow, numbers: dict[int, int]) -> list[int]:
     """Returns a number from 0 on for each part of a prompt, the same for the same id.
 
@@ -228,7 +218,7 @@ def _numbered(row: TraceRow, numbers: dict[int, int]) -> list[int]:
     """
     if not row.text_ids:
         return []
-    parts = _parts(row)
+    parts = parts_of(row.prompt_tokens)
     found = [numbers.setdefault(item, len(numbers)) for item in row.text_ids[:parts]]
     for part in range(len(found), parts):
         found.append(numbers.setdefault(-1 - row.line * _MAX_TOKENS - part, len(numbers)))

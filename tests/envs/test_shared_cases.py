@@ -23,8 +23,8 @@ OF_ITS_OWN = {
 """Other requests than those of the plain file."""
 ROUNDED = {"az_all_same.csv", "az_excel_minutes.csv", "az_hour_excelminutes.csv"}
 """Times that were cut to minutes: read, with a warning."""
-FEW_IDS = "hash_ids are 2 for a prompt of 1627 tokens, which has 4 parts"
-"""What is said of the cases in Mooncake's form, whose ``hash_ids`` were cut short."""
+TOO_MANY_IDS = "hash_ids are 2 for a prompt of 215 tokens, which has 1 part"
+"""What is said of the cases in Mooncake's form, each of whose requests got two ``hash_ids``."""
 REFUSED = {
     "az_empty_field.csv", "az_headeronly.csv", "az_nan.csv", "az_noheader.csv", "az_nul.csv",
     "az_unsorted.csv", "az_zero_gen.csv", "burstgpt.csv", "empty.csv", "mc_delay.jsonl",
@@ -71,7 +71,7 @@ def test_every_trace_is_read_right_or_refused_with_its_place(
             continue
         with caplog.at_level(logging.WARNING):
             found = read(file)
-        told = [text for text in caplog.messages if FEW_IDS not in text]
+        told = [text for text in caplog.messages if TOO_MANY_IDS not in text]
         assert bool(told) == (file.name in ROUNDED), file.name
         if file.name not in ROUNDED | OF_ITS_OWN:
             same = plain["mc" if file.name.startswith("mc_") else "az"]

@@ -294,4 +294,4 @@ def test_ids_whose_number_does_not_fit_the_prompt_are_told(
     if says:
         told = f"hash_ids are {says} a prompt of 1627 tokens, which has 4 parts of 512 tokens"
         assert f"{tmp_path / 'trace'}:1: {told}" in caplog.text
-        assert f"({3 if size < 512 else 2} requests of 3 are so)" in caplog.text
+        assert f"({3 if size < 512 else 2} requests of 3 are so; parts of " in caplog.text
