@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import BinaryIO
 from envs.errors import ConfigurationError
 
 CACHE_VARIABLE = "PALS_CACHE"
+_BEING_MADE_S = 60.0
 
 
 def cache_dir() -> Path:
@@ -69,6 +72,8 @@ def writing_whole(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}."[:200])
         try:
             with os.fdopen(handle, "wb") as file:
+                with suppress(OSError):  # a file system without locks
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 yield file
             Path(name).chmod(0o600 if private else 0o666 & ~_umask())
             Path(name).replace(path)
@@ -76,6 +81,27 @@ def writing_whole(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
             with suppress(OSError):
                 Path(name).unlink()
             raise
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Removes what writers left half written in a folder when they were killed.
+
+    Each file that :func:`writing_whole` is writing is locked by its writer, however long it takes;
+    the lock ends with the writer.
+
+    Args:
+        folder: A folder of ours alone: any hidden file in it is taken for such a part.
+    """
+    for part in folder.glob(".*"):
+        # No file that is being made: it is there before it is locked, and renamed after.
+        with suppress(OSError):
+            if not part.is_file() or part.is_symlink():
+                continue
+            if abs(time.time() - part.stat().st_mtime) < _BEING_MADE_S:
+                continue
+            with part.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                part.unlink()
 
 
 def atomic_write_text(path: Path, text: str, *, private: bool = False) -> None:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import hashlib
 import logging
 import mmap
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import os
+import stat
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from envs.cache import atomic_write_bytes, cache_dir, writing_whole
+from envs.cache import atomic_write_bytes, cache_dir, remove_abandoned, writing_whole
 from envs.errors import ConfigurationError
 from envs.safe_files import open_regular, read_regular
 
@@ -56,6 +58,7 @@ def keep(folder: str, name: str, payload: bytes) -> Path | None:
     """
     try:
         file = cache_dir() / folder / name
+        remove_abandoned(file.parent)
         atomic_write_bytes(file, _MAGIC + _seal(name, payload) + payload)
     except (ConfigurationError, OSError) as error:
         say_once(f"nothing is kept for later: {error}")
@@ -73,7 +76,9 @@ def keeping(folder: str, name: str) -> Iterator[Callable[[bytes], None]]:
     Raises:
         ConfigurationError, OSError: It cannot be written.
     """
-    with writing_whole(cache_dir() / folder / name) as file:
+    path = cache_dir() / folder / name
+    remove_abandoned(path.parent)
+    with writing_whole(path) as file:
         total = hashlib.sha256(name.encode() + b"\0")
         file.write(bytes(_BEGIN))
 
@@ -102,12 +107,40 @@ def map_kept(folder: str, name: str) -> tuple[mmap.mmap, int] | None:
             while block := opened.read(_BLOCK):
                 total.update(block)
             if begin == _MAGIC + total.digest():
+                with suppress(OSError):  # another user's
+                    os.utime(opened.fileno())
                 return mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ), _BEGIN
     except (ConfigurationError, OSError) as error:
         say_once(f"{error}; what is kept there is computed again")
         return None
     say_once(f"{file} is not as it was written; it is computed again")
     return None
+
+
+def forget_oldest(folder: str, most_bytes: int, in_use: Container[str]) -> None:
+    """Removes what was not mapped for the longest time, until a folder is small enough.
+
+    Other processes that have a file mapped keep its content, and those that look for it compute
+    it again.
+
+    Args:
+        folder: Folder in the cache folder.
+        most_bytes: How much it may hold.
+        in_use: Names of files that stay, even if they alone are larger.
+    """
+    with suppress(ConfigurationError, OSError):
+        found = [
+            (status.st_mtime_ns, entry.name, status.st_size)
+            for entry in os.scandir(cache_dir() / folder)
+            if stat.S_ISREG((status := entry.stat(follow_symlinks=False)).st_mode)
+        ]
+        total = sum(size for _, _, size in found)
+        for _, name, size in sorted(found):
+            if total <= most_bytes:
+                return
+            if name not in in_use and not name.startswith("."):
+                (cache_dir() / folder / name).unlink(missing_ok=True)
+                total -= size
 
 
 def _seal(name: str, payload: bytes) -> bytes:

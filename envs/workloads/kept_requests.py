@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from envs.catalog.targets import OWN_PACKAGES, allowed_packages
 from envs.errors import ConfigurationError
-from envs.kept_files import keeping, map_kept, say_once
+from envs.kept_files import forget_oldest, keeping, map_kept, say_once
 from envs.safe_files import open_regular
 from envs.sources import computation_hash, short_hash
 
@@ -22,7 +22,11 @@ LARGE_BYTES = 16_000_000
 """Size of a file from which on its requests are kept: smaller ones are read faster than they are
 hashed and mapped, and their memory does not matter."""
 REQUEST = np.dtype([("time_s", "<f8"), ("prompt_tokens", "<i8"), ("output_tokens", "<i8")])
+MOST_BYTES = 10_000_000_000
+"""What the kept requests of all recordings may take; those unused for longest go first."""
 _FOLDER = "recordings"
+_in_use: set[str] = set()
+"""Files that this process has mapped."""
 _PIECE = 65_536
 """Requests that are in memory at a time."""
 
@@ -70,9 +74,11 @@ def kept_requests(
         except (ConfigurationError, OSError) as error:
             say_once(f"the requests of a large recording stay in memory: {error}")
             return None
+        forget_oldest(_FOLDER, MOST_BYTES, _in_use | {name})
         found = map_kept(_FOLDER, name)
     if found is None:
         return None
+    _in_use.add(name)
     mapped, begin = found
     return np.frombuffer(mapped, REQUEST, offset=begin)
 

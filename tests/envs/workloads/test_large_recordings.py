@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -135,6 +138,77 @@ def test_a_damaged_file_in_the_cache_is_made_again(
     with caplog.at_level(logging.WARNING):
         assert AzureConv.read(path).prompt_tokens.tolist() == expected
     assert "not as it was written" in caplog.text
+
+
+def day(tmp_path: Path, name: str, prompt: int) -> Path:
+    file = tmp_path / name
+    rows = "".join(f"{time}.0,{prompt},9\n" for time in range(1000))
+    file.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n" + rows)
+    return file
+
+
+def test_recordings_that_were_not_used_for_longest_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_requests, "MOST_BYTES", 60_000)  # two of 24 kB
+    monkeypatch.setattr(kept_requests, "_in_use", set())
+    files = [day(tmp_path, f"{number}.csv", 100 + number) for number in range(4)]
+    names = {}
+    for number, file in enumerate(files[:2]):
+        AzureConv.read(file)
+        (name,) = {found.name for found in kept(tmp_path)} - set(names.values())
+        names[number] = name
+        os.utime(tmp_path / "cache" / "recordings" / name, (1000 + number, 1000 + number))
+    kept_requests._in_use.clear()  # as in another process
+    recording._read_once.cache_clear()
+    AzureConv.read(files[0])  # used last
+    kept_requests._in_use.clear()
+    AzureConv.read(files[2])
+    left = {found.name for found in kept(tmp_path)}
+    assert len(left) == 2
+    assert names[0] in left
+    assert names[1] not in left
+
+
+def test_recordings_in_use_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_requests, "MOST_BYTES", 1)
+    monkeypatch.setattr(kept_requests, "_in_use", set())
+    traces = [AzureConv.read(day(tmp_path, f"{number}.csv", 100 + number)) for number in range(3)]
+    assert len(kept(tmp_path)) == 3
+    assert [int(trace.prompt_tokens[-1]) for trace in traces] == [100, 101, 102]
+
+
+def test_what_a_killed_process_left_goes_and_what_is_being_written_stays(tmp_path: Path) -> None:
+    (tmp_path / "cache" / "recordings").mkdir(parents=True)
+    program = (
+        "import sys\nfrom envs.kept_files import keeping\n"
+        "with keeping('recordings', sys.argv[1]) as write:\n"
+        "    write(b'half')\n    print(flush=True)\n    input()\n"
+    )
+    writers = {
+        name: subprocess.Popen(
+            [sys.executable, "-c", program, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        for name in ("killed", "slow")
+    }
+    try:
+        for writer in writers.values():
+            assert writer.stdout is not None
+            writer.stdout.readline()
+        writers["killed"].kill()
+        writers["killed"].wait()
+        for part in kept(tmp_path):
+            os.utime(part, (1000, 1000))
+        assert len(kept(tmp_path)) == 2
+        AzureConv.read(day(tmp_path, "day.csv", 5))
+        left = {found.name.split(".")[1] for found in kept(tmp_path) if found.name[0] == "."}
+        assert left == {"slow"}
+        assert writers["slow"].communicate(b"\n", timeout=30)
+        assert (tmp_path / "cache" / "recordings" / "slow").is_file()
+    finally:
+        for writer in writers.values():
+            writer.kill()
+            writer.communicate()
 
 
 def test_what_cannot_be_kept_is_held_in_memory(
