@@ -58,6 +58,17 @@ def found(names: Collection[str], preferred: Columns) -> Columns | None:
     return None
 
 
+def twice(names: Collection[str], columns: Columns) -> str:
+    """Returns a column that is read and stands there twice; empty if none does.
+
+    Args:
+        names: What the file calls its columns, or a request its values.
+        columns: The three that are read, under the file's own names.
+    """
+    own = [name.strip().lower() for name in names]
+    return next((name for name in columns[:3] if own.count(name.strip().lower()) > 1), "")
+
+
 def missing(names: Collection[str], preferred: Columns) -> list[str]:
     """Returns which of the preferred columns a file lacks, for messages.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TextIO
 
 from envs.errors import WorkloadError
-from envs.workloads.columns import Columns, found, missing
+from envs.workloads.columns import Columns, found, missing, twice
 from envs.workloads.recording import TraceRow
 from envs.workloads.request_row import RequestRows
 from envs.workloads.text_file import lines
@@ -47,6 +47,8 @@ def csv_rows(
             f"{path}:{before}: no column {', '.join(missing(header, preferred))}; there are "
             f"{', '.join(name or '(no name)' for name in header)[:300]}"
         )
+    if name := twice(header, columns):
+        raise WorkloadError(f"{path}:{before}: two columns are called {name}")
     places = [header.index(name) for name in columns[:3]]
     requests = RequestRows(path, columns, unit)
     reader = csv.reader(lines(path, text, before, ended=not whole), delimiter=separator)

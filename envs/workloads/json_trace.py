@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from envs.errors import WorkloadError
-from envs.workloads.columns import Columns, found, missing
+from envs.workloads.columns import Columns, found, missing, twice
 from envs.workloads.recording import TraceRow
 from envs.workloads.request_row import RequestRows
 from envs.workloads.text_file import lines
@@ -119,6 +119,11 @@ def _spread(path: Path, text: str, preferred: Columns) -> Iterator[tuple[int, An
                 f"{path}:{_line_of(text, end)}: more follows the object that holds the requests; "
                 "write one list of all requests, or a line for each"
             )
+        if len(lists) > 1 and _columns(lists[0][0], preferred) is not None:
+            raise WorkloadError(
+                f"{path}:{_line_of(text, start)}: the object holds {len(lists)} lists of requests; "
+                "write one list of all requests, or a line for each"
+            )
         yield from ((_line_of(text, start), record) for record in max(lists, key=len))
         return
     yield _line_of(text, start), value
@@ -133,9 +138,17 @@ def _items(path: Path, text: str, position: int) -> Iterator[tuple[int, Any]]:
         position = _SPACE.match(text, position).end()  # type: ignore[union-attr]  # matches always
         line += text.count("\n", counted, position)
         counted = position
-        if position >= len(text) or text.startswith("]", position):
-            if position >= len(text) and text.lstrip().startswith("["):
+        if position >= len(text):
+            if text.lstrip().startswith("["):
                 raise WorkloadError(f"{path}:{line}: not JSON: the list has no end")
+            return
+        if text.startswith("]", position):
+            if rest := text[position + 1 :].lstrip():
+                line = _line_of(text, len(text) - len(rest))
+                raise WorkloadError(
+                    f"{path}:{line}: more follows the list of requests; write one list of all "
+                    "requests, or a line for each"
+                )
             return
         try:
             value, position = decoder.raw_decode(text, position)
@@ -164,6 +177,8 @@ def _record_columns(path: Path, line: int, record: Any, preferred: Columns) -> C
     columns = _columns(record, preferred)
     if columns is None:
         raise WorkloadError(f"{path}:{line}: {_lacking(record, preferred)}")
+    if name := twice([key for key in record if isinstance(key, str)], columns):
+        raise WorkloadError(f"{path}:{line}: two keys are called {name}")
     return columns
 
 

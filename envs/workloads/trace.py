@@ -21,6 +21,9 @@ from envs.workloads.kept_requests import pieces, release
 from envs.workloads.public_file import PublicFile
 from envs.workloads.recording import Recording, TraceRow, read_recording, require_file, spread
 
+_INSTANT_S = 1e-9
+"""Requests that are nearer than this on average arrive at one instant."""
+
 
 class TraceStream:
     """Replays a recording; only the requested chunks are copied.
@@ -230,7 +233,7 @@ class Trace(Workload):
         if self.end_s is not None:
             return self.end_s - self.start_s
         times = self._window.time_s
-        if times[-1] == times[0]:
+        if times[-1] - times[0] < _INSTANT_S * len(times):
             raise WorkloadError(
                 f"{self.file}: all requests of the window arrive at one instant, so it has no "
                 "rate; set workload.end_s"

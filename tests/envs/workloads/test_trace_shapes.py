@@ -135,6 +135,19 @@ REFUSED: dict[str, tuple[bytes, int | None, str]] = {
                              "conversations"),
     "two objects that hold lists": ((json.dumps({"requests": RECORDS}) + "\n").encode() * 2, 1,
                                     "more follows"),
+    "two lists that hold requests": (json.dumps({"a": RECORDS, "b": RECORDS}).encode(), 1,
+                                     "2 lists of requests"),
+    "a list after a list": ((json.dumps(RECORDS) + "\n").encode() * 2, 2, "more follows the list"),
+    "words after a list": (json.dumps(RECORDS, indent=1).encode() + b"\n\nend", 19,
+                           "more follows the list"),
+    "a column twice": (AZURE.replace("Tokens\n", "Tokens,ContextTokens\n").replace(
+        "393\n", "393,1\n").encode(), 1, "two columns are called ContextTokens"),
+    "a column twice, in another case": (
+        AZURE.replace("Tokens\n", "Tokens,timestamp \n").encode(), 1,
+        "two columns are called (TIMESTAMP|timestamp)"),
+    "a key twice, in another case": (
+        JSONL.replace('"timestamp": 0', '"Timestamp": 5, "timestamp": 0').encode(), 1,
+        "two keys are called"),
     "a spreadsheet": (b"PK\x03\x04" + b"\0" * 40, None, "save it as CSV"),
     "Parquet": (b"PAR1" + b"\0" * 40, None, "Parquet"),
     "half of a gzip": (gzip.compress(AZURE.encode())[:-9], None, "cannot be unpacked"),
@@ -233,6 +246,14 @@ def test_ordinary_traces_are_not_doubted(tmp_path: Path, caplog: pytest.LogCaptu
     with caplog.at_level(logging.WARNING):
         read(tmp_path / "trace", text)
     assert not caplog.text
+
+
+def test_a_window_of_no_length_has_no_rate(tmp_path: Path) -> None:
+    path = tmp_path / "trace"
+    path.write_text(as_csv("arrived_at,num_prefill_tokens,num_decode_tokens", 1e-320))
+    trace: Any = build("workload", {"base": "mooncake", "path": str(path)})
+    with pytest.raises(WorkloadError, match="at one instant"):
+        _ = trace.own_rate_per_s
 
 
 def test_eight_digits_are_a_number_and_not_a_date(tmp_path: Path) -> None:
