@@ -25,6 +25,7 @@ _MOST_KEY_BYTES = 1 << 16
 def main(arguments: Sequence[str] | None = None) -> None:
     """Lists stamps, writes one, or prints a step's key."""
     given = _parser().parse_args(arguments)
+    fresh = True
     with errors_told():
         if given.action == "stamp":
             _stamp(given)
@@ -32,8 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             sys.stdout.write(_key(given))
         elif given.action == "unmade":
             sys.stdout.write(" ".join(_unmade(given.steps)))
-        elif not _listed(given.docs) and given.strict:
-            sys.exit(1)
+        else:
+            fresh = _listed(given.docs)
+    if given.strict and not fresh:
+        sys.exit(1)
 
 
 def _parser() -> argparse.ArgumentParser:

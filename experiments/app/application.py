@@ -43,7 +43,7 @@ from experiments.app.trust import (
     foreign_hydra_refused,
     refuse_other_packages,
 )
-from experiments.runs.interruption import EXIT_INTERRUPTED, EXIT_TERMINATED, Terminated
+from experiments.runs.interruption import EXIT_INTERRUPTED, EXIT_TERMINATED, FAILURES, Terminated
 
 T = TypeVar("T")
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -86,6 +86,11 @@ def describe(error: BaseException, more: str = "debug=on") -> str:
         return f"a file of settings is no YAML: {error}"
     if isinstance(error, ImportError) and (message := missing_extra(error)):
         return message
+    if isinstance(error, SystemExit):
+        return (
+            f"code of a run asked to end the program (sys.exit({error.code!r})), which leaves no "
+            f"result; let it raise an error, or return ({_place(error)}{more} shows where)"
+        )
     return f"{type(error).__name__}: {error} ({_place(error)}{more} shows where)"
 
 
@@ -132,7 +137,7 @@ def application(
                 _refuse_lost(cls, HydraConfig.get().overrides.task)
                 with locked(directory), masked_log(masking):
                     job(typed(cls, config), directory)
-            except Exception as error:
+            except FAILURES as error:
                 if OmegaConf.select(config, "debug.traceback"):
                     sys.stderr.write(masking.text("".join(traceback.format_exception(error))))
                 tell(masking.text(describe(error)))

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from experiments.app.application import FULL_ERROR, describe, print_error
-from experiments.runs.interruption import EXIT_INTERRUPTED
+from experiments.runs.interruption import EXIT_INTERRUPTED, FAILURES
 
 
 def user_path(text: str) -> Path:
@@ -35,8 +35,10 @@ def errors_told() -> Iterator[None]:
     except KeyboardInterrupt:
         print_error("interrupted")
         sys.exit(EXIT_INTERRUPTED)
-    except Exception as error:
+    except FAILURES as error:
         if os.environ.get(FULL_ERROR) == "1":
+            if isinstance(error, SystemExit):  # which may be for success
+                raise RuntimeError(describe(error)) from error
             raise
         print_error(describe(error, f"{FULL_ERROR}=1"))
         sys.exit(1)

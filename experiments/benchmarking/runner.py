@@ -24,6 +24,7 @@ from experiments.evaluation.choices import ACTION, nested, with_knobs
 from experiments.evaluation.suites import EPISODES_OF_SUITE, NO_EFFECT, Suite
 from experiments.records.hashing import plain
 from experiments.records.reuse import Origin, reuse_lines
+from experiments.runs.interruption import FAILURES
 
 
 @dataclass(kw_only=True)
@@ -202,7 +203,7 @@ def _run_scenario(
         everyone = [controller_choices(config), *points]
         for name, choice in (item for own in everyone for item in own.items()):
             runs[name] = scenario.run(name, choice)
-    except Exception as error:
+    except FAILURES as error:
         return task.name, runs, describe(error), origins
     return task.name, runs, None, origins
 

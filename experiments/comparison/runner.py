@@ -21,6 +21,7 @@ from experiments.evaluation.metric_table import TOKENS_PER_JOULE_RELATIVE
 from experiments.evaluation.metrics import Summary
 from experiments.evaluation.statistics import probability_of_improvement
 from experiments.records.reuse import Origin, reuse_lines
+from experiments.runs.interruption import FAILURES
 from experiments.runs.kept_runs import KeptRun, kept_run
 from experiments.runs.options import RunOptions, seed_list
 from experiments.runs.runner import execute
@@ -141,7 +142,7 @@ def attempt(run: PlannedRun) -> str | None:
     """Executes one run; returns why it failed, or ``None``."""
     try:
         execute(run.scenario, run.options, run.directory)
-    except Exception as error:
+    except FAILURES as error:
         if run.options.traceback:
             traceback.print_exception(error)
         return f"{run.name}: {describe(error)}"

@@ -18,6 +18,7 @@ from experiments.comparison.runner import PlannedRun, run_all
 from experiments.evaluation.metrics import Summary
 from experiments.evaluation.suites import SuiteScenario
 from experiments.figures.context import FIRST_SEED, FigureContext
+from experiments.runs.interruption import FAILURES
 from experiments.runs.recorder import INTERVALS_FILE
 
 Summaries = dict[str, dict[str, list[MetricRow]]]
@@ -87,7 +88,7 @@ def _run(task: _Task) -> tuple[str, dict[str, list[MetricRow]], str | None]:
         )
         for name, choice in task.controllers.items():
             runs[name] = scenario.run(name, choice)
-    except Exception as error:
+    except FAILURES as error:
         return task.name, runs, describe(error)
     return task.name, runs, None
 

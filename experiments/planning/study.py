@@ -31,6 +31,7 @@ from experiments.evaluation.suites import EPISODES_OF_SUITE, NO_EFFECT, Suite, S
 from experiments.records.provenance import provenance
 from experiments.reporting.docs_page import fill
 from experiments.reporting.numbers import ABSENT
+from experiments.runs.interruption import FAILURES
 from experiments.runs.options import check_times, run_record
 
 DECISION_TIMES = ("decision_p50_s", "decision_p99_s")
@@ -185,7 +186,7 @@ def _scenario(
             beside = base if entry.change is None else own.run(BASELINE, BASELINE)
             means = _means(own.run(entry.label, entry.controller), beside)
             rows.append({"scenario": name, "label": entry.label, **entry.facts, **means})
-    except Exception as error:
+    except FAILURES as error:
         return name, rows, describe(error)
     return name, rows, None
 

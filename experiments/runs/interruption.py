@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
+FAILURES = (Exception, SystemExit)
+"""What may end a run that is due a result: a user's controller can call ``sys.exit(0)``."""
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 _CAME: list[int] = []

@@ -22,7 +22,7 @@ from envs.serving import ServingEnv
 from envs.telemetry import MODELLED
 from experiments.app.application import describe
 from experiments.records.interval_table import Row, interval_row
-from experiments.runs.interruption import heed_lost_sigterm
+from experiments.runs.interruption import FAILURES, heed_lost_sigterm
 from experiments.runs.watching import Watcher
 from experiments.service.config import ServiceConfig
 from experiments.service.daily_records import DailyRecords
@@ -143,7 +143,7 @@ class ControlService:
                 observation = self._env.replace_objective(self._with_what_was_bound(asked))
             if found.controller and isinstance(self._controller, Adjustable):
                 self._controller.adjust(asked.controller, state)
-        except Exception as error:  # whatever a file holds, control goes on
+        except FAILURES as error:  # whatever a file holds, control goes on
             _LOG.error("the settings were not taken: %s", describe(error))
             self.exposition.reloaded("refused")
         else:

@@ -23,6 +23,7 @@ from experiments.evaluation.choices import with_knobs
 from experiments.evaluation.fronts import Episodes, FloatArray, hypervolume, thinned
 from experiments.evaluation.suites import Suite
 from experiments.records.hashing import digest, plain
+from experiments.runs.interruption import FAILURES
 from experiments.tuning.config import TuneConfig
 from experiments.tuning.space import SearchSpace
 from experiments.tuning.trials import Trials, Tried
@@ -138,7 +139,7 @@ def tune_all(config: TuneConfig, directory: Path, on_progress: OnProgress) -> di
 def _tune(task: _Task) -> tuple[str, Tuned | None, str | None]:
     try:
         return task.name, tune(task.config, task.name, task.space, task.directory), None
-    except Exception as error:
+    except FAILURES as error:
         return task.name, None, describe(error)
 
 
