@@ -123,7 +123,8 @@ class Wandb(Tracker):
     ``WANDB_MODE=offline`` or ``wandb offline`` needs neither account nor network; ``wandb sync``
     uploads later. A run that is open in this process stays open and gets nothing of ours, unless
     it is to be joined. A run's id follows from its folder and configuration, so that what is sent
-    again goes to the same run. The command line is not sent, because it may hold secrets.
+    again goes to the same run. The command line is not sent, because it may hold secrets. What W&B
+    writes on this machine is below the run's folder, or below ``WANDB_DIR`` where that is set.
 
     Attributes:
         project: Project that the run belongs to; ``None`` takes that of ``WANDB_PROJECT`` or of
@@ -172,7 +173,7 @@ class Wandb(Tracker):
                 name=facts.name,
                 id=facts.run_id,
                 resume=None if mode == "offline" else "allow",
-                dir=str(facts.directory),
+                dir=os.environ.get("WANDB_DIR") or str(facts.directory),
                 config=dict(facts.config),
                 mode=mode,
                 settings=wandb.Settings(

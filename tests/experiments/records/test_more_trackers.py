@@ -123,6 +123,7 @@ def test_an_upload_is_sent_once(finished: Path, monkeypatch: pytest.MonkeyPatch)
     assert upload(finished, Wandb())
     assert not upload(finished, Wandb())
     wandb.teardown()
+    # offline-run-TIME-ID, and -1 behind another of the same second
     (first,) = finished.glob("wandb/offline-run-*")
     summary = json.loads((finished / "summary.json").read_text())
     summary["provenance"]["python"] = "another"
@@ -130,8 +131,8 @@ def test_an_upload_is_sent_once(finished: Path, monkeypatch: pytest.MonkeyPatch)
     (finished / "summary.json").write_text(json.dumps(summary))
     assert upload(finished, Wandb())
     wandb.teardown()
-    names = {folder.name.rpartition("-")[2] for folder in finished.glob("wandb/offline-run-*")}
-    assert names == {first.name.rpartition("-")[2]}  # it is the same run
+    names = {folder.name.split("-")[3] for folder in finished.glob("wandb/offline-run-*")}
+    assert names == {first.name.split("-")[3]}  # it is the same run
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
@@ -148,7 +149,7 @@ def test_a_run_in_the_same_folder_has_the_same_id(
         assert command(run, *SMALL, "tracker=wandb").code == 0
         wandb.teardown()
     folders = list((tmp_path / "out").glob("wandb/offline-run-*"))
-    assert len({folder.name.rpartition("-")[2] for folder in folders}) == 1
+    assert len({folder.name.split("-")[3] for folder in folders}) == 1
 
 
 def test_an_open_run_is_joined_when_asked(

@@ -181,6 +181,17 @@ def test_the_project_is_the_one_that_was_named(
     assert run_of(tmp_path).project == project
 
 
+def test_a_folder_of_the_users_own_is_respected(compose, tmp_path, monkeypatch):
+    (tmp_path / "own").mkdir()
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path / "own"))
+    wandb.teardown()
+    config = compose("tracker=wandb", "controller=static", "duration=10")
+    execute(config.scenario, config.options("static"), tmp_path / "run")
+    wandb.teardown()
+    assert len(list((tmp_path / "own" / "wandb").glob("offline-run-*"))) == 1
+    assert not (tmp_path / "run" / "wandb").exists()
+
+
 def test_the_command_line_is_not_sent(compose, tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["run", "server.url=http://me:hunter22@127.0.0.1:8000"])
     wandb.teardown()
