@@ -31,10 +31,12 @@ from experiments.benchmarking.runner import (
 )
 from experiments.evaluation.metrics import write_json
 from experiments.evaluation.suites import Suite
+from experiments.records.made_files import note_made
 from experiments.reporting.front_plot import draw_comparison
 from experiments.runs.options import check_times
 
 REPORT_FILE = "results.md"
+RESULTS_FILE = "results.json"
 PLOTS = "images"
 
 
@@ -51,8 +53,9 @@ def main(config: BenchmarkConfig, directory: Path) -> None:
             lambda done, total: progress.update("scenarios", done, total),
             print_lines,
         )
-    write_json(directory / "results.json", results)
+    write_json(directory / RESULTS_FILE, results)
     write_report(config, suite, results, directory)
+    note_made(directory, (RESULTS_FILE, REPORT_FILE))
     if config.report is not None:
         write_report(config, suite, results, Path(config.report))
 

@@ -13,12 +13,14 @@ from experiments.figures.base import Figure, Result
 from experiments.figures.config import FigureConfig, FigureSet, shortened
 from experiments.figures.context import FigureContext
 from experiments.figures.export import (
+    CLAIM_FILES,
     print_claims,
     write_claims,
     write_figure,
     write_provenance,
 )
 from experiments.figures.page import write_page
+from experiments.records.made_files import note_made
 
 
 @application("figures", FigureConfig)
@@ -44,6 +46,7 @@ def main(config: FigureConfig, directory: Path) -> None:
     claims = [claim for result in results.values() for claim in result.claims]
     write_claims(claims, directory)
     write_provenance(directory)
+    note_made(directory, (*(f"{name}.csv" for name in results), *CLAIM_FILES))
     if config.page is not None:
         write_page(Path(config.page), results, directory)
     print_claims(claims, directory)

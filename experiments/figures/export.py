@@ -32,6 +32,7 @@ RECORD = (
     "reason",
 )
 """Keys of a claim in ``claims.json``."""
+CLAIM_FILES = ("claims.json", "sensitivity.csv")
 _WIDE = 140
 
 
@@ -45,7 +46,7 @@ def write_figure(name: str, result: Result, directory: Path) -> None:
 
 def write_claims(claims: Sequence[Claim], directory: Path) -> None:
     """Writes ``claims.json``, and ``sensitivity.csv`` with the claims' values by choice."""
-    write_json(directory / "claims.json", [record(claim) for claim in claims])
+    write_json(directory / CLAIM_FILES[0], [record(claim) for claim in claims])
     rows = [
         {"claim": claim.id, "unit": claim.unit, **asdict(case)}
         for claim in claims
@@ -54,7 +55,7 @@ def write_claims(claims: Sequence[Claim], directory: Path) -> None:
     columns = ["claim", "unit", "choice", "value", "low", "high"]
     frame = pandas.DataFrame(rows, columns=columns)
     text = frame.to_csv(index=False, float_format="%.6g")
-    atomic_write_text(directory / "sensitivity.csv", text)
+    atomic_write_text(directory / CLAIM_FILES[1], text)
 
 
 def record(claim: Claim) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from experiments.evaluation.metric_table import (
     Metric,
     applicable,
 )
+from experiments.records.made_files import refuse_edited
 from experiments.records.provenance import content_hash
 from experiments.reporting.numbers import ABSENT, format_number
 
@@ -68,6 +69,7 @@ def write_report(directory: Path, file: Path | None = None) -> Path:
         ("claims.json", _figures),
     ):
         if (directory / name).is_file():
+            refuse_edited(directory / name)
             atomic_write_text(page, _written(write, directory, directory / name))
             return page
     raise ConfigurationError(
@@ -100,7 +102,7 @@ def _written(write: Callable[[Path, Any], str], directory: Path, file: Path) -> 
         raise ConfigurationError(f"{file}: damaged ({reason}); make it again") from error
 
 
-def _refuse_edited(file: Path, result: Mapping[str, Any]) -> None:
+def _refuse_other_content(file: Path, result: Mapping[str, Any]) -> None:
     """Refuses a result whose numbers are not those that were written."""
     kept = result.get("provenance", {}).get("content_hash")
     if kept is not None and kept != content_hash(result):
@@ -108,7 +110,7 @@ def _refuse_edited(file: Path, result: Mapping[str, Any]) -> None:
 
 
 def _run(directory: Path, summary: Mapping[str, Any]) -> str:
-    _refuse_edited(directory / "summary.json", summary)
+    _refuse_other_content(directory / "summary.json", summary)
     metrics = applicable(RUN_TABLE, summary)
     rows = [[own.title, own.text(summary[own.key]), own.unit] for own in metrics]
     parts = [*_plots([directory / "run.png"]), _section("Metrics"),
@@ -135,7 +137,7 @@ def _by_name(what: str, rows: Mapping[str, Any], metrics: Sequence[Metric]) -> s
 
 
 def _comparison(directory: Path, result: Mapping[str, Any]) -> str:
-    _refuse_edited(directory / "comparison.json", result)
+    _refuse_other_content(directory / "comparison.json", result)
     controllers: Mapping[str, Any] = result["controllers"]
     compared = list(controllers.values())
     body = [
@@ -219,6 +221,7 @@ def _csv(title: str, file: Path) -> list[str]:
     """Returns a table from a CSV file, folded, as far as a page should go."""
     if not file.is_file():
         return []
+    refuse_edited(file)
     try:
         head, *rows = list(csv.reader(_text(file).splitlines(keepends=True))) or [[]]
     except csv.Error as error:

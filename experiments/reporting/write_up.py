@@ -16,6 +16,7 @@ from experiments.benchmarking.front_tables import levels_table
 from experiments.benchmarking.fronts import Front, fronts_of, is_point
 from experiments.benchmarking.report import FRONTS_PLOT
 from experiments.figures.claims import NOT_REPRODUCED, REPRODUCED, VERDICTS
+from experiments.records.made_files import refuse_edited
 from experiments.reporting.markdown import markdown_table
 
 NOT_MADE = "*Not made yet: `make results`.*"
@@ -94,12 +95,23 @@ def _json(file: Path) -> Any:
     """Returns what a file of results holds.
 
     Raises:
-        ConfigurationError: It is damaged.
+        ConfigurationError: It is damaged or was edited.
     """
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return json.loads(_as_made(file).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"{file}: is damaged ({error}); make it again") from error
+
+
+def _as_made(file: Path) -> Path:
+    """Returns a file of results.
+
+    Raises:
+        ConfigurationError: It was edited.
+    """
+    if file.is_file():
+        refuse_edited(file)
+    return file
 
 
 def block_of(page: Path, name: str) -> str:
@@ -133,7 +145,7 @@ def _levels(results: Path) -> str:
 
 
 def _comparison(results: Path) -> str:
-    return (results / "benchmark" / "results.md").read_text(encoding="utf-8")
+    return _as_made(results / "benchmark" / "results.md").read_text(encoding="utf-8")
 
 
 def _facts(results: Path) -> str:
@@ -203,7 +215,8 @@ def _value(claim: dict[str, Any], key: str) -> str:
 
 def _mechanisms(results: Path) -> str:
     """Returns a line for each claim: what was tried, and what brings it back."""
-    with (results / "figures" / "mechanisms.csv").open(encoding="utf-8", newline="") as file:
+    made = _as_made(results / "figures" / "mechanisms.csv")
+    with made.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     lines = []
     for claim, own in _by_claim(rows):

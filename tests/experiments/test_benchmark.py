@@ -305,6 +305,7 @@ def test_the_command_writes_its_report_and_repeats_nothing(command, tmp_path, mo
     folder = tmp_path / "out"
     kept = json.loads((folder / "results.json").read_text())
     assert set(kept) == {"steady_40", "unseen_model_70"}
+    assert set(json.loads((folder / "hashes.json").read_text())) == {"results.json", "results.md"}
     assert [row["seed"] for row in kept["steady_40"]["governor"]] == [1_000_000, 1_000_001]
     for place in (folder, tmp_path / "docs"):
         text = (place / "results.md").read_text()

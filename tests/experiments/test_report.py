@@ -11,6 +11,7 @@ import pytest
 
 from envs.errors import ConfigurationError
 from experiments import compare, report, run
+from experiments.records.made_files import note_made
 from experiments.reporting.html import write_report
 from experiments.reporting.numbers import format_number
 
@@ -104,6 +105,18 @@ def test_a_file_of_another_shape_is_named(tmp_path: Path, name: str, content: st
         return  # there are none
     (tmp_path / name).write_text(content)
     with pytest.raises(ConfigurationError, match=rf"{name}: damaged"):
+        write_report(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["claims.json", "fig07.csv"])
+def test_figures_that_were_edited_are_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "claims.json").write_text("[]")
+    (tmp_path / "fig07.png").write_bytes(b"\x89PNG")
+    (tmp_path / "fig07.csv").write_text("a,b\n1,2\n")
+    note_made(tmp_path, ["claims.json", "fig07.csv"])
+    write_report(tmp_path)
+    (tmp_path / name).write_text("[ ]" if name == "claims.json" else "a,b\n1,3\n")
+    with pytest.raises(ConfigurationError, match=rf"{name}: was edited"):
         write_report(tmp_path)
 
 

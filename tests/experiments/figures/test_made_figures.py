@@ -56,6 +56,8 @@ def test_a_figure_writes_data_plot_and_claims(make, name):
     claims, out = make(f"figure={name}", *TINY[name])
     data = pd.read_csv(out / f"{name}.csv")
     assert len(data) > 0
+    noted = json.loads((out / "hashes.json").read_text())
+    assert set(noted) == {f"{name}.csv", "claims.json", "sensitivity.csv"}
     if name.startswith("table"):
         assert not (out / f"{name}.png").exists()
     else:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from envs.errors import ConfigurationError
 from experiments import write_up
+from experiments.records.made_files import note_made
 from experiments.reporting import write_up as reporting
 from experiments.reporting.docs_page import fill
 from experiments.reporting.write_up import COPIED, NOT_MADE, block_of, blocks, first_page
@@ -103,6 +105,24 @@ def test_results_that_are_damaged_are_one_message(
         write_up.main([str(results), "--page", str(page), "--first-page", str(page)])
     assert "is damaged" in capsys.readouterr().err
     assert page.read_text(encoding="utf-8") == before
+
+
+@pytest.mark.parametrize("name", ["figures/claims.json", "figures/mechanisms.csv",
+                                  "benchmark/results.md"])  # fmt: skip
+def test_results_that_were_edited_are_refused(results: Path, name: str) -> None:
+    file = results / name
+    note_made(file.parent, [file.name])
+    before = blocks(results, ROOT / "docs")
+    file.write_text(file.read_text().replace("1.14", "1.04").replace("reproduced", "not so"))
+    if name.endswith(".md"):
+        file.write_text(file.read_text().replace("1.2", "1.3"))
+    with pytest.raises(ConfigurationError, match=rf"{name}: was edited"):
+        blocks(results, ROOT / "docs")
+    (file.parent / "hashes.json").write_text("[" * 100_000)
+    with pytest.raises(ConfigurationError, match=r"hashes.json: is damaged"):
+        blocks(results, ROOT / "docs")
+    note_made(file.parent, [file.name])  # made again
+    assert blocks(results, ROOT / "docs") != before or name.endswith(".md")
 
 
 def test_the_first_page_begins_with_the_fronts_once_they_are_there(
