@@ -50,8 +50,12 @@ def save_bundle(directory: Path, bundle: Bundle, policy: BasePolicy) -> None:
     atomic_write_text(directory / _FACTS, json.dumps(facts, indent=1, allow_nan=False) + "\n")
 
 
-def find_bundle(name: str) -> Path:
+def find_bundle(name: str, key: str = "controller.bundle") -> Path:
     """Returns the folder of a bundle, given its path or the name of a shipped bundle.
+
+    Args:
+        name: The path or name.
+        key: What was to name it, for the message.
 
     Raises:
         ConfigurationError: There is no bundle of that name.
@@ -65,7 +69,7 @@ def find_bundle(name: str) -> Path:
                 return place
     shipped = sorted(file.parent.name for file in SHIPPED.glob(f"*/{_FACTS}"))
     raise ConfigurationError(
-        f"controller.bundle: no {_FACTS} in {name!r}; give the folder of a training "
+        f"{key}: no {_FACTS} in {name!r}; give the folder of a training "
         f"(python -m experiments.train) or one of those shipped: {', '.join(shipped) or 'none'}"
     )
 

@@ -73,7 +73,7 @@ def start_from(model: BaseAlgorithm, name: str, observation: Sequence[dict[str, 
     """
     import torch
 
-    folder = find_bundle(name)
+    folder = find_bundle(name, "start")
     bundle = read_bundle(folder)
     if list(bundle.observation) != list(observation[: len(bundle.observation)]):
         raise ConfigurationError(f"start: the agent in {folder} observes something else")

@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("bundle", help="folder of a bundle or a training, or a shipped name")
     given = parser.parse_args(arguments)
     with errors_told():
-        folder = find_bundle(given.bundle)
+        folder = find_bundle(given.bundle, "bundle")
         atomic_write_text(folder / CARD_FILE, model_card(read_bundle(folder)))
     sys.stdout.write(f"Written to {folder / CARD_FILE}\n")
 

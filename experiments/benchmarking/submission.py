@@ -94,7 +94,7 @@ def submitted_choice(target: str) -> tuple[dict[str, Any], str]:
     target = _import_path(target)
     if Path(target).expanduser().is_dir() or "." not in target:
         choice: dict[str, Any] = {"base": "agent", "bundle": target}
-        return choice, read_bundle(find_bundle(target)).sha256[:16]
+        return choice, read_bundle(find_bundle(target, "controller")).sha256[:16]
     package = target.partition(".")[0]
     catalog.allow_package(package)
     choice = {"_target_": target}

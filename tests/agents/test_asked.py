@@ -178,6 +178,8 @@ def test_another_network_is_refused(bundle: Path) -> None:
         start_from(deep, str(bundle), entries)
     with pytest.raises(ConfigurationError, match="something else"):
         start_from(wide, str(bundle), entries[1:])
+    with pytest.raises(ConfigurationError, match=r"^start: no bundle\.json in 'nowhere'"):
+        start_from(wide, "nowhere", entries)
 
 
 def test_it_is_a_controller_and_remembers_each_server(conditioned: Path, server: Any) -> None:
