@@ -1,8 +1,8 @@
 # Every page and picture that holds simulated or measured numbers, made again in order.
 #
-#   make results               at full scale
-#   make results SCALE=short   fewer seeds and shorter episodes; every page says which
-#   make results SCALE=medium  between these
+#   make results               at medium scale: within three hours on two cores
+#   make results SCALE=short   fewer seeds and shorter episodes, in minutes; every page says which
+#   make results SCALE=full    more of both: a night and more
 #   make results ONLY="benchmark figures"    SKIP="physics"    some steps, all but some
 #   make results EVERYTHING=yes  calibrations and the agent before all else
 #   make results DATA=DIR      the measured data (../shared/data where it is there)
@@ -19,7 +19,7 @@
 # code, choices and data are the same, and the commands keep their finished runs. What a step printed is
 # in outputs/results/SCALE/STEP.log, how long it took in STEP.seconds and on the pages that it made.
 
-SCALE ?= full
+SCALE ?= medium
 DATA ?= $(wildcard ../shared/data)
 RESULTS := outputs/results/$(SCALE)
 PY := $(BIN)/python
@@ -119,11 +119,14 @@ figures.words = figure=all page=docs/reproduction.md hydra.run.dir=$(RESULTS)/fi
     $(call by_scale,most_seeds=2 longest_s=120,most_seeds=2 longest_s=600,)
 figures.pages := docs/reproduction.md
 
+# One setting of each kind.
+SOME = steady_70$(comma)bursty_60$(comma)moving_target$(comma)saturated_75$(comma)tpot_slo_overload$(comma)kv_pressure
 headroom.command := experiments.headroom
 headroom.words = page=docs/twin.md controllers=[pals,governor,ppo] hydra.run.dir=$(RESULTS)/headroom \
     $(call by_scale,\
         seeds=1 duration=60 prices=[0.3] generations=[1] suite.only=[steady_70],\
-        seeds=1 duration=180 prices=[0.3$(comma)1] generations=[1$(comma)3] $(RECORDED),$(RECORDED))
+        seeds=1 duration=150 prices=[1] generations=[2] horizons_s=[10] phases=[3] \
+        suite.only=[$(SOME)$(if $(AZURE),$(comma)azure_trace_70)],$(RECORDED))
 headroom.pages := docs/twin.md
 
 twin_errors.command := experiments.twin_errors

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,11 @@ from baselines.twin.cost import Cost, Outlook
 from baselines.twin.future import Future
 from baselines.twin.planner import Decision, Planner, Problem
 from baselines.twin.search import Search
+from baselines.twin.unforeseen import UnforeseenArrivals
 from baselines.twin.worth import OwnEnergy
 from envs.context import ControlContext
 from envs.errors import ConfigurationError, PalsError
-from envs.fields import Checked
+from envs.fields import Checked, Range
 from envs.knobs import Knobs
 from envs.objectives.conditions import Conditions
 from envs.observations import Observation
@@ -38,7 +39,13 @@ class Clairvoyant(Checked, Controller):
     is the state of the server. Every ``replan_s`` it tries plans over ``horizon_s`` and follows
     the cheapest one. What other controllers reach is a fraction of what this one does.
 
+    With ``arrival_samples`` it knows the state of the server, the lengths of the requests in it
+    and what is demanded, but not who will come: what lies between this one and itself with the
+    true future is what arrivals are worth that nobody can know.
+
     Attributes:
+        arrival_samples: Samples of the requests to come that take the place of the true ones,
+            drawn from what has come; 0 for the true ones.
         horizon_s: How far it plans, in seconds.
         replan_s: Time after which it plans again, in seconds.
         search: How plans are searched for.
@@ -48,6 +55,7 @@ class Clairvoyant(Checked, Controller):
 
     config_key: ClassVar[str] = "controller"
 
+    arrival_samples: Annotated[int, Range(least=0, most=1024)] = 0
     horizon_s: Seconds = 20.0
     replan_s: Seconds = 1.0
     search: Search = field(default_factory=lambda: Search(phases=4, generations=6, batches=6))
@@ -111,6 +119,8 @@ class _Episodes:
     Attributes:
         asked: Knobs of the last action, as the environment takes them.
         decision: The plans that are followed.
+        beside: Baseline, ahead of time.
+        unforeseen: Draws the requests to come, where the true ones are not to be known.
     """
 
     def __init__(self, settings: Clairvoyant, futures: list[Future]) -> None:
@@ -121,10 +131,16 @@ class _Episodes:
         self._replan = max(1, round(settings.replan_s / interval_s))
         self._fleet = fleet_of(futures)
         self._planner = Planner(
-            context, self._fleet, 1, self._horizon, settings.search, settings.cost
-        )
+            context, self._fleet, max(1, settings.arrival_samples), self._horizon,
+            settings.search, settings.cost, shared_state=settings.arrival_samples > 0,
+        )  # fmt: skip
         space = self._planner.space
-        self._beside = BaselineBeside(context, space, futures, settings.cost.prompt_weight)
+        self.beside = BaselineBeside(context, space, futures, settings.cost.prompt_weight)
+        self.unforeseen: UnforeseenArrivals | None = None
+        if settings.arrival_samples:
+            self.unforeseen = UnforeseenArrivals(
+                context, futures, self.beside.caps_w, settings.arrival_samples, settings.seed
+            )
         servers = len(futures)
         self._all = np.arange(servers)
         self._window = max(1, round(context.qos.window_s / interval_s))
@@ -171,10 +187,12 @@ class _Episodes:
         output, prompt = telemetry[:, COLUMN.output_tokens], telemetry[:, COLUMN.prompt_tokens]
         work = output + self._settings.cost.prompt_weight * prompt
         self._own.note(telemetry[:, COLUMN.energy_gpu_j], work)
+        if self.unforeseen is not None:
+            self.unforeseen.follow(observed, self._interval)
         self._interval += 1
 
     def _problem(self, observed: Observation) -> Problem:
-        beside, context, interval_s = self._beside, self._context, self._context.interval_s
+        beside, context, interval_s = self.beside, self._context, self._context.interval_s
         total = beside.conditions.shape[1]
         first = min(self._interval, total - 1)
         ahead = np.arange(first, min(first + self._horizon, total))
@@ -186,6 +204,12 @@ class _Episodes:
         budget_w = np.where(reset[:, None], set_w[:, None], budget_w)
         seen_s = interval_s * np.minimum(ahead + 1, self._window)
         servers = len(self._all)
+        seen_s = np.broadcast_to(seen_s, (servers, len(ahead)))
+        goal_tok_s, requests = beside.goal_tok_s[:, None, ahead], None
+        if self.unforeseen is not None:
+            requests, tokens = self.unforeseen.draw(first, len(ahead))
+            delivered = tokens / seen_s[:, None]
+            goal_tok_s = np.minimum(beside.target_tok_s[:, None, ahead], delivered)
         knobs_now = np.full((servers, 3), np.inf)
         asked = context.highest if self.asked is None else self.asked
         knobs_now[:, 0], knobs_now[:, 1] = asked.power_cap_w, asked.max_num_seqs
@@ -196,13 +220,14 @@ class _Episodes:
             ttft_slo_s=self._settings.cost.ttft_limit_s(coming.ttft_slo_s[:, 0]),
             tpot_slo_s=np.asarray(coming.tpot_slo_s[:, 0]),
             outlook=Outlook(
-                goal_tok_s=beside.goal_tok_s[:, None, ahead],
+                goal_tok_s=goal_tok_s,
                 past_tokens=self._past,
-                seen_s=np.broadcast_to(seen_s, (servers, len(ahead))),
+                seen_s=seen_s,
                 interval_s=interval_s,
                 knobs_now=knobs_now,
                 token_j=self._own.joule_per_token(beside.yardstick),
             ),
             yardstick=beside.yardstick,
             violation_price=np.ones(servers),
+            coming=requests,
         )

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from baselines.twin.arrivals import ArrivalBelief
+from baselines.twin.coming import drawn_requests
 from baselines.twin.correction import Correction, CorrectionConfig
 from baselines.twin.ledger import Ledger
 from baselines.twin.lengths import ExpectedLengths, LengthBelief
 from baselines.twin.limit import LimitConfig, ViolationPrice
-from baselines.twin.plans import FloatArray
 from envs.context import ControlContext
 from envs.objectives.qos import violation_plain
 from envs.observations import Observation
@@ -86,23 +86,16 @@ class Estimate:
 
     def future(self, horizon_s: float, closed_loop: bool) -> list[RequestChunk]:
         """Draws the requests to come within a horizon, for each sample; times from now."""
-        rng, interval_s = self._rng, self._context.interval_s
-        edges_s: FloatArray = np.arange(0.0, horizon_s, interval_s)
-        rates = self.arrivals.draw(self._samples, edges_s, rng)
-        chunks = []
-        for sample in range(self._samples):
-            counts = rng.poisson(rates[sample] * interval_s)
-            if closed_loop:  # as many as can be asked for; they come when others finish
-                counts = np.full(len(edges_s), 8 + len(self.ledger) // 4)
-            times_s = np.repeat(edges_s, counts) + rng.random(counts.sum()) * interval_s
-            chunks.append(
-                RequestChunk(
-                    np.sort(times_s),
-                    self.prompts.draw(rng.random(len(times_s))).astype(np.int64),
-                    self.outputs.draw(rng.random(len(times_s))).astype(np.int64),
-                )
-            )
-        return chunks
+        return drawn_requests(
+            self.arrivals,
+            self.prompts,
+            self.outputs,
+            samples=self._samples,
+            horizon_s=horizon_s,
+            interval_s=self._context.interval_s,
+            in_flight=len(self.ledger) if closed_loop else None,
+            rng=self._rng,
+        )
 
 
 def single(observed: Observation, index: int) -> Observation:

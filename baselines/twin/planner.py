@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from baselines.twin.search import PlanSearch, Search
 from envs.context import ControlContext
 from envs.simulator.fleet import Fleet
 from envs.simulator.forks import Forks
+from envs.workloads.base import RequestChunk
 
 
 class Problem(NamedTuple):
@@ -25,6 +27,8 @@ class Problem(NamedTuple):
         yardstick: What Baseline spends.
         violation_price: Factor on the price of violations, shape ``(servers,)``.
         late_allowed: Fraction of requests that may be late at no price.
+        coming: Requests to come in each sample of each server, in place of those that the fleet's
+            servers know of; ``None``: the servers are samples, and each knows its own.
     """
 
     cap_limit_w: FloatArray
@@ -34,6 +38,7 @@ class Problem(NamedTuple):
     yardstick: Yardstick
     violation_price: FloatArray
     late_allowed: float = 0.0
+    coming: Sequence[RequestChunk] | None = None
 
 
 class Decision(NamedTuple):
@@ -58,11 +63,13 @@ class Planner:
 
     Args:
         context: What is known about the server.
-        fleet: The servers: ``samples`` in a row for each real one.
+        fleet: The servers: ``samples`` in a row for each real one; or one for each, whose copies
+            get the requests of every sample (:attr:`Problem.coming`).
         samples: Samples of each real server.
         intervals: Control intervals of the horizon.
         search: How plans are searched for.
         cost: What they cost.
+        shared_state: Whether all samples of a server begin in the state of the fleet's one.
     """
 
     def __init__(
@@ -73,6 +80,7 @@ class Planner:
         intervals: int,
         search: Search,
         cost: Cost,
+        shared_state: bool = False,
     ) -> None:
         self.space = PlanSpace(context.grid, search.batches, intervals, search.phases)
         self._search = PlanSearch(self.space, search)
@@ -80,8 +88,9 @@ class Planner:
         self._samples = samples
         self._interval_s = context.interval_s
         self._tolerance = context.qos.tolerance
-        self._forks = Forks(fleet, search.candidates)
-        self._one = Forks(fleet, 1)
+        each = samples if shared_state else 1
+        self._forks = Forks(fleet, search.candidates * each)
+        self._one = Forks(fleet, each)
 
     def decide(self, problem: Problem, current: IntArray, rng: np.random.Generator) -> Decision:
         """Returns the cheapest plan for each server.
@@ -107,12 +116,18 @@ class Planner:
 
     def _tried(self, forks: Forks, knobs: FloatArray, problem: Problem) -> FloatArray:
         """Returns what plans bring about, shape ``(servers, samples, plans, intervals, ...)``."""
-        samples, each = self._samples, forks.copies
-        servers, _, intervals, _ = knobs.shape
-        forks.fork(intervals * self._interval_s)
+        samples = self._samples
+        servers, each, intervals, _ = knobs.shape
+        if problem.coming is None:
+            forks.fork(intervals * self._interval_s)
+        else:
+            forks.fork(None, [chunk for chunk in problem.coming for _ in range(each)])
         forks.set_slos(
             np.repeat(problem.ttft_slo_s, samples * each),
             np.repeat(problem.tpot_slo_s, samples * each),
         )
-        observed = forks.run(np.repeat(knobs, samples, axis=0), self._interval_s, COLUMNS)
+        # Copies lie sample by sample, in both cases.
+        every = np.repeat(knobs[:, None], samples, axis=1)
+        every = every.reshape(-1, forks.copies, intervals, knobs.shape[3])
+        observed = forks.run(every, self._interval_s, COLUMNS)
         return observed.reshape(servers, samples, each, intervals, len(COLUMNS))

@@ -39,7 +39,7 @@ class Forks:
 
     def fork(
         self,
-        ahead_s: float,
+        ahead_s: float | None,
         extra: list[RequestChunk] | None = None,
         which: IntArray | None = None,
     ) -> None:
@@ -47,7 +47,7 @@ class Forks:
 
         Args:
             ahead_s: Time in seconds that the copies will run for; requests that arrive within
-                it are copied.
+                it are copied. ``None``: no request that is yet to come.
             extra: Requests for each copy, those of a server's copies in a row; they arrive after
                 those that the copied server knows.
             which: Indices of the servers, as many as are copied at a time; ``None`` for those of

@@ -143,18 +143,21 @@ class RequestBuffer:
         self._words = np.asarray(server).reshape(1).view(np.int64)
         self._words[_ARRIVALS_AT] = self._arrivals.ctypes.data
 
-    def reach(self, server: Server, ahead_s: float) -> int:
+    def reach(self, server: Server, ahead_s: float | None) -> int:
         """Takes requests from the stream until all that arrive within a time are known.
 
         Args:
             server: Its record.
             ahead_s: The time in seconds, from now on. A closed loop, whose requests have no
-                time, gets at least a chunk.
+                time, gets at least a chunk. ``None``: what has come, which in a closed loop
+                is nothing beyond what is in flight.
 
         Returns:
             The place behind the last of them.
         """
-        until_s = server.now_s + ahead_s
+        if ahead_s is None and server.concurrency:
+            return int(server.next_arrival)
+        until_s = server.until_s if ahead_s is None else server.now_s + ahead_s
         while not server.exhausted:
             end = int(server.arrivals_end)
             pending = end - int(server.next_arrival)

@@ -46,6 +46,9 @@ class HeadroomConfig(StudyConfig):
         horizons_s: How far it plans, in seconds.
         phases: Phases of its plans.
         replans_s: Times after which it plans again, in seconds.
+        arrival_samples: Samples of the requests to come in place of the true ones
+            (``controller.arrival_samples``), the price swept for each: what knowing arrivals is
+            worth.
         planners: Controllers whose price is swept beside the clairvoyant's.
         controllers: Others, as they are.
     """
@@ -57,18 +60,34 @@ class HeadroomConfig(StudyConfig):
     horizons_s: list[Seconds] = field(default_factory=lambda: [20.0])
     phases: list[Annotated[int, Range(least=1, most=32)]] = field(default_factory=lambda: [5])
     replans_s: list[Seconds] = field(default_factory=lambda: [0.5])
+    arrival_samples: list[Annotated[int, Range(least=1, most=1024)]] = field(
+        default_factory=lambda: [6]
+    )
     planners: list[str] = field(default_factory=lambda: ["mpc"])
     controllers: list[str] = field(default_factory=lambda: ["pals", "governor"])
+
+
+def planners_of(config: HeadroomConfig) -> dict[str, dict[str, Any]]:
+    """Returns the planners whose price is swept, by name, the bound first."""
+    drawn = {
+        f"{CLAIRVOYANT}, arrivals drawn {own} times": {"base": CLAIRVOYANT, "arrival_samples": own}
+        for own in config.arrival_samples
+    }
+    return (
+        {CLAIRVOYANT: {"base": CLAIRVOYANT}}
+        | drawn
+        | {own: {"base": own} for own in config.planners}
+    )
 
 
 def bound_entries(config: HeadroomConfig) -> list[Entry]:
     """Returns the lines of the study."""
     entries = [Entry(name, name, facts={"sweep": "none"}) for name in config.controllers]
-    for name in [CLAIRVOYANT, *config.planners]:
+    for name, keys in planners_of(config).items():
         entries += [
             Entry(
                 f"{name}, price {price:g}",
-                {"base": name, "cost": {"violation_price": price}},
+                {**keys, "cost": {"violation_price": price}},
                 facts={"sweep": "price", "planner": name, "price": price},
             )
             for price in config.prices

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,13 @@ from baselines.twin.clairvoyant import LostServer
 from baselines.twin.cost import ENERGY, OUTPUT
 from envs import catalog
 from envs.errors import ConfigurationError
+from envs.factory import build_server_spec
+from envs.knobs import Knobs
+from envs.scenario import Scenario
+from envs.simulator.fleet import Fleet
+from envs.simulator.forks import Forks
+from envs.telemetry import COLUMN
+from envs.workloads.base import RequestChunk
 
 
 def clairvoyant(small_search: dict[str, int], **keys: Any) -> dict[str, Any]:
@@ -134,3 +142,68 @@ def test_more_search_costs_less(prepared_env: Any, run: Any) -> None:
         _, state = controller.predict(observation)
         costs[generations] = float(state.decision.cost[0])
     assert costs[6] <= costs[1]
+
+
+def test_what_is_drawn_does_not_hang_on_what_is_yet_to_come(
+    prepared_env: Any, small_search: dict[str, int], tmp_path: Path
+) -> None:
+    """Two recordings that are the same for 10 s, with the same rate and lengths over all."""
+    early, last = np.arange(0.0, 10.0, 0.2), [40.0]
+    drawn, known = {}, {}
+    for name, from_s in {"soon": 10.2, "later": 30.0}.items():
+        times = np.concatenate([early, np.linspace(from_s, from_s + 4.0, 150), last])
+        file = tmp_path / f"{name}.csv"
+        file.write_text(
+            "TIMESTAMP,ContextTokens,GeneratedTokens\n"
+            + "".join(f"2023-11-16 18:00:{time:09.6f},300,200\n" for time in times)
+        )
+        env, controller = prepared_env(
+            clairvoyant(small_search, arrival_samples=4),
+            workload={"base": "azure_conv", "path": str(file)},
+        )
+        observation, _ = env.reset(seed=3)
+        state = None
+        for interval in range(18):
+            action, state = controller.predict(observation, state, np.array([interval == 0]))
+            observation = env.step(action)[0]
+        drawn[name] = state.unforeseen.draw(18, 20)
+        known[name] = state.beside.goal_tok_s
+    soon, later = drawn["soon"], drawn["later"]
+    np.testing.assert_array_equal(soon.baseline_tokens, later.baseline_tokens)
+    for one, other in zip(soon.coming, later.coming, strict=True):
+        np.testing.assert_array_equal(one.arrival_time_s, other.arrival_time_s)
+    assert (known["soon"] != known["later"]).any()  # the true future is another one
+
+
+def test_not_knowing_arrivals_costs_something_but_not_all(
+    prepared_env: Any, run: Any, small_search: dict[str, int]
+) -> None:
+    static = Static()
+    spent = {}
+    for samples in (0, 4):
+        env, controller = prepared_env(clairvoyant(small_search, arrival_samples=samples))
+        infos, _ = run(env, controller)
+        spent[samples] = sum(info["telemetry"].energy_gpu_j for info in infos)
+        static.bind(env.context)
+        held, _ = run(env, static)
+        spent[-1] = sum(info["telemetry"].energy_gpu_j for info in held)
+    assert spent[4] < 0.95 * spent[-1]
+
+
+def test_copies_without_a_future_get_only_what_they_are_given() -> None:
+    spec = build_server_spec(Scenario(workload={"base": "poisson_gsm8k", "load": 0.7}))
+    fleet = Fleet([spec], latency=False)
+    fleet.reset(0, 1)
+    fleet.apply(Knobs(400.0, 64, None))
+    fleet.advance(10.0)
+    forks = Forks(fleet, 2)
+    nobody = RequestChunk(np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int64))
+    some = RequestChunk(np.array([10.5, 10.6]), np.array([300, 300]), np.array([5, 5]))
+    knobs = np.full((1, 2, 60, 3), np.inf)
+    knobs[..., 0], knobs[..., 1] = 400.0, 64
+    forks.fork(None, [nobody, some])
+    finished = forks.run(knobs, 0.5, np.array([COLUMN.finished])).sum(axis=(0, 2, 3))
+    in_server = int(fleet.servers[0].queue_tail - fleet.servers[0].queue_head)
+    in_server += int(fleet.telemetry[0, COLUMN.running])
+    assert finished[1] == finished[0] + 2
+    assert finished[0] == in_server
