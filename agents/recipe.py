@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -134,7 +135,7 @@ def _check_number(name: str, value: Any, *, whole: bool, may_be_zero: bool = Fal
     """
     most = 1.0 if name in _FRACTIONS else math.inf
     number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
-    if not number or not (math.isfinite(value) and value <= most):
+    if not number or not -sys.float_info.max <= value <= min(most, sys.float_info.max):
         what = "a whole number" if whole else "a finite number"
         limit = f" up to {most:g}" if most < math.inf else ""
         raise ConfigurationError(f"agent.arguments.{name}: must be {what}{limit}, got {value!r}")

@@ -273,11 +273,22 @@ def _problem(rules: Rules, value: Any) -> str | None:
     if isinstance(value, bool | np.bool_) or not isinstance(value, wanted):
         return "a whole number" if rules.number is int else "a number"
     for allowed in rules.ranges or (Range(),):
-        if float(value) not in allowed:
+        if _as_float(value) not in allowed:
             return str(allowed)
     return None
 
 
+def _as_float(value: Any) -> float:
+    """Returns a number as a float; NaN, which no range has, for one that is too large."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.nan
+
+
 def _shown(value: Any) -> str:
-    text = repr(value.item() if isinstance(value, np.generic) else value)
+    try:
+        text = repr(value.item() if isinstance(value, np.generic) else value)
+    except ValueError:  # Python writes no number of over 4300 digits
+        text = f"a number of {value.bit_length()} bits"
     return text if len(text) <= 80 else f"{text[:77]}..."

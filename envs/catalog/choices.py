@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from envs.catalog.files import compose, first_line, names, schema
+from envs.catalog.files import NOT_COMPOSED, compose, first_line, names, schema
 from envs.catalog.targets import buildable
 from envs.errors import ConfigurationError
 
@@ -48,8 +48,19 @@ def _changed(group: str, name: str, changes: Mapping[str, Any]) -> DictConfig:
         node = compose(group, name)
         clear_replaced(node, changes)
         return DictConfig(OmegaConf.merge(node, dict(changes)))
-    except OmegaConfBaseException as error:
-        raise ConfigurationError(f"{group}={name}: {first_line(error)}") from error
+    except NOT_COMPOSED as error:
+        place = _too_large(changes) if isinstance(error, OverflowError) else ""
+        raise ConfigurationError(f"{group}={name}: {place}{first_line(error)}") from error
+
+
+def _too_large(changes: Mapping[Any, Any]) -> str:
+    """Returns the key of a number that no float can hold, which OmegaConf does not name."""
+    for key, value in changes.items():
+        if isinstance(value, int) and abs(value) > sys.float_info.max:
+            return f"{key}: "
+        if isinstance(value, Mapping) and (inner := _too_large(value)):
+            return f"{key}.{inner}"
+    return ""
 
 
 def clear_replaced(node: DictConfig, changes: Mapping[str, Any]) -> None:
@@ -86,7 +97,7 @@ def checked(key: str, node: Any, kind: str | None = None) -> DictConfig:
         return DictConfig(node)
     try:
         return DictConfig(OmegaConf.merge(schema(target.replace(".", "/")), node))
-    except OmegaConfBaseException as error:
+    except NOT_COMPOSED as error:
         raise ConfigurationError(f"{key}: {first_line(error)}") from error
 
 
@@ -98,7 +109,7 @@ def resolved(key: str, node: DictConfig) -> Any:
     """
     try:
         return OmegaConf.to_container(node, resolve=True)
-    except OmegaConfBaseException as error:
+    except NOT_COMPOSED as error:
         place = f"{key}." if getattr(error, "full_key", None) else f"{key}: "
         raise ConfigurationError(place + first_line(error)) from error
 

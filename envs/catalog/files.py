@@ -30,6 +30,8 @@ from envs.nearest import did_you_mean
 
 CONF_DIR = Path(__file__).resolve().parents[2] / "conf"
 SCHEMA_PREFIX = "/schema/"
+NOT_COMPOSED = (OmegaConfBaseException, OverflowError)
+"""What OmegaConf raises: the second of a whole number that no float can hold."""
 _NAME = re.compile(r"\w[\w-]*(/\w[\w-]*)*", re.ASCII)
 
 
@@ -116,7 +118,7 @@ def compose(group: str, name: str) -> DictConfig:
         )
     try:
         return _compose_file(group, file)
-    except OmegaConfBaseException as error:
+    except NOT_COMPOSED as error:
         raise ConfigurationError(f"{group}={name}: {first_line(error)}") from error
 
 

@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from envs import catalog
+from envs.catalog.files import first_line
 from envs.errors import ConfigurationError, PalsError
 from envs.extras import missing_extra
 from experiments.app import schemas
@@ -82,6 +83,8 @@ def describe(error: BaseException, more: str = "debug=on") -> str:
         return re.sub(r"\n\s*(full_key|object_type)\S*.*", "", text)
     if isinstance(error, OmegaConfBaseException | OSError):
         return str(error)
+    if isinstance(error, OverflowError) and "full_key: " in str(error):  # OmegaConf's
+        return first_line(error)
     if isinstance(error, yaml.YAMLError):
         return f"a file of settings is no YAML: {error}"
     if isinstance(error, ImportError) and (message := missing_extra(error)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -100,5 +100,5 @@ def _shown(value: Any) -> Any:
 
 
 def _number(value: Any) -> float | None:
-    known = isinstance(value, int | float) and math.isfinite(value)
+    known = isinstance(value, int | float) and abs(value) <= sys.float_info.max
     return round(float(value), 6) if known else None

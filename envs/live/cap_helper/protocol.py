@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 import re
+import sys
 from typing import Any, NamedTuple
 
 SOCKET = "/run/pals-cap-helper/socket"
@@ -70,7 +70,7 @@ def parsed(line: bytes) -> Request:
         raise Refused(BAD, f"gpus: must be 1 to {MAX_GPUS} UUIDs")
     if len(set(gpus)) != len(gpus):
         raise Refused(BAD, "gpus: must name each once")
-    if watts is not None and not (_is_number(watts) and math.isfinite(watts)):
+    if watts is not None and not _is_number(watts):
         raise Refused(BAD, "watts: must be a number or null")
     if "lease" in told and not _is_name(lease):
         raise Refused(BAD, "lease: must be a name of letters and digits")
@@ -92,5 +92,7 @@ def _is_name(value: object) -> bool:
     return isinstance(value, str) and _NAME.fullmatch(value) is not None
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def _is_number(value: Any) -> bool:
+    # A whole number may be larger than any float; NaN compares as false.
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and abs(value) <= sys.float_info.max

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -55,7 +54,7 @@ def _check_lease(owner: str, seconds: object) -> None:
         raise ValueError(f"owner: must be 1 to {OWNER_LENGTH} characters that can be printed")
     if not isinstance(seconds, (int, float)) or isinstance(seconds, bool):
         raise ValueError("lease_s: must be a number")
-    if not math.isfinite(seconds) or not 0 <= seconds <= LONGEST_LEASE_S:
+    if not 0 <= seconds <= LONGEST_LEASE_S:
         raise ValueError(f"lease_s: {seconds} is outside 0..{LONGEST_LEASE_S:g}")
 
 
