@@ -8,11 +8,9 @@ of what is at hand.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import os
 import platform
-import sys
 from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib import metadata
@@ -20,6 +18,7 @@ from pathlib import Path
 
 from envs.catalog.files import CONF_DIR
 from envs.catalog.targets import OWN_PACKAGES, allowed_packages
+from envs.imports import own_imports, places_of
 
 LIBRARIES = (
     "gymnasium", "llvmlite", "numba", "numpy", "pandas", "sb3-contrib", "scikit-learn", "scipy",
@@ -28,6 +27,8 @@ LIBRARIES = (
 """Libraries that numbers depend on; one that is not installed counts, too."""
 HASH_LENGTH = 16
 """Hexadecimal digits of the hashes that results and caches are keyed by."""
+_FACES = OWN_PACKAGES | {"pals_gym"}
+"""This project's packages, its public face among them: their code counts in any case."""
 _NO_SOURCE = ("__pycache__",)
 
 
@@ -59,6 +60,8 @@ def packages_hash() -> str | None:
 def source_hash(packages: Iterable[str]) -> str:
     """Returns the hash of the sources of packages, or of modules that are one file.
 
+    Other modules of a user's own that they import count with their Python files.
+
     A process computes it once: it is the code that was imported which counts, not what has been
     edited since.
 
@@ -73,29 +76,17 @@ def _source_hash(packages: frozenset[str]) -> str:
     total = hashlib.sha256()
     for package in sorted(packages):
         total.update(f"{package}\0".encode())
-        places = _places(package)
+        places = places_of(package)
         for place in places:
             for name, file in _sources(place, everything=package not in OWN_PACKAGES):
                 total.update(f"{name}\0".encode() + file.read_bytes())
         if not places:  # typed into a session: its code cannot be seen, and may change
             total.update(f"{os.getpid()} {os.times().elapsed}".encode())
+    for package in own_imports(packages, _FACES):
+        for place in places_of(package):
+            for name, file in _sources(place, everything=False):
+                total.update(f"{package}/{name}\0".encode() + file.read_bytes())
     return total.hexdigest()[:HASH_LENGTH]
-
-
-def _places(package: str) -> list[Path]:
-    """Returns the folders of a package, or the file of a module."""
-    if package == "__main__":
-        file = getattr(sys.modules["__main__"], "__file__", None)
-        return [Path(file)] if file and Path(file).is_file() else []
-    try:
-        spec = importlib.util.find_spec(package)
-    except (ImportError, ValueError):
-        return []
-    if spec is None:
-        return []
-    if spec.submodule_search_locations:
-        return [Path(place) for place in spec.submodule_search_locations]
-    return [Path(spec.origin)] if spec.origin and Path(spec.origin).is_file() else []
 
 
 def _sources(place: Path, *, everything: bool) -> Iterator[tuple[str, Path]]:

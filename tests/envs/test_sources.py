@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from envs import catalog, sources
+from envs import catalog, imports, sources
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -84,6 +84,28 @@ def test_an_allowed_package_counts_with_all_its_files(
     (home / "__pycache__").mkdir()
     (home / "__pycache__" / "rule.pyc").write_text("bytecode")
     assert hash_of("own_rules") == before
+
+
+def test_what_a_package_of_ones_own_imports_counts_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A controller edited in a module beside its package would else have its old results."""
+    monkeypatch.syspath_prepend(tmp_path)
+    package(tmp_path, "importing_rules", rule_dot_py="def late():\n    import near_by.maths as m\n")
+    home = package(tmp_path, "near_by", maths_dot_py="from far_by import A\nimport numpy, json\n")
+    (tmp_path / "far_by.py").write_text("A = 1\nimport importing_rules, absent_by, pals_gym")
+    (tmp_path / "broken_by.py").write_text("A = (")
+    seen = {hash_of("importing_rules")}
+    (home / "maths.py").write_text("from far_by import A as B\nimport numpy, json\n")
+    seen.add(hash_of("importing_rules"))
+    (tmp_path / "far_by.py").write_text("A = 2\nimport broken_by\n")
+    seen.add(hash_of("importing_rules"))
+    (tmp_path / "broken_by.py").write_text("A = ((")
+    seen.add(hash_of("importing_rules"))
+    assert len(seen) == 4
+    assert hash_of("importing_rules") in seen
+    assert "numpy" not in imports.own_imports(["importing_rules"], frozenset())
+    assert "near_by" not in sys.modules
 
 
 def test_a_module_of_one_file_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
