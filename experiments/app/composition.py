@@ -8,18 +8,16 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from hydra import compose
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from envs.errors import ConfigurationError
 from envs.fields import check_values
-from envs.safe_files import read_regular
 from envs.scenario import plain
 from experiments.app.settings import RunConfig
+from experiments.app.yaml_file import read_yaml
 
 T = TypeVar("T")
-_MOST_BYTES = 16 << 20
 
 
 def composed(cls: type[T], config_name: str, *overrides: str) -> T:
@@ -103,10 +101,7 @@ def saved_settings(file: Path, cls: type[object], optional: Collection[str] = ()
     Raises:
         ConfigurationError: The file is damaged, or has other keys; the message names it.
     """
-    try:
-        saved: Any = plain(OmegaConf.create(read_regular(file, _MOST_BYTES).decode()))
-    except (ValueError, AssertionError, RecursionError, YAMLError, OmegaConfBaseException) as error:
-        raise ConfigurationError(f"{file} is damaged ({error})") from error
+    saved: Any = read_yaml(file)
     if not isinstance(saved, dict):
         raise ConfigurationError(f"{file} is damaged (it holds no keys and values)")
     saved.pop("_target_", None)

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from omegaconf import OmegaConf
-
 from agents.bundle import find_bundle, read_bundle
 from envs import catalog
 from envs.errors import ConfigurationError, PalsError
@@ -17,6 +15,7 @@ from envs.quantities import Seeds
 from experiments.app.application import describe
 from experiments.app.executors import Executor
 from experiments.app.settings import RunConfig
+from experiments.app.yaml_file import read_yaml
 from experiments.benchmarking.fronts import point_name
 from experiments.benchmarking.metrics import BASELINE, MetricRow
 from experiments.benchmarking.scenario_runs import ScenarioRuns
@@ -87,7 +86,7 @@ def front_choices(config: BenchmarkConfig) -> dict[str, dict[str, Any]]:
         found[name] = choices
 
     for file in config.fronts:
-        content = plain(OmegaConf.load(Path(file).expanduser()))
+        content = read_yaml(Path(file).expanduser())
         if not isinstance(content, dict):
             raise ConfigurationError(f"fronts: {file} holds no fronts by name")
         for name, choices in content.items():

@@ -8,14 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
-
 from envs.cache import atomic_write_text
 from envs.errors import ConfigurationError
 from envs.safe_files import read_regular
-from envs.scenario import plain
+from experiments.app.yaml_file import read_yaml
 from experiments.records.hashing import file_digest
 from experiments.records.provenance import content_hash
 from experiments.records.tracking import RunFacts, Wandb
@@ -105,10 +101,7 @@ def _sent(mark: Path) -> str | None:
 
 
 def _configuration(file: Path) -> Any:
-    try:
-        config: Any = plain(OmegaConf.create(read_regular(file, _MOST_BYTES).decode()))
-    except (ValueError, RecursionError, YAMLError, OmegaConfBaseException) as error:
-        raise _damaged(file, error) from error
+    config: Any = read_yaml(file)
     if not isinstance(config, dict):
         raise ConfigurationError(f"{file}: is damaged (it holds no keys and values)")
     return config

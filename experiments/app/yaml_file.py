@@ -1,0 +1,72 @@
+"""Reads files of settings that a command wrote, which may come from somebody else by now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from envs.errors import ConfigurationError
+from envs.safe_files import read_regular
+
+_MOST_BYTES = 16 << 20
+_DEEPEST = 100
+
+
+def read_yaml(file: Path) -> Any:
+    """Returns the plain values of a file.
+
+    No file that a command writes refers to anything. One that does could read secrets from the
+    environment, which would be written into results or sent to a tracker, and parts that are
+    repeated by reference could grow without end.
+
+    Args:
+        file: The file.
+
+    Raises:
+        ConfigurationError: It cannot be read, is no YAML, or refers to something; the message
+            names file and place.
+    """
+    content = read_regular(file, _MOST_BYTES)
+    try:
+        text = content.decode()
+        depth = 0
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > _DEEPEST:  # the time to read it grows with the square
+                raise ConfigurationError(f"{file} is damaged: it is nested too deep")
+            if isinstance(event, yaml.AliasEvent):
+                raise ConfigurationError(
+                    f"{file} is damaged: line {event.start_mark.line + 1}: *{event.anchor} "
+                    "repeats another part; write it out"
+                )
+        values = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+    except (ValueError, AssertionError, RecursionError, yaml.YAMLError) as error:
+        raise ConfigurationError(f"{file} is damaged ({error})") from error
+    except OmegaConfBaseException as error:
+        raise ConfigurationError(f"{file} is damaged ({error})") from error
+    for place, value in _texts("", values):
+        if "${" in value:
+            raise ConfigurationError(
+                f"{file}: {place} refers to something else, {value[:80]!r}; write the value itself"
+            )
+    return values
+
+
+def _texts(place: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Yields all texts with their keys, names of keys among them."""
+    if isinstance(value, str):
+        yield place, value
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            own = f"{place}.{name}" if place else str(name)
+            yield own, str(name)
+            yield from _texts(own, item)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _texts(f"{place}[{index}]", item)
