@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import unquote
 
 MASK = "***"
 _WORDS = {
@@ -34,22 +35,31 @@ _NUMBER = re.compile(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?")
 _FORMS = tuple(
     (re.compile(pattern, re.IGNORECASE), shown)
     for pattern, shown in (
-        (r"(\b[a-z][a-z0-9+.-]*://)[^/\s\"']+@", rf"\1{MASK}@"),
+        (r"(\b[a-z][a-z0-9+.-]*://)(?P<secret>[^/\s\"']+)@", rf"\1{MASK}@"),
         (
-            r"([?&](?:[\w-]*(?:key|token|secret|password|signature)|sig|auth)=)[^&\s#\"']+",
+            r"([?&#](?:[\w-]*(?:key|token|secret|password|signature|credential)|sig|auth)=)"
+            r"(?P<secret>[^&\s#\"']+)",
             rf"\1{MASK}",
         ),
-        (r"(\bbearer\s+)[\w.~+/=-]{6,}", rf"\1{MASK}"),
+        (r"(\bbearer\s+)(?P<secret>[\w.~+/=-]{6,})", rf"\1{MASK}"),
         (
-            r"([\"'](?:[\w-]*(?:api[_-]?key|token|secret|passw(?:or)?d))[\"']\s*[:=]\s*[\"'])[^\"']+",
+            r"(\b(?:authorization|[\w-]*(?:api-key|auth-token)):\s*(?:(?:basic|token)\s+)?)"
+            r"(?!bearer\s)(?P<secret>[^\s\"',]{6,})",
             rf"\1{MASK}",
         ),
         (
-            r"(--[\w-]*(?:api[_-]?key|token|secret|passw(?:or)?d)[= ])(?![\d-])[^\s\"',\]]+",
+            r"([\"'](?:[\w-]*(?:api[_-]?key|token|secret|passw(?:or)?d))[\"']\s*[:=]\s*[\"'])"
+            r"(?P<secret>[^\"']+)",
             rf"\1{MASK}",
         ),
         (
-            r"\b(?:hf_|sk-|ghp_|gho_|github_pat_|glpat-|xox[abp]-|AKIA|eyJ[\w-]+\.)[\w./+=-]{10,}",
+            r"(--[\w-]*(?:api[_-]?key|token|secret|passw(?:or)?d)[= ])(?![\d-])"
+            r"(?P<secret>[^\s\"',\]]+)",
+            rf"\1{MASK}",
+        ),
+        (
+            r"\b(?P<secret>(?:hf_|sk-|ghp_|gho_|github_pat_|glpat-|xox[abp]-|AKIA|eyJ[\w-]+\.)"
+            r"[\w./+=-]{10,})",
             MASK,
         ),
     )
@@ -114,6 +124,7 @@ def _in_config(value: Any, key: str = "") -> Iterator[str]:
                 for text in _texts(item):
                     if _is_secret_variable(str(name), text) and not _is_place_or_number(text):
                         yield text
+                    yield from _by_form(text)
             else:
                 yield from _in_config(item, str(name))
     elif isinstance(value, list | tuple):
@@ -127,9 +138,21 @@ def _in_config(value: Any, key: str = "") -> Iterator[str]:
     elif isinstance(value, str):
         if _is_secret_key(key):
             yield value
-        for credentials in re.findall(r"://([^/\s@]+)@", value):
-            yield credentials
-            yield credentials.partition(":")[2]
+        yield from _by_form(value)
+
+
+def _by_form(text: str) -> Iterator[str]:
+    """Yields what a text's form says is a secret, as it stands there and as it is sent."""
+    for form, _ in _FORMS:
+        for found in form.finditer(text):
+            secret = found["secret"]
+            if found[0].endswith("@"):  # user and password
+                parts = [secret, secret.partition(":")[2]]
+            else:
+                word = secret.isalpha() and secret.islower()
+                parts = [] if word or _is_place_or_number(secret) else [secret]
+            for part in parts:
+                yield from (part, unquote(part))
 
 
 def _texts(value: Any) -> Iterator[str]:

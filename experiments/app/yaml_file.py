@@ -1,4 +1,4 @@
-"""Reads files of settings that a command wrote, which may come from somebody else by now."""
+"""Reads files of settings that a command wrote, and that another user may have changed since."""
 
 from __future__ import annotations
 

@@ -75,3 +75,31 @@ def test_secrets_of_this_process_are_known(monkeypatch: pytest.MonkeyPatch) -> N
     assert Masking().text("t0ps3cret enabled") == f"{MASK} enabled"
     given = {"environment": {"VLLM_REMOTE": "from-the-vault-77"}}
     assert Masking()(given) == {"environment": {"VLLM_REMOTE": MASK}}
+
+
+@pytest.mark.parametrize(
+    ("given", "secret"),
+    [
+        ({"url": "http://host/?api_key=pLanted99"}, "pLanted99"),
+        ({"url": "http://host/?X-Amz-Credential=pLanted99&x=1"}, "pLanted99"),
+        ({"url": "http://host/#token=pLanted99"}, "pLanted99"),
+        ({"url": "http://me:pL%40nted99@host"}, "pL@nted99"),
+        ({"arguments": ["-H", "Authorization: Bearer pLanted99"]}, "pLanted99"),
+        ({"arguments": ["-H", "Authorization: Basic pLanted99"]}, "pLanted99"),
+        ({"arguments": ["-H", "x-api-key: pLanted99"]}, "pLanted99"),
+        ({"arguments": ["--config", '{"token": "pLanted99"}']}, "pLanted99"),
+        ({"environment": {"VLLM_ENDPOINT": "http://me:pLanted99@host"}}, "pLanted99"),
+        ({"note": "hf_pLanted99pLanted99"}, "hf_pLanted99pLanted99"),
+    ],
+)
+def test_a_secret_that_its_form_tells_is_masked_wherever_it_appears(
+    given: dict[str, Any], secret: str
+) -> None:
+    masking = Masking(given)
+    assert "nted99" not in str(masking(given))
+    assert masking.text(f"refused: {secret}") == f"refused: {MASK}"
+
+
+def test_a_word_that_stands_where_a_secret_may_is_not_masked_elsewhere() -> None:
+    given = {"url": "http://host/?key=llama", "note": "a llama of 8 billion"}
+    assert Masking(given)(given)["note"] == "a llama of 8 billion"

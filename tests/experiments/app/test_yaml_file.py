@@ -1,4 +1,4 @@
-"""Files of settings from somebody else are read as plain values, and refer to nothing."""
+"""Files of settings from elsewhere are read as plain values, and refer to nothing."""
 
 from __future__ import annotations
 
