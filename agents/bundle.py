@@ -185,7 +185,7 @@ def _policy_class(bundle: Bundle) -> Any:
 
 def policy_facts(recipe: Recipe, model: BaseAlgorithm) -> dict[str, Any]:
     """Returns the facts from which the policy of a trained model can be built again."""
-    arguments = dict(recipe.arguments.get("policy_kwargs") or {})
+    arguments = recipe.policy_arguments
     if getattr(model, "use_sde", False):
         arguments["use_sde"] = True
     return {

@@ -173,7 +173,16 @@ _POLICY_ARGUMENTS: dict[str, Callable[[str, Any], None]] = {
 }  # fmt: skip
 
 
-def _policy_arguments(key: str, value: Any) -> None:
+def check_policy_arguments(key: str, value: Any) -> None:
+    """Checks the arguments that a bundle's policy is built with.
+
+    Args:
+        key: What they are called, for the message.
+        value: The arguments.
+
+    Raises:
+        ConfigurationError: One is unknown, or no policy could be built with it.
+    """
     _mapping(key, value)
     for name, item in value.items():
         if name not in _POLICY_ARGUMENTS:
@@ -232,7 +241,7 @@ def _evaluation(key: str, value: Any) -> None:
 _CHECKS: dict[str, Callable[[str, Any], None]] = {
     "algorithm": _one_of(ALGORITHMS),
     "policy": _one_of(POLICIES),
-    "policy_arguments": _policy_arguments,
+    "policy_arguments": check_policy_arguments,
     "observation": _observation,
     "action": _action,
     "grid": _grid,

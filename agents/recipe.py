@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
+from agents.bundle_facts import check_policy_arguments
 from envs import catalog
 from envs.errors import ConfigurationError
 from envs.fields import Checked, Part, Range
@@ -27,6 +30,14 @@ _ABOVE_ZERO = frozenset(
 )  # fmt: skip
 """Arguments with which nothing is learned, or for ever, where they are 0."""
 _SIGNED = frozenset({"sde_sample_freq", "target_entropy"})
+_OF_THE_TRAINING = frozenset({"env", "seed", "device"})
+_TEXTS = frozenset({"tensorboard_log"})
+_OF_THE_OPTIMISER = frozenset({"optimizer_class", "optimizer_kwargs"})
+_REFUSALS = (
+    ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError,
+    TypeError, ValueError,
+)  # fmt: skip
+"""What the library raises for arguments that it cannot work with."""
 _EVERY = "gradient_steps"  # -1: as many as decisions
 
 
@@ -64,12 +75,21 @@ class Recipe(Checked):
         """
         from stable_baselines3.common.base_class import BaseAlgorithm
 
-        cls = catalog.buildable("algorithm", self.algorithm)
+        try:
+            cls = catalog.buildable("algorithm", self.algorithm)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"agent.algorithm: {error}") from error
         if not (isinstance(cls, type) and issubclass(cls, BaseAlgorithm)):
             raise ConfigurationError(
                 f"agent.algorithm: {self.algorithm} is not an algorithm of Stable-Baselines3"
             )
         return cls
+
+    @property
+    def policy_arguments(self) -> dict[str, Any]:
+        """Arguments of the policy without those that only training needs."""
+        given = self.arguments.get("policy_kwargs") or {}
+        return {name: value for name, value in given.items() if name not in _OF_THE_OPTIMISER}
 
     def make(self, env: VecEnv, *, seed: int, device: str) -> BaseAlgorithm:
         """Builds the algorithm.
@@ -83,13 +103,40 @@ class Recipe(Checked):
             ConfigurationError: An argument is unknown to the class, or out of range.
         """
         cls: Any = self.algorithm_class
+        self._check_names(cls)
         self._check_numbers(cls)
+        _check_finite("agent.arguments", self.arguments)
         try:
-            arguments = {**self.arguments, **self._lean(cls, env)}
+            # A copy: the library puts classes into policy_kwargs, which the bundle could not hold.
+            arguments = copy.deepcopy({**self.arguments, **self._lean(cls, env)})
             algorithm: BaseAlgorithm = cls(env=env, seed=seed, device=device, **arguments)
-        except (TypeError, ValueError, AssertionError, RuntimeError, MemoryError) as error:
+        except _REFUSALS as error:
             raise ConfigurationError(f"agent.arguments: {error}") from error
         return algorithm
+
+    def _check_names(self, cls: type[BaseAlgorithm]) -> None:
+        """Checks which arguments are given, and that the policy is one for vectors.
+
+        Raises:
+            ConfigurationError: One is not the user's to give, or there is no such policy.
+        """
+        for name in self.arguments:
+            if name in _OF_THE_TRAINING or name.startswith("_"):
+                key = "" if name not in ("seed", "device") else f"; set {name} itself"
+                raise ConfigurationError(
+                    f"agent.arguments.{name}: cannot be given, the training does{key}"
+                )
+        if not isinstance(self.arguments.get("policy_kwargs") or {}, Mapping):
+            raise ConfigurationError("agent.arguments.policy_kwargs: must be a mapping")
+        # What no bundle may hold would be refused after the training, and the agent lost.
+        check_policy_arguments("agent.arguments.policy_kwargs", self.policy_arguments)
+        policy = self.arguments.get("policy")
+        known = sorted(name for name in cls.policy_aliases if name.startswith("Mlp"))
+        if policy not in known:
+            raise ConfigurationError(
+                f"agent.arguments.policy: must be {' or '.join(known)}, as observations are "
+                f"vectors, got {policy!r}"
+            )
 
     def _check_numbers(self, cls: type[BaseAlgorithm]) -> None:
         """Checks arguments that are numbers: the library trains with NaN without a word.
@@ -99,13 +146,20 @@ class Recipe(Checked):
         """
         for name, parameter in inspect.signature(cls).parameters.items():
             usual, value = parameter.default, self.arguments.get(name, parameter.default)
-            if value is usual or isinstance(usual, bool):
+            if value is usual:
                 continue
+            if isinstance(usual, bool):
+                if not isinstance(value, bool):
+                    raise ConfigurationError(
+                        f"agent.arguments.{name}: must be true or false, got {value!r}"
+                    )
+                continue
+            if usual is None and isinstance(value, str) and name not in _TEXTS | _ABOVE_ZERO:
+                raise ConfigurationError(f"agent.arguments.{name}: cannot be text, got {value!r}")
             numeric = isinstance(usual, int | float)
             if callable(value) and (numeric or usual is None):  # a schedule, which may end at 0
-                _check_number(name, value(1.0), whole=False)
-                _check_number(name, value(0.0), whole=False, may_be_zero=True)
-            elif numeric or isinstance(value, int | float):
+                _check_schedule(name, value)
+            elif numeric or isinstance(value, int | float) or name in _ABOVE_ZERO:
                 _check_number(name, value, whole=isinstance(usual, int))
 
     def _lean(self, cls: Any, env: VecEnv) -> dict[str, Any]:
@@ -119,12 +173,48 @@ class Recipe(Checked):
         if cls is not PPO or named is not ActorCriticPolicy or not choices_of(env.action_space):
             return {}
         buffer = self.arguments.get("rollout_buffer_class", ShuffledBuffer)
-        chosen = dict(self.arguments.get("policy_kwargs", {}))
+        chosen = dict(self.arguments.get("policy_kwargs") or {})
         if "optimizer_class" not in chosen:
             # Adam in one call for all parameters; the policy's own default is this eps.
             own = chosen.get("optimizer_kwargs", {"eps": 1e-5})
             chosen["optimizer_kwargs"] = {"fused": True, **own}
         return {"policy": LeanPolicy, "rollout_buffer_class": buffer, "policy_kwargs": chosen}
+
+
+def _check_finite(key: str, value: Any) -> None:
+    """Checks numbers wherever they stand: networks are made with NaN without a word.
+
+    Raises:
+        ConfigurationError: One is not finite.
+    """
+    if isinstance(value, Mapping):
+        for name, own in value.items():
+            _check_finite(f"{key}.{name}", own)
+    elif isinstance(value, list | tuple):
+        for own in value:
+            _check_finite(key, own)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ConfigurationError(f"{key}: must be finite, got {value!r}")
+
+
+def _check_schedule(name: str, schedule: Any) -> None:
+    """Checks a schedule at its two ends, the second of which may be 0.
+
+    Raises:
+        ConfigurationError: It gives no number there, or one out of range.
+    """
+    end = getattr(schedule, "end_fraction", 1.0)
+    number = isinstance(end, int | float) and not isinstance(end, bool)
+    if not number or not 0.0 < end <= 1.0:
+        raise ConfigurationError(
+            f"agent.arguments.{name}.end_fraction: must be > 0 and <= 1, got {end!r}"
+        )
+    try:
+        first, last = schedule(1.0), schedule(0.0)
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise ConfigurationError(f"agent.arguments.{name}: gives no number: {error}") from error
+    _check_number(name, first, whole=False)
+    _check_number(name, last, whole=False, may_be_zero=True)
 
 
 def _check_number(name: str, value: Any, *, whole: bool, may_be_zero: bool = False) -> None:

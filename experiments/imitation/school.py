@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from agents.asked import Asked, AskedPolicy, dealt, with_asked
 from agents.asked import described as describe_asked
 from agents.bundle import calibration_hashes, plain_numbers, policy_facts, read_bundle, save_bundle
-from agents.bundle_facts import Bundle
+from agents.bundle_facts import Bundle, check_policy_arguments
 from agents.compatibility import describe_grid, describe_observation, observation_space
 from agents.recipe import Recipe
 from agents.shield import BudgetShield
@@ -168,6 +168,8 @@ class School:
             raise ConfigurationError(
                 "agent: only an actor-critic without memory can be taught, such as agent=ppo"
             )
+        # What no bundle may hold would be refused after the teaching, and the agent lost.
+        check_policy_arguments("agent.arguments.policy_kwargs", self.recipe.policy_arguments)
         torch.manual_seed(self.config.seed)
         return ActorCriticPolicy(
             observation_space(self._observation()),

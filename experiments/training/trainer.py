@@ -29,6 +29,7 @@ from agents.shield import ShieldedVecEnv
 from agents.start import start_from, tilt
 from envs import catalog
 from envs.cache import atomic_write_text
+from envs.errors import PalsError
 from envs.masking import Masking
 from envs.quantities import Decisions, Interval, Processes, Seconds, Seed, Seeds
 from envs.scenario import described
@@ -192,11 +193,15 @@ class Training:
             progress = Every(1, lambda done: on_progress("training", min(done, steps), steps))
             checkpoints = Every(config.checkpoint_every, lambda done: self._save_checkpoint())
             evaluations = Every(config.evaluate_every, self._evaluate)
-            self.model.learn(
-                steps - done,
-                callback=[*goes_on, self._prices, progress, evaluations, checkpoints],
-                reset_num_timesteps=resumed is None,
-            )
+            try:
+                self.model.learn(
+                    steps - done,
+                    callback=[*goes_on, self._prices, progress, evaluations, checkpoints],
+                    reset_num_timesteps=resumed is None,
+                )
+            except Exception:  # whatever an action that is no number led to
+                self._refuse_divergence()
+                raise
             on_progress("training", steps, steps)
             self._evaluate(self.model.num_timesteps)
             self._save_checkpoint()
@@ -279,7 +284,23 @@ class Training:
             self.model.logger.name_to_count[name] = count
         return GoesOn(kept.random)
 
+    def _refuse_divergence(self) -> None:
+        """Checks that the policy's weights are numbers.
+
+        Raises:
+            PalsError: They are not.
+        """
+        import torch
+
+        if not all(bool(torch.isfinite(own).all()) for own in self.model.policy.parameters()):
+            raise PalsError(
+                f"the training diverged: after {self.model.num_timesteps:,} decisions the weights "
+                "of the policy are no finite numbers; try a lower agent.arguments.learning_rate "
+                f"(or other coefficients). {CHECKPOINT_FILE}, if there is one, is of before"
+            )
+
     def _evaluate(self, steps: int) -> None:
+        self._refuse_divergence()
         row: dict[str, Any] = {"steps": steps}
         if self._asked is None:
             row |= self.evaluation.run(self.model.policy)
@@ -299,6 +320,7 @@ class Training:
                 self.model.logger.record(f"evaluation/{name}", value)
 
     def _save_checkpoint(self) -> None:
+        self._refuse_divergence()
         logger = self.model.logger
         noted = {
             "configuration": self._configuration(),

@@ -113,3 +113,49 @@ def test_the_optimizer_of_ppo_is_the_librarys_in_one_call():
     own = recipe.make(env, seed=0, device="cpu").policy.optimizer
     library = PPO("MlpPolicy", env, device="cpu").policy.optimizer
     assert own.defaults == {**library.defaults, "lr": own.defaults["lr"], "fused": True}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "key"),
+    [
+        ("seed", 5, "seed: cannot be given"), ("device", "cpu", "device: cannot"),
+        ("env", "x", "env: cannot"), ("_init_setup_model", False, "_init_setup_model: cannot"),
+        ("policy", None, "policy: must be MlpPolicy"), ("policy", "nonsense", "policy: must be"),
+        ("policy", "CnnPolicy", "policy: must be"), ("policy", "MultiInputPolicy", "policy: must"),
+        ("policy", ["MlpPolicy"], "policy: must"), ("target_kl", "x", "target_kl: must be a"),
+        ("normalize_advantage", math.nan, "normalize_advantage: must be true or false"),
+        ("normalize_advantage", "no", "normalize_advantage: must be true or false"),
+        ("rollout_buffer_class", "x", "rollout_buffer_class: cannot be text"),
+        ("learning_rate", LinearSchedule(1e-3, 1e-4, 0.0), "learning_rate.end_fraction: must"),
+        ("learning_rate", LinearSchedule(1e-3, 1e-4, -1.0), "learning_rate.end_fraction: must"),
+        ("learning_rate", LinearSchedule("x", 1e-4, 1.0), "learning_rate: gives no number"),  # type: ignore[arg-type]
+        ("policy_kwargs", 5, "policy_kwargs: must be a mapping"),
+        ("policy_kwargs", {"net_arch": [0]}, "policy_kwargs.net_arch: must be at most 8 layers"),
+        ("policy_kwargs", {"net_arch": None}, "policy_kwargs.net_arch: must be a list"),
+        ("policy_kwargs", {"ortho_init": "no"}, "policy_kwargs.ortho_init: must be true or false"),
+        ("policy_kwargs", {"log_std_init": math.nan}, "policy_kwargs.log_std_init: must be"),
+        ("policy_kwargs", {"activation_fn": "x"}, "policy_kwargs.activation_fn: no policy has"),
+        ("policy_kwargs", {"optimizer_kwargs": {"eps": math.nan}}, "optimizer_kwargs.eps: must"),
+    ],
+)  # fmt: skip
+def test_what_would_be_refused_after_the_training_is_refused_before(servers, name, value, key):
+    recipe = Recipe(arguments={"policy": "MlpPolicy", name: value})
+    with pytest.raises(ConfigurationError, match=rf"agent\.arguments\.(policy_kwargs\.)?{key}"):
+        recipe.make(servers, seed=0, device="cpu")
+
+
+def test_an_algorithm_that_is_none_is_told_by_its_key():
+    with pytest.raises(ConfigurationError, match=r"^agent\.algorithm: .*'nonsense' is no"):
+        _ = Recipe(algorithm="nonsense").algorithm_class
+
+
+def test_the_library_changes_no_recipe(servers):
+    """A2C adds a class to the policy's arguments, which no bundle could hold."""
+    given = {"net_arch": [8], "optimizer_kwargs": {"eps": 1e-4}}
+    recipe = Recipe(
+        algorithm="stable_baselines3.A2C",
+        arguments={"policy": "MlpPolicy", "policy_kwargs": given},
+    )
+    recipe.make(servers, seed=0, device="cpu")
+    assert given == {"net_arch": [8], "optimizer_kwargs": {"eps": 1e-4}}
+    assert recipe.policy_arguments == {"net_arch": [8]}

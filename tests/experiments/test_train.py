@@ -18,10 +18,11 @@ import pytest
 import torch
 
 from agents.asked import with_asked
+from agents.bundle import read_bundle
 from agents.controller import Agent
 from baselines.static import Static
 from envs import catalog
-from envs.errors import ConfigurationError
+from envs.errors import ConfigurationError, PalsError
 from envs.safe_files import read_sealed, sealed
 from experiments.app.composition import typed
 from experiments.evaluation.batched_rollout import Assignment, Episodes
@@ -390,3 +391,19 @@ def _steps(folder):
         return int(torch.load(folder / CHECKPOINT_FILE, weights_only=True)["steps"])
     except FileNotFoundError:
         return 0
+
+
+def test_a_training_that_diverges_is_told_and_keeps_no_checkpoint(compose, tmp_path):
+    config = compose_train(compose, "agent.arguments.learning_rate=1e30")
+    with pytest.raises(PalsError, match=r"diverged.*lower agent\.arguments\.learning_rate"):
+        Training(config, tmp_path).run(lambda *_: None)
+    assert not (tmp_path / CHECKPOINT_FILE).exists()
+
+
+def test_another_algorithm_is_trained_to_its_bundle(compose, tmp_path):
+    config = compose_train(
+        compose, "agent.algorithm=stable_baselines3.A2C", "~agent.arguments.batch_size",
+        "~agent.arguments.n_epochs", "agent.steps=128",
+    )  # fmt: skip
+    Training(config, tmp_path).run(lambda *_: None)
+    assert read_bundle(tmp_path / "bundle").algorithm == "stable_baselines3.A2C"
