@@ -166,7 +166,7 @@ class Rules(NamedTuple):
     """What a field's value, or each of its values, has to be.
 
     Attributes:
-        number: ``int`` or ``float`` for a number, ``None`` for a word.
+        number: ``int`` or ``float`` for a number, ``bool`` for a yes or no, ``None`` for a word.
         optional: Whether ``None`` is a value.
         ranges: All of them hold.
         options: The words; ``None`` for any.
@@ -244,7 +244,7 @@ def _rules(hint: Any) -> Rules | None:
             depth += 1
         else:
             break
-    if hint in (int, float):
+    if hint in (int, float, bool):
         return Rules(hint, optional, tuple(ranges), None, depth)
     return Rules(None, optional, (), options, depth) if options is not None else None
 
@@ -266,9 +266,14 @@ def _problem(rules: Rules, value: Any) -> str | None:
     if value is None and rules.optional:
         return None
     if rules.options is not None:
-        meant = nearest(value, rules.options) if isinstance(value, str) else None
+        word = isinstance(value, str)
+        if word and value in rules.options:
+            return None
+        meant = nearest(value, rules.options) if word else None
         hint = f" (did you mean {meant!r}?)" if meant else ""
-        return None if value in rules.options else f"one of {', '.join(rules.options)}{hint}"
+        return f"one of {', '.join(rules.options)}{hint}"
+    if rules.number is bool:
+        return None if isinstance(value, bool | np.bool_) else "true or false"
     wanted = Integral if rules.number is int else Real
     if isinstance(value, bool | np.bool_) or not isinstance(value, wanted):
         return "a whole number" if rules.number is int else "a number"

@@ -46,9 +46,10 @@ class ServerConfig(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Times:
+class _Plain:
     interval_s: Interval
     duration_s: Seconds
+    domain_randomization: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +91,8 @@ class Scenario:
     def __post_init__(self) -> None:
         for name in CHOICES:
             object.__setattr__(self, name, _choice(name, getattr(self, name)))
-        times = {"interval_s": self.interval_s, "duration_s": self.duration_s}
-        check_values(_Times, times, "")
+        own = {field.name: getattr(self, field.name) for field in fields(_Plain)}
+        check_values(_Plain, own, "")
         if self.duration_s / self.interval_s > MOST_INTERVALS:
             raise ConfigurationError(
                 f"duration: must be at most {MOST_INTERVALS:,} intervals of {self.interval_s:g} s, "
@@ -145,12 +146,22 @@ CHOICES = tuple(
     field.name for field in fields(Scenario) if catalog.CONF_DIR.joinpath(field.name).is_dir()
 )
 """The parts that are chosen from a group of ``conf``."""
+_OPTIONAL = frozenset({"model", "gpu", "calibration"})
+"""Those of them that a scenario may go without."""
 
 
 def _choice(group: str, value: Any) -> Any:
-    """Returns a copy of a choice; the path of a model as a mapping."""
+    """Returns a copy of a choice; the path of a model as a mapping.
+
+    Raises:
+        ConfigurationError: It is an object of another class than the group's, or missing.
+    """
     if isinstance(value, Mapping):
         return plain(value)
+    if value is None and group not in _OPTIONAL:
+        raise catalog.nothing_chosen(group)
+    if value is not None:
+        catalog.refuse_other(group, value)
     if group == "model" and isinstance(value, str) and is_model_file(value):
         return {"base": "huggingface", "path": value}
     return value

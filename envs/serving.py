@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.actions.base import ActionEncoding
+from envs.arguments import expect
 from envs.errors import ConfigurationError
 from envs.info import Info
 from envs.knobs import Knobs
@@ -80,6 +81,9 @@ class ServingEnv(gym.Env[NDArray[np.float32], Any]):
         reference: ServingSystem | None = None,
         render_mode: str | None = None,
     ) -> None:
+        expect("system", system, ServingSystem)
+        expect("reference", reference, ServingSystem, optional=True)
+        expect("reward", reward, Reward)
         if reward.qos_definition == "reference" and reference is None:
             raise ConfigurationError(
                 "reward.qos_definition: 'reference' needs Baseline on the same arrivals, which "

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import numbers
+
 from envs.actions.base import ActionEncoding
+from envs.arguments import expect
 from envs.context import ControlContext
 from envs.episode import EpisodeContext
 from envs.errors import ConfigurationError
@@ -44,9 +47,13 @@ class ControlTask:
         horizon_s: float,
         power_caps_w: list[float],
     ) -> None:
+        expect("objective", objective, Objective)
+        expect("encoding", encoding, ActionEncoding)
+        for name, value in (("interval_s", interval_s), ("horizon_s", horizon_s)):
+            expect(name, value, numbers.Real)
         if not interval_s > 0:
             raise ConfigurationError(f"interval: must be > 0 s, got {interval_s}")
-        if horizon_s < interval_s:
+        if not horizon_s >= interval_s:
             raise ConfigurationError(
                 f"duration: {horizon_s} s is shorter than one interval ({interval_s} s)"
             )

@@ -15,6 +15,7 @@ from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from envs.arguments import expect, expect_whole
 from envs.errors import ConfigurationError
 from envs.observations import Observation
 
@@ -37,6 +38,7 @@ class UnitObservation(gym.ObservationWrapper[_Array, Any, _Array], RecordConstru
 
     def __init__(self, env: gym.Env[_Array, Any]) -> None:
         RecordConstructorArgs.__init__(self)
+        expect("UnitObservation: env", env, gym.Env)
         super().__init__(env)
         space = _box(env)
         if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
@@ -67,10 +69,10 @@ class StackKnobs(gym.Wrapper[_Array, Any, _Array, Any], RecordConstructorArgs):
 
     def __init__(self, env: gym.Env[_Array, Any], intervals: int = 4) -> None:
         RecordConstructorArgs.__init__(self, intervals=intervals)
+        expect("StackKnobs: env", env, gym.Env)
+        expect_whole("StackKnobs: intervals", intervals, 1)
         super().__init__(env)
         space = _box(env)
-        if intervals < 1:
-            raise ConfigurationError(f"StackKnobs: intervals must be at least 1, got {intervals}")
         if space.shape != (len(Observation._fields),):
             raise ConfigurationError(
                 f"StackKnobs: needs the {len(Observation._fields)} entries of one server's "
@@ -116,6 +118,7 @@ class FlatCost:
     """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
+        expect("FlatCost: env", env, gym.Env)
         self.env = env
         self.observation_space = env.observation_space
         self.action_space = env.action_space

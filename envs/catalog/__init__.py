@@ -6,7 +6,7 @@ the same YAML files in ``conf``, so that a choice is written down once, and a te
 file that both read it alike.
 """
 
-from envs.catalog.building import build, nothing_chosen
+from envs.catalog.building import build, nothing_chosen, refuse_other
 from envs.catalog.choices import checked, load, resolved
 from envs.catalog.files import CONF_DIR, SCHEMA_PREFIX, groups, names, schema, schema_paths
 from envs.catalog.kinds import LIBRARY
@@ -33,6 +33,7 @@ __all__ = [
     "locate",
     "names",
     "nothing_chosen",
+    "refuse_other",
     "resolved",
     "schema",
     "schema_paths",

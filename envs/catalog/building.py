@@ -9,8 +9,11 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from envs.arguments import told
 from envs.catalog.choices import checked, load, named_class, resolved
 from envs.catalog.files import leaves_open, names, optional_fields
+from envs.catalog.kinds import BASES
+from envs.catalog.targets import is_of_kind
 from envs.errors import ConfigurationError
 from envs.fields import FieldError, check_values, field_parts, owner_name
 
@@ -35,16 +38,39 @@ def build(key: str, choice: Any, **runtime: Any) -> Any:
     if choice is None:
         raise nothing_chosen(key)
     if not isinstance(choice, str | Mapping | DictConfig):
-        if isinstance(choice, _PLAIN):
-            raise ConfigurationError(f"{key}: must be a name, or keys and values, got {choice!r}")
-        if isinstance(choice, type | FunctionType):
-            raise ConfigurationError(
-                f"{key}: must be a name, keys and values, or an object; got the "
-                f"{'class' if isinstance(choice, type) else 'function'} {choice.__qualname__}"
-            )
+        refuse_other(key, choice)
         return choice
     node = checked(key, choice) if isinstance(choice, DictConfig) else load(key, choice)
     return _construct(key, node, runtime, named_class(key, key.partition(".")[0], node["_target_"]))
+
+
+def refuse_other(key: str, choice: Any, kind: str | None = None) -> None:
+    """Refuses what a group cannot take: a plain value, a class, or an object of another class.
+
+    Args:
+        key: Configuration group, or a nested key that begins with it.
+        choice: A choice of the group in any form; names and mappings are looked at when they are
+            built.
+        kind: The group; by default what the first part of ``key`` says.
+
+    Raises:
+        ConfigurationError: It is none of this group.
+    """
+    if isinstance(choice, str | Mapping | DictConfig):
+        return
+    if isinstance(choice, _PLAIN):
+        raise ConfigurationError(f"{key}: must be a name, or keys and values, got {choice!r}")
+    if isinstance(choice, type | FunctionType):
+        raise ConfigurationError(
+            f"{key}: must be a name, keys and values, or an object; got the "
+            f"{'class' if isinstance(choice, type) else 'function'} {choice.__qualname__}"
+        )
+    kind = kind or key.partition(".")[0]
+    if not is_of_kind(kind, choice):
+        raise ConfigurationError(
+            f"{key}: must be a name in conf/{kind}, keys and values, or an object of "
+            f"{' or '.join(BASES[kind])}; got {told(choice)}"
+        )
 
 
 def nothing_chosen(key: str) -> ConfigurationError:

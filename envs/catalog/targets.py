@@ -94,6 +94,17 @@ def buildable(kind: str, target: str) -> type[Any]:
     return cls
 
 
+def is_of_kind(kind: str, value: Any) -> bool:
+    """Returns whether an object is what a kind may hold; of a kind without a base type, any is."""
+    bases = BASES.get(kind)
+    if bases is None:
+        return True
+    own = {f"{cls.__module__}.{cls.__qualname__}" for cls in type(value).__mro__}
+    if not own.isdisjoint(bases):  # most objects: nothing has to be imported for them
+        return True
+    return any(isinstance(value, library_class(base)) for base in bases)
+
+
 def library_class(path: str) -> type[Any]:
     """Imports a class whose path this project's own code wrote down, never a configuration."""
     module, _, name = path.rpartition(".")

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.arguments import expect, expect_whole
 from envs.cluster.allocators import Allocation, Allocator, Demands
 from envs.cluster.node import Node
 from envs.errors import ConfigurationError, PalsError
@@ -122,6 +123,12 @@ class Cluster:
         *,
         concurrent: bool = False,
     ) -> None:
+        expect("nodes", nodes, Sequence)
+        for index, node in enumerate(nodes):
+            expect(f"nodes[{index}]", node, Node)
+        expect("budget", budget, ClusterBudget)
+        expect("allocator", allocator, Allocator)
+        expect_whole("intervals", intervals, 1)
         if not nodes:
             raise ConfigurationError("env.nodes: a cluster needs at least one node")
         for what, values in (

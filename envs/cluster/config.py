@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar
 
+from envs import catalog
+from envs.arguments import expect
 from envs.cluster.cluster import ClusterBudget
 from envs.fields import Checked, OneOf, Part, Range
 from envs.quantities import SecondsOrNone, Weight
@@ -37,6 +39,14 @@ class ClusterNode(Checked):
     server: Any = field(default_factory=dict)
     target_fraction: Annotated[float, Range(above=0.0, most=100.0)] | None = None
 
+    def __post_init__(self) -> None:
+        """Checks that what is chosen is a choice of its group."""
+        super().__post_init__()
+        for group in ("model", "gpu", "workload", "objective", "server"):
+            choice = getattr(self, group)
+            if choice is not None:
+                catalog.refuse_other(f"{self.config_key}.{group}", choice, group)
+
     def scenario(self, shared: Scenario, power_scope: str) -> Scenario:
         """Returns the node's scenario, as if the node ran alone.
 
@@ -47,7 +57,8 @@ class ClusterNode(Checked):
         Raises:
             ConfigurationError: A name or key is wrong.
         """
-        own = {key: getattr(self, key) for key in ("model", "gpu") if getattr(self, key)}
+        own = {key: getattr(self, key) for key in ("model", "gpu")}
+        own = {key: value for key, value in own.items() if value is not None}
         return replace(
             shared,
             **own,
@@ -109,6 +120,9 @@ class ServerCluster(Checked):
     def __post_init__(self) -> None:
         """Checks that there are nodes and a budget."""
         super().__post_init__()
+        expect("env.nodes", self.nodes, Mapping)
+        for name, node in self.nodes.items():
+            expect(f"env.nodes.{name}", node, ClusterNode, optional=True)
         self.require(any(self.nodes.values()), "nodes", "hold at least one node")
         rule = "be a budget; choose one, budget@env.budget=constant"
         self.require(isinstance(self.budget, ClusterBudget), "budget", rule)
@@ -145,7 +159,7 @@ def _server(shared: Any, changes: Any) -> Any:
 
     The number of GPUs follows again from sizes that change.
     """
-    if not changes:
+    if changes is None or changes == {}:
         return shared
     if not isinstance(changes, Mapping) or {"base", "_target_"} & set(changes):
         return changes

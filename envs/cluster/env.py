@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 import gymnasium as gym
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.actions.base import as_numbers
+from envs.arguments import expect
 from envs.cluster.allocators import ByAction
 from envs.cluster.cluster import Cluster, ClusterState
 from envs.errors import ActionError, ConfigurationError, WorkloadError
@@ -48,6 +50,8 @@ class ClusterEnv(gym.Env[NDArray[np.float32], Any]):
         overshoot_weight: float = 5.0,
         render_mode: str | None = None,
     ) -> None:
+        expect("cluster", cluster, Cluster)
+        expect("overshoot_weight", overshoot_weight, numbers.Real)
         self.cluster = cluster
         self.render_mode = render_mode
         self._pictures: list[Picture] = []

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from envs import EPISODE_STEPS, catalog
+from envs.arguments import expect, unexpected
 from envs.cluster.cluster import Cluster, ClusterBudget
 from envs.cluster.config import ClusterNode, ServerCluster
 from envs.cluster.env import ClusterEnv
@@ -43,6 +45,7 @@ def build_cluster(cluster: ServerCluster, scenario: Scenario) -> Cluster:
         PalsError: The description is wrong, or a live node cannot be reached.
     """
     scenarios = cluster.node_scenarios(scenario)
+    chosen = "uniform" if cluster.allocator is None else cluster.allocator
     nodes: list[Node] = []
     try:
         for name, own in scenarios.items():
@@ -50,7 +53,7 @@ def build_cluster(cluster: ServerCluster, scenario: Scenario) -> Cluster:
         return Cluster(
             nodes,
             cluster.budget,
-            catalog.build("allocator", cluster.allocator or "uniform"),
+            catalog.build("allocator", chosen),
             max(1, round(scenario.duration_s / scenario.interval_s)),
             concurrent=cluster.steps_concurrently(scenarios),
         )
@@ -80,10 +83,13 @@ def described_cluster(
     Raises:
         ConfigurationError: A choice is wrong, or two nodes have the same name.
     """
+    if isinstance(nodes, str | bytes | Mapping) or not isinstance(nodes, Sequence):
+        raise unexpected("env.nodes", "a list of mappings, one per node", nodes)
     own = {key: parts.pop(key) for key in _CLUSTER_KEYS & parts.keys()}
     named: dict[str, ClusterNode | None] = {}
     for index, node in enumerate(nodes):
-        unknown = set(node) - _NODE_KEYS
+        expect(f"env.nodes[{index}]", node, Mapping)
+        unknown = {str(key) for key in node} - _NODE_KEYS
         if unknown:
             raise ConfigurationError(
                 f"env.nodes: unknown key {min(unknown)!r}; "
@@ -98,7 +104,7 @@ def described_cluster(
 
 def as_budget(budget: Any) -> ClusterBudget:
     """Returns a budget from watts, a signal, a configuration or a built budget."""
-    if isinstance(budget, int | float):
+    if isinstance(budget, numbers.Real) and not isinstance(budget, bool):
         return ClusterBudget(signal=Constant(value=float(budget)))
     built = catalog.build("budget", budget)
     return built if isinstance(built, ClusterBudget) else ClusterBudget(signal=built)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 import numpy as np
 
+from envs.arguments import expect
 from envs.errors import PalsError
 from envs.objectives.objective import power_in_scope
 from envs.serving import ServingEnv
@@ -25,6 +27,8 @@ class Node:
     """
 
     def __init__(self, name: str, env: ServingEnv, retry_s: float = 5.0) -> None:
+        expect("env", env, ServingEnv)
+        expect("retry_s", retry_s, numbers.Real)
         self.name = name
         self.env = env
         self.alive = True

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 
 from envs import EPISODE_STEPS
+from envs.arguments import expect, expect_whole
 from envs.cluster.cluster import Cluster, ClusterState
 from envs.serving import MAX_SEED
 
@@ -34,6 +35,8 @@ class ParallelClusterEnv(ParallelEnv[str, NDArray[np.float32], Any]):  # type: i
     render_mode = None
 
     def __init__(self, cluster: Cluster, max_episode_steps: int = EPISODE_STEPS) -> None:
+        expect("cluster", cluster, Cluster)
+        expect_whole("max_episode_steps", max_episode_steps, 1)
         self.cluster = cluster
         self.max_episode_steps = max_episode_steps
         self.possible_agents = [node.name for node in cluster.nodes]

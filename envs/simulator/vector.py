@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from envs import EPISODE_STEPS
 from envs.actions.base import ActionEncoding, group_by_grid
+from envs.arguments import expect, expect_whole, unexpected
 from envs.context import ControlContext
 from envs.episode import Evaluation
 from envs.errors import ActionError, ConfigurationError
@@ -45,6 +46,12 @@ class VectorServer:
     objective: Objective
     encoding: ActionEncoding
 
+    def __post_init__(self) -> None:
+        """Checks the class of each part."""
+        expect("server_spec", self.server_spec, ServerSpec)
+        expect("objective", self.objective, Objective)
+        expect("encoding", self.encoding, ActionEncoding)
+
     @classmethod
     def like(cls, env: ServingEnv) -> VectorServer:
         """Returns the server of a single environment.
@@ -52,6 +59,7 @@ class VectorServer:
         Raises:
             ConfigurationError: It is not a simulated one.
         """
+        expect("env", env, ServingEnv)
         if not isinstance(env.system, SimulatedServer):
             raise ConfigurationError(
                 f"server: {type(env.system).__name__} cannot be stepped with others in one call; "
@@ -94,6 +102,15 @@ class VectorServingEnv(gym.vector.VectorEnv[NDArray[np.float32], Any, NDArray[An
         randomize: bool = False,
         latency: bool = True,
     ) -> None:
+        expect("servers", servers, Sequence)
+        if not servers:
+            raise ConfigurationError("servers: a vector needs at least one server")
+        for index, server in enumerate(servers):
+            expect(f"servers[{index}]", server, VectorServer)
+        expect("reward", reward, Reward)
+        expect_whole("max_episode_steps", max_episode_steps, 1)
+        for name, value in (("randomize", randomize), ("latency", latency)):
+            expect(name, value, bool, np.bool_)
         self.num_envs = len(servers)
         tasks = _tasks(servers, interval_s, horizon_s)
         encoding = servers[0].encoding
@@ -337,6 +354,6 @@ def _mode(mode: str | AutoresetMode) -> AutoresetMode:
         return mode
     try:
         return AutoresetMode[mode.upper()]
-    except KeyError:
-        known = ", ".join(item.name.lower() for item in AutoresetMode)
-        raise ConfigurationError(f"autoreset_mode: must be one of {known}, got {mode!r}") from None
+    except (KeyError, AttributeError, TypeError):  # no such name, or no name at all
+        known = "one of " + ", ".join(item.name.lower() for item in AutoresetMode)
+        raise unexpected("autoreset_mode", known, mode) from None

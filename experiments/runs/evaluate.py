@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from baselines.base import Controller
+from envs.arguments import expect, unexpected
 from envs.errors import ConfigurationError
 from envs.factory import make_env
 from envs.nearest import did_you_mean
@@ -139,8 +140,9 @@ def evaluate(
     _refuse_no_controller(controller)
     chosen = seed_list(seeds, 0)
     scenario = Scenario() if scenario is None else scenario
-    if not isinstance(scenario, Scenario):
-        raise ConfigurationError(f"scenario: must be a Scenario, got {scenario!r}")
+    expect("scenario", scenario, Scenario)
+    if on_progress is not None and not callable(on_progress):
+        raise unexpected("on_progress", "a function of (what, done, total)", on_progress)
     tell = on_progress or (lambda what, done, total: None)
     how = _profile(profile)
     name = controller_name(controller)

@@ -99,7 +99,9 @@ def configuration_classes() -> list[type[Any]]:
 @pytest.mark.parametrize("cls", configuration_classes(), ids=lambda cls: cls.__name__)
 def test_every_number_has_a_range(cls: type[Any]) -> None:
     for name, rules in field_rules(cls).items():
-        assert rules.number is None or rules.ranges, f"{cls.__module__}.{cls.__name__}.{name}"
+        assert rules.number in (None, bool) or rules.ranges, (
+            f"{cls.__module__}.{cls.__name__}.{name}"
+        )
     if not cls.__module__.startswith("experiments.") and field_rules(cls):
         assert issubclass(cls, Checked) or not fields(cls)
 

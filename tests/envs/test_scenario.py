@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from envs import catalog
 from envs.errors import ConfigurationError
 from envs.factory import build_server_spec, make_env
-from envs.scenario import PARTS, Scenario
+from envs.scenario import PARTS, Scenario, described
 from envs.simulator.config import SimulatedServerConfig
 from envs.workloads.poisson import Poisson
 
@@ -82,5 +82,5 @@ def test_wrong_parts_are_named() -> None:
     class Mine:
         """No dataclass."""
 
-    with pytest.raises(ConfigurationError, match="workload: an object of Mine"):
-        Scenario(workload=Mine()).content()  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="figure: an object of Mine"):
+        described("figure", Mine())

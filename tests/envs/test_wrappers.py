@@ -88,7 +88,7 @@ def test_the_cost_stands_beside_the_reward() -> None:
 
 
 def test_what_cannot_be_stacked_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="StackKnobs: intervals must be at least 1"):
+    with pytest.raises(ConfigurationError, match="StackKnobs: intervals: must be a whole"):
         StackKnobs(made(), intervals=0)
     stacked = StackKnobs(made())
     with pytest.raises(ConfigurationError, match="one server's observation"):

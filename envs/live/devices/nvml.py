@@ -10,11 +10,12 @@ import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from typing_extensions import override
 
 from envs.errors import ConfigurationError, DeviceError
+from envs.fields import Checked
 from envs.live.devices.base import DeviceLimits, PowerDevice, Reading
 from envs.live.devices.nvml_caps import Gpu, NvmlCaps
 from envs.live.devices.nvml_library import gpu_facts, library, nvml_errors
@@ -23,7 +24,7 @@ from envs.telemetry import MEASURED
 
 
 @dataclass(kw_only=True)
-class Nvml(PowerDevice):
+class Nvml(Checked, PowerDevice):
     """The NVIDIA GPUs that one server runs on.
 
     Attributes:
@@ -33,10 +34,13 @@ class Nvml(PowerDevice):
             locked it, so putting it back frees it; leave this off where clocks are locked.
     """
 
+    config_key: ClassVar[str] = "device"
+
     gpus: list[str] = field(default_factory=lambda: ["0"])
     lock_clocks: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.gpus = [str(gpu) for gpu in self.gpus]
         if not self.gpus or len(set(self.gpus)) != len(self.gpus):
             raise ConfigurationError("device.gpus: name at least one GPU, each once")
