@@ -160,7 +160,7 @@ class BatchLimit(LimitControl):
             )
         try:
             answer = json.loads(raw)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BatchLimitError(f"{where}: answered {status} and garbage") from error
         if status != 200 or not isinstance(answer, dict):
             raise _KINDS.get(status, BatchLimitError)(f"{where}: answered {status}: {answer}")

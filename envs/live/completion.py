@@ -16,6 +16,9 @@ from envs.live.errors import (
 _TOO_LONG = (400, 413, 422)
 _DATA = b"data:"
 _DONE = b"[DONE]"
+_GARBAGE = (
+    ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError,
+)  # fmt: skip
 
 
 class TooLongError(Exception):
@@ -114,5 +117,5 @@ def _tokens_so_far(data: bytes, received: int) -> int:
             return int(usage["completion_tokens"])
         # Servers that tell no usage on the way send one piece a token.
         return received + len(piece["choices"])
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except _GARBAGE as error:
         raise RequestsRefusedError(f"a completion's stream is garbage: {data[:80]!r}") from error

@@ -99,7 +99,7 @@ class Host:
             )
         try:
             names = [str(model["id"]) for model in json.loads(body)["data"]]
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             names = []
         if status != 200 or not names:
             raise NotVllmError(

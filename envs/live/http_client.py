@@ -136,5 +136,5 @@ class HttpClient:
             return None
         try:
             return json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None

@@ -33,7 +33,7 @@ def read(instance: str) -> LimitNote | None:
     try:
         told = json.loads(_file(instance).read_text())
         return LimitNote(int(told["found"]), [int(limit) for limit in told["ours"]])
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError, OverflowError):
         return None
 
 

@@ -174,7 +174,7 @@ class RuntimeConfig(LimitControl):
             raise NoPluginError(f"{where}: this server has no such route")
         try:
             answer = json.loads(raw)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BatchLimitError(f"{where}: answered {status} and garbage") from error
         if status != 200 or not isinstance(answer, dict):
             raise BatchLimitError(f"{where}: answered {status}: {answer}")

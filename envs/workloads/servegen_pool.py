@@ -138,7 +138,7 @@ def read_lengths(path: Path, kind: str) -> tuple[NDArray[np.float64], NDArray[np
                 for length, fraction in _HISTOGRAM.findall(windows[start][kind]):
                     tokens = float(length)
                     weights[tokens] = weights.get(tokens, 0.0) + sent * float(fraction)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise WorkloadError(f"{path}/{name}: no histogram of {kind}: {error}") from error
     total = sum(weights.values())
     if not total > 0.0:

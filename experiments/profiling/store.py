@@ -99,7 +99,7 @@ def _kept(scenario: Scenario, key: str) -> tuple[Profile | None, str | None]:
         file = cached_file(key)
         if not file.exists():
             return None, None
-        profile = _parallel_as(scenario, read_profile(file))
+        profile = _parallel_as(scenario, read_profile(file, sealed=True))
     except (ConfigurationError, OSError) as error:
         return None, str(error)
     if profile.key != key:
@@ -138,8 +138,13 @@ def write_profile(profile: Profile, directory: Path) -> None:
     atomic_write_text(directory / "profile.json", _as_json(profile))
 
 
-def read_profile(file: Path) -> Profile:
+def read_profile(file: Path, *, sealed: bool = False) -> Profile:
     """Reads a ``profile.json``.
+
+    Args:
+        file: The file.
+        sealed: Whether it has to hold the SHA-256 of its numbers; a user may take it out of a
+            file of the user's own.
 
     Raises:
         ConfigurationError: There is no such file, or it is not a profile.
@@ -156,6 +161,8 @@ def read_profile(file: Path) -> Profile:
             f"{file}: not a profile ({type(error).__name__}: {error}); delete it, or make it "
             "again with python -m experiments.profile"
         ) from error
+    if sealed and written is None:
+        raise ConfigurationError(f"{file}: is not as it was written (it holds no SHA-256)")
     if written not in (None, profile.sha256):
         raise ConfigurationError(
             f"{file}: its numbers were edited after it was measured (another SHA-256); measure it "

@@ -64,7 +64,7 @@ class CapNotes:
             note = CapNote(**json.loads(self._file(uuid).read_text()))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             _LOG.warning("the note of %s's cap cannot be read and is passed over: %s", uuid, error)
             return None
         return note if note.boot == _boot() else None

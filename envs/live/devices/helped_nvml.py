@@ -216,7 +216,7 @@ class HelpedNvml(Nvml):
             received += data
         try:
             told = json.loads(received.split(b"\n")[0])
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ConnectionError("its answer is no JSON") from error
         if not isinstance(told, dict):
             raise ConnectionError("its answer is no JSON object")

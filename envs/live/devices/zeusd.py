@@ -127,7 +127,7 @@ class Daemon:
             raise self._refusal(status, path, body)
         try:
             return json.loads(body) if body else None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DeviceError(f"{self.place}{path}: answered no JSON") from error
 
     def _exchange(self, method: str, path: str, query: dict[str, Any]) -> tuple[int, bytes]:

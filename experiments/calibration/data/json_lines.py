@@ -41,7 +41,7 @@ def read_json_lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def _object(place: str, text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WorkloadError(f"{place}: cannot read it as JSON: {error}") from error
     if not isinstance(value, dict):
         raise WorkloadError(f"{place}: not a JSON object")

@@ -169,7 +169,7 @@ def test_a_named_profile_whose_numbers_were_edited_is_refused(compose, profile, 
     assert found(named).rows[0].throughput_tok_s == 7.0 * profile.rows[0].throughput_tok_s
 
 
-@pytest.mark.parametrize("damage", ["edited", "[]", "cut", "another"])
+@pytest.mark.parametrize("damage", ["edited", "[]", "cut", "another", "unsealed"])
 def test_a_cached_profile_that_is_not_as_written_is_made_again(
     olmoe, profile, monkeypatch, caplog, damage
 ):
@@ -177,6 +177,8 @@ def test_a_cached_profile_that_is_not_as_written_is_made_again(
     whole = file.read_text()
     if damage == "edited":
         edited(file, 7.0)
+    elif damage == "unsealed":
+        file.write_text(whole.replace(f'"sha256": "{profile.sha256}",', ""))
     elif damage == "another":
         other = dataclasses.replace(profile, key="another")
         file.write_text(profiles._as_json(other))
