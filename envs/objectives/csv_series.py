@@ -36,21 +36,43 @@ def read_series(
     file = Path(path).expanduser()
     if not file.is_file():
         raise WorkloadError(f"signal.path: no file {path}")
+    try:
+        return _read(file, time_column, value_column, skip_gaps=skip_gaps)
+    except csv.Error as error:
+        raise WorkloadError(f"{file}: {error}") from error
+
+
+def _read(
+    file: Path, time_column: str, value_column: str, *, skip_gaps: bool
+) -> tuple[FloatArray, FloatArray]:
     times: list[float] = []
     values: list[float] = []
-    with file.open(newline="", encoding="utf-8", errors="replace") as handle:
+    with file.open(newline="", encoding="utf-8-sig", errors="replace") as handle:
         reader = csv.DictReader(handle)
-        missing = {time_column, value_column} - set(reader.fieldnames or [])
+        header = list(reader.fieldnames or [])
+        missing = {time_column, value_column} - set(header)
         if missing:
             raise WorkloadError(f"{file}:1: no column {', '.join(sorted(missing))}")
+        for name in (time_column, value_column):
+            if header.count(name) > 1:
+                raise WorkloadError(f"{file}:1: two columns are called {name}")
         origin = 0.0
+        dates = False
         for row in reader:
             where = f"{file}:{reader.line_num}"
             if skip_gaps and not (row[value_column] or "").strip():
                 continue
+            if any(cell.strip() for cell in row.get(None) or []):  # type: ignore[call-overload]
+                raise WorkloadError(f"{where}: more values than the header has columns")
             time, dated = _time(row[time_column], time_column, where)
-            if not times and dated:
-                origin = time
+            if not times:
+                dates, origin = dated, time if dated else 0.0
+            if dated != dates:
+                kinds = ("a number", "a date")
+                raise WorkloadError(
+                    f"{where}: {time_column} is {kinds[dated]}, where the times before are each "
+                    f"{kinds[dates]}"
+                )
             time -= origin
             if times and time < times[-1]:
                 raise WorkloadError(f"{where}: time runs backwards")

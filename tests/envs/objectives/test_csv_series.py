@@ -38,6 +38,12 @@ def test_timestamps_count_from_the_first(tmp_path, stamps):
     assert values.tolist() == [0.0, 1.0, 2.0]
 
 
+def test_a_byte_order_mark_and_empty_cells_say_nothing(tmp_path):
+    path = written(tmp_path, "\ufefftime_s,value\n5,1,,\n6,2\n")
+    times, values = read_series(path, "time_s", "value")
+    assert (times.tolist(), values.tolist()) == ([5.0, 6.0], [1.0, 2.0])
+
+
 def test_seconds_stay_as_they_are(tmp_path):
     path = written(tmp_path, "time_s,value\n5,1\n20220101,2\n")
     times, _ = read_series(path, "time_s", "value")
@@ -51,6 +57,11 @@ def test_seconds_stay_as_they_are(tmp_path):
         ("timestamp,value\n2022-13-01,1\n", r"series.csv:2: timestamp is not a number"),
         ("timestamp,value\n2022-01-01,\n", r"series.csv:2: value is not a number"),
         ("timestamp,value\n", "no rows"),
+        ("timestamp,value,note\n1,1," + "x" * 200_000, "series.csv: field larger"),
+        ("timestamp,value,value\n1,1,2\n", "series.csv:1: two columns are called value"),
+        ("timestamp,value\n1,0,5\n", "series.csv:2: more values than the header has columns"),
+        ("timestamp,value\n1,1\n2022-01-01,1\n", r"series.csv:3: timestamp is a date, .* a number"),
+        ("timestamp,value\n2022-01-01,1\n1,1\n", r"series.csv:3: timestamp is a number, .* a date"),
         ("time,value\n1,1\n", "series.csv:1: no column timestamp"),
     ],
 )
