@@ -40,7 +40,10 @@ def csv_rows(
     if not first:
         return
     separator = max(_SEPARATORS, key=first.count)
-    header = [name.strip() for name in next(csv.reader([first], delimiter=separator))]
+    try:
+        header = [name.strip() for name in next(csv.reader([first], delimiter=separator))]
+    except csv.Error as error:
+        raise WorkloadError(f"{path}:{before}: {error}") from error
     columns = found(header, preferred)
     if columns is None:
         raise WorkloadError(

@@ -66,6 +66,21 @@ def read_rates(path: Path, pool: str | None) -> Rates:
 
 
 def _summed(path: Path, pool: str | None) -> dict[float, float]:
+    try:
+        found = _by_pool(path)
+    except csv.Error as error:
+        raise WorkloadError(f"{path}: {error}") from error
+    if pool is None and len(found) == 1:
+        pool = next(iter(found))
+    if pool not in found:
+        raise WorkloadError(
+            f"workload.pool: {path} has no pool {pool!r}; there are {', '.join(sorted(found))}"
+        )
+    return found[pool]
+
+
+def _by_pool(path: Path) -> dict[str, dict[float, float]]:
+    """Returns the rate at each time of each pool of a CSV file."""
     found: dict[str, dict[float, float]] = {}
     with open_text(path) as file:
         reader = csv.DictReader(file)
@@ -76,22 +91,22 @@ def _summed(path: Path, pool: str | None) -> dict[float, float]:
             place = f"{path}:{reader.line_num}"
             time_s = _number(place, "time_s", row["time_s"])
             rate = _number(place, "requests_per_s", row["requests_per_s"])
-            found.setdefault(row["pool"], {})[time_s] = rate
-    if pool is None and len(found) == 1:
-        pool = next(iter(found))
-    if pool not in found:
-        raise WorkloadError(
-            f"workload.pool: {path} has no pool {pool!r}; there are {', '.join(sorted(found))}"
-        )
-    return found[pool]
+            rates = found.setdefault(str(row["pool"]), {})
+            if time_s in rates:
+                raise WorkloadError(f"{place}: time_s {time_s:g} stands there twice")
+            rates[time_s] = rate
+    return found
 
 
 def _client_rates(place: str, text: str) -> Iterator[tuple[float, float]]:
-    for number, row in enumerate(csv.reader(StringIO(text)), start=1):
-        if len(row) < 2:
-            raise WorkloadError(f"{place}:{number}: no time and rate")
-        at = f"{place}:{number}"
-        yield _number(at, "time", row[0]), _number(at, "rate", row[1] or "0")
+    try:
+        for number, row in enumerate(csv.reader(StringIO(text)), start=1):
+            if len(row) < 2:
+                raise WorkloadError(f"{place}:{number}: no time and rate")
+            at = f"{place}:{number}"
+            yield _number(at, "time", row[0]), _number(at, "rate", row[1] or "0")
+    except csv.Error as error:
+        raise WorkloadError(f"{place}: {error}") from error
 
 
 def _number(place: str, name: str, text: str | None) -> float:

@@ -82,6 +82,9 @@ def test_clients_of_a_folder_or_archive_are_added_up(clients: Path, tmp_path: Pa
     ("text", "named"),
     [
         ("pool,time_s\none,0\n", "no column requests_per_s"),
+        ("pool,time_s,requests_per_s\none,0,1\none,0,2\n", "trace:3: time_s 0 stands there twice"),
+        ("pool,time_s,requests_per_s,n\none,0,1," + "x" * 200_000, "field larger"),
+        ("requests_per_s,time_s,pool\n1,0\n2,0,two\n", "there are None, two"),
         ("pool,time_s,requests_per_s\none,0,x\n", "trace:2: requests_per_s"),
         ("pool,time_s,requests_per_s\none,0,nan\n", "trace:2: requests_per_s"),
         ("pool,time_s,requests_per_s\none,0,1\none,600,1\none,1300,1\n", "600 s apart"),

@@ -148,6 +148,8 @@ REFUSED: dict[str, tuple[bytes, int | None, str]] = {
     "a key twice, in another case": (
         JSONL.replace('"timestamp": 0', '"Timestamp": 5, "timestamp": 0').encode(), 1,
         "two keys are called"),
+    "a header without end": (AZURE.replace("Tokens\n", f"Tokens,{'x' * 200_000}\n").encode(), 1,
+                             "field larger"),
     "a spreadsheet": (b"PK\x03\x04" + b"\0" * 40, None, "save it as CSV"),
     "Parquet": (b"PAR1" + b"\0" * 40, None, "Parquet"),
     "half of a gzip": (gzip.compress(AZURE.encode())[:-9], None, "cannot be unpacked"),
