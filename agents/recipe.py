@@ -103,6 +103,7 @@ class Recipe(Checked):
             ConfigurationError: An argument is unknown to the class, or out of range.
         """
         cls: Any = self.algorithm_class
+        _check_device(device)
         self._check_names(cls)
         self._check_numbers(cls)
         _check_finite("agent.arguments", self.arguments)
@@ -179,6 +180,25 @@ class Recipe(Checked):
             own = chosen.get("optimizer_kwargs", {"eps": 1e-5})
             chosen["optimizer_kwargs"] = {"fused": True, **own}
         return {"policy": LeanPolicy, "rollout_buffer_class": buffer, "policy_kwargs": chosen}
+
+
+def _check_device(device: str) -> None:
+    """Checks that a device is there: the library takes the CPU instead without a word.
+
+    Raises:
+        ConfigurationError: It is not.
+    """
+    import torch
+
+    if device == "auto":
+        return
+    try:
+        torch.zeros(1, device=device).cpu()
+    except _REFUSALS as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigurationError(
+            f"device: {device!r} cannot be used ({reason}); take cpu, or auto"
+        ) from error
 
 
 def _check_finite(key: str, value: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,9 +14,13 @@ from stable_baselines3.common.logger import KVWriter, Logger
 from typing_extensions import override
 
 from envs.cache import atomic_write_text
+from envs.errors import ConfigurationError
+from envs.safe_files import read_regular
 from experiments.records.tracking import TrackedRun
 
+_LOG = logging.getLogger(__name__)
 PROGRESS_FILE = "progress.csv"
+_MOST_BYTES = 1 << 30
 _STEPS = "time/total_timesteps"
 
 
@@ -94,12 +99,17 @@ def _text(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> str:
 
 
 def earlier_rows(file: Path, steps: int) -> list[dict[str, str]]:
-    """Returns the lines of an earlier ``progress.csv`` up to a number of decisions."""
+    """Returns the lines of an earlier ``progress.csv`` up to a number of decisions.
+
+    It is a log, no more: where it is damaged the training goes on, and a line says so.
+    """
     try:
-        with file.open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream))
+        text = read_regular(file, _MOST_BYTES).decode()
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
         return [row for row in rows if float(row[_STEPS]) <= steps]
-    except (OSError, ValueError, KeyError, TypeError):  # none, or not whole: it is a log, no more
+    except (ConfigurationError, csv.Error, ValueError, KeyError, TypeError) as error:
+        reason = str(error) if isinstance(error, ConfigurationError) else f"{file}: {error!r}"
+        _LOG.warning("resume: %s; the log of what was trained before is lost", reason)
         return []
 
 

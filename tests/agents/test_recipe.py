@@ -159,3 +159,10 @@ def test_the_library_changes_no_recipe(servers):
     recipe.make(servers, seed=0, device="cpu")
     assert given == {"net_arch": [8], "optimizer_kwargs": {"eps": 1e-4}}
     assert recipe.policy_arguments == {"net_arch": [8]}
+
+
+@pytest.mark.parametrize("device", ["nonsense", "meta", "", "cuda:99"])
+def test_a_device_that_is_not_there_is_named(servers, device):
+    recipe = Recipe(arguments={"policy": "MlpPolicy"})
+    with pytest.raises(ConfigurationError, match=f"^device: '{device}' cannot be used"):
+        recipe.make(servers, seed=0, device=device)
