@@ -33,6 +33,7 @@ from experiments.app.confidential import (
     masked_log,
     masking_of,
     masking_of_line,
+    own_files,
 )
 from experiments.app.folder_lock import locked
 from experiments.app.misspelt import misspelt
@@ -44,6 +45,7 @@ from experiments.app.trust import (
     foreign_hydra_refused,
     refuse_other_packages,
 )
+from experiments.app.yaml_file import refuse_endless
 from experiments.runs.interruption import EXIT_INTERRUPTED, EXIT_TERMINATED, FAILURES, Terminated
 
 T = TypeVar("T")
@@ -159,6 +161,8 @@ def application(
                 sys.argv[1:] = options_first(with_replacements(with_paths(sys.argv[1:])))
                 _refuse_null_groups(sys.argv[1:])
                 allow_named_packages(sys.argv[1:])
+                for file in own_files(sys.argv[1:]):
+                    refuse_endless(file)
                 if {"-h", "--help"} & set(sys.argv[1:]):
                     _print_help(job, config_name)
                     return

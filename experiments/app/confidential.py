@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from envs.cache import atomic_write_text
 from envs.masking import Masking
+from experiments.app.yaml_file import refuse_endless
 
 _SWEEP_FILE = "multirun.yaml"
 _FOLDER = re.compile(r"file://([^,\]'\"]+)")
@@ -38,7 +39,7 @@ def masking_of_line(arguments: Sequence[str]) -> Masking:
     Those in files of the user's own, which the line names as places to look in, are masked, too:
     what cannot be composed has to be told without them.
     """
-    found: list[Any] = list(_own_files(arguments))
+    found: list[Any] = list(_own_contents(arguments))
     for text in arguments:
         key, _, value = text.partition("=")
         *above, name = key.lstrip("+").split(".")
@@ -51,8 +52,8 @@ def masking_of_line(arguments: Sequence[str]) -> Masking:
     return Masking(found)
 
 
-def _own_files(arguments: Sequence[str]) -> Iterator[Any]:
-    """Yields the contents of the configuration files in the folders that a command line names."""
+def own_files(arguments: Sequence[str]) -> Iterator[Path]:
+    """Yields the configuration files in the folders that a command line names."""
     before = ""
     for text in arguments:
         folders = _FOLDER.findall(text)
@@ -62,9 +63,14 @@ def _own_files(arguments: Sequence[str]) -> Iterator[Any]:
             folders.append(text)
         before = text
         for folder in filter(None, folders):
-            for file in islice(Path(folder).expanduser().rglob("*.yaml"), _MOST_FILES):
-                with suppress(Exception):  # composing them tells what is wrong
-                    yield OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+            yield from islice(Path(folder).expanduser().rglob("*.yaml"), _MOST_FILES)
+
+
+def _own_contents(arguments: Sequence[str]) -> Iterator[Any]:
+    for file in own_files(arguments):
+        with suppress(Exception):  # composing them tells what is wrong
+            refuse_endless(file)
+            yield OmegaConf.to_container(OmegaConf.load(file), resolve=False)
 
 
 @contextmanager

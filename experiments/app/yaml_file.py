@@ -15,6 +15,7 @@ from envs.safe_files import read_regular
 
 _MOST_BYTES = 16 << 20
 _DEEPEST = 100
+_MOST_PARTS = 100_000
 
 
 def read_yaml(file: Path) -> Any:
@@ -56,6 +57,40 @@ def read_yaml(file: Path) -> Any:
                 f"{file}: {place} refers to something else, {value[:80]!r}; write the value itself"
             )
     return values
+
+
+def refuse_endless(file: Path) -> None:
+    """Refuses a file of configuration whose parts repeat each other until no memory holds them.
+
+    Args:
+        file: The file. What else may be wrong with it is told where it is composed.
+
+    Raises:
+        ConfigurationError: It is no regular file, or far larger than it is long.
+    """
+    sizes: dict[str, int] = {}
+    open_parts: list[tuple[str | None, int]] = []
+    try:
+        for event in yaml.parse(read_regular(file, _MOST_BYTES).decode(), Loader=yaml.SafeLoader):
+            anchor: str | None = getattr(event, "anchor", None)
+            if isinstance(event, yaml.CollectionStartEvent):
+                open_parts.append((anchor, 1))
+                size = 0
+            elif isinstance(event, yaml.CollectionEndEvent):
+                anchor, size = open_parts.pop()
+            elif isinstance(event, yaml.AliasEvent):
+                anchor, size = None, sizes.get(event.anchor, 1)
+            else:
+                size = int(isinstance(event, yaml.ScalarEvent))
+            if anchor is not None and size:
+                sizes[anchor] = size
+            if open_parts:
+                open_parts[-1] = (open_parts[-1][0], open_parts[-1][1] + size)
+            if size > _MOST_PARTS or len(open_parts) > _DEEPEST:
+                line = event.start_mark.line + 1
+                raise ConfigurationError(f"{file}:{line}: its parts repeat or nest without end")
+    except (ValueError, yaml.YAMLError):
+        return
 
 
 def _texts(place: str, value: Any) -> Iterator[tuple[str, str]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from envs.errors import ConfigurationError
 from experiments.app.composition import saved_settings
 from experiments.app.settings import RunConfig
-from experiments.app.yaml_file import read_yaml
+from experiments.app.yaml_file import read_yaml, refuse_endless
 from experiments.benchmarking.runner import BenchmarkConfig, front_choices
 from experiments.records.uploading import _configuration
 
@@ -60,3 +62,26 @@ def test_plain_values_are_read(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text("a: {b: [1, 2.5, null, true, 'x', '???']}\n")
     assert read_yaml(file) == {"a": {"b": [1, 2.5, None, True, "x", "???"]}}
+
+
+def test_a_file_of_configuration_is_no_larger_than_it_says(tmp_path: Path) -> None:
+    (tmp_path / "controller").mkdir()
+    file = tmp_path / "controller" / "mine.yaml"
+    file.write_text(LAUGHS)
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.run", f"hydra.searchpath=[file://{tmp_path}]",
+         "controller=mine", f"hydra.run.dir={tmp_path}/out"],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert f"{file}:5: its parts repeat or nest without end" in done.stdout + done.stderr
+    file.write_text("[" * 20_000)
+    with pytest.raises(ConfigurationError, match="without end"):
+        refuse_endless(file)
+
+
+def test_parts_that_are_used_again_are_allowed(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("a: &a {b: 1}\nc: *a\nd: [*a, *a]\n")
+    refuse_endless(file)
+    file.write_text("a: [")
+    refuse_endless(file)
