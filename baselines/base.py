@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
@@ -16,6 +15,7 @@ from baselines.profile import Profile
 from envs.context import ControlContext
 from envs.errors import ActionError
 from envs.fields import Checked
+from envs.finite import is_finite
 from envs.knobs import Knobs
 from envs.observations import Observation
 
@@ -216,10 +216,6 @@ def _checked(decided: Any, name: str) -> tuple[Knobs, Any]:
     for key, value in knobs._asdict().items():
         if key == "sm_clock_mhz" and (value is None or value == math.inf):
             continue
-        if isinstance(value, bool) or np.ndim(value) or not _is_finite(value):
+        if isinstance(value, bool | str) or np.ndim(value) or not is_finite(value):
             raise ActionError(f"{name}.decide: {key} must be a finite number, got {value!r}")
     return knobs, own
-
-
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, numbers.Real | np.ndarray) and math.isfinite(float(value))

@@ -23,7 +23,15 @@ from envs.knobs import KnobLimits, Knobs
 from envs.objectives.conditions import Conditions
 from envs.objectives.schedule import Schedule
 from envs.observations import Observation
-from envs.rewards import QOS_DEFINITIONS, Reward, Step, knob_ranges, octaves_between
+from envs.rewards import (
+    QOS_DEFINITIONS,
+    Reward,
+    Step,
+    checked,
+    knob_ranges,
+    octaves_between,
+    sums_itself,
+)
 from envs.telemetry import MODELLED, Telemetry
 
 FloatArray = NDArray[np.float64]
@@ -297,12 +305,15 @@ class ControlLoop:
     ) -> Evaluation:
         throughput, _, _, violation, shortfall, power_w, _ = evaluated
         limits, capacity, rated_power = facts
-        reward, terms = self.reward(
+        found = self.reward(
             Step(
                 telemetry, conditions, knobs, previous, throughput, violation, shortfall,
                 power_w, capacity, rated_power, limits,
             )
         )  # fmt: skip
+        if sums_itself(self.reward):
+            found = checked(self.reward, found, np.shape(throughput))
+        reward, terms = found
         return _evaluation(evaluated, reward, terms, conditions)
 
 

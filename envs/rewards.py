@@ -7,7 +7,6 @@ names its terms and their weights.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from typing_extensions import override
 
 from envs.errors import ConfigurationError
 from envs.fields import Checked, FieldError, OneOf, Part
+from envs.finite import is_finite
 from envs.knobs import KnobLimits, Knobs
 from envs.objectives.conditions import Conditions
 from envs.quantities import Positive, Weight
@@ -242,29 +242,60 @@ class Reward(Checked):
         """Returns the reward and each weighted term by name.
 
         Raises:
-            ConfigurationError: A term is no finite number; an agent would learn from it silently.
+            ConfigurationError: A term is no finite number, or of another shape; an agent would
+                learn from it silently.
         """
+        shape = np.shape(step.throughput_tok_s)
         values = {name: term(step) for name, term in self.terms.items()}
-        try:
+        bad = {name: value for name, value in values.items() if not _fits(value, shape)}
+        if not bad:
             parts = {name: self.terms[name].weight * value for name, value in values.items()}
             total = sum(parts.values())
-            finite = math.isfinite(total) if isinstance(total, float) else np.isfinite(total).all()
-        except TypeError:
-            finite = False
-        if not finite:
-            raise _not_finite(values)
-        return total, parts
+            if is_finite(total):
+                return total, parts
+        wrong = (bad or values).items()
+        told = "; ".join(f"terms.{name} returned {value!r}" for name, value in wrong)
+        raise ConfigurationError(f"reward: must be {_each(shape)}a finite number; {told}")
 
 
-def _not_finite(values: Mapping[str, Any]) -> ConfigurationError:
-    """Returns the error that names the terms which are no finite numbers."""
+def sums_itself(reward: Reward) -> bool:
+    """Returns whether a reward's class has a sum of its own in place of the weighted one."""
+    return type(reward).__call__ is not Reward.__call__
 
-    def is_finite(value: Any) -> bool:
-        try:
-            return bool(np.isfinite(value).all()) and not isinstance(value, list | tuple)
-        except TypeError:
-            return False
 
-    bad = {name: value for name, value in values.items() if not is_finite(value)} or values
-    told = "; ".join(f"terms.{name} returned {value!r}" for name, value in bad.items())
-    return ConfigurationError(f"reward: must be a finite number; {told}")
+def checked(reward: Reward, found: Any, shape: tuple[int, ...]) -> tuple[Any, dict[str, Any]]:
+    """Returns what a reward with a sum of its own gave, if it is the reward and its terms.
+
+    Args:
+        reward: The reward.
+        found: What it returned.
+        shape: Shape of an interval: empty for one server, ``(num_envs,)`` for many.
+
+    Raises:
+        ConfigurationError: It is something else; the message names the reward's class.
+    """
+    name = type(reward).__name__
+    pair = isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], Mapping)
+    if not pair or list(found[1]) != list(reward.terms):
+        raise ConfigurationError(
+            f"reward: {name} must return a pair of the reward and a dict of its terms "
+            f"({', '.join(reward.terms)}), got {found!r}"
+        )
+    total, parts = found
+    for key, value in {"the reward": total, **parts}.items():
+        if not _fits(value, shape):
+            raise ConfigurationError(
+                f"reward: {name} must return {_each(shape)}a finite number; {key} is {value!r}"
+            )
+    return total, dict(parts)
+
+
+def _fits(value: Any, shape: tuple[int, ...]) -> bool:
+    """Returns whether a value is a finite number, or one for each server."""
+    if isinstance(value, list | tuple) or not is_finite(value):
+        return False
+    return isinstance(value, float) or np.shape(value) in ((), shape)
+
+
+def _each(shape: tuple[int, ...]) -> str:
+    return f"an array of one for each of the {shape[0]} servers or " if shape else ""

@@ -170,7 +170,7 @@ class ServingEnv(gym.Env[NDArray[np.float32], Any]):
         """
         if not self._started:
             raise gym.error.ResetNeeded("step: call reset() first, which starts an episode")
-        knobs = self._decode(action)
+        knobs = self.decode(action)
         self.system.apply(knobs)
         if self._reference is not None and self._reference_row is not None:
             delivered = self._reference.advance(self.interval_s).output_tokens
@@ -202,8 +202,12 @@ class ServingEnv(gym.Env[NDArray[np.float32], Any]):
         self._row[0] = telemetry[:NUM_TELEMETRY]
         return lambda: telemetry
 
-    def _decode(self, action: Any) -> Knobs:
-        """Returns the knobs that an action encodes, as plain numbers."""
+    def decode(self, action: Any) -> Knobs:
+        """Returns the knobs that an action would ask for now, as plain numbers.
+
+        Raises:
+            ActionError: It is outside the action space.
+        """
         knobs = self.encoding.decode_one(action, self._requested)
         if knobs.power_cap_w > self.cap_ceiling_w:
             knobs = knobs._replace(power_cap_w=self.cap_ceiling_w)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from envs.errors import ActionError, ConfigurationError
 from envs.fields import Checked, Range
+from envs.finite import is_finite, real_array
 from envs.knobs import KnobLimits, Knobs
 from envs.quantities import Batch, Watts
 
@@ -32,9 +33,9 @@ def as_numbers(action: Any) -> NDArray[np.float64]:
         ActionError: It holds something else.
     """
     try:
-        return np.asarray(action).astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise ActionError(f"action: must be numbers, got {action!r}") from error
+        return real_array(action).astype(np.float64)
+    except ValueError as error:
+        raise ActionError(f"action: must be numbers ({error}), got {action!r}") from error
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,9 @@ def finite(key: str, values: Any) -> NDArray[np.float64]:
     Raises:
         ActionError: One is NaN, infinite or no number.
     """
-    numbers = as_numbers(values)
-    if not np.isfinite(numbers).all():
+    if not is_finite(values):
         raise ActionError(f"knobs: {key} must be finite, got {values}")
-    return numbers
+    return as_numbers(values)
 
 
 def nearest(levels: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -214,15 +214,28 @@ class ActionEncoding(Checked, ABC):
         allowed[0] = True
         return allowed
 
+    def _real(self, action: Any) -> NDArray[Any]:
+        """Returns an action as an array.
+
+        Raises:
+            ActionError: It holds something other than numbers; the message names the space.
+        """
+        try:
+            return real_array(action)
+        except ValueError as error:
+            raise ActionError(
+                f"action: must be numbers in {self.space} ({error}), got {action!r}"
+            ) from error
+
     def _whole(self, action: Any, sizes: Any) -> NDArray[np.int64]:
         """Returns an action of indices, each from 0 up to its size.
 
         Raises:
             ActionError: One is no whole number, or outside; an index of -1 would wrap round.
         """
-        given = np.asarray(action)
+        given = self._real(action)
         if given.dtype.kind not in "iu":
-            numbers = as_numbers(action)
+            numbers = given.astype(np.float64)
             if not np.array_equal(numbers, np.rint(numbers)):  # NaN is not equal to itself
                 raise ActionError(f"action: must be whole numbers, got {action}")
             given = np.clip(numbers, -_FAR, _FAR)  # what is beyond is no index, and no int64

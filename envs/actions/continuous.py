@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from envs.actions.base import ActionEncoding, as_numbers
+from envs.actions.base import ActionEncoding
 from envs.errors import ActionError
 from envs.knobs import Knobs
 
@@ -29,7 +29,7 @@ class Continuous(ActionEncoding):
 
     @override
     def decode(self, action: Any, current: Knobs) -> Knobs:
-        given = as_numbers(action)
+        given = self._real(action).astype(np.float64)
         knobs = len(self._sizes())
         if given.shape[-1:] != (knobs,):
             raise ActionError(f"action: must be {knobs} numbers, got {action}")

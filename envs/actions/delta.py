@@ -25,7 +25,7 @@ class Delta(ActionEncoding):
 
     @override
     def decode(self, action: Any, current: Knobs) -> Knobs:
-        step = self._whole(action, 3) - 1
+        step = self._whole(action, np.full(len(self._sizes()), 3)) - 1
         moved = [
             np.clip(index + step[..., axis], 0, size - 1)
             for axis, (index, size) in enumerate(

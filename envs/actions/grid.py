@@ -30,7 +30,7 @@ class Grid(ActionEncoding):
 
     @override
     def decode_one(self, action: Any, current: Knobs) -> Knobs:
-        plain = isinstance(action, np.ndarray) and action.dtype.kind in "iu"
+        plain = type(action) is np.ndarray and action.dtype.kind in "iu"
         if plain and action.shape == self._bounds.shape:
             knobs = self._choice(tuple(action.tolist()))
             if knobs is not None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from envs.arguments import expect, expect_whole
 from envs.cluster.allocators import Allocation, Allocator, Demands
 from envs.cluster.node import Node
-from envs.errors import ConfigurationError, PalsError
+from envs.errors import ActionError, ConfigurationError, PalsError
 from envs.fields import Checked, OneOf, Part
 from envs.objectives.signals import Signal, as_signal
 from envs.quantities import Positive, SecondsOrNone
@@ -171,13 +171,35 @@ class Cluster:
 
         Args:
             actions: One action per node, in the form that its action encoding takes.
+
+        Raises:
+            ActionError: An action is outside its node's space; no node has taken its step then.
         """
+        self.refuse_wrong(actions)
         before = [node.alive for node in self.nodes]
         budget_w = self._at(self._interval)
         self._each(lambda item: item[0].step(item[1]), list(zip(self.nodes, actions, strict=True)))
         self._interval += 1
         power_w = sum(node.power_w for node in self.nodes)
         return self.fraction(budget_w, power_w, self._failures(before))
+
+    def refuse_wrong(self, actions: Sequence[Any]) -> None:
+        """Refuses actions of which a node could not take its own.
+
+        Raises:
+            ActionError: One is outside its node's space, or there is not one for each node.
+        """
+        if len(actions) != len(self.nodes):
+            raise ActionError(
+                f"action: must be one for each of the {len(self.nodes)} nodes, got {len(actions)}"
+            )
+        for node, action in zip(self.nodes, actions, strict=True):
+            if not node.alive:
+                continue
+            try:
+                node.env.decode(action)
+            except ActionError as error:
+                raise ActionError(f"{error} (node {node.name})") from error
 
     def close(self) -> None:
         """Releases all nodes, even if one of them fails; each restores the knobs it changed.

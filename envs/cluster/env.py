@@ -9,11 +9,11 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.actions.base import as_numbers
 from envs.arguments import expect
 from envs.cluster.allocators import ByAction
 from envs.cluster.cluster import Cluster, ClusterState
 from envs.errors import ActionError, ConfigurationError, WorkloadError
+from envs.finite import real_array
 from envs.rendering import RENDER_FPS, Picture
 from envs.serving import MAX_SEED
 
@@ -93,20 +93,26 @@ class ClusterEnv(gym.Env[NDArray[np.float32], Any]):
         """
         if not self._begun:
             raise WorkloadError("step: the cluster was not reset before time was to pass")
-        given = as_numbers(action)
+        try:
+            given = real_array(action)
+        except ValueError as error:
+            raise ActionError(
+                f"action: must be numbers of the shape {self.action_space.shape} ({error}), "
+                f"got {action!r}"
+            ) from error
         if given.shape != self.action_space.shape:
             raise ActionError(
                 f"action: must have the shape {self.action_space.shape}, got {given.shape}"
             )
-        parts = np.split(np.asarray(action), np.cumsum(self._sizes))
-        if self._by_action:
-            weights = parts[-1] + 1.0
-            assert isinstance(self.cluster.allocator, ByAction)
-            self.cluster.allocator.set_weights(weights)
+        parts = np.split(given, np.cumsum(self._sizes))
         actions = [
-            int(part[0]) if discrete else part
+            part[0] if discrete else part
             for part, discrete in zip(parts[:-1], self._discrete, strict=True)
         ]
+        self.cluster.refuse_wrong(actions)
+        if self._by_action:
+            assert isinstance(self.cluster.allocator, ByAction)
+            self.cluster.allocator.set_weights(self._weights(parts[-1]))
         state = self.cluster.step(actions)
         for node, picture in zip(self.cluster.nodes, self._pictures, strict=False):
             if node.alive:
@@ -115,6 +121,22 @@ class ClusterEnv(gym.Env[NDArray[np.float32], Any]):
         reward = float(np.mean([node.reward for node in self.cluster.nodes]))
         reward -= self._overshoot_weight * max(0.0, state.power_w / max(state.budget_w, 1.0) - 1.0)
         return self._observe(state), reward, False, False, self._info(state)
+
+    def _weights(self, given: NDArray[Any]) -> NDArray[np.float64]:
+        """Returns the nodes' weights that the end of an action holds.
+
+        Raises:
+            ActionError: One is outside the action space.
+        """
+        levels = isinstance(self.action_space, gym.spaces.MultiDiscrete)
+        least, most = (0, WEIGHT_LEVELS - 1) if levels else (-1.0, 1.0)
+        inside = (given >= least) & (given <= most)
+        if not inside.all() or (levels and (given != np.rint(given)).any()):
+            what = "whole numbers" if levels else "numbers"
+            raise ActionError(
+                f"action: the nodes' weights must be {what} of {least:g} to {most:g}, got {given}"
+            )
+        return np.asarray(given + 1.0, dtype=np.float64)
 
     def render(self) -> Any:
         """Returns a frame of all nodes side by side, or ``None`` without a ``render_mode``."""

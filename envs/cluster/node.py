@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from envs.arguments import expect
-from envs.errors import PalsError
+from envs.errors import ActionError, ConfigurationError, PalsError
 from envs.objectives.objective import power_in_scope
 from envs.serving import ServingEnv
 
@@ -90,6 +90,8 @@ class Node:
             return
         try:
             self.observation, self.reward, _, _, self.info = self.env.step(action)
+        except (ActionError, ConfigurationError):  # the caller's mistake, and no failure
+            raise
         except PalsError as error:
             self._fail(error)
 

@@ -12,6 +12,7 @@ from pettingzoo import ParallelEnv
 from envs import EPISODE_STEPS
 from envs.arguments import expect, expect_whole
 from envs.cluster.cluster import Cluster, ClusterState
+from envs.errors import ActionError
 from envs.serving import MAX_SEED
 
 
@@ -75,6 +76,9 @@ class ParallelClusterEnv(ParallelEnv[str, NDArray[np.float32], Any]):  # type: i
     ]:
         """Sets all nodes' knobs and lets one interval pass."""
         names = list(self.agents)
+        missing = sorted(set(self.possible_agents) - set(actions))
+        if missing:
+            raise ActionError(f"action: must hold one for each agent, none for {missing[0]}")
         state = self.cluster.step([actions[name] for name in self.possible_agents])
         self._elapsed += 1
         ended = self._elapsed >= self.max_episode_steps

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from envs import rewards
 from envs.compiled.jit import inlined, kernel
 from envs.compiled.records import address_of, dtype_of, floats_at, pointer_to
-from envs.rewards import Reward, RewardTerm
+from envs.rewards import Reward, RewardTerm, sums_itself
 
 if TYPE_CHECKING:
     from envs.compiled.control import Loop
@@ -49,11 +49,11 @@ _switching_cost = kernel(rewards.switching_cost)
 
 
 def compiled_terms(reward: Reward) -> NDArray[Any]:
-    """Returns the table of a reward's terms, shape ``(terms,)``; empty if one has its own class.
+    """Returns the table of a reward's terms, shape ``(terms,)``; empty if a formula is its own.
 
     Weights and parameters are those of now: a later change of the reward does not reach them.
     """
-    own = python_terms(reward)
+    own = sums_itself(reward) or python_terms(reward)
     table = np.zeros(0 if own else len(reward.terms), dtype=TERM)
     for row, term in zip(table, reward.terms.values(), strict=False):
         row["kind"], row["weight"] = _KINDS[type(term)], term.weight

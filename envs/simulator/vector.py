@@ -18,6 +18,7 @@ from envs.arguments import expect, expect_whole, unexpected
 from envs.context import ControlContext
 from envs.episode import Evaluation
 from envs.errors import ActionError, ConfigurationError
+from envs.finite import real_array
 from envs.knobs import Knobs
 from envs.loop import ControlLoop
 from envs.objectives.conditions import Conditions
@@ -209,7 +210,7 @@ class VectorServingEnv(gym.vector.VectorEnv[NDArray[np.float32], Any, NDArray[An
             ActionError: An action is outside its space, or there is not one for each server.
         """
         self.fleet.refuse_unborn()
-        knobs = self._decode(np.asarray(actions))
+        knobs = self._decode(actions)
         ended = self._ended  # by the step before; with next-step autoreset they start again now
         restart = bool(ended.any()) and self.autoreset_mode is AutoresetMode.NEXT_STEP
         loop, rows = self._loop, self.fleet.telemetry
@@ -280,16 +281,18 @@ class VectorServingEnv(gym.vector.VectorEnv[NDArray[np.float32], Any, NDArray[An
         coming = self._loop.conditions
         self.fleet.set_slos(coming.ttft_slo_s, coming.tpot_slo_s)
 
-    def _decode(self, actions: NDArray[Any]) -> Knobs:
+    def _decode(self, given: Any) -> Knobs:
         current = self._loop.requested
+        try:
+            actions = real_array(given)
+        except ValueError as error:
+            raise self._no_actions(f"{given!r}: {error}") from error
         one_each = actions.ndim > 0 and len(actions) == self.num_envs
         if one_each and len(self._groups) == 1:
             knobs = self._groups[0][0].decode(actions, current)
             one_each = np.shape(knobs.power_cap_w) == (self.num_envs,)
         if not one_each:  # a single one would be taken for all of them
-            raise ActionError(
-                f"action: must be one for each of the {self.num_envs} servers, got {actions}"
-            )
+            raise self._no_actions(str(actions))
         if len(self._groups) == 1:
             return knobs
         cap, seqs = np.empty(self.num_envs), np.empty(self.num_envs, dtype=np.int64)
@@ -300,6 +303,12 @@ class VectorServingEnv(gym.vector.VectorEnv[NDArray[np.float32], Any, NDArray[An
             if knobs.sm_clock_mhz is not None:
                 clock[members] = knobs.sm_clock_mhz
         return Knobs(cap, seqs, clock if self._groups[0][0].sm_clock else None)
+
+    def _no_actions(self, got: str) -> ActionError:
+        one, count = self.single_action_space, self.num_envs
+        return ActionError(
+            f"action: must be one of {one} for each of the {count} servers, got {got}"
+        )
 
     def _telemetry(self, rows: NDArray[np.float64], knobs: Knobs | None = None) -> Telemetry:
         """Returns telemetry whose fields are columns of ``rows``."""

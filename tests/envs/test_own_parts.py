@@ -68,3 +68,65 @@ def test_lists_have_an_entry_for_each_server() -> None:
             env.reset(seed=seed)
     with pytest.raises(ConfigurationError, match="reset_mask must hold one for each of the 2"):
         env.reset(options={"reset_mask": [True]})
+
+
+@pytest.mark.parametrize(
+    "value", [1j, np.ones(3), np.ones((2, 2)), np.array("x"), np.ma.masked, (1.0, 2.0)], ids=repr
+)
+@pytest.mark.parametrize("servers", [0, 2])
+def test_a_term_of_another_shape_or_kind_is_told(value: Any, servers: int) -> None:
+    with pytest.raises(ConfigurationError, match=r"reward: must be .* number.*; terms\.mine"):
+        step_with(Reward(terms={"mine": Returns(value=value)}), servers)
+
+
+def test_one_number_for_all_servers_is_a_term() -> None:
+    reward = Reward(terms={"efficiency": Efficiency(), "mine": Returns(value=2)})
+    assert np.shape(step_with(reward, 2)[1]) == (2,)
+
+
+@dataclass(kw_only=True)
+class OwnSum(Reward):
+    """A reward whose sum is its own."""
+
+    found: Any = None
+
+    def __call__(self, step: Step) -> Any:
+        """Returns what it was given."""
+        return self.found
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        (None, "must return a pair"),
+        (1.0, "must return a pair"),
+        ("ab", "must return a pair"),
+        ((1.0, {}), "must return a pair"),
+        ((1.0, {"other": 1.0}), "must return a pair"),
+        ((1j, {"mine": 1.0}), "the reward is 1j"),
+        ((np.ones(3), {"mine": 1.0}), "the reward is array"),
+        ((1.0, {"mine": None}), "mine is None"),
+        ((math.nan, {"mine": 1.0}), "the reward is nan"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("servers", [0, 2])
+def test_a_reward_of_ones_own_is_named(found: Any, told: str, servers: int) -> None:
+    reward = OwnSum(terms={"mine": Efficiency()}, found=found)
+    with pytest.raises(ConfigurationError, match=f"^reward: OwnSum must return .*{told}|{told}"):
+        step_with(reward, servers)
+
+
+def test_a_sum_of_ones_own_is_used_though_all_its_terms_are_compiled() -> None:
+    reward = OwnSum(terms={"mine": Efficiency()}, found=(7.0, {"mine": 3.0}))
+    _, got, _, _, info = step_with(reward, 0)
+    assert (got, info["rewards"]) == (7.0, {"mine": 3.0})
+
+
+def step_with(reward: Reward, servers: int) -> Any:
+    """Takes a step of one server (0) or of several under a reward."""
+    made: Any = (
+        make_simulated_vector(servers, reward=reward) if servers else make_simulated(reward=reward)
+    )
+    made.reset(seed=1)
+    return made.step(np.zeros((servers, 2), np.int64) if servers else [0, 0])
