@@ -12,9 +12,10 @@ from experiments.benchmarking.fronts import (
     Front,
     difference_at,
     is_planner,
+    is_variant,
     matched,
-    with_clock,
 )
+from experiments.evaluation.fronts import with_clock
 from experiments.evaluation.statistics import Interval
 from experiments.reporting.numbers import interval_text
 
@@ -90,8 +91,11 @@ def _turned(fronts: Mapping[str, Front], subject: str, kin: list[str], place: in
 
 def _rivals(fronts: Mapping[str, Front], subject: str, kin: list[str], place: int) -> str:
     """Returns which front is ahead, of those that are neither PALS's nor a planner's."""
-    own = (*kin, subject, with_clock(subject))
-    others = [name for name in fronts if name not in own and not is_planner(name)]
+    others = [
+        name
+        for name in fronts
+        if name not in kin and not is_variant(name, subject) and not is_planner(name)
+    ]
     for later in range(place, len(LIMITS)):
         found = _furthest_ahead(fronts, subject, others, later)
         if found is not None:

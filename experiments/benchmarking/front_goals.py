@@ -13,9 +13,10 @@ from experiments.benchmarking.fronts import (
     Front,
     difference_at,
     is_planner,
+    is_variant,
     matched,
-    with_clock,
 )
+from experiments.evaluation.fronts import with_clock
 from experiments.evaluation.statistics import Interval
 
 AGENT_HEADROOM = 0.85
@@ -42,11 +43,7 @@ def front_goals(fronts: Mapping[str, Front], subject: str) -> list[Goal]:
             planner = matched(PLANNER, agent, fronts)
             if planner in fronts:
                 found.append(_headroom(fronts, [agent, planner], TOGETHER_HEADROOM))
-    rivals = [
-        name
-        for name in fronts
-        if not is_planner(name) and name not in (subject, with_clock(subject))
-    ]
+    rivals = [name for name in fronts if not is_planner(name) and not is_variant(name, subject)]
     return [
         *found, *(_above(fronts, matched(subject, rival, fronts), rival) for rival in rivals),
     ]  # fmt: skip

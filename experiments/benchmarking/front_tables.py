@@ -12,9 +12,9 @@ from experiments.benchmarking.fronts import (
     fronts_of,
     operating_point,
     probability_at,
-    with_clock,
 )
 from experiments.benchmarking.metrics import Results, overall
+from experiments.evaluation.fronts import with_clock
 from experiments.evaluation.metric_table import (
     CHANGES_PER_MINUTE,
     METRICS,

@@ -9,6 +9,7 @@ import numpy as np
 
 from experiments.benchmarking.metrics import BASELINE, Results, column
 from experiments.evaluation.fronts import (
+    CLOCK,
     NO_CHOICE,
     Episodes,
     FloatArray,
@@ -16,6 +17,8 @@ from experiments.evaluation.fronts import (
     efficiency_at,
     front,
     front_statistics,
+    with_clock,
+    without_clock,
 )
 from experiments.evaluation.metric_table import TOKENS_PER_JOULE_RELATIVE, WITHIN_BUDGET
 from experiments.evaluation.statistics import RESAMPLES, Interval, probability_of_improvement
@@ -27,8 +30,6 @@ ASKED = 1
 CLAIRVOYANT = "clairvoyant"
 PLANNER = "mpc"
 """The planner on a twin that knows no future."""
-_CLOCK = "clock"
-"""Part of the name of every front whose controller may move the SM clock."""
 _MARK = "#"
 """Stands in names of runs between a front and the number of the point."""
 
@@ -83,19 +84,19 @@ def is_point(name: str) -> bool:
     return _MARK in name
 
 
-def with_clock(name: str) -> str:
-    """Returns the name of the front of a controller that may move the SM clock, too."""
-    return f"{name}_{_CLOCK}"
-
-
 def is_planner(name: str) -> bool:
     """Returns whether a front is one of a planner's, whatever the knobs that it moves."""
-    return name.removesuffix(f"_{_CLOCK}") in (CLAIRVOYANT, PLANNER)
+    return without_clock(name) in (CLAIRVOYANT, PLANNER)
+
+
+def is_variant(name: str, subject: str) -> bool:
+    """Returns whether a front is the subject's, or that of the subject with another choice."""
+    return name == subject or name.startswith(f"{subject}_")
 
 
 def matched(name: str, rival: str, names: Container[str]) -> str:
     """Returns which front to compare with a rival's: one that moves the same knobs, if there is."""
-    return with_clock(name) if _CLOCK in rival and with_clock(name) in names else name
+    return with_clock(name) if CLOCK in rival and with_clock(name) in names else name
 
 
 def scenarios_with_choice(results: Results) -> list[str]:

@@ -22,6 +22,19 @@ NO_CHOICE = 1.01
 """Efficiency that a controller has to reach for a scenario to leave a choice: below it nothing is
 there to gain, and parts of a gain say nothing."""
 
+CLOCK = "clock"
+"""Part of the name of every front whose controller may move the SM clock."""
+
+
+def with_clock(name: str) -> str:
+    """Returns the name of the front of a controller that may move the SM clock, too."""
+    return f"{name}_{CLOCK}"
+
+
+def without_clock(name: str) -> str:
+    """Returns the name of the front of the same controller that leaves the SM clock alone."""
+    return name.removesuffix(f"_{CLOCK}")
+
 
 class Episodes(NamedTuple):
     """What some choices of a controller's parameters did on the same episodes.

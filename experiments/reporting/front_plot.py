@@ -15,6 +15,8 @@ from experiments.evaluation.fronts import (
     efficiency_at,
     front,
     limits_of_bands,
+    with_clock,
+    without_clock,
 )
 from experiments.reporting.plot_style import (
     BLACK,
@@ -34,7 +36,6 @@ from experiments.reporting.plot_style import (
 
 Lines = Mapping[str, tuple[Episodes, FrontStatistics]]
 _DASHES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)))
-_WITH_CLOCK = "_clock"
 _LABEL_STEP = 0.042
 """Least distance of two names, as a fraction of the axis's height."""
 
@@ -94,7 +95,7 @@ def draw_comparison(
     own = iter([*warm, *dark])
     others = 0
     for name in lines:
-        base = name.removesuffix(_WITH_CLOCK)
+        base = without_clock(name)
         style: Any = "-" if name == base else (0, (4, 1.5))
         if base == subject:
             looks[name] = Look(BLUE, style, 2.8, f"{name} (learned)")
@@ -109,7 +110,7 @@ def draw_comparison(
             looks[name] = Look(GREY, _DASHES[1 + others % (len(_DASHES) - 1)], 1.0, name)
             others += 1
     title = "Tokens per joule at every level of violations: up and left is better"
-    bounds = [name for name in (bound + _WITH_CLOCK, bound) if name in lines]
+    bounds = [name for name in (with_clock(bound), bound) if name in lines]
     _draw(lines, looks, bounds[0] if bounds else None, limit, title, file)
 
 

@@ -258,6 +258,20 @@ def test_controllers_that_move_the_clock_are_compared_with_such():
     )
 
 
+def test_the_subject_with_another_choice_is_no_rival_of_itself():
+    found = {name: {"static": runs(1.0, 0.0)} for name in ("calm", "moving")}
+    for rows in found.values():
+        rows |= {"ppo": runs(1.2, 0.01), "ppo_keeps_slos": runs(1.3, 0.01), "pals": runs(1.1, 0.0)}
+        rows |= {"ppox": runs(1.25, 0.01)}
+    points = {name: [name] for name in found["calm"] if name != "static"}
+    fronts = fronts_of(found, points)
+    assert not any("ppo_keeps_slos" in goal.name for goal in front_goals(fronts, "ppo"))
+    assert any("`ppox`" in goal.name for goal in front_goals(fronts, "ppo"))
+    text = answer(fronts, "ppo")
+    assert "ppo_keeps_slos" not in text
+    assert "`ppox` is furthest ahead" in text
+
+
 def test_what_is_required_of_a_front():
     found, points = with_fronts()
     checked = front_goals(fronts_of(found, points), "ppo")
