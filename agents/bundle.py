@@ -26,6 +26,7 @@ from envs.cache import atomic_write_bytes, atomic_write_text
 from envs.errors import ConfigurationError
 from envs.safe_files import read_regular
 from envs.simulator.calibration import calibration_hash
+from envs.user_paths import user_path
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -60,7 +61,7 @@ def find_bundle(name: str, key: str = "controller.bundle") -> Path:
     Raises:
         ConfigurationError: There is no bundle of that name.
     """
-    places = [Path(name).expanduser(), SHIPPED / name]
+    places = [user_path(name, key), SHIPPED / name]
     if "/" not in name:  # a name is a shipped bundle's, whatever folder is called the same
         places.reverse()
     for folder in places:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from envs.errors import ConfigurationError
+from envs.user_paths import user_path
 
 CACHE_VARIABLE = "PALS_CACHE"
 _BEING_MADE_S = 60.0
@@ -29,10 +30,10 @@ def cache_dir() -> Path:
     """
     own = os.environ.get(CACHE_VARIABLE)
     if own:
-        folder = Path(own).expanduser()
+        folder = user_path(own, CACHE_VARIABLE)
     else:
         base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-        folder = Path(base).expanduser() / "pals-gym"
+        folder = user_path(base, "XDG_CACHE_HOME") / "pals-gym"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -7,10 +7,8 @@ fields as keyword arguments.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -21,6 +19,7 @@ from envs.errors import ConfigurationError
 from envs.fields import check_values
 from envs.nearest import did_you_mean
 from envs.quantities import Interval, Seconds
+from envs.user_paths import user_path
 
 if TYPE_CHECKING:
     from envs.actions.base import ActionEncoding
@@ -175,7 +174,7 @@ def is_model_file(text: str) -> bool:
     """
     if text in catalog.names("model"):
         return False
-    folder = Path(os.path.expanduser(text))
+    folder = user_path(text, "model")
     if text.endswith(".json"):
         return True
     return folder.is_dir() and ("/" in text or (folder / "config.json").is_file())

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from experiments.app.plain_command import errors_told, user_path
+from experiments.app.plain_command import errors_told, path_argument
 from experiments.app.terminal_text import plain
 from experiments.records.offline_data import export
 
@@ -14,7 +14,7 @@ from experiments.records.offline_data import export
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the configuration of a finished run again and keeps what an agent would have seen."""
     parser = argparse.ArgumentParser(prog="pals export", description=plain(__doc__))
-    parser.add_argument("directory", type=user_path, help="folder of a run on the simulator")
+    parser.add_argument("directory", type=path_argument, help="folder of a run on the simulator")
     parser.add_argument("--dataset", default="pals/export-v0", help="its name: NAMESPACE/NAME-vN")
     parser.add_argument("--episodes", type=int, default=1, help="with seeds that count up")
     given = parser.parse_args(arguments)

@@ -14,7 +14,7 @@ from pathlib import Path
 from envs.errors import PalsError
 from envs.safe_files import read_regular
 from envs.sources import library_versions, short_hash
-from experiments.app.plain_command import errors_told, user_path
+from experiments.app.plain_command import errors_told, path_argument
 from experiments.records.hashing import digest
 from experiments.records.page_stamps import Stamp, stamps_below, stamps_of, write_stamp
 from experiments.records.step_code import ROOT, step_code
@@ -41,14 +41,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m experiments.pages", description=__doc__)
-    parser.add_argument("--docs", type=user_path, default=ROOT / "docs", help="folder of the pages")
+    parser.add_argument(
+        "--docs", type=path_argument, default=ROOT / "docs", help="folder of the pages"
+    )
     parser.add_argument("--strict", action="store_true", help="fail where a page is stale")
     actions = parser.add_subparsers(dest="action")
     stamp = actions.add_parser("stamp", help="stamp pages that a step has just made")
     stamp.add_argument("step")
     stamp.add_argument("command", help="module of the command that made them")
-    stamp.add_argument("pages", nargs="+", type=user_path)
-    stamp.add_argument("--key", type=user_path, required=True, help="the step's key as it began")
+    stamp.add_argument("pages", nargs="+", type=path_argument)
+    stamp.add_argument(
+        "--key", type=path_argument, required=True, help="the step's key as it began"
+    )
     stamp.add_argument("--remark", default="at full scale")
     unmade = actions.add_parser("unmade", help="print the steps whose pages lack their stamp")
     unmade.add_argument("steps", nargs="*", help="STEP:COMMAND:PAGE")

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from experiments.app.plain_command import errors_told, user_path
+from experiments.app.plain_command import errors_told, path_argument
 from experiments.app.terminal_text import plain
 from experiments.reporting.html import write_report
 
@@ -14,8 +14,8 @@ from experiments.reporting.html import write_report
 def main(arguments: Sequence[str] | None = None) -> None:
     """Writes ``report.html`` into the folder, or where ``--output`` says."""
     parser = argparse.ArgumentParser(prog="pals report", description=plain(__doc__))
-    parser.add_argument("directory", type=user_path, help="of a run, a comparison or figures")
-    parser.add_argument("--output", type=user_path, help="the page; by default DIR/report.html")
+    parser.add_argument("directory", type=path_argument, help="of a run, a comparison or figures")
+    parser.add_argument("--output", type=path_argument, help="the page; by default DIR/report.html")
     given = parser.parse_args(arguments)
     with errors_told():
         file = write_report(given.directory, given.output)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.app.plain_command import errors_told, user_path
+from experiments.app.plain_command import errors_told, path_argument
 from experiments.app.terminal import Progress
 from experiments.app.terminal_text import plain
 from experiments.benchmarking.submission import (
@@ -31,8 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "FILE.py:CLASS, whose package or file is then trusted",
     )
     parser.add_argument("--name", help="name on the leaderboard; by default the folder or class")
-    parser.add_argument("--table", type=user_path, default=Path("docs"), help="its folder (docs)")
-    parser.add_argument("--runs", type=user_path, default=Path("outputs/submit"), help="kept runs")
+    parser.add_argument(
+        "--table", type=path_argument, default=Path("docs"), help="its folder (docs)"
+    )
+    parser.add_argument(
+        "--runs", type=path_argument, default=Path("outputs/submit"), help="kept runs"
+    )
     parser.add_argument("--check", action="store_true", help="compare with the row that is there")
     parser.add_argument("--seeds", type=int, default=frozen.seeds, help="for a quick try")
     parser.add_argument("--duration", type=float, default=frozen.duration_s, help="likewise, in s")

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from experiments.app.plain_command import errors_told, user_path
+from experiments.app.plain_command import errors_told, path_argument
 from experiments.app.terminal_text import plain
 from experiments.records.tracking import Wandb
 from experiments.records.uploading import finished_runs, upload
@@ -15,7 +15,7 @@ from experiments.records.uploading import finished_runs, upload
 def main(arguments: Sequence[str] | None = None) -> None:
     """Uploads every finished run below the folders that was not uploaded yet."""
     parser = argparse.ArgumentParser(prog="pals upload", description=plain(__doc__))
-    parser.add_argument("directories", type=user_path, nargs="+", help="of runs, or above them")
+    parser.add_argument("directories", type=path_argument, nargs="+", help="of runs, or above them")
     parser.add_argument("--project", help="project; by default WANDB_PROJECT or pals-gym")
     parser.add_argument("--entity", help="account or team")
     parser.add_argument("--group", help="runs of one group are shown together")

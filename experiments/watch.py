@@ -7,7 +7,7 @@ import sys
 import webbrowser
 from collections.abc import Sequence
 
-from experiments.app.plain_command import errors_told, user_path
+from experiments.app.plain_command import errors_told, path_argument
 from experiments.app.terminal_text import plain
 from experiments.watching.server import WatchServer
 
@@ -15,7 +15,7 @@ from experiments.watching.server import WatchServer
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serves a page on this machine alone until Ctrl-C."""
     parser = argparse.ArgumentParser(prog="pals watch", description=plain(__doc__))
-    parser.add_argument("directory", type=user_path, help="folder of a run, or above several")
+    parser.add_argument("directory", type=path_argument, help="folder of a run, or above several")
     parser.add_argument("--port", type=int, default=8765, help="0 takes a free one")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
     given = parser.parse_args(arguments)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from envs.errors import ConfigurationError
-from experiments.app.plain_command import errors_told, user_path
+from experiments.app.plain_command import errors_told, path_argument
 from experiments.records.step_code import ROOT
 from experiments.reporting.docs_page import fill
 from experiments.reporting.write_up import NOT_MADE, blocks, first_page
@@ -16,9 +16,9 @@ from experiments.reporting.write_up import NOT_MADE, blocks, first_page
 def main(arguments: Sequence[str] | None = None) -> None:
     """Replaces the marked blocks of the report, and that of the first page."""
     parser = argparse.ArgumentParser(prog="python -m experiments.write_up", description=__doc__)
-    parser.add_argument("results", type=user_path, help="folder of `make results`")
-    parser.add_argument("--page", type=user_path, default=ROOT / "docs" / "report.md")
-    parser.add_argument("--first-page", type=user_path, default=ROOT / "README.md")
+    parser.add_argument("results", type=path_argument, help="folder of `make results`")
+    parser.add_argument("--page", type=path_argument, default=ROOT / "docs" / "report.md")
+    parser.add_argument("--first-page", type=path_argument, default=ROOT / "README.md")
     given = parser.parse_args(arguments)
     with errors_told():
         if not given.results.is_dir():

@@ -23,6 +23,7 @@ from numba.core.serialize import dumps
 from envs.cache import CACHE_VARIABLE, atomic_write_bytes, cache_dir
 from envs.errors import ConfigurationError
 from envs.safe_files import read_regular
+from envs.user_paths import user_path
 
 _LOG = logging.getLogger(__name__)
 _MAGIC = b"pals-gym compiled code 1\n"
@@ -109,7 +110,7 @@ def code_folder() -> Path | None:
     """
     try:
         own = os.environ.get(FOLDER_VARIABLE)
-        folder = Path(own).expanduser() if own else cache_dir() / "compiled"
+        folder = user_path(own, FOLDER_VARIABLE) if own else cache_dir() / "compiled"
         with contextlib.suppress(FileExistsError):
             folder.mkdir(mode=0o700, parents=True)
         problem = _problem(folder)

@@ -10,6 +10,7 @@ from envs.errors import ConfigurationError
 from envs.knobs import KnobLimits
 from envs.live.config import VllmServerConfig
 from envs.safe_files import read_regular
+from envs.user_paths import user_path
 
 _MOST_BYTES = 256 << 20
 
@@ -22,7 +23,7 @@ def configured(config: VllmServerConfig) -> tuple[float, float | None]:
     """
     capacity, rated = config.capacity_tok_s, config.rated_power_w
     if config.profile_path is not None and (capacity is None or rated is None):
-        row = _highest_row(Path(config.profile_path).expanduser(), config)
+        row = _highest_row(user_path(config.profile_path, "server.profile_path"), config)
         capacity = float(row["throughput_tok_s"]) if capacity is None else capacity
         rated = float(row["power_w"]) if rated is None else rated
     return math.nan if capacity is None else capacity, rated

@@ -23,6 +23,7 @@ from envs.live.errors import ServerDiedError, ServerStartError
 from envs.live.http_client import HttpClient
 from envs.quantities import Seconds
 from envs.safe_files import open_for_owner
+from envs.user_paths import user_path
 
 MODULE = "vllm.entrypoints.openai.api_server"
 _TAIL = 15
@@ -62,7 +63,7 @@ class Launch(Checked):
         Raises:
             ConfigurationError: There is none at the place named.
         """
-        path = Path(self.python).expanduser()
+        path = user_path(self.python, "server.launch.python")
         if path.is_dir():
             path = path / "bin" / "python"
         if shutil.which(str(path)) is None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.errors import WorkloadError
+from envs.user_paths import user_path
 
 FloatArray = NDArray[np.float64]
 
@@ -33,7 +34,7 @@ def read_series(
     Raises:
         WorkloadError: The file cannot be read; the message names file and line.
     """
-    file = Path(path).expanduser()
+    file = user_path(path, "signal.path")
     if not file.is_file():
         raise WorkloadError(f"signal.path: no file {path}")
     try:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 from envs.simulator.huggingface import read_config
 from envs.simulator.models import ModelSpec
+from envs.user_paths import user_path
 
 
 @dataclass(kw_only=True, init=False)
@@ -37,5 +37,5 @@ class ModelFile(ModelSpec):
     def __init__(self, *, path: str, read_as: str = "", **given: Any) -> None:
         self.path = path
         self.read_as = read_as
-        read = read_config(Path(path).expanduser(), given.keys(), read_as)
+        read = read_config(user_path(path, "model.path"), given.keys(), read_as)
         super().__init__(**{**read, **given})

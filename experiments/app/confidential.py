@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from envs.cache import atomic_write_text
 from envs.masking import Masking
+from envs.user_paths import user_path
 from experiments.app.yaml_file import refuse_endless
 
 _SWEEP_FILE = "multirun.yaml"
@@ -63,7 +64,9 @@ def own_files(arguments: Sequence[str]) -> Iterator[Path]:
             folders.append(text)
         before = text
         for folder in filter(None, folders):
-            yield from islice(Path(folder).expanduser().rglob("*.yaml"), _MOST_FILES)
+            yield from islice(
+                user_path(folder, "the folder of settings").rglob("*.yaml"), _MOST_FILES
+            )
 
 
 def _own_contents(arguments: Sequence[str]) -> Iterator[Any]:

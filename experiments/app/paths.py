@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from envs.errors import ConfigurationError
 from envs.scenario import is_model_file
+from envs.user_paths import user_path
 
 _FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "resume")
 """Keys of folders, which need not be there yet."""
@@ -42,7 +42,7 @@ def _model(value: str) -> list[str]:
     if value and is_model_file(_unquoted(value)):
         value = _unquoted(value)
     whole = is_model_file(value)
-    several = [value] if whole and _exists(_home(value)) else value.split(",")
+    several = [value] if whole and _exists(user_path(value, "model")) else value.split(",")
     files = [part for part in several if is_model_file(part)]
     if not files:
         return [f"model={value}"]
@@ -51,7 +51,7 @@ def _model(value: str) -> list[str]:
         raise ConfigurationError(
             f"model: a sweep is over names ({others}) or over files ({', '.join(files)}), not both"
         )
-    paths = ",".join(_quoted(str(_home(part))) for part in files)
+    paths = ",".join(_quoted(str(user_path(part, "model"))) for part in files)
     return ["model=huggingface", f"model.path={paths}"]
 
 
@@ -60,18 +60,14 @@ def _path(key: str, value: str) -> str:
         return value
     bare = _unquoted(value)
     if bare.startswith("~"):  # nothing else begins so
-        whole = [bare] if bare != value or _exists(_home(bare)) else bare.split(",")
-        return ",".join(_spelt(str(_home(part))) for part in whole)
+        whole = [bare] if bare != value or _exists(user_path(bare, key)) else bare.split(",")
+        return ",".join(_spelt(str(user_path(part, key))) for part in whole)
     if value[0] in "'\"[{":
         return value
     path = Path(value)
     if key.lstrip("+") not in _FOLDERS and not _exists(path):
         return value
     return _spelt(value)
-
-
-def _home(text: str) -> Path:
-    return Path(os.path.expanduser(text))  # the home of a user who is not there stays as it is
 
 
 def _unquoted(value: str) -> str:

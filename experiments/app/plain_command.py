@@ -9,19 +9,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from envs.errors import ConfigurationError
+from envs.user_paths import user_path
 from experiments.app.application import FULL_ERROR, describe, print_error
 from experiments.runs.interruption import EXIT_INTERRUPTED, FAILURES
 
 
-def user_path(text: str) -> Path:
+def path_argument(text: str) -> Path:
     """Returns a path of the command line; ``~`` is the home folder, after ``=`` as well.
 
     Raises:
-        argparse.ArgumentTypeError: It names nothing.
+        argparse.ArgumentTypeError: It names nothing, or the home of an unknown user.
     """
     if not text:
         raise argparse.ArgumentTypeError("a path without a name")
-    return Path(os.path.expanduser(text))  # Path.expanduser fails for unknown users
+    try:
+        return user_path(text)
+    except ConfigurationError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 @contextmanager

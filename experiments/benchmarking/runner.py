@@ -12,6 +12,7 @@ from agents.bundle import find_bundle, read_bundle
 from envs import catalog
 from envs.errors import ConfigurationError, PalsError
 from envs.quantities import Seeds
+from envs.user_paths import user_path
 from experiments.app.application import describe
 from experiments.app.executors import Executor
 from experiments.app.settings import RunConfig
@@ -86,7 +87,7 @@ def front_choices(config: BenchmarkConfig) -> dict[str, dict[str, Any]]:
         found[name] = choices
 
     for file in config.fronts:
-        content = read_yaml(Path(file).expanduser())
+        content = read_yaml(user_path(file, "fronts"))
         if not isinstance(content, dict):
             raise ConfigurationError(f"fronts: {file} holds no fronts by name")
         for name, choices in content.items():

@@ -19,6 +19,7 @@ from envs.quantities import Seconds, Seeds
 from envs.safe_files import read_regular
 from envs.scenario import Scenario
 from envs.sources import code_hash, library_versions, packages_hash
+from envs.user_paths import user_path
 from experiments.benchmarking.metrics import BASELINE, Results, overall
 from experiments.benchmarking.scenario_runs import ScenarioRuns
 from experiments.evaluation.metric_table import (
@@ -92,7 +93,7 @@ def submitted_choice(target: str) -> tuple[dict[str, Any], str]:
         ConfigurationError: It is neither.
     """
     target = _import_path(target)
-    if Path(target).expanduser().is_dir() or "." not in target:
+    if user_path(target).is_dir() or "." not in target:
         choice: dict[str, Any] = {"base": "agent", "bundle": target}
         return choice, read_bundle(find_bundle(target, "controller")).sha256[:16]
     package = target.partition(".")[0]
@@ -113,7 +114,7 @@ def _import_path(target: str) -> str:
     name, colon, own = target.rpartition(":")
     folder = Path.cwd()
     if colon and name.endswith(".py"):
-        file = Path(name).expanduser().resolve()
+        file = user_path(name).resolve()
         if not file.is_file():
             raise ConfigurationError(f"{file}: there is no such file")
         folder, target = file.parent, f"{file.stem}.{own}"

@@ -9,6 +9,7 @@ from typing import Any
 
 from envs.errors import ConfigurationError
 from envs.quantities import GPUs, MeanTokens, Processes
+from envs.user_paths import user_path
 
 
 @dataclass(kw_only=True)
@@ -124,7 +125,7 @@ def data_folders(data: str | None) -> list[Path]:
             f"data: not given; set data=DIR or the variable PALS_DATA to {holds} "
             "(docs/validation.md lists where to get them)"
         )
-    folders = [Path(part).expanduser() for part in given.split(os.pathsep)]
+    folders = [user_path(part, "data" if data else "PALS_DATA") for part in given.split(os.pathsep)]
     for folder in folders:
         if not folder.is_dir():
             raise ConfigurationError(

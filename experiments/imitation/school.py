@@ -30,6 +30,7 @@ from envs.objectives.conditions import Conditions
 from envs.safe_files import read_sealed, sealed
 from envs.simulator.vector import VectorServer, VectorServingEnv
 from envs.sources import code_hash
+from envs.user_paths import user_path
 from experiments.evaluation.metrics import Summary, write_json
 from experiments.evaluation.suites import Suite
 from experiments.imitation.config import ImitateConfig
@@ -308,7 +309,7 @@ class School:
 
         if self.config.resume is None:
             return
-        folder = Path(self.config.resume).expanduser()
+        folder = user_path(self.config.resume, "resume")
         file = folder / STUDENT_FILE
         try:
             content = read_sealed(file, _MOST_BYTES)

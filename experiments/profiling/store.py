@@ -13,6 +13,7 @@ from envs.kept_files import say_once
 from envs.safe_files import read_regular
 from envs.scenario import Scenario, described
 from envs.sources import computation_hash
+from envs.user_paths import user_path
 from experiments.profiling.sweep import OnSetting, ProfileConfig, parallelism, sweep
 from experiments.records.hashing import digest
 
@@ -72,7 +73,7 @@ def find_profile(
         ServerError: A live server does not answer.
     """
     if settings.path is not None:
-        return _parallel_as(scenario, read_profile(Path(settings.path).expanduser()))
+        return _parallel_as(scenario, read_profile(user_path(settings.path, "profile.path")))
     key = profile_key(scenario, settings)
     kept, problem = _kept(scenario, key)
     if kept is not None:

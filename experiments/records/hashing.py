@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from envs.catalog.targets import OWN_PACKAGES, allowed_packages, configuration_class
 from envs.errors import ConfigurationError, WorkloadError
 from envs.sources import HASH_LENGTH, short_hash, source_hash
+from envs.user_paths import user_path
 from envs.workloads.public_file import PublicFile
 
 _NAMES_FILE = re.compile(r"(^|_)(path|file|folder)s?$")
@@ -62,7 +63,7 @@ def _with_inputs(value: Any, key: str = "") -> Any:
         known_code = package in OWN_PACKAGES | allowed_packages()
         return value if known_code else {"target": value, "sources": source_hash([package])}
     if _NAMES_FILE.search(key):
-        place = Path(value).expanduser()
+        place = user_path(value, key)
         if place.is_file():
             return {"file": value, "sha256": file_digest(place)}
         if place.is_dir():

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
-from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from envs.errors import ConfigurationError
 from envs.fields import check_values
 from envs.sources import code_hash
+from envs.user_paths import user_path
 from experiments.app.composition import saved_settings
 from experiments.records.hashing import digest
 from experiments.records.provenance import git_commit, version
@@ -59,7 +59,7 @@ def resumed_config(config: AnyResumable, overrides: Sequence[str]) -> AnyResumab
             f"resume: a {config.noun} goes on as it was configured; {', '.join(sorted(fixed))} "
             f"cannot be changed (only {', '.join(sorted(may_change))} can)"
         )
-    file = Path(config.resume).expanduser() / CONFIG_FILE
+    file = user_path(config.resume, "resume") / CONFIG_FILE
     if not file.exists():
         raise ConfigurationError(f"resume: there is no {CONFIG_FILE} in {config.resume}")
     try:

@@ -34,6 +34,7 @@ from envs.masking import Masking
 from envs.quantities import Decisions, Interval, Processes, Seconds, Seed, Seeds
 from envs.scenario import described
 from envs.simulator.vector import VectorServer, VectorServingEnv
+from envs.user_paths import user_path
 from experiments.app.settings import Debug
 from experiments.evaluation.metrics import Summary, write_json
 from experiments.evaluation.suites import Suite
@@ -185,7 +186,7 @@ class Training:
         tracker: Tracker = catalog.build("tracker", config.tracker)
         facts = RunFacts(f"train-{config.seed}", self.directory, shown)
         with tracker.follow(facts) as tracked:
-            earlier = None if config.resume is None else Path(config.resume).expanduser()
+            earlier = None if config.resume is None else user_path(config.resume, "resume")
             done = self.model.num_timesteps
             logger = training_logger(self.directory, tracked, earlier, done)
             self.model.set_logger(logger)
@@ -243,7 +244,7 @@ class Training:
         """Goes back to the checkpoint of ``resume``, if there is one."""
         if self.config.resume is None:
             return None
-        folder = Path(self.config.resume).expanduser()
+        folder = user_path(self.config.resume, "resume")
         kept = load_checkpoint(folder / CHECKPOINT_FILE, self.model, self._servers, self._seen)
         if not kept.same:
             _LOG.warning(

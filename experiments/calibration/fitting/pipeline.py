@@ -11,6 +11,7 @@ from envs import catalog
 from envs.factory import build_model
 from envs.simulator.calibration import Calibration
 from envs.simulator.gpus import GPUSpec
+from envs.user_paths import user_path
 from experiments.calibration.config import CalibrateConfig, ProfileRecord, data_folders
 from experiments.calibration.data.kernel_rows import KernelTables
 from experiments.calibration.data.measurement import MeasuredData, Measurement, Skipped
@@ -104,5 +105,5 @@ def reasons(skipped: Sequence[Skipped]) -> list[tuple[str, str, int]]:
 
 def _profile(record: ProfileRecord, gpu: GPUSpec) -> MeasuredData:
     model = build_model(record.model)
-    file = Path(record.path).expanduser()
+    file = user_path(record.path, "profiles.path")
     return profile_records.read(file, gpu, model, record.prompt_tokens, record.gpus_per_node)

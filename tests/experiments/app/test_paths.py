@@ -79,13 +79,21 @@ def test_the_home_folder_is_meant_by_a_tilde(
 def test_a_tilde_needs_no_file_to_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     home = str(tmp_path)
-    found = read(with_paths(["workload.path=~/x", "a.path='~/a b'", 'b.path="~/it\'s"',
-                             "c.path=~nobody-here/x"]))  # fmt: skip
+    found = read(with_paths(["workload.path=~/x", "a.path='~/a b'", 'b.path="~/it\'s"']))
     assert found == {
         "workload.path": f"{home}/x", "a.path": f"{home}/a b", "b.path": f"{home}/it's",
-        "c.path": "~nobody-here/x",
     }  # fmt: skip
     assert with_paths(["workload.path=~/a,~/b c"]) == [f"workload.path={home}/a,'{home}/b c'"]
+
+
+@pytest.mark.parametrize("given", ["profile.path=~nobody_here/x", "model=~nobody_here/x", "a=~"])
+def test_the_home_of_an_unknown_user_is_refused_with_its_key(
+    given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    key, _, path = given.partition("=")
+    with pytest.raises(ConfigurationError, match=f"^{key}: {path}: no home folder of"):
+        with_paths([given])
 
 
 @pytest.mark.parametrize("quote", ["'", '"', ""])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from experiments import export, report, submit
-from experiments.app.plain_command import errors_told, user_path
+from experiments.app.plain_command import errors_told, path_argument
 from experiments.benchmarking.submission import METRICS
 
 
@@ -29,8 +30,9 @@ def told(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
 
 def test_home_is_meant_after_an_equals_sign_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
-    assert user_path("~/page.html") == Path("/home/me/page.html")
-    assert user_path("~nobody-at-all/x") == Path("~nobody-at-all/x")
+    assert path_argument("~/page.html") == Path("/home/me/page.html")
+    with pytest.raises(argparse.ArgumentTypeError, match="a user 'nobody-at-all'"):
+        path_argument("~nobody-at-all/x")
 
 
 def test_an_error_of_a_users_own_code_is_told_with_its_line(
