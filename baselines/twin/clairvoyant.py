@@ -58,8 +58,8 @@ class Clairvoyant(Checked, Controller):
     arrival_samples: Annotated[int, Range(least=0, most=1024)] = 0
     horizon_s: Seconds = 20.0
     replan_s: Seconds = 1.0
-    search: Search = field(default_factory=lambda: Search(phases=4, generations=6, batches=6))
-    cost: Cost = field(default_factory=lambda: Cost(prompt_weight=1.0, patience_s=None))
+    search: Search = field(default_factory=lambda: Search(phases=4, generations=6))
+    cost: Cost = field(default_factory=Cost)
     seed: Seed = 0
 
     @override

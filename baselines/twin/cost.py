@@ -93,12 +93,12 @@ class Cost(Checked):
     config_key: ClassVar[str] = "controller.cost"
 
     work_value: Gain = 1.0
-    prompt_weight: Gain = 0.1
+    prompt_weight: Gain = 1.0
     violation_price: Gain = 1.0
     severity: Gain = 4.0
     strictness: FractionBelowOne = 0.005
     late_price: Gain = 1.0
-    patience_s: Seconds | None = 2.0
+    patience_s: Seconds | None = None
     switch_price: Gain = 0.02
 
     def of(

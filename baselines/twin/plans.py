@@ -30,20 +30,23 @@ class PlanSpace:
     Attributes:
         choices: Knobs of each choice, shape ``(choices, 3)``: cap in watts, batch limit, clock in
             MHz (infinite: free). The first ones are the caps, ascending, with the highest batch
-            limit and a free clock.
+            limit and a free clock; a clock is limited under the highest cap only.
         caps: How many of them those are.
         phase_of: Phase of each interval, shape ``(intervals,)``.
     """
 
     def __init__(self, grid: KnobGrid, batches: int, intervals: int, phases: int) -> None:
         self._caps_w = np.array(grid.power_caps_w)
-        clocks = [*grid.sm_clocks_mhz[:-1], math.inf][::-1]
+        self._seqs = np.array(grid.max_num_seqs[::-1][:batches], dtype=np.float64)
+        highest_w = grid.power_caps_w[-1]
+        # Where the clock is limited the cap hardly ever is: one of both moves the power.
+        powers = [(cap_w, math.inf) for cap_w in grid.power_caps_w]
+        powers += [(highest_w, clock_mhz) for clock_mhz in grid.sm_clocks_mhz[:-1][::-1]]
         self.choices = np.array(
             [
                 (cap_w, seqs, clock_mhz)
-                for clock_mhz in clocks
                 for seqs in grid.max_num_seqs[::-1][:batches]
-                for cap_w in grid.power_caps_w
+                for cap_w, clock_mhz in powers
             ]
         )
         self.caps = len(self._caps_w)
@@ -62,12 +65,30 @@ class PlanSpace:
         index = np.searchsorted(self._caps_w, limit_w, side="right") - 1
         return self._caps_w[np.maximum(index, 0)]
 
-    def knobs(self, plans: IntArray, cap_limit_w: FloatArray) -> FloatArray:
+    def lowest_seqs(self, prices: FloatArray) -> FloatArray:
+        """Returns the lowest batch limits that plans may choose, by the price of violations.
+
+        Holding requests back pays off later, if at all. A server that violates more often than it
+        is allowed to does not know how far behind it is: each time the price has doubled, four
+        limits less are left to it, at last only the highest.
+
+        Args:
+            prices: Price of violations over the lowest there is, shape ``(servers,)``.
+        """
+        fewer = np.floor(4.0 * np.log2(np.maximum(prices, 1.0)) + _ROUNDING).astype(np.int64)
+        left = np.maximum(len(self._seqs) - fewer, 1)
+        lowest: FloatArray = self._seqs[left - 1]
+        return lowest
+
+    def knobs(
+        self, plans: IntArray, cap_limit_w: FloatArray, lowest_seqs: FloatArray | None = None
+    ) -> FloatArray:
         """Returns the knobs of plans in every interval, with caps lowered to the budget.
 
         Args:
             plans: Choices by phase, shape ``(servers, plans, phases)``.
             cap_limit_w: Highest cap that the budget allows, shape ``(servers, intervals)``.
+            lowest_seqs: Batch limits that lower ones are raised to, shape ``(servers,)``.
 
         Returns:
             Shape ``(servers, plans, intervals, 3)``.
@@ -76,4 +97,6 @@ class PlanSpace:
         knobs: FloatArray = self.choices[plans[..., self.phase_of[:intervals]]]
         highest_w = self.highest_caps_w(cap_limit_w)[:, None, :]
         knobs[..., 0] = np.minimum(knobs[..., 0], highest_w)
+        if lowest_seqs is not None:
+            knobs[..., 1] = np.maximum(knobs[..., 1], lowest_seqs[:, None, None])
         return knobs

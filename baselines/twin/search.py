@@ -38,10 +38,10 @@ class Search(Checked):
 
     phases: Annotated[int, Range(least=1, most=32)] = 3
     candidates: Annotated[int, Range(least=2, most=100_000)] = 64
-    generations: Annotated[int, Range(least=1, most=100)] = 2
+    generations: Annotated[int, Range(least=1, most=100)] = 3
     elite: PositiveFraction = 0.15
     mutation: Fraction = 0.15
-    batches: Annotated[int, Range(least=1, most=64)] = 3
+    batches: Annotated[int, Range(least=1, most=64)] = 6
 
 
 class PlanSearch:

@@ -193,14 +193,16 @@ class Twins:
         yardstick = Yardstick(
             joule_per_token, power_w, np.array([item.outputs.mean for item in self.estimates])
         )
+        factors = np.array([item.price.factor for item in self.estimates])
         problem = Problem(
             cap_limit_w=np.repeat(cap_limit_w[:, None], self._horizon, axis=1),
             ttft_slo_s=settings.cost.ttft_limit_s(observed.ttft_slo_s),
             tpot_slo_s=np.asarray(observed.tpot_slo_s),
             outlook=self._outlook(observed, futures, self._own.joule_per_token(yardstick)),
             yardstick=yardstick,
-            violation_price=np.array([item.price.factor for item in self.estimates]),
+            violation_price=factors,
             late_allowed=settings.slo_risk,
+            lowest_seqs=self._space.lowest_seqs(factors / settings.limit.lowest),
         )
         return self._planner.decide(problem, self._plans, self._rng)
 

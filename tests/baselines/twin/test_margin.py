@@ -7,6 +7,9 @@ import pytest
 
 from baselines.twin.cost import COLUMNS, OUTPUT, Cost, Outlook, Yardstick
 from baselines.twin.limit import LimitConfig
+from baselines.twin.plans import PlanSpace
+from envs.factory import make_env
+from envs.scenario import Scenario
 
 INTERVALS, WINDOW = 4, 20
 
@@ -38,3 +41,27 @@ def test_beyond_the_tolerance_more_than_baselines_throughput_is_asked_for(
 
 def test_the_loop_reaches_as_far() -> None:
     assert LimitConfig().highest * Cost().strictness >= 0.5
+
+
+def test_the_dearer_violations_are_the_fewer_batch_limits_are_left() -> None:
+    grid = make_env(Scenario()).context.grid
+    space = PlanSpace(grid, batches=4, intervals=10, phases=2)
+    highest = np.array(grid.max_num_seqs, dtype=float)[::-1]
+    lowest = space.lowest_seqs(np.array([0.5, 1.0, 1.2, 1.45, 1.7, 100.0]))
+    np.testing.assert_array_equal(lowest, highest[[3, 3, 2, 1, 0, 0]])
+    plans = np.full((1, 1, 2), len(space.choices) - 1)
+    limit_w = np.full((1, 10), np.inf)
+    assert (space.knobs(plans, limit_w)[..., 1] == highest[3]).all()
+    assert (space.knobs(plans, limit_w, np.array([highest[1]]))[..., 1] == highest[1]).all()
+
+
+def test_clocks_are_limited_under_the_highest_cap_only() -> None:
+    action = {"base": "grid", "sm_clock": True, "sm_clock_levels": 4}
+    grid = make_env(Scenario(action=action)).context.grid
+    space = PlanSpace(grid, batches=2, intervals=10, phases=2)
+    limited = space.choices[np.isfinite(space.choices[:, 2])]
+    assert len(limited) == 2 * 3
+    assert (limited[:, 0] == grid.power_caps_w[-1]).all()
+    free = space.choices[: space.caps]
+    np.testing.assert_array_equal(free[:, 0], grid.power_caps_w)
+    assert np.isinf(free[:, 2]).all()

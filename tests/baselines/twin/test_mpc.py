@@ -124,7 +124,7 @@ def test_it_learns_that_the_server_is_slower(
     env, controller = prepared_env(mpc(small_search), workload=workload, faster=1.4)
     _, state = run(env, controller, intervals=240)
     told = controller.report(state)
-    assert told["time_factor"] == pytest.approx(1.4, rel=0.05)
+    assert told["time_factor"] == pytest.approx(1.4, rel=0.08)
     assert told["power_factor"] == pytest.approx(1.0, abs=0.02)
     assert told["output_length_factor"] == pytest.approx(1.0, abs=0.05)
 
