@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from envs.errors import ConfigurationError
 from envs.knobs import KnobLimits
 from envs.live.config import VllmServerConfig
 from envs.safe_files import read_regular
+from envs.strict_json import read_json
 from envs.user_paths import user_path
 
 _MOST_BYTES = 256 << 20
@@ -47,7 +47,7 @@ def _highest_row(file: Path, config: VllmServerConfig) -> dict[str, float]:
     own = (config.tensor_parallel, config.expert_parallel, config.data_parallel)
     keys = ("tensor_parallel", "expert_parallel", "data_parallel")
     try:
-        rows = json.loads(read_regular(file, _MOST_BYTES))["rows"]
+        rows = read_json(read_regular(file, _MOST_BYTES))["rows"]
         mine = [row for row in rows if tuple(row[key] for key in keys) == own]
         if not mine:
             raise ConfigurationError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from envs.simulator.architectures.parts import language_part
 from envs.simulator.architectures.precision import precision, refuse_stated_beside
 from envs.simulator.architectures.table import BY_TYPE, defaults_of
 from envs.simulator.architectures.windows import chunked
+from envs.strict_json import read_json
 
 MOSTLY = 0.9
 """A mixture of experts whose dense weights are kept to this part is one with quantised experts."""
@@ -42,11 +42,11 @@ def read_config(path: Path, given: Collection[str] = (), read_as: str = "") -> d
             raise ConfigurationError(f"model: cannot read {file}: no such file")
         if file.stat().st_size > MOST_BYTES:
             raise ConfigurationError(f"model: {file} is too large for a config.json")
-        config = json.loads(file.read_text(encoding="utf-8-sig"))
+        config = read_json(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigurationError(f"model: cannot read {file}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise ConfigurationError(f"model: {file} is not JSON: {error}") from error
+        raise ConfigurationError(f"model: {file} cannot be read as JSON: {error}") from error
     if not isinstance(config, dict):
         raise ConfigurationError(f"model: {file} holds no JSON object")
     try:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from envs.errors import WorkloadError
+from envs.strict_json import decoder as json_decoder
+from envs.strict_json import read_json
 from envs.workloads.columns import Columns, found, missing, twice
 from envs.workloads.recording import TraceRow
 from envs.workloads.request_row import RequestRows
@@ -69,7 +71,7 @@ def _records(path: Path, text: TextIO, preferred: Columns) -> Iterator[tuple[int
 def _line_value(line: str) -> Any:
     """Returns the value that a line holds by itself, or ``None``."""
     try:
-        return json.loads(line)
+        return read_json(line)
     except (ValueError, RecursionError):
         return None
 
@@ -95,7 +97,7 @@ def _line_by_line(path: Path, source: Iterator[str], passed: int) -> Iterator[tu
     for number, line in enumerate(source, start=passed + 1):
         if line.strip():
             try:
-                yield number, json.loads(line)
+                yield number, read_json(line)
             except (ValueError, RecursionError) as error:
                 raise WorkloadError(f"{path}:{number}: not JSON: {error}") from error
 
@@ -108,7 +110,7 @@ def _spread(path: Path, text: str, preferred: Columns) -> Iterator[tuple[int, An
     if text.startswith("[", start):
         yield from _items(path, text, start + 1)
         return
-    decoder = json.JSONDecoder()
+    decoder = json_decoder()
     try:
         value, end = decoder.raw_decode(text, start)
     except (ValueError, RecursionError) as error:
@@ -132,7 +134,7 @@ def _spread(path: Path, text: str, preferred: Columns) -> Iterator[tuple[int, An
 
 def _items(path: Path, text: str, position: int) -> Iterator[tuple[int, Any]]:
     """Yields objects that commas or spaces part, up to the end of their list or of the text."""
-    decoder = json.JSONDecoder()
+    decoder = json_decoder()
     line, counted = _line_of(text, position), position
     while True:
         position = _SPACE.match(text, position).end()  # type: ignore[union-attr]  # matches always

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 import tarfile
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.errors import WorkloadError
+from envs.strict_json import read_json
 from envs.workloads.text_file import open_text
 
 _TRACE, _LENGTHS = "-trace.csv", "-dataset.json"
@@ -142,7 +142,7 @@ def read_lengths(path: Path, kind: str) -> tuple[NDArray[np.float64], NDArray[np
     weights: dict[float, float] = {}
     for name, text in _clients(path, _LENGTHS):
         try:
-            windows = json.loads(text)
+            windows = read_json(text)
             starts = sorted(windows, key=float)
             for start, end in zip(starts, [*starts[1:], "inf"], strict=True):
                 sent = sum(

@@ -13,6 +13,7 @@ from envs.kept_files import say_once
 from envs.safe_files import read_regular
 from envs.scenario import Scenario, described
 from envs.sources import computation_hash
+from envs.strict_json import read_json
 from envs.user_paths import user_path
 from experiments.profiling.sweep import OnSetting, ProfileConfig, parallelism, sweep
 from experiments.records.hashing import digest
@@ -151,7 +152,7 @@ def read_profile(file: Path, *, sealed: bool = False) -> Profile:
         ConfigurationError: There is no such file, or it is not a profile.
     """
     try:
-        content: Any = json.loads(read_regular(file, _MOST_BYTES))
+        content: Any = read_json(read_regular(file, _MOST_BYTES))
         rows = [ProfileRow(**row) for row in content["rows"]]
         profile = _profile(rows, str(content["key"]))
         written = content.get("sha256")

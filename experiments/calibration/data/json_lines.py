@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import gzip
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from envs import strict_json
 from envs.errors import WorkloadError
 
 
@@ -40,7 +40,7 @@ def read_json_lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _object(place: str, text: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)
+        value = strict_json.read_json(text)
     except (ValueError, RecursionError) as error:
         raise WorkloadError(f"{place}: cannot read it as JSON: {error}") from error
     if not isinstance(value, dict):

@@ -160,7 +160,7 @@ def test_errors_name_the_file_and_what_is_missing(tmp_path):
         ModelSpec.from_huggingface(tmp_path / "nowhere" / "config.json")
     broken = tmp_path / "config.json"
     broken.write_text("{", encoding="utf-8")
-    with pytest.raises(ConfigurationError, match=r"config\.json is not JSON"):
+    with pytest.raises(ConfigurationError, match=r"config\.json cannot be read as JSON"):
         ModelSpec.from_huggingface(broken)
     broken.write_text(json.dumps({"model_type": "llama", "hidden_size": 8}), encoding="utf-8")
     with pytest.raises(ConfigurationError, match="num_hidden_layers"):

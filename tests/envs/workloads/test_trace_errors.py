@@ -27,6 +27,9 @@ CSV = [
 JSONL_GOOD = '{"timestamp": 3000, "input_length": 6758, "output_length": 500}\n'
 JSONL = [
     (JSONL_GOOD + "{oops\n", 2, "not JSON"),
+    (JSONL_GOOD.replace("{", '{"input_length": 1, '), 1, "the key 'input_length' stands twice"),
+    (JSONL_GOOD + JSONL_GOOD.replace("{", '{"timestamp": 1, '), 2, "'timestamp' stands twice"),
+    ("[\n" + JSONL_GOOD.replace("{", '{"timestamp": 1, ') + "]", 2, "'timestamp' stands twice"),
     (JSONL_GOOD + "[1, 2, 3]\n", 2, "not a JSON object"),
     (JSONL_GOOD + '{"timestamp": 1, "input_length": 5}\n', 2, "no key output_length"),
     (JSONL_GOOD + JSONL_GOOD.replace("3000", '"now"'), 2, "timestamp is 'now'"),
