@@ -112,9 +112,10 @@ def compose(group: str, name: str) -> DictConfig:
     """
     file = CONF_DIR / group / f"{name}.yaml"
     if not (_NAME.fullmatch(name) and file.is_file()):
+        found = names(group)
+        known = f"there are {', '.join(found)}" if found else "it takes a mapping with a _target_"
         raise ConfigurationError(
-            f"{group}: no choice named {name!r}{did_you_mean(name, names(group))} "
-            f"(there are {', '.join(names(group))})"
+            f"{group}: no choice named {name!r}{did_you_mean(name, found)} ({known})"
         )
     try:
         return _compose_file(group, file)

@@ -31,6 +31,7 @@ class ClusterNode(Checked):
     """
 
     config_key: ClassVar[str] = "env.nodes.*"
+    differs_in: ClassVar[tuple[str, ...]] = ("model", "gpu", "workload", "objective", "server")
 
     model: Any = None
     gpu: Any = None
@@ -42,7 +43,7 @@ class ClusterNode(Checked):
     def __post_init__(self) -> None:
         """Checks that what is chosen is a choice of its group."""
         super().__post_init__()
-        for group in ("model", "gpu", "workload", "objective", "server"):
+        for group in self.differs_in:
             choice = getattr(self, group)
             if choice is not None:
                 catalog.refuse_other(f"{self.config_key}.{group}", choice, group)
@@ -136,6 +137,10 @@ class ServerCluster(Checked):
         Raises:
             ConfigurationError: A name or key is wrong.
         """
+        for group in ClusterNode.differs_in:  # those that every node replaces are used by none
+            choice = getattr(shared, group)
+            if isinstance(choice, str) or "base" in _keys(choice):
+                catalog.load(group, choice)
         return {
             name: node.scenario(shared, self.power_scope)
             for name, node in self.nodes.items()

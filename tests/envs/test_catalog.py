@@ -226,3 +226,9 @@ def test_an_interpolation_that_leads_nowhere_is_named(value: str) -> None:
 def test_a_plain_value_is_no_choice(choice: object) -> None:
     with pytest.raises(ConfigurationError, match="suite: must be a name"):
         catalog.build("suite", choice)
+
+
+def test_a_group_without_choices_takes_a_class() -> None:
+    said = r"^constraints\.more: no choice named 'nonsense' \(it takes a mapping with a _target_\)"
+    with pytest.raises(ConfigurationError, match=said):
+        catalog.load("constraints.more", "nonsense")

@@ -23,6 +23,21 @@ SMALL = {"nodes": NODES, "budget": 2500.0, "duration_s": 30.0}
 ACTIONS = ("grid", "joint", "delta", "continuous")
 
 
+@pytest.mark.parametrize(
+    ("shared", "said"),
+    [
+        ({"model": "nonsense"}, "^model: no choice named 'nonsense'"),
+        ({"model": {"base": "nonsense"}}, "^model: no choice named 'nonsense'"),
+        ({"model": {"base": "olmoe_1b_7b", "nonsense": 1}}, "^model=olmoe_1b_7b: .*nonsense"),
+        ({"gpu": "nonsense"}, "^gpu: no choice named 'nonsense'"),
+    ],
+)
+def test_a_wrong_choice_that_every_node_replaces_is_refused(shared, said):
+    nodes = [{"name": "own", "model": "olmoe_1b_7b", "gpu": "h100_sxm"}]
+    with pytest.raises(ConfigurationError, match=said):
+        make_cluster(nodes=nodes, budget=2500.0, **shared)
+
+
 @pytest.mark.parametrize("allocator", ["uniform", "by_action"])
 @pytest.mark.parametrize("action", ACTIONS)
 def test_gymnasium_and_sb3_accept_the_flat_environment(action, allocator):
