@@ -124,6 +124,7 @@ class Constraint(Checked, ABC):
         super().__post_init__()
         eased = self.loose is None or self.loose >= self.limit
         self.require(eased, "loose", f"be >= limit ({self.limit})")
+        self.require(self.lowest <= self.highest, "lowest", f"be <= highest ({self.highest})")
         ascending = self.lowest <= self.initial <= self.highest
         self.require(ascending, "initial", f"lie in {self.lowest} to {self.highest}")
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from agents.vec_env import ServingVecEnv
+from envs.errors import ConfigurationError
 from envs.simulator.vector import VectorServingEnv
 
 
@@ -84,8 +85,13 @@ class ResumableVecEnv(ServingVecEnv):
 
     def bring_back(self, episode: EpisodeSoFar) -> NDArray[np.float32]:
         """Brings the servers into the middle of an episode; returns their observations."""
-        states = zip(self.env.generators, episode.generators, strict=True)
-        for generator, state in states:
+        count = len(episode.generators)
+        if count != self.num_envs:
+            raise ConfigurationError(
+                f"the checkpoint is of {count} servers, and {self.num_envs} are configured; set "
+                "the mixture's servers as they were"
+            )
+        for generator, state in zip(self.env.generators, episode.generators, strict=True):
             generator.bit_generator.state = state
         self._seeds = list(episode.seeds)
         observations = self.reset()

@@ -82,6 +82,11 @@ def test_values_out_of_range_are_named(wrong):
         ThroughputConstraint(**wrong)
 
 
+def test_a_lowest_price_above_the_highest_is_told_as_such():
+    with pytest.raises(ConfigurationError, match=r"lowest: must be <= highest \(8\.0\), got 100"):
+        ThroughputConstraint(lowest=100.0, highest=8.0)
+
+
 SCENARIO = {
     "workload": {"base": "poisson_gsm8k", "load": 0.9},
     "reward": "constrained",

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import envs  # noqa: F401 - registers the environments
+from agents.resumable import EpisodeSoFar, ResumableVecEnv
 from agents.vec_env import ServingVecEnv, make_vec_env
 from envs.errors import ConfigurationError
 from envs.factory import make_simulated_vector
@@ -138,3 +139,10 @@ def test_ppo_learns_on_it_and_its_episodes_are_counted() -> None:
     moved = zip(before, model.policy.parameters(), strict=True)
     assert any(not np.array_equal(a.numpy(), b.detach().numpy()) for a, b in moved)
     assert [episode["l"] for episode in model.ep_info_buffer] == [EPISODE] * 8
+
+
+def test_an_episode_of_another_number_of_servers_is_not_brought_back():
+    servers = ResumableVecEnv(make_simulated_vector(1, autoreset_mode="same_step"))
+    episode = EpisodeSoFar([{}, {}], [0, 1], np.empty((0, 2)))
+    with pytest.raises(ConfigurationError, match="is of 2 servers, and 1 are configured"):
+        servers.bring_back(episode)
