@@ -89,7 +89,7 @@ class Teacher:
             prompt_weight=cost.prompt_weight,
         )  # fmt: skip
         self._forks = Forks(env.fleet, len(plans.first), at_once)
-        self._intervals = max(2, round(horizon_s / interval_s))
+        self._intervals = round(horizon_s / interval_s)
         phase = np.arange(self._intervals) >= max(1, round(first_s / interval_s))
         self._levels = np.where(phase[:, None], plans.later[:, None], plans.first[:, None])
         self._clocks_mhz = _clock_limits(contexts)

@@ -18,7 +18,7 @@ from experiments.records.description import DESCRIPTION_FILE
 from experiments.records.hashing import file_digest
 from experiments.records.interval_table import IntervalTable, Row
 from experiments.records.journal import JOURNAL_FILE, Journal
-from experiments.records.provenance import content_hash, provenance
+from experiments.records.provenance import provenance, with_content_hash
 from experiments.records.replacement import replaced_together
 from experiments.records.tracking import RunFacts, TrackedRun, Tracker
 from experiments.runs.options import RunOptions, run_record
@@ -132,7 +132,7 @@ class RunRecorder:
             write_intervals(folder / INTERVALS_FILE)
             where = summary["provenance"]
             where[INTERVALS_HASH] = file_digest(folder / INTERVALS_FILE)
-            where["content_hash"] = content_hash(summary)
+            summary.update(with_content_hash(summary))
             draw(folder / PLOT_FILE)
             text = str(OmegaConf.to_yaml(OmegaConf.create(self._masking(self._record))))
             atomic_write_text(folder / CONFIG_FILE, text)
