@@ -11,11 +11,13 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import hydra
 import yaml
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, QuotedString, Sweep
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -159,7 +161,7 @@ def application(
             )
             try:
                 sys.argv[1:] = options_first(with_replacements(with_paths(sys.argv[1:])))
-                _refuse_null_groups(sys.argv[1:])
+                _refuse_nameless_choices(sys.argv[1:])
                 allow_named_packages(sys.argv[1:])
                 for file in own_files(sys.argv[1:]):
                     refuse_endless(file)
@@ -209,16 +211,37 @@ def _errors_handed_on() -> Iterator[None]:
             os.environ[FULL_ERROR] = before
 
 
-def _refuse_null_groups(arguments: Sequence[str]) -> None:
-    """Names the group that is given no choice, as Hydra's own message does not.
+def _refuse_nameless_choices(arguments: Sequence[str]) -> None:
+    """Names the group that is given no choice, or a number, as Hydra's own message does not.
 
     Raises:
         ConfigurationError: There is such a group.
     """
     for text in arguments:
-        key, _, value = text.partition("=")
-        if value == "null" and (catalog.CONF_DIR / key).is_dir():
-            raise catalog.nothing_chosen(key)
+        key, equals, value = text.lstrip("+").partition("=")
+        group = key.partition("@")[0]
+        if not equals or not (catalog.CONF_DIR / group).is_dir():
+            continue
+        if value == "null":
+            raise catalog.nothing_chosen(group)
+        for choice in _choices(text):
+            if not isinstance(choice, str | QuotedString):
+                raise ConfigurationError(
+                    f"{group}: a choice is a name, got {value}; name one of "
+                    f"{', '.join(catalog.names(group))}"
+                )
+
+
+def _choices(text: str) -> list[Any]:
+    """Returns the choices in an argument; none where Hydra has to tell what is wrong with it."""
+    try:
+        found = OverridesParser.create().parse_override(text).value()
+    except HydraException:
+        return []
+    listed = found.list if isinstance(found, ChoiceSweep) else found
+    if isinstance(listed, list):
+        return listed
+    return [] if isinstance(listed, Sweep) else [listed]
 
 
 def _refuse_lost(cls: type[object], arguments: Sequence[str]) -> None:

@@ -54,6 +54,26 @@ def test_a_training_without_a_choice_names_it(command: Callable[..., Any], group
     one_message(command(train, f"{group}=null"), f"{group}: nothing is chosen")
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("agent=5", "agent: a choice is a name, got 5; name one of "),
+        ("mixture=true", "mixture: a choice is a name, got true"),
+        ("suite=[1,2]", "suite: a choice is a name"),
+        ("agent=ppo,5", "agent: a choice is a name"),
+        ("tracker=0.5", "tracker: a choice is a name"),
+        ("+constraints.more=nonsense", "constraints.more: no choice named 'nonsense' (it takes a"),
+        ("constraints.qos.lowest=100", "constraints.qos.lowest: must be <= highest (8.0), got 100"),
+        ("torch_device=cuda:77", "torch_device: 'cuda:77' cannot be used"),
+    ],
+)
+def test_what_a_training_cannot_take_is_told(
+    command: Callable[..., Any], given: str, said: str
+) -> None:
+    quick = ("duration=40", "evaluate_duration=40", "suite.only=[steady_40]")
+    one_message(command(train, given, *quick), said)
+
+
 SUITES = {
     "benchmark": benchmark, "headroom": headroom, "knob_study": knob_study,
     "shift_study": shift_study, "tune": tune, "twin_errors": twin_errors,
