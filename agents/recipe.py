@@ -123,7 +123,8 @@ class Recipe(Checked):
         """
         for name in self.arguments:
             if name in _OF_THE_TRAINING or name.startswith("_"):
-                key = "" if name not in ("seed", "device") else f"; set {name} itself"
+                own = {"seed": "seed", "device": "torch_device"}.get(name)
+                key = "" if own is None else f"; set {own} itself"
                 raise ConfigurationError(
                     f"agent.arguments.{name}: cannot be given, the training does{key}"
                 )
@@ -197,7 +198,7 @@ def _check_device(device: str) -> None:
     except _REFUSALS as error:
         reason = str(error).partition("\n")[0]
         raise ConfigurationError(
-            f"device: {device!r} cannot be used ({reason}); take cpu, or auto"
+            f"torch_device: {device!r} cannot be used ({reason}); take cpu, or auto"
         ) from error
 
 

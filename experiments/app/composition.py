@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from hydra import compose
@@ -90,13 +91,20 @@ def saved_run(file: Path) -> RunConfig:
         raise ConfigurationError(f"{file}: {error}") from error
 
 
-def saved_settings(file: Path, cls: type[object], optional: Collection[str] = ()) -> dict[str, Any]:
+def saved_settings(
+    file: Path,
+    cls: type[object],
+    optional: Collection[str] = (),
+    renamed: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, Any]:
     """Returns the keys of a configuration that was kept in a file.
 
     Args:
         file: The file.
         cls: The class of the configuration.
         optional: Keys that the file may lack.
+        renamed: What keys are called now, by what they were called when the file may have been
+            written.
 
     Raises:
         ConfigurationError: The file is damaged, or has other keys; the message names it.
@@ -105,6 +113,9 @@ def saved_settings(file: Path, cls: type[object], optional: Collection[str] = ()
     if not isinstance(saved, dict):
         raise ConfigurationError(f"{file} is damaged (it holds no keys and values)")
     saved.pop("_target_", None)
+    for before, now in renamed.items():
+        if before in saved:
+            saved.setdefault(now, saved.pop(before))
     known = {item.name for item in fields(cls)}  # type: ignore[arg-type]
     if other := sorted(str(key) for key in saved.keys() - known):
         raise ConfigurationError(f"{file} has keys that are not known: {', '.join(other)}")

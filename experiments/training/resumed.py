@@ -63,7 +63,9 @@ def resumed_config(config: AnyResumable, overrides: Sequence[str]) -> AnyResumab
     if not file.exists():
         raise ConfigurationError(f"resume: there is no {CONFIG_FILE} in {config.resume}")
     try:
-        saved = saved_settings(file, type(config), optional=_MAY_CHANGE | {"experiment"})
+        saved = saved_settings(
+            file, type(config), _MAY_CHANGE | {"experiment"}, getattr(config, "renamed", {})
+        )
     except ConfigurationError as error:
         raise ConfigurationError(f"resume: {error}") from error
     check_values(type(config), saved, "")

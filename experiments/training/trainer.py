@@ -67,7 +67,7 @@ class TrainConfig:
         evaluate_seeds: Episodes per scenario of an evaluation.
         evaluate_duration: Length of an evaluation's episodes in seconds.
         checkpoint_every: Decisions between two checkpoints.
-        device: Torch device.
+        torch_device: Torch's device, ``cpu``, ``cuda`` or ``auto``.
         threads: Torch's threads; small networks are slower with many.
         allow_packages: Packages besides this project's whose classes ``_target_`` may name.
         agent: The algorithm and its arguments.
@@ -83,6 +83,7 @@ class TrainConfig:
     """
 
     noun: ClassVar[str] = "training"
+    renamed: ClassVar[dict[str, str]] = {"device": "torch_device"}
 
     seed: Seed = 0
     duration: Seconds = 300.0
@@ -93,7 +94,7 @@ class TrainConfig:
     evaluate_seeds: Seeds = 2
     evaluate_duration: Seconds = 300.0
     checkpoint_every: Decisions = 250_000
-    device: str = "cpu"
+    torch_device: str = "cpu"
     threads: Processes = 1
     allow_packages: list[str] = field(default_factory=list)
     agent: Any = None
@@ -149,7 +150,7 @@ class Training:
             seen = self._conditioned = AskedVecEnv(
                 seen, self.env, self._asked, families, config.seed
             )
-        self.model = self.recipe.make(seen, seed=config.seed, device=config.device)
+        self.model = self.recipe.make(seen, seed=config.seed, device=config.torch_device)
         self.evaluation = PolicyEvaluation(
             suite,
             seeds=range(suite.seed, suite.seed + config.evaluate_seeds),
@@ -266,7 +267,10 @@ class Training:
 
     def _configuration(self) -> str:
         """Returns the hash of what the training is configured to be."""
-        return digest(kept_configuration(self.config))
+        kept = kept_configuration(self.config)
+        for before, now in self.config.renamed.items():  # checkpoints of before go on
+            kept[before] = kept.pop(now)
+        return digest(kept)
 
     def _seen(self, observations: Any, progress: str) -> Any:
         """Returns what the model saw of the servers when a checkpoint was written."""

@@ -118,7 +118,8 @@ def test_the_optimizer_of_ppo_is_the_librarys_in_one_call():
 @pytest.mark.parametrize(
     ("name", "value", "key"),
     [
-        ("seed", 5, "seed: cannot be given"), ("device", "cpu", "device: cannot"),
+        ("seed", 5, "seed: cannot be given"), 
+        ("device", "cpu", "device: cannot be given, .*; set torch_device"),
         ("env", "x", "env: cannot"), ("_init_setup_model", False, "_init_setup_model: cannot"),
         ("policy", None, "policy: must be MlpPolicy"), ("policy", "nonsense", "policy: must be"),
         ("policy", "CnnPolicy", "policy: must be"), ("policy", "MultiInputPolicy", "policy: must"),
@@ -164,5 +165,5 @@ def test_the_library_changes_no_recipe(servers):
 @pytest.mark.parametrize("device", ["nonsense", "meta", "", "cuda:99"])
 def test_a_device_that_is_not_there_is_named(servers, device):
     recipe = Recipe(arguments={"policy": "MlpPolicy"})
-    with pytest.raises(ConfigurationError, match=f"^device: '{device}' cannot be used"):
+    with pytest.raises(ConfigurationError, match=f"^torch_device: '{device}' cannot be used"):
         recipe.make(servers, seed=0, device=device)

@@ -27,9 +27,10 @@ from envs.safe_files import read_sealed, sealed
 from experiments.app.composition import typed
 from experiments.evaluation.batched_rollout import Assignment, Episodes
 from experiments.evaluation.suites import SuiteScenario
+from experiments.records.hashing import digest
 from experiments.records.more_trackers import Mlflow
 from experiments.train import main
-from experiments.training.resumed import resumed_config
+from experiments.training.resumed import kept_configuration, resumed_config
 from experiments.training.trainer import CHECKPOINT_FILE, TrainConfig, Training
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -320,6 +321,23 @@ def test_the_command_runs_and_names_mistakes(command, tmp_path):
         assert out.code == 1, override
         assert word in out.err
         assert "Traceback" not in out.err
+
+
+def test_a_training_whose_torch_device_had_its_former_key_goes_on(compose, tmp_path, caplog):
+    config = compose_train(compose, "agent.steps=256")
+    training = Training(config, tmp_path / "cut")
+    training.run(lambda *_: None)
+    file = tmp_path / "cut" / "config.yaml"
+    now = file.read_text()
+    assert "\ntorch_device: cpu\n" in now
+    file.write_text(now.replace("\ntorch_device: cpu\n", "\ndevice: cpu\n"))
+    again = resumed_config(compose_train(compose, f"resume={tmp_path / 'cut'}"), [])
+    assert again.torch_device == "cpu"
+    former = {**kept_configuration(again), "device": "cpu"}
+    del former["torch_device"]
+    assert training._configuration() == digest(former)
+    Training(again, tmp_path / "rest")._resume()
+    assert "is not the configuration" not in caplog.text
 
 
 def test_a_resumed_training_cannot_be_reconfigured(command, tmp_path):
