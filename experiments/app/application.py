@@ -161,7 +161,6 @@ def application(
             )
             try:
                 sys.argv[1:] = options_first(with_replacements(with_paths(sys.argv[1:])))
-                _refuse_former(cls, sys.argv[1:])
                 _refuse_nameless_choices(sys.argv[1:])
                 allow_named_packages(sys.argv[1:])
                 for file in own_files(sys.argv[1:]):
@@ -210,23 +209,6 @@ def _errors_handed_on() -> Iterator[None]:
             del os.environ[FULL_ERROR]
         else:
             os.environ[FULL_ERROR] = before
-
-
-def _refuse_former(cls: type[object], arguments: Sequence[str]) -> None:
-    """Says what a key is called now.
-
-    Args:
-        cls: The configuration's class; ``renamed`` has the keys of now by those of before.
-        arguments: What the command line changes.
-
-    Raises:
-        ConfigurationError: It changes a key of before.
-    """
-    renamed: Mapping[str, str] = getattr(cls, "renamed", {})
-    for text in arguments:
-        key = text.lstrip("+").partition("=")[0]
-        if key in renamed:
-            raise ConfigurationError(f"{key}: is called {renamed[key]} here")
 
 
 def _refuse_nameless_choices(arguments: Sequence[str]) -> None:
