@@ -95,12 +95,12 @@ ASKED = violation_limit: [0.002$(comma)0.005$(comma)0.01$(comma)0.02$(comma)0.05
 CLOCK = action: {base: grid$(comma) sm_clock: true$(comma) sm_clock_levels: 12}
 PRICES = cost.violation_price: [$(call by_scale,0.3,0.3$(comma)1,0.1$(comma)0.3$(comma)1$(comma)3)]
 BOUNDS = cost.violation_price: [$(call by_scale,0.3,0.1$(comma)0.3$(comma)1,0.1$(comma)0.3$(comma)1$(comma)3)]
-# With the clock there are three times as many plans: one point of the bound is enough at smaller scales,
-# and mpc finds better ones among fewer batch limits (held-out scenarios).
+# With the clock there are three times as many plans: one point of each planner is enough at smaller
+# scales, and mpc finds better ones among fewer batch limits (held-out scenarios).
 FEW = cost.violation_price: [$(call by_scale,0.3,0.3,0.1$(comma)0.3$(comma)1$(comma)3)]
 SWEEPS = [{ppo: {latency_slos: [true$(comma)false]$(comma) $(ASKED)}}$(comma) {ppo_keeps_slos: {controller: ppo$(comma) $(ASKED)}}$(comma) \
     {ppo_clock: {latency_slos: [true$(comma)false]$(comma) $(ASKED)$(comma) $(CLOCK)}}$(comma) \
-    {mpc: {$(PRICES)}}$(comma) {mpc_clock: {controller: mpc$(comma) search.batches: [3]$(comma) $(PRICES)$(comma) $(CLOCK)}}$(comma) \
+    {mpc: {$(PRICES)}}$(comma) {mpc_clock: {controller: mpc$(comma) search.batches: [3]$(comma) $(FEW)$(comma) $(CLOCK)}}$(comma) \
     {clairvoyant: {$(BOUNDS)}}$(comma) {clairvoyant_clock: {controller: clairvoyant$(comma) $(FEW)$(comma) $(CLOCK)}}]
 
 benchmark.command := experiments.benchmark
