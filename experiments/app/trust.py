@@ -6,6 +6,7 @@ their ``hydra:`` part names, before any job begins, and set the environment of t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,7 +19,16 @@ from envs import catalog
 from envs.errors import ConfigurationError
 
 _KEY = "allow_packages"
-_HYDRAS = ("hydra.", "hydra_plugins.", "optuna.samplers.")
+_HYDRAS = re.compile(
+    r"hydra\.experimental\.callbacks\.[A-Z]\w*Callback"
+    r"|hydra\._internal\.core_plugins\.basic_(launcher|sweeper)\.Basic(Launcher|Sweeper)"
+    r"|hydra_plugins(\.[a-z_]\w*)+\.[A-Z]\w*(Launcher|Sweeper)"
+    r"|optuna\.samplers\.[A-Z]\w*",
+    re.ASCII,
+)
+_BUILT = ("callbacks", "launcher", "sweeper", "job_logging", "hydra_logging")
+_REFERENCE = re.compile(r"\$\{([^:{}]*)(:?)")
+_STREAMS = {"ext://sys.stdout", "ext://sys.stderr"}
 _LOGGING = {
     "logging.FileHandler", "logging.Formatter", "logging.NullHandler", "logging.StreamHandler",
     "colorlog.ColoredFormatter", "rich.logging.RichHandler",
@@ -84,19 +94,50 @@ def refuse_foreign_hydra(node: Any, arguments: Sequence[str] = ()) -> None:
     plain: Any = OmegaConf.to_container(node, resolve=False)
     for key, target in _values("hydra", plain, "_target_"):
         package = str(target).partition(".")[0]
-        if not str(target).startswith(_HYDRAS) and package not in catalog.allowed_packages():
+        if not _HYDRAS.fullmatch(str(target)) and package not in catalog.allowed_packages():
             raise ConfigurationError(f"{key}: {target!r} is not Hydra's own, and would be called")
-    for part in ("job_logging", "hydra_logging"):
-        settings = plain.get(part)
-        for key, target in _values(f"hydra.{part}", settings, "class"):
+    # wherever they stand: a part that is logged by may refer to another
+    for name in ("class", "()"):
+        for key, target in _values("hydra", plain, name):
             if target not in _LOGGING:
-                raise ConfigurationError(f"{key}: {target!r} is none of {sorted(_LOGGING)}")
-        for key, target in _values(f"hydra.{part}", settings, "()"):
-            if target not in _LOGGING:
-                raise ConfigurationError(f"{key}: {target!r} would be called")
+                raise ConfigurationError(
+                    f"{key}: {target!r} would be called, and is none of {sorted(_LOGGING)}"
+                )
+    for part in _BUILT:
+        for key, text in _texts(f"hydra.{part}", plain.get(part)):
+            _refuse_hidden_parts(key, text)
     on_line = any("hydra.job.env_set" in text for text in arguments)
     if (plain.get("job") or {}).get("env_set") and not on_line:
         raise ConfigurationError("hydra.job.env_set: only the command line may set variables")
+
+
+def _refuse_hidden_parts(key: str, text: str) -> None:
+    """Checks that a text does not become a part that the checks before did not see.
+
+    Raises:
+        ConfigurationError: It refers to what stands outside ``hydra``, makes a mapping of text, or
+            has something imported.
+    """
+    for name, resolver in _REFERENCE.findall(text):
+        inside = name.startswith("hydra.") or (name.startswith(".") and name[1:2] != ".")
+        if name not in ("now", "hydra", "oc.env") if resolver else not inside:
+            raise ConfigurationError(
+                f"{key}: {text!r} refers to what is not checked here; write the value itself"
+            )
+    if text.startswith(("ext://", "cfg://")) and text not in _STREAMS:
+        raise ConfigurationError(f"{key}: {text!r} would be imported")
+
+
+def _texts(key: str, node: Any) -> Iterator[tuple[str, str]]:
+    """Yields full key and value of every text below a node."""
+    if isinstance(node, str):
+        yield key, node
+    elif isinstance(node, Mapping):
+        for name, value in node.items():
+            yield from _texts(f"{key}.{name}", value)
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _texts(f"{key}[{index}]", value)
 
 
 def _values(key: str, node: Any, wanted: str) -> Iterator[tuple[str, Any]]:

@@ -44,10 +44,21 @@ def test_a_file_does_not(named: Any) -> None:
         {"sweeper": {"inner": [{"_target_": "builtins.exec"}]}},
         {"job_logging": {"handlers": {"x": {"()": "os.system", "command": "true"}}}},
         {"hydra_logging": {"formatters": {"x": {"class": "subprocess.Popen"}}}},
+        {"callbacks": {"x": {"_target_": "hydra.utils.get_object", "path": "own_module.x"}}},
+        {"callbacks": {"x": {"_target_": "hydra.experimental.callbacks.pickle.loads"}}},
+        {"callbacks": {"x": "${oc.create:'{_target_: os.system}'}"}},
+        {"callbacks": {"x": "${env.part}"}},
+        {"launcher": {"x": "${...part}"}},
+        {"sweeper": "${oc.decode:'{_target_: os.system}'}"},
+        {"job_logging": "${oc.create:'{handlers: {x: {(): os.system}}}'}"},
+        {"job_logging": {"handlers": {"x": "${hydra:${oc.create:'a'}}"}}},
+        {"job_logging": {"handlers": {"x": "${hydra.launcher.y}"}},
+         "launcher": {"y": {"()": "os.system"}}},
+        {"job_logging": {"formatters": {"x": {"format": "ext://own_module.x"}}}},
         {"job": {"env_set": {"LD_PRELOAD": "/tmp/x.so"}}},
         {"job": {"env_set": {"PALS_ALLOW_PACKAGES": "os"}}},
     ],
-)
+)  # fmt: skip
 def test_hydra_calls_nothing_but_its_own(node: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match="hydra"):
         refuse_foreign_hydra(OmegaConf.create(node))
@@ -55,6 +66,7 @@ def test_hydra_calls_nothing_but_its_own(node: dict[str, Any]) -> None:
 
 FILES = {
     "callback": "hydra:\n  callbacks:\n    x: {_target_: os.mkdir, path: RAN}\n",
+    "hidden": "hydra: {callbacks: {x: {_target_: hydra.utils.get_object, path: evil_package.x}}}\n",
     "logging": "hydra:\n  hydra_logging:\n    handlers:\n      x: {'()': os.mkdir, path: RAN}\n",
     "environment": "hydra:\n  job:\n    env_set: {PALS_ALLOW_PACKAGES: evil_package}\n",
     "packages": "allow_packages: [evil_package]\n",
