@@ -2,7 +2,8 @@
 
 Runs are keyed by every byte of the sources (:mod:`envs.sources`). A page that is kept in the tree
 needs a hash that a new comment does not change, or no page would ever be current. This one leaves
-out comments, docstrings, layout, what the page's command does not import, and live servers.
+out comments, docstrings, layout, what the page's command does not import, live servers, and the
+check of settings that come from elsewhere, which lets a command run or not.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 """The checkout: pages are made, and evaluated, in one."""
 _ALWAYS = ("envs", "baselines", "agents")
 """Choices name their classes by path, so that imports do not tell which of these are used."""
-_NEVER = ("envs.live",)
+_NEVER = ("envs.live", "experiments.app.trust")
 _PACKAGES = (*_ALWAYS, "experiments", "benchmarks", "examples", "pals_gym")
 _NO_NUMBERS = ("debug", "device", "executor", "search", "tracker")
 """Groups of choices that no page's numbers depend on; ``search`` counts for its command."""
