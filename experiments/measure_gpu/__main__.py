@@ -27,7 +27,6 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from envs.strict_json import read_json
 from experiments.measure_gpu import summary, telemetry
 from experiments.measure_gpu.client import Server, watch
 from experiments.measure_gpu.phases import PHASES, Bench, Plan
@@ -156,7 +155,7 @@ def _plan(text: str) -> Plan:
     """
     usual = dataclasses.asdict(Plan())
     try:
-        changes: Any = read_json(text)
+        changes: Any = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise argparse.ArgumentTypeError(f"is not JSON ({error})") from error
     if not isinstance(changes, dict):

@@ -154,7 +154,7 @@ def test_a_users_model_comes_from_its_config_json(tmp_path: Path, where: str) ->
     ("content", "words"),
     [
         (None, ["cannot read", "config.json"]),
-        ("{", ["not JSON", "config.json"]),
+        ("{", ["cannot be read as JSON", "config.json"]),
         ("[]", ["no JSON object"]),
         (json.dumps({k: v for k, v in MISTRAL.items() if k != "vocab_size"}), ["vocab_size"]),
     ],

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from joblib.externals.loky import get_reusable_executor
 
 from experiments import compare, run, submit
 
@@ -41,8 +42,11 @@ class Ending(KnobController):
 
 
 @pytest.fixture
-def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of a user's own configuration and package, which is allowed."""
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of a user's own configuration and package, which is allowed.
+
+    Workers keep the environment in which they began: they must not outlive it.
+    """
     folder = tmp_path / "lab"
     (folder / "ending_lab").mkdir(parents=True)
     (folder / "ending_lab" / "ending.py").write_text(SOURCE)
@@ -53,7 +57,8 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.syspath_prepend(str(folder))
     for name in [name for name in sys.modules if name.startswith("ending_lab")]:
         monkeypatch.delitem(sys.modules, name)
-    return folder
+    yield folder
+    get_reusable_executor().shutdown(wait=True)
 
 
 def told(error: str, lab: Path) -> bool:

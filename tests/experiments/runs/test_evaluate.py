@@ -104,7 +104,7 @@ def test_the_result_can_be_written_down() -> None:
         ({"seeds": "12"}, "seeds: must be"),
         ({"seeds": iter(int, 1)}, "seeds: must be"),
         ({"controller": object()}, "controller: object has not all of predict, bind"),
-        ({"scenario": 5}, "scenario: must be a Scenario, got 5"),
+        ({"scenario": 5}, "scenario: must be an object of envs.scenario.Scenario, got 5"),
         ({"profile": 5}, "profile: must hold keys and values"),
         ({"profile": {"setle_s": 1.0}}, "profile.setle_s: no such key; did you mean 'settle_s'"),
         ({"controller": Governor}, r"controller: Governor is a class.* Governor\(\)"),
