@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import resource
-import subprocess
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.load import Answer, Server
+from benchmarks.peers.load import Answer, Peer, Server
+from benchmarks.peers.process import spent
 from envs.workloads.base import RequestChunk
 
 _HEADER = (
@@ -30,7 +28,7 @@ _OF_40_GB = {"BwPeakTBs": 1.555, "MemoryGiB": 40.0}
 """What its A100 of 80 GB lacks to be one of 40 GB (Nvidia's data sheet)."""
 
 
-class Blis:
+class Blis(Peer):
     """The binary ``blis`` in a folder.
 
     Args:
@@ -63,7 +61,7 @@ class Blis:
             hardware = json.loads((self._folder / "hardware_config.json").read_text())
             hardware["A100-40"] = hardware["A100-SXM"] | _OF_40_GB
             (folder / "hardware.json").write_text(json.dumps(hardware), encoding="utf-8")
-            command = [
+            command: list[str | Path] = [
                 "./blis", "replay", "--trace-header", folder / "head.yaml",
                 "--trace-data", folder / "data.csv", "--model", server.model_id.lower(),
                 "--hardware", _GPUS[server.gpu], "--hardware-config", folder / "hardware.json",
@@ -71,20 +69,9 @@ class Blis:
                 "--max-num-seqs", str(server.max_num_seqs),
                 "--horizon", str(10**15), "--results-path", folder / "results.json",
             ]  # fmt: skip
-            before, wall_s = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-            done = subprocess.run(
-                command, cwd=self._folder, capture_output=True, text=True, check=False
-            )
-            wall_s, after = (
-                time.perf_counter() - wall_s,
-                resource.getrusage(resource.RUSAGE_CHILDREN),
-            )
-            if done.returncode:
-                told = done.stderr.strip().partition("\n")[0]
-                raise SystemExit(f"blis ended with {done.returncode}: {told}")
+            cpu_s, wall_s = spent(self.name, command, self._folder)
             results: list[dict[str, Any]] = json.loads((folder / "results.json").read_text())
         longest_s = max(float(row["e2e_us"]) for row in results) / 1e6
-        cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         return Answer(len(results), longest_s, cpu_s, wall_s)
 
 

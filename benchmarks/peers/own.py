@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import time
+from typing import Any, cast
 
-from benchmarks.peers.load import Answer, Server
+from omegaconf import OmegaConf
+
+from benchmarks.peers.load import Answer, Peer, Server
+from envs.errors import ConfigurationError
 from envs.factory import build_server_spec
 from envs.scenario import Scenario
 from envs.simulator.fleet import Fleet
@@ -24,32 +28,52 @@ class _Once:
         """Returns the next requests."""
         part = slice(self._taken, self._taken + count)
         self._taken += count
-        times, prompts, outputs, _ = self._requests
-        return RequestChunk(times[part], prompts[part], outputs[part])
+        times, prompts, outputs, texts = self._requests
+        shared = None if texts is None else texts[part]
+        return RequestChunk(times[part], prompts[part], outputs[part], shared)
 
 
-class Own:
-    """The simulator of ``envs.simulator``, compiled code loaded before the time is taken."""
+class Own(Peer):
+    """The simulator of ``envs.simulator``, compiled code loaded before the time is taken.
+
+    Args:
+        settings: What its scenario has that is not the default, as in
+            ``"server.prefix_caching=true server.data_parallel=2"``.
+    """
 
     name = "pals-gym"
 
+    def __init__(self, settings: str = "") -> None:
+        self._settings = settings.split()
+        self.name = ", ".join([self.name, *self._settings])
+
     def missing(self, server: Server) -> str | None:
-        """Returns ``None``: it is always there."""
+        """Returns what is wrong with its settings."""
+        try:
+            build_server_spec(self._scenario(server))
+        except ConfigurationError as error:
+            return str(error)
         return None
+
+    def _scenario(self, server: Server) -> Scenario:
+        parts = {
+            "model": server.model,
+            "gpu": server.gpu,
+            "server": {
+                "base": "simulated", "tensor_parallel": server.gpus,
+                "max_num_seqs": server.max_num_seqs,
+            },
+            "workload": {
+                "base": "poisson_gsm8k", "rate": 1.0, "lengths": {"prompt": {"shared_tokens": 0}},
+            },
+        }  # fmt: skip
+        whole = OmegaConf.merge(parts, OmegaConf.from_dotlist(self._settings))
+        return Scenario.of(**cast(dict[str, Any], OmegaConf.to_container(whole)))
 
     def run(self, server: Server, requests: RequestChunk) -> Answer:
         """Steps a fleet of one minute by minute until all requests are served."""
         tokens = int((requests.prompt_tokens + requests.output_tokens).max())
-        scenario = Scenario.of(
-            model=server.model,
-            gpu=server.gpu,
-            server={
-                "base": "simulated", "tensor_parallel": server.gpus,
-                "max_num_seqs": server.max_num_seqs,
-            },
-            workload={"base": "poisson_gsm8k", "rate": 1.0},
-        )  # fmt: skip
-        server_spec = build_server_spec(scenario)
+        server_spec = build_server_spec(self._scenario(server))
         assert tokens <= server_spec.spec.max_model_len
         fleet = Fleet([server_spec])
         fleet.begin(0, _Once(requests), None)
