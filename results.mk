@@ -8,12 +8,12 @@
 #   make results DATA=DIR      the measured data (../shared/data where it is there)
 #   make stale                 which pages were made by other code than that at hand
 #
-# Estimates in minutes on two idle cores, by processor time of smaller runs:
+# Minutes on two cores: medium as measured beside the tests, short and full estimated.
 #                short  medium  full           short  medium  full              short  medium  full
-#   physics          6       6    12   figures      4       8    25   knob_study      1       4    10
-#   cap_uncertainty  1       3    10   headroom     1       5    40   shift_study     1       5    15
-#   rivals           2       6    20   twin_errors  1       5    40   others          2       4     5
-#   benchmark        5      15   100
+#   physics          2       2     4   figures      3       7    25   knob_study      1       3    10
+#   cap_uncertainty  1       1    10   headroom     1       5    40   shift_study     1      10    30
+#   rivals           1       3    15   twin_errors  1       8    60   others          2       3     5
+#   benchmark        6      33   600
 #
 # Killed or failed, `make results` goes on where it was: a step that is done is not made again while its
 # code, choices and data are the same, and the commands keep their finished runs. What a step printed is
@@ -74,7 +74,7 @@ drawings.words =
 drawings.more = $(PY) -m examples.plot_qos
 
 physics.command := experiments.physics
-physics.words = data=$(DATA) page=docs/validation.md hydra.run.dir=$(RESULTS)/physics \
+physics.words = data=$(FITTED) page=docs/validation.md hydra.run.dir=$(RESULTS)/physics \
     $(call by_scale,ablations=false,ablations=false,)
 physics.data = $(DATA)
 physics.pages := docs/validation.md
