@@ -5,7 +5,7 @@
 # make audit        dependencies' known vulnerabilities  make coverage   which lines tests run
 #                   (ARGS="-m ''": with the slow and the live ones)
 # make mutation ARGS="objectives --sample 40"  small changes of the code that no test notices
-# make fuzz         10,000 configurations, 5,000 files and 2,000 orders of calls, none of which may
+# make fuzz         10,000 configurations, 3,000 other choices, 5,000 files and 2,000 orders of calls, none of which may
 #                   crash, hang or give nonsense (a night; PALS_FUZZ_SEED=N tries others)
 # make plots        the plot of the comparison           make physics    docs/validation.md
 # make test-vllm-versions  the plug-in's contract on several vLLM releases (hours; gigabytes)

@@ -1,8 +1,9 @@
 """No configuration and no file crashes, hangs, eats the memory, or gives an error or nonsense raw.
 
-A slice runs with the other tests; ``make fuzz`` tries 10,000 configurations, 5,000 files and 2,000
-orders of calls, or as many as ``PALS_FUZZ_CONFIGURATIONS``, ``PALS_FUZZ_FILES`` and
-``PALS_FUZZ_USES`` say, and ``PALS_FUZZ_SEED=N`` others than last time.
+A slice runs with the other tests; ``make fuzz`` tries 10,000 configurations, 3,000 choices of
+groups that are no part of a scenario (controllers, agents, mixtures, suites, ...), 5,000 files and
+2,000 orders of calls, or as many as ``PALS_FUZZ_CONFIGURATIONS``, ``PALS_FUZZ_CHOICES``,
+``PALS_FUZZ_FILES`` and ``PALS_FUZZ_USES`` say, and ``PALS_FUZZ_SEED=N`` others than last time.
 """
 
 from __future__ import annotations
@@ -38,9 +39,16 @@ from fuzz.trials import Trials
 SEED = int(os.environ.get("PALS_FUZZ_SEED", "0"))
 MANY = {
     kind: int(os.environ.get(f"PALS_FUZZ_{kind}", usual))
-    for kind, usual in (("CONFIGURATIONS", 10_000), ("FILES", 5_000), ("USES", 2_000))
+    for kind, usual in (
+        ("CONFIGURATIONS", 10_000),
+        ("CHOICES", 3_000),
+        ("FILES", 5_000),
+        ("USES", 2_000),
+    )
 }
 GROUPS = ("model", "gpu", "workload", "objective", "action", "reward", "server")
+OTHERS = ("controller", "agent", "mixture", "suite", "executor", "tracker")
+"""Groups that are no part of a scenario; their choices are built, and controllers asked."""
 LIVE = {"server": {"simulated"}}
 """Choices of groups that have others which need a server."""
 FILES = {"huggingface"}
@@ -94,6 +102,29 @@ def leaves(group: str, name: str) -> tuple[tuple[str, ...], ...]:
     return tuple(below(node, ()))[1:]
 
 
+def change(draw: st.DrawFn, group: str, changes: dict[str, Any]) -> None:
+    """Changes up to two values of a choice."""
+    places = leaves(group, changes["base"])
+    for _ in range(draw(st.integers(0, 2)) if places else 0):
+        inner = changes
+        *above, last = draw(st.sampled_from(places))
+        for key in above:
+            inner = inner.setdefault(key, {})
+            if not isinstance(inner, dict):
+                break
+        else:
+            inner[last] = draw(VALUES)
+
+
+@st.composite
+def choices(draw: st.DrawFn) -> dict[str, Any]:
+    """Draws a choice that is no part of a scenario, with some values changed."""
+    group = draw(st.sampled_from(OTHERS))
+    parts = {"base": draw(st.sampled_from(sorted(catalog.names(group))))}
+    change(draw, group, parts)
+    return {"group": group, "parts": parts}
+
+
 @st.composite
 def scenarios(draw: st.DrawFn) -> dict[str, Any]:
     """Draws a scenario of named choices with some values changed."""
@@ -101,18 +132,7 @@ def scenarios(draw: st.DrawFn) -> dict[str, Any]:
     for _ in range(draw(st.integers(1, 3))):
         group = draw(st.sampled_from(GROUPS))
         names = {*catalog.names(group)} & LIVE.get(group, {*catalog.names(group)}) - FILES
-        known = sorted(names)
-        name = draw(st.sampled_from(known))
-        changes = parts.setdefault(group, {"base": name})
-        for _ in range(draw(st.integers(0, 2))):
-            inner = changes
-            *above, last = draw(st.sampled_from(leaves(group, changes["base"])))
-            for key in above:
-                inner = inner.setdefault(key, {})
-                if not isinstance(inner, dict):
-                    break
-            else:
-                inner[last] = draw(VALUES)
+        change(draw, group, parts.setdefault(group, {"base": draw(st.sampled_from(sorted(names)))}))
     if draw(st.integers(0, 9)) == 0:
         parts[draw(st.sampled_from(["interval_s", "duration_s"]))] = draw(NUMBERS)
     return parts
@@ -139,6 +159,18 @@ def try_configurations(count: int) -> None:
         @given(parts=scenarios())
         def one(parts: dict[str, Any]) -> None:
             trials.run({"kind": "configuration", "parts": parts})
+
+        one()
+        report(trials, count)
+
+
+def try_choices(count: int) -> None:
+    with Trials() as trials:
+
+        @tried(count)
+        @given(case=choices())
+        def one(case: dict[str, Any]) -> None:
+            trials.run({"kind": "choice", **case})
 
         one()
         report(trials, count)
@@ -264,6 +296,10 @@ def test_some_configurations_end_well() -> None:
     try_configurations(60)
 
 
+def test_some_choices_end_well() -> None:
+    try_choices(60)
+
+
 def test_some_files_end_well(files: list[dict[str, Any]], tmp_path: Path) -> None:
     try_files(files, tmp_path, 200)
 
@@ -271,6 +307,11 @@ def test_some_files_end_well(files: list[dict[str, Any]], tmp_path: Path) -> Non
 @pytest.mark.long
 def test_a_night_of_configurations_ends_well() -> None:
     try_configurations(MANY["CONFIGURATIONS"])
+
+
+@pytest.mark.long
+def test_a_night_of_choices_ends_well() -> None:
+    try_choices(MANY["CHOICES"])
 
 
 @pytest.mark.long

@@ -72,6 +72,29 @@ def configuration(case: Mapping[str, Any]) -> str:
     return ""
 
 
+def choice(case: Mapping[str, Any]) -> str:
+    """Builds a choice of a group that is no part of a scenario; asks a controller for knobs."""
+    from baselines.base import Controller
+    from envs import catalog
+
+    made = catalog.build(case["group"], case["parts"])
+    if case["group"] != "controller" or type(made).prepare is not Controller.prepare:
+        return ""
+    env = make_env(Scenario(duration_s=5.0))
+    try:
+        made.bind(env.context)
+        seen, _ = env.reset(seed=0)
+        state = None
+        for step in range(_STEPS):
+            action, state = made.predict(seen, state, np.array([step == 0]))
+            if not env.action_space.contains(np.asarray(action)):
+                return f"an action outside the space: {action}"
+            seen, *_ = env.step(action)
+    finally:
+        env.close()
+    return ""
+
+
 def bundle(case: Mapping[str, Any]) -> str:
     """Reads a bundle and lets its policy act."""
     from agents.bundle import load_policy, read_bundle
@@ -135,6 +158,7 @@ def misused(case: Mapping[str, Any]) -> str:
 
 
 KINDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "choice": choice,
     "configuration": configuration,
     "misuse": misused,
     "bundle": bundle,
