@@ -70,8 +70,8 @@ PARTS = {
         ("experiments/evaluation",),
         tuple(
             f"tests/experiments/evaluation/test_{name}.py"
-            for name in ("metrics", "metric_table", "statistics", "decisions", "reference_qos",
-                         "rollout", "batched_rollout")
+            for name in ("fronts", "metrics", "metric_table", "statistics", "decisions",
+                         "experiment_effects", "reference_qos", "rollout", "batched_rollout")
         ),
     ),
     "kernel": Part(

@@ -28,6 +28,9 @@ def test_a_thin_front_keeps_its_ends() -> None:
     assert thinned(EFFICIENCY, VIOLATIONS, 2) == [1, 0]
     assert thinned(EFFICIENCY, VIOLATIONS, 9) == [1, 2, 3, 0]
     assert set(thinned(EFFICIENCY, VIOLATIONS, 3)) >= {1, 0}
+    # five points on a line, three of them at its beginning: the one in the middle is kept
+    line = np.array([0.0, 0.1, 0.2, 0.5, 1.0])
+    assert thinned(1.0 + line, 0.1 * line, 3) == [0, 3, 4]
 
 
 def test_efficiency_at_a_limit() -> None:
