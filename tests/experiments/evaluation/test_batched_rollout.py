@@ -145,3 +145,18 @@ def test_scenarios_and_controllers_share_a_vector_without_mixing():
         held = FixedKnobs.per_server([Knobs(200.0, 32)] * 2)
         held.bind(env.context)
         assert alone.run([Assignment(held, np.arange(2))])[name] == together[name]
+
+
+def test_every_interval_is_told_with_its_number() -> None:
+    from envs.factory import make_env
+    from envs.scenario import Scenario
+
+    env = make_env(Scenario(duration_s=2.0))
+    held = FixedKnobs(Knobs(300.0, 32, None))
+    held.bind(env.context)
+    told: list[tuple[int, int]] = []
+    run_batch(
+        vector_of([env]), [Assignment(held, np.arange(1))], seeds=[0], duration_s=2.0,
+        on_step=lambda done, total: told.append((done, total)),
+    )  # fmt: skip
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]

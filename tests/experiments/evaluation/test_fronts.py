@@ -31,6 +31,9 @@ def test_a_thin_front_keeps_its_ends() -> None:
     # five points on a line, three of them at its beginning: the one in the middle is kept
     line = np.array([0.0, 0.1, 0.2, 0.5, 1.0])
     assert thinned(1.0 + line, 0.1 * line, 3) == [0, 3, 4]
+    # both axes count alike, whatever their units: most of the way lies in the last step
+    rising = 1.0 + np.array([0.0, 0.004, 0.008, 0.012, 0.1])
+    assert thinned(rising, np.linspace(0.0, 0.1, 5), 3) == [0, 3, 4]
 
 
 def test_efficiency_at_a_limit() -> None:
