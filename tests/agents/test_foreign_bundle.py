@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import pickle
 import re
 import zipfile
 
 import pytest
+from support.odd_files import ODD, put_odd
 
 from agents.bundle import load_policy, read_bundle
 from agents.bundle_facts import facts_sha256
@@ -166,17 +166,13 @@ def test_a_fact_that_is_nested_deep_is_one_message(bundle):
 
 
 @pytest.mark.parametrize("name", ["policy.pt", "bundle.json"])
-@pytest.mark.parametrize("kind", ["pipe", "zeros", "folder", "dangling link"])
+@pytest.mark.parametrize("kind", [*ODD, "dangling link"])
 def test_only_regular_files_are_read(bundle, server, name, kind):
     agent_facts = read_bundle(bundle) if name == "policy.pt" else None
     file = bundle / name
     file.unlink()
-    if kind == "pipe":
-        os.mkfifo(file)
-    elif kind == "zeros":
-        file.symlink_to("/dev/zero")
-    elif kind == "folder":
-        file.mkdir()
+    if kind in ODD:
+        put_odd(file, kind)
     else:
         file.symlink_to(bundle / "nowhere")
     with pytest.raises(ConfigurationError, match=re.escape(name)):

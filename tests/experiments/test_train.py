@@ -16,6 +16,7 @@ import numpy as np
 import pandas
 import pytest
 import torch
+from support.odd_files import ODD, put_odd
 
 from agents.asked import with_asked
 from agents.bundle import read_bundle
@@ -287,15 +288,11 @@ def test_a_simulator_that_behaves_otherwise_is_told(compose, tmp_path, caplog):
     assert "do not behave as they did" in caplog.text
 
 
-@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "empty", "damaged"])
+@pytest.mark.parametrize("kind", [*ODD, "empty", "damaged"])
 def test_a_checkpoint_that_is_none_is_named(compose, tmp_path, kind):
     file = tmp_path / CHECKPOINT_FILE
-    if kind == "pipe":
-        os.mkfifo(file)
-    elif kind == "device":
-        file.symlink_to("/dev/zero")
-    elif kind == "folder":
-        file.mkdir()
+    if kind in ODD:
+        put_odd(file, kind)
     else:
         file.write_bytes(b"" if kind == "empty" else b"PK damaged")
     training = Training(compose_train(compose, f"resume={tmp_path}"), tmp_path / "rest")

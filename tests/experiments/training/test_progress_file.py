@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
 import pytest
+from support.odd_files import ODD, put_odd
 
 from experiments.training.logger import earlier_rows
 
@@ -22,7 +22,7 @@ def test_lines_up_to_the_checkpoint_are_kept(
     assert not caplog.messages
 
 
-@pytest.mark.parametrize("kind", ["fifo", "zero", "cut", "huge", "binary", "missing", "folder"])
+@pytest.mark.parametrize("kind", [*ODD, "cut", "huge", "binary", "missing"])
 def test_a_log_that_is_damaged_is_told_and_holds_nothing_up(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
@@ -31,12 +31,8 @@ def test_a_log_that_is_damaged_is_told_and_holds_nothing_up(
         "cut": GOOD.replace("30,3", "a").encode(), "binary": b"\xff\x00" * 100,
         "huge": b'time/total_timesteps,a\n1,"' + b"x" * 300_000 + b'"\n',
     }  # fmt: skip
-    if kind == "fifo":
-        os.mkfifo(file)
-    elif kind == "zero":
-        file.symlink_to("/dev/zero")
-    elif kind == "folder":
-        file.mkdir()
+    if kind in ODD:
+        put_odd(file, kind)
     elif kind in contents:
         file.write_bytes(contents[kind])
     with caplog.at_level(logging.WARNING):
