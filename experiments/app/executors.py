@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Protocol, runtime_checkable
 from typing_extensions import override
 
 from envs.fields import Checked, Range
+from experiments.app.surroundings import Surroundings
 
 _WATCH_PERIOD_S = 0.5
 
@@ -59,6 +60,7 @@ class _Attended:
     """Calls a function in a process that ends when the one that started it is gone.
 
     Workers that have nobody to report to would go on for minutes, each with the engine in memory.
+    They are told with each item what holds in the process that wants the results.
 
     Args:
         function: The function.
@@ -68,10 +70,12 @@ class _Attended:
     def __init__(self, function: Callable[[Any], Any], home: int) -> None:
         self._function = function
         self._home = home
+        self._surroundings = Surroundings.here()
 
     def __call__(self, item: Any) -> Any:
         if os.getpid() != self._home:
             _end_without_parent()
+            self._surroundings.take_over()
         return self._function(item)
 
 

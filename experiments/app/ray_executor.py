@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
@@ -49,7 +50,8 @@ class RayJobs(Checked):
         try:
             jobs = min(self._cores() if self.jobs == -1 else self.jobs, max(len(items), 1))
             with joblib.parallel_config("ray", n_jobs=jobs):
-                calls = (joblib.delayed(function)(item) for item in items)
+                told = _Told(function)
+                calls = (joblib.delayed(told)(item) for item in items)
                 # Ray's backend has no generator in joblib 1.6: all come when the last is done.
                 yield from joblib.Parallel(batch_size=1)(calls)
         finally:
@@ -73,7 +75,7 @@ class RayJobs(Checked):
             return False
         try:
             if self.address is not None:
-                ray.init(address=self.address, log_to_driver=False, runtime_env=_environment())
+                ray.init(address=self.address, log_to_driver=False)
             else:
                 ray.init(
                     include_dashboard=False,
@@ -92,6 +94,20 @@ class RayJobs(Checked):
         return max(1, int(resources().get("CPU", 1)))
 
 
-def _environment() -> dict[str, dict[str, str]]:
-    """Returns what processes on other machines do not inherit: the packages that are allowed."""
-    return {"env_vars": {catalog.PACKAGES_VARIABLE: ",".join(sorted(catalog.allowed_packages()))}}
+class _Told:
+    """Calls a function in a process that is told which packages are allowed here.
+
+    Processes on other machines inherit nothing, and those of a cluster that this process joined
+    earlier know what was allowed then.
+
+    Args:
+        function: The function.
+    """
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self._function = function
+        self._allowed = ",".join(sorted(catalog.allowed_packages()))
+
+    def __call__(self, item: Any) -> Any:
+        os.environ[catalog.PACKAGES_VARIABLE] = self._allowed
+        return self._function(item)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from joblib.externals.loky import get_reusable_executor
 
 from experiments import compare, run, submit
 
@@ -42,11 +41,8 @@ class Ending(KnobController):
 
 
 @pytest.fixture
-def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder of a user's own configuration and package, which is allowed.
-
-    Workers keep the environment in which they began: they must not outlive it.
-    """
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of a user's own configuration and package, which is allowed."""
     folder = tmp_path / "lab"
     (folder / "ending_lab").mkdir(parents=True)
     (folder / "ending_lab" / "ending.py").write_text(SOURCE)
@@ -57,8 +53,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.syspath_prepend(str(folder))
     for name in [name for name in sys.modules if name.startswith("ending_lab")]:
         monkeypatch.delitem(sys.modules, name)
-    yield folder
-    get_reusable_executor().shutdown(wait=True)
+    return folder
 
 
 def told(error: str, lab: Path) -> bool:

@@ -33,6 +33,25 @@ def test_work_is_done_in_other_processes_and_ray_is_stopped():
     assert not ray.is_initialized()
 
 
+@pytest.mark.long
+def test_a_cluster_that_was_joined_before_knows_what_is_allowed_now():
+    ray = pytest.importorskip("ray")
+
+    def allowed(_: int) -> list[str]:
+        return sorted(catalog.allowed_packages())
+
+    executor = catalog.build("executor", {"base": "ray", "jobs": 2})
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False,
+             object_store_memory=100_000_000)  # fmt: skip
+    try:
+        for package in ("old_lab", "new_lab"):
+            catalog.allow_package(package)
+            known = sorted(catalog.allowed_packages())
+            assert list(executor.map(allowed, [0, 1])) == [known, known]
+    finally:
+        ray.shutdown()
+
+
 def _without_clocks(metrics):
     """Returns what is the same in every run: the time that decisions take is not."""
     return {name: value for name, value in metrics.items() if not name.startswith("decision_")}

@@ -1,7 +1,8 @@
-"""Workers end with the process that started them, however it ends."""
+"""Workers end with the process that started them, however it ends, and know what it knows now."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from envs import catalog
 from experiments.app.executors import Joblib
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -60,3 +62,22 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
 
 def test_one_job_runs_in_this_process() -> None:
     assert list(Joblib(jobs=1).map(lambda item: (item, os.getpid()), [1])) == [(1, os.getpid())]
+
+
+def test_workers_that_are_used_again_know_what_is_allowed_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seen(_: int) -> tuple[list[str], bool, str | None]:
+        found = importlib.util.find_spec("new_lab") is not None
+        allowed = sorted(catalog.allowed_packages())
+        return allowed, found, os.environ.get("PALS_DATA")
+
+    workers = Joblib(jobs=2)
+    monkeypatch.setenv("PALS_DATA", "/before")
+    catalog.allow_package("old_lab")
+    assert list(workers.map(seen, range(4))) == [(["old_lab"], False, "/before")] * 4
+    (tmp_path / "new_lab.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delenv("PALS_DATA")
+    monkeypatch.setenv("PALS_ALLOW_PACKAGES", "new_lab")
+    assert list(workers.map(seen, range(4))) == [(["new_lab"], True, None)] * 4
