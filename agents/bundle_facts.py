@@ -15,6 +15,7 @@ from typing import Any
 
 from envs import catalog
 from envs.errors import ConfigurationError
+from envs.strict_json import read_json
 
 FORMAT = 2
 ALGORITHMS = catalog.LIBRARY["algorithm"]
@@ -74,7 +75,7 @@ def parse_facts(text: bytes) -> Bundle:
             may say; the message names the key.
     """
     try:
-        facts: Any = json.loads(text, parse_constant=_refuse_constant)
+        facts: Any = read_json(text, finite=True)
     except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"damaged ({type(error).__name__}: {error})") from error
     if not isinstance(facts, dict):
@@ -98,10 +99,6 @@ def parse_facts(text: bytes) -> Bundle:
     if facts["sha256"] != facts_sha256(facts):
         raise ConfigurationError("changed since it was written (sha256: another SHA-256)")
     return Bundle(**facts)
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a number")
 
 
 def _wrong(key: str, rule: str, value: object) -> ConfigurationError:

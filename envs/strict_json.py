@@ -1,4 +1,4 @@
-"""JSON that people write: an object in which a key stands twice is refused."""
+"""JSON of files, ours and other people's: an object in which a key stands twice is refused."""
 
 from __future__ import annotations
 
@@ -6,18 +6,27 @@ import json
 from typing import Any
 
 
-def read_json(text: str | bytes) -> Any:
+def read_json(text: str | bytes, *, finite: bool = False) -> Any:
     """Returns the value that a text of JSON holds.
+
+    Args:
+        text: The text.
+        finite: Whether NaN and infinities, which Python writes and JSON does not know, are refused.
 
     Raises:
         ValueError: It is no JSON, or an object has a key twice; the message names it.
     """
-    return json.loads(text, object_pairs_hook=_object)
+    refuse = _refuse_constant if finite else None
+    return json.loads(text, object_pairs_hook=_object, parse_constant=refuse)
 
 
 def decoder() -> json.JSONDecoder:
     """Returns a decoder of several values in one text that refuses the same."""
     return json.JSONDecoder(object_pairs_hook=_object)
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a number")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -152,6 +152,24 @@ def test_composed_configurations_end_in_one_room():
     assert strangers == []
 
 
+NO_FILES_OF_JSON = {
+    "agents.random_state", "agents.resumable", "baselines.pals.predictor", "envs.live.batch_limit",
+    "envs.live.cap_helper.protocol", "envs.live.completion", "envs.live.devices.helped_nvml",
+    "envs.live.devices.zeusd", "envs.live.guard", "envs.live.host", "envs.live.http_client",
+    "envs.live.runtime_config", "envs.live.vllm_plugin.pals_batch_limit.route",
+    "experiments.imitation.school", "experiments.measure_gpu.__main__",
+    "experiments.measure_gpu.summary", "experiments.training.trainer", "experiments.watching.runs",
+}  # fmt: skip
+"""Messages of other processes, text within files that are read only as they were written, lines of
+a journal that still grows, and the script that stands alone."""
+
+
+def test_files_of_json_are_read_where_keys_cannot_stand_twice() -> None:
+    plain = re.compile(r"\bjson\.loads?\(")
+    loose = {name for name, file in modules().items() if plain.search(file.read_text())}
+    assert loose - {"envs.strict_json"} == NO_FILES_OF_JSON
+
+
 NOT_READ = {
     "data_sha256": "says which data a calibration was fitted to",
     "fitted_on": "says when",

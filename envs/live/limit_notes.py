@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from envs.live import private_folder
 from envs.live.errors import BatchLimitError, DevicePermissionError
+from envs.strict_json import read_json
 
 
 class LimitNote(NamedTuple):
@@ -31,7 +32,7 @@ class LimitNote(NamedTuple):
 def read(instance: str) -> LimitNote | None:
     """Returns what was noted and not restored since; ``None`` if nothing was."""
     try:
-        told = json.loads(_file(instance).read_text())
+        told = read_json(_file(instance).read_text())
         return LimitNote(int(told["found"]), [int(limit) for limit in told["ours"]])
     except (OSError, ValueError, TypeError, KeyError, RecursionError, OverflowError):
         return None

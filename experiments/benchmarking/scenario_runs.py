@@ -25,6 +25,7 @@ from envs.scenario import Scenario, described
 from envs.serving import ServingEnv
 from envs.simulator.server_spec import ServerSpec
 from envs.sources import computation_hash, short_hash
+from envs.strict_json import read_json
 from experiments.benchmarking.metrics import MetricRow
 from experiments.evaluation.baseline import evaluated, outcome
 from experiments.evaluation.batched_rollout import (
@@ -272,7 +273,7 @@ def _read(file: Path, key: str) -> tuple[list[MetricRow] | None, tuple[str, ...]
     if not file.exists():
         return None, ()
     try:
-        kept: Any = json.loads(read_regular(file, _MOST_BYTES))
+        kept: Any = read_json(read_regular(file, _MOST_BYTES))
         rows: list[MetricRow] = kept["summaries"]
         if kept["key"] != key:
             return None, ("another configuration, input file, code or library",)

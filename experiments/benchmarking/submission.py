@@ -19,6 +19,7 @@ from envs.quantities import Seconds, Seeds
 from envs.safe_files import read_regular
 from envs.scenario import Scenario
 from envs.sources import code_hash, library_versions, packages_hash
+from envs.strict_json import read_json
 from envs.user_paths import user_path
 from experiments.benchmarking.metrics import BASELINE, Results, overall
 from experiments.benchmarking.scenario_runs import ScenarioRuns
@@ -176,7 +177,7 @@ def read_rows(file: Path) -> list[dict[str, Any]]:
     if not file.exists():
         return []
     try:
-        rows: Any = json.loads(read_regular(file, _MOST_BYTES))
+        rows: Any = read_json(read_regular(file, _MOST_BYTES))
         if not isinstance(rows, list):
             raise TypeError("it holds no list")
         leaderboard_page(rows)

@@ -9,6 +9,7 @@ from pathlib import Path
 from envs.cache import atomic_write_text
 from envs.errors import ConfigurationError
 from envs.safe_files import read_regular
+from envs.strict_json import read_json
 from experiments.records.hashing import file_digest
 
 HASHES_FILE = "hashes.json"
@@ -51,7 +52,7 @@ def _noted(folder: Path) -> dict[str, str]:
     if not file.is_file():
         return {}
     try:
-        found = json.loads(read_regular(file, _MOST_BYTES))
+        found = read_json(read_regular(file, _MOST_BYTES))
     except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"{file}: is damaged ({error}); make it again") from error
     if not isinstance(found, dict) or not all(isinstance(own, str) for own in found.values()):

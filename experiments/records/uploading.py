@@ -11,6 +11,7 @@ from typing import Any
 from envs.cache import atomic_write_text
 from envs.errors import ConfigurationError
 from envs.safe_files import read_regular
+from envs.strict_json import read_json
 from experiments.app.yaml_file import read_yaml
 from experiments.records.hashing import file_digest
 from experiments.records.provenance import content_hash
@@ -80,7 +81,7 @@ def upload(folder: Path, tracker: Wandb) -> bool:
 
 def _summary(file: Path) -> Any:
     try:
-        summary: Any = json.loads(read_regular(file, _MOST_BYTES))
+        summary: Any = read_json(read_regular(file, _MOST_BYTES))
         whole = summary["provenance"]["content_hash"] == content_hash(summary)
         _ = summary["controller"], summary["seed"]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -95,7 +96,7 @@ def _sent(mark: Path) -> str | None:
     if not mark.is_file():
         return None
     try:
-        return str(json.loads(read_regular(mark, _MOST_BYTES))["content_hash"])
+        return str(read_json(read_regular(mark, _MOST_BYTES))["content_hash"])
     except (ConfigurationError, ValueError, KeyError, TypeError, RecursionError):
         return None  # it is sent again, to the same run
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import csv
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from envs.cache import atomic_write_text
 from envs.errors import ConfigurationError
 from envs.safe_files import read_regular
+from envs.strict_json import read_json
 from experiments.evaluation.metric_table import (
     METRICS,
     RUN_TABLE,
@@ -79,7 +79,7 @@ def write_report(directory: Path, file: Path | None = None) -> Path:
 
 
 def _read(file: Path) -> Any:
-    return json.loads(read_regular(file, _MOST_BYTES))
+    return read_json(read_regular(file, _MOST_BYTES))
 
 
 def _text(file: Path) -> str:

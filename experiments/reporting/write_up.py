@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from envs.errors import ConfigurationError
+from envs.strict_json import read_json
 from experiments.benchmarking.answer import answer
 from experiments.benchmarking.front_tables import levels_table
 from experiments.benchmarking.fronts import Front, fronts_of, is_point
@@ -98,7 +98,7 @@ def _json(file: Path) -> Any:
         ConfigurationError: It is damaged or was edited.
     """
     try:
-        return json.loads(_as_made(file).read_text(encoding="utf-8"))
+        return read_json(_as_made(file).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"{file}: is damaged ({error}); make it again") from error
 

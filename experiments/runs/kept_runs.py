@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from envs.errors import ConfigurationError
 from envs.safe_files import read_regular
 from envs.scenario import Scenario
+from envs.strict_json import read_json
 from experiments.evaluation.metrics import Summary
 from experiments.records.hashing import file_digest
 from experiments.records.provenance import content_hash, differences, provenance
@@ -42,7 +42,7 @@ def kept_run(scenario: Scenario, options: RunOptions, directory: Path) -> KeptRu
     if not file.exists():
         return KeptRun(None)
     try:
-        summary: Any = json.loads(read_regular(file, _MOST_BYTES))
+        summary: Any = read_json(read_regular(file, _MOST_BYTES))
         whole = summary["provenance"]["content_hash"] == content_hash(summary)
     except ConfigurationError as error:
         return KeptRun(None, (str(error),))

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from envs.errors import ConfigurationError, PalsError
 from envs.safe_files import read_regular
+from envs.strict_json import read_json
 from experiments.evaluation.metrics import write_json
 from experiments.tuning.space import SearchSpace
 
@@ -127,7 +128,7 @@ def _read(file: Path, conditions: str) -> list[Tried]:
         return []
     otherwise = "name another folder with hydra.run.dir, or remove the file"
     try:
-        kept: Any = json.loads(read_regular(file, _MOST_BYTES))
+        kept: Any = read_json(read_regular(file, _MOST_BYTES))
         written = kept.pop(_SUM)
         whole = written == _sum(kept)
         done = [Tried(**one) for one in kept["trials"]]

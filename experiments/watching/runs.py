@@ -10,6 +10,7 @@ from typing import Any
 
 from envs.errors import ConfigurationError
 from envs.safe_files import read_regular
+from envs.strict_json import read_json
 from experiments.records.journal import JOURNAL_FILE
 from experiments.runs.recorder import INTERVALS_FILE, SUMMARY_FILE
 
@@ -64,7 +65,7 @@ def _metrics_of(summary: Path) -> Mapping[str, Any]:
         ConfigurationError: It is damaged.
     """
     try:
-        metrics: Any = json.loads(read_regular(summary, _MOST_BYTES))
+        metrics: Any = read_json(read_regular(summary, _MOST_BYTES))
     except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"{summary}: is damaged ({error})") from error
     if not isinstance(metrics, Mapping):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from envs.errors import DeviceError
 from envs.live import private_folder
+from envs.strict_json import read_json
 
 _LOG = logging.getLogger(__name__)
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -61,7 +62,7 @@ class CapNotes:
     def read(self, uuid: str) -> CapNote | None:
         """Returns what was noted of a GPU and not restored since; ``None`` if nothing was."""
         try:
-            note = CapNote(**json.loads(self._file(uuid).read_text()))
+            note = CapNote(**read_json(self._file(uuid).read_text()))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, RecursionError) as error:
