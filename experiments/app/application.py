@@ -161,6 +161,7 @@ def application(
             )
             try:
                 sys.argv[1:] = options_first(with_replacements(with_paths(sys.argv[1:])))
+                _refuse_former(cls, sys.argv[1:])
                 _refuse_nameless_choices(sys.argv[1:])
                 allow_named_packages(sys.argv[1:])
                 for file in own_files(sys.argv[1:]):
@@ -211,6 +212,22 @@ def _errors_handed_on() -> Iterator[None]:
             os.environ[FULL_ERROR] = before
 
 
+def _refuse_former(cls: type[object], arguments: Sequence[str]) -> None:
+    """Says what a key is called now.
+
+    Args:
+        cls: The configuration's class; ``renamed`` has the keys of now by those of before.
+        arguments: What the command line changes.
+
+    Raises:
+        ConfigurationError: It changes a key of before.
+    """
+    renamed: Mapping[str, str] = getattr(cls, "renamed", {})
+    for key in _changed(arguments):
+        if key in renamed:
+            raise ConfigurationError(f"{key}: is called {renamed[key]} here")
+
+
 def _refuse_nameless_choices(arguments: Sequence[str]) -> None:
     """Names the group that is given no choice, or a number, as Hydra's own message does not.
 
@@ -255,7 +272,11 @@ def _refuse_lost(cls: type[object], arguments: Sequence[str]) -> None:
         ConfigurationError: It changes such a key.
     """
     no_effect: Mapping[str, str] = getattr(cls, "no_effect", {})
-    for text in arguments:
-        key = re.split(r"[=.@]", text.lstrip("+~"), maxsplit=1)[0]
+    for key in _changed(arguments):
         if key in no_effect:
             raise ConfigurationError(f"{key}: has no effect here: {no_effect[key]}")
+
+
+def _changed(arguments: Sequence[str]) -> list[str]:
+    """Returns the outermost keys that a command line changes."""
+    return [re.split(r"[=.@]", text.lstrip("+~"), maxsplit=1)[0] for text in arguments]

@@ -64,6 +64,8 @@ def test_a_training_without_a_choice_names_it(command: Callable[..., Any], group
         ("tracker=0.5", "tracker: a choice is a name"),
         ("+constraints.more=nonsense", "constraints.more: no choice named 'nonsense' (it takes a"),
         ("constraints.qos.lowest=100", "constraints.qos.lowest: must be <= highest (8.0), got 100"),
+        ("device=cuda", "device: is called torch_device here"),
+        ("+device=cuda", "device: is called torch_device here"),
         ("torch_device=cuda:77", "torch_device: 'cuda:77' cannot be used"),
     ],
 )
