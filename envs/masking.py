@@ -3,7 +3,8 @@
 A value is a secret by the name it goes under (``HF_TOKEN``, ``--api-key``, ``password``), by where
 it comes from (an environment variable of such a name), or by its form (credentials in a URL, a
 bearer token, the key of a known service). Once known it is masked wherever it appears, inside other
-text, too.
+text, too. What only looks like a credential in the path of a URL (:mod:`envs.url_secrets`) is one
+in a configuration alone: links in other text stay whole.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
+
+from envs.url_secrets import url_secrets
 
 MASK = "***"
 _WORDS = {
@@ -143,6 +146,8 @@ def _in_config(value: Any, key: str = "") -> Iterator[str]:
 
 def _by_form(text: str) -> Iterator[str]:
     """Yields what a text's form says is a secret, as it stands there and as it is sent."""
+    for part in url_secrets(text):
+        yield from (part, unquote(part))
     for form, _ in _FORMS:
         for found in form.finditer(text):
             secret = found["secret"]

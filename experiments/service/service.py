@@ -70,7 +70,8 @@ class ControlService:
         self._seed = seed
         self._watcher = watcher
         self._settings = dict(settings or {})
-        facts = Masking()(dict(env.system.facts))
+        known = dict(env.system.facts)
+        facts = Masking(known)(known)
         self._sets_knobs = bool(facts.get("control", True))
         if watcher is not None:
             watcher.begins(env.context)

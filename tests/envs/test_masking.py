@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from envs.masking import MASK, Masking
+from envs.url_secrets import url_secrets
 
 
 @pytest.mark.parametrize(
@@ -103,3 +104,55 @@ def test_a_secret_that_its_form_tells_is_masked_wherever_it_appears(
 def test_a_word_that_stands_where_a_secret_may_is_not_masked_elsewhere() -> None:
     given = {"url": "http://host/?key=llama", "note": "a llama of 8 billion"}
     assert Masking(given)(given)["note"] == "a llama of 8 billion"
+
+
+RANDOM = "q7Zk2LmX9pRt4Vb8nWc3"
+
+
+@pytest.mark.parametrize(
+    ("url", "secret"),
+    [
+        ("https://hooks.example.com/services/T000/B000/XXXXXXXXXXXX", "XXXXXXXXXXXX"),
+        ("http://host/v1/key/pLanted99", "pLanted99"),
+        ("http://host/access_token/pLanted-99/v1/chat", "pLanted-99"),
+        ("http://host/apikey/pLanted%2099", "pLanted%2099"),
+        (f"https://host/api/webhooks/1234567890/{RANDOM}-x_1", f"{RANDOM}-x_1"),
+        (f"https://host/{RANDOM}/v1/chat", RANDOM),
+        (f"https://host/bot123456789:{RANDOM}/send", f"bot123456789:{RANDOM}"),
+        (
+            "https://host/v2/a3b2bbc3ced97675ac3a71df45f55ba1/run",
+            "a3b2bbc3ced97675ac3a71df45f55ba1",
+        ),
+        (f"https://host/run?code={RANDOM}&n=1", RANDOM),
+        (f"https://host/run?{RANDOM}#top", RANDOM),
+        (f"--hook=https://host/{RANDOM}, and more", RANDOM),
+    ],
+)
+def test_what_looks_like_a_credential_in_a_path_is_masked(url: str, secret: str) -> None:
+    assert set(url_secrets(url)) == {secret}
+    masking = Masking({"server": {"url": url}})
+    assert masking({"told": [url]}) == {"told": [url.replace(secret, MASK)]}
+    assert masking.text(f"refused: {secret}") == f"refused: {MASK}"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:8000/v1/chat/completions",
+        "http://host/v1/keys/v1beta1/token/count_tokens/tokens/12345678/secrets",
+        "https://res.openai.azure.com/openai/deployments/gpt-4o-mini/chat?api-version=2024-10-21",
+        "https://huggingface.co/meta-llama/Meta-Llama-3.1-8B-Instruct-AWQ-INT4",
+        "https://host/models/Mixtral-8x7B-Instruct-v0.1/DeepSeekCoderV2LiteInstruct",
+        "https://host/AzureLLMInferenceTrace2023conv/20240115T103000Z/run_2024_01_15",
+        "https://raw.githubusercontent.com/Azure/x/2f1d7ad1b6c0d5a7b2f4a6c8e0b9d3f5a1c2e4b6/data.csv",
+        "https://host/3f2504e0-4f89-41d3-9a0c-0305e82c3301/projects",
+        "file:///tmp/q7Zk2LmX9pRt4Vb8nWc3/lab", "sqlite:////home/q7Zk2LmX9pRt4Vb8nWc3/mlflow.db",
+    ],
+)  # fmt: skip
+def test_ordinary_paths_stay(url: str) -> None:
+    given = {"server": {"url": url}}
+    assert Masking(given)(given) == given
+
+
+def test_links_in_other_text_stay_whole() -> None:
+    assert RANDOM in Masking({"url": "http://host"}).text(f"see https://host/runs/{RANDOM}")

@@ -13,7 +13,7 @@ from live_support import FAKE_VLLM, FakeVllm, free_port
 
 from envs.live.guard import ROOT
 
-PLANTED = ("pw-in-url-31", "login-41x", "argument-key-59", "inherited-26z")
+PLANTED = ("pw-in-url-31", "login-41x", "argument-key-59", "inherited-26z", "Path-key-83")
 VARIABLES = {
     "PLANTED_TOKEN": PLANTED[3], "VLLM_API_KEY": PLANTED[2], "WANDB_MODE": "offline",
     "WANDB_SILENT": "true",
@@ -94,14 +94,14 @@ def test_no_secret_is_left_anywhere(fake_vllm: FakeVllm, out: Path, how: str) ->
 
 @pytest.mark.parametrize("debug", ["off", "on"])
 def test_no_secret_is_in_a_message(out: Path, debug: str) -> None:
-    url = f"http://me:{PLANTED[0]}@127.0.0.1:{free_port()}"
+    url = f"http://me:{PLANTED[0]}@127.0.0.1:{free_port()}/v1/key/{PLANTED[4]}"
     text = run(out, f"server.url={url}", "server.launch.model=null", f"debug={debug}")
     assert "nothing answers" in text
     assert leaks(text, out) == []
 
 
 def test_no_secret_is_in_the_record_of_a_sweep(out: Path) -> None:
-    url = f"http://me:{PLANTED[0]}@127.0.0.1:{free_port()}"
+    url = f"http://me:{PLANTED[0]}@127.0.0.1:{free_port()}/v1/key/{PLANTED[4]}"
     text = run(
         out, "-m", f"hydra.sweep.dir={out}", f"server.url={url}", "server.launch.model=null",
         "seed=1,2",
