@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from envs.compiled import control as at
 from envs.compiled.reward_terms import compiled_terms, python_terms
 from envs.compiled.rows import Rows, addresses_of_rows
+from envs.compiled.window import window_length
 from envs.episode import EpisodeContext, Evaluation
 from envs.errors import ConfigurationError
 from envs.knobs import KnobLimits, Knobs
@@ -96,7 +97,7 @@ class ControlLoop:
         self.observations = np.zeros((count, at.NUM_ENTRIES), dtype=np.float32)
         self._settings = settings
         self._schedules: list[Schedule | None] = [None] * count
-        self._window = max(1, round(windows.pop() / interval_s))
+        self._window = window_length(windows.pop(), interval_s)
         self._terms = compiled_terms(reward)
         self._rows = Rows(
             count,

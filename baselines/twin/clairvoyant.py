@@ -17,6 +17,7 @@ from baselines.twin.planner import Decision, Planner, Problem
 from baselines.twin.search import Search
 from baselines.twin.unforeseen import UnforeseenArrivals
 from baselines.twin.worth import OwnEnergy
+from envs.compiled.window import window_length
 from envs.context import ControlContext
 from envs.errors import ConfigurationError, PalsError
 from envs.fields import Checked, Range
@@ -119,8 +120,6 @@ class _Episodes:
     Attributes:
         asked: Knobs of the last action, as the environment takes them.
         decision: The plans that are followed.
-        beside: Baseline, ahead of time.
-        unforeseen: Draws the requests to come, where the true ones are not to be known.
     """
 
     def __init__(self, settings: Clairvoyant, futures: list[Future]) -> None:
@@ -135,15 +134,15 @@ class _Episodes:
             settings.search, settings.cost, shared_state=settings.arrival_samples > 0,
         )  # fmt: skip
         space = self._planner.space
-        self.beside = BaselineBeside(context, space, futures, settings.cost.prompt_weight)
-        self.unforeseen: UnforeseenArrivals | None = None
+        self._beside = BaselineBeside(context, space, futures, settings.cost.prompt_weight)
+        self._unforeseen: UnforeseenArrivals | None = None
         if settings.arrival_samples:
-            self.unforeseen = UnforeseenArrivals(
-                context, futures, self.beside.caps_w, settings.arrival_samples, settings.seed
+            self._unforeseen = UnforeseenArrivals(
+                context, futures, self._beside.caps_w, settings.arrival_samples, settings.seed
             )
         servers = len(futures)
         self._all = np.arange(servers)
-        self._window = max(1, round(context.qos.window_s / interval_s))
+        self._window = window_length(context.qos.window_s, interval_s)
         self._past = np.zeros((servers, self._window - 1))
         self._own = OwnEnergy(servers, context.qos.window_s)
         self._plans = np.full((servers, space.phases), space.caps - 1)
@@ -187,12 +186,12 @@ class _Episodes:
         output, prompt = telemetry[:, COLUMN.output_tokens], telemetry[:, COLUMN.prompt_tokens]
         work = output + self._settings.cost.prompt_weight * prompt
         self._own.note(telemetry[:, COLUMN.energy_gpu_j], work)
-        if self.unforeseen is not None:
-            self.unforeseen.follow(observed, self._interval)
+        if self._unforeseen is not None:
+            self._unforeseen.follow(observed, self._interval)
         self._interval += 1
 
     def _problem(self, observed: Observation) -> Problem:
-        beside, context, interval_s = self.beside, self._context, self._context.interval_s
+        beside, context, interval_s = self._beside, self._context, self._context.interval_s
         total = beside.conditions.shape[1]
         first = min(self._interval, total - 1)
         ahead = np.arange(first, min(first + self._horizon, total))
@@ -206,8 +205,8 @@ class _Episodes:
         servers = len(self._all)
         seen_s = np.broadcast_to(seen_s, (servers, len(ahead)))
         goal_tok_s, requests = beside.goal_tok_s[:, None, ahead], None
-        if self.unforeseen is not None:
-            requests, tokens = self.unforeseen.draw(first, len(ahead))
+        if self._unforeseen is not None:
+            requests, tokens = self._unforeseen.draw(first, len(ahead))
             delivered = tokens / seen_s[:, None]
             goal_tok_s = np.minimum(beside.target_tok_s[:, None, ahead], delivered)
         knobs_now = np.full((servers, 3), np.inf)

@@ -15,6 +15,7 @@ from baselines.twin.future import Future
 from baselines.twin.hypotheses import moved
 from baselines.twin.lengths import LengthBelief, expected_lengths
 from baselines.twin.plans import FloatArray
+from envs.compiled.window import window_length
 from envs.context import ControlContext
 from envs.knobs import Knobs
 from envs.observations import Observation
@@ -62,7 +63,7 @@ class UnforeseenArrivals:
         self._fleet = fleet_of(futures)
         self._forks = Forks(self._fleet, samples)
         self._everyone = np.arange(len(futures))
-        window = max(1, round(context.qos.window_s / context.interval_s))
+        window = window_length(context.qos.window_s, context.interval_s)
         self._past = np.zeros((len(futures), window - 1))
         self._in_flight = [future.server_spec.workload.concurrency for future in futures]
         self._rngs = [np.random.default_rng([seed, index]) for index in range(len(futures))]

@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.compiled.window import window_length
 from envs.context import ControlContext
 from envs.knobs import Knobs
 from envs.serving import episode_seeds
@@ -65,7 +66,7 @@ class BaselineFleet:
         self._interval_s = contexts[0].interval_s
         self._weight = prompt_weight
         self._seqs = np.array([context.highest.max_num_seqs for context in contexts])
-        window = max(round(context.qos.window_s / self._interval_s) for context in contexts)
+        window = max(window_length(one.qos.window_s, self._interval_s) for one in contexts)
         self.past_tokens: FloatArray = np.zeros((len(specs), window))
         self._sums = np.zeros((len(specs), 3))
         self._intervals = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -142,37 +141,6 @@ def test_more_search_costs_less(prepared_env: Any, run: Any) -> None:
         _, state = controller.predict(observation)
         costs[generations] = float(state.decision.cost[0])
     assert costs[6] <= costs[1]
-
-
-def test_what_is_drawn_does_not_hang_on_what_is_yet_to_come(
-    prepared_env: Any, small_search: dict[str, int], tmp_path: Path
-) -> None:
-    """Two recordings that are the same for 10 s, with the same rate and lengths over all."""
-    early, last = np.arange(0.0, 10.0, 0.2), [40.0]
-    drawn, known = {}, {}
-    for name, from_s in {"soon": 10.2, "later": 30.0}.items():
-        times = np.concatenate([early, np.linspace(from_s, from_s + 4.0, 150), last])
-        file = tmp_path / f"{name}.csv"
-        file.write_text(
-            "TIMESTAMP,ContextTokens,GeneratedTokens\n"
-            + "".join(f"2023-11-16 18:00:{time:09.6f},300,200\n" for time in times)
-        )
-        env, controller = prepared_env(
-            clairvoyant(small_search, arrival_samples=4),
-            workload={"base": "azure_conv", "path": str(file)},
-        )
-        observation, _ = env.reset(seed=3)
-        state = None
-        for interval in range(18):
-            action, state = controller.predict(observation, state, np.array([interval == 0]))
-            observation = env.step(action)[0]
-        drawn[name] = state.unforeseen.draw(18, 20)
-        known[name] = state.beside.goal_tok_s
-    soon, later = drawn["soon"], drawn["later"]
-    np.testing.assert_array_equal(soon.baseline_tokens, later.baseline_tokens)
-    for one, other in zip(soon.coming, later.coming, strict=True):
-        np.testing.assert_array_equal(one.arrival_time_s, other.arrival_time_s)
-    assert (known["soon"] != known["later"]).any()  # the true future is another one
 
 
 def test_not_knowing_arrivals_costs_something_but_not_all(
