@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from envs.errors import ActionError, ConfigurationError
 from envs.fields import Checked, Range
-from envs.finite import is_finite, real_array
+from envs.finite import real_array
 from envs.knobs import KnobLimits, Knobs
 from envs.quantities import Batch, Watts
 
@@ -73,9 +73,13 @@ def finite(key: str, values: Any) -> NDArray[np.float64]:
     Raises:
         ActionError: One is NaN, infinite or no number.
     """
-    if not is_finite(values):
+    try:
+        given = real_array(values).astype(np.float64)
+    except ValueError:
+        given = np.array(np.nan)
+    if not np.isfinite(given).all():
         raise ActionError(f"knobs: {key} must be finite, got {values}")
-    return as_numbers(values)
+    return given
 
 
 def nearest(levels: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.int64]:

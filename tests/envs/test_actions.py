@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envs import catalog
-from envs.actions.base import ActionEncoding, KnobGrid
+from envs.actions.base import ActionEncoding, KnobGrid, finite
 from envs.errors import ActionError, ConfigurationError
 from envs.knobs import KnobLimits, Knobs
 
@@ -266,6 +266,13 @@ def test_one_action_outside_its_space_is_refused(name: str) -> None:
         given = action if name == "joint" else np.array([0, wrong])
         with pytest.raises(ActionError, match="action: must be"):
             encoding.decode_one(given, LIMITS.highest)
+
+
+def test_a_knob_is_looked_at_as_the_number_that_is_used() -> None:
+    """What is finite as it is given may not be as the number of double precision that is taken."""
+    with np.errstate(over="ignore"), pytest.raises(ActionError, match="power_cap_w must be finite"):
+        finite("power_cap_w", np.longdouble("1e400"))
+    assert finite("power_cap_w", [250, 300.0]).tolist() == [250.0, 300.0]
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
