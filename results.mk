@@ -51,7 +51,9 @@ endif
 # A step: STEP.command its module, STEP.words its command line, STEP.data what it reads besides,
 # STEP.pages the pages that it makes.
 
-FITTED := $(DATA):docs/measurements/h100
+H100 := docs/measurements/h100
+FITTED := $(DATA):$(H100)
+MEASURED := $(and $(DATA),$(DATA) $(H100))
 calibrations.command := experiments.calibrate
 calibrations.words = gpu=h100_sxm data=$(FITTED) install=true hydra.run.dir=$(RESULTS)/calibrations/h100_sxm
 calibrations.more = for gpu in a100_sxm4_80gb a100_sxm4_40gb b200 rtx_pro_6000; do \
@@ -59,7 +61,7 @@ calibrations.more = for gpu in a100_sxm4_80gb a100_sxm4_40gb b200 rtx_pro_6000; 
     hydra.run.dir=$(RESULTS)/calibrations/$$gpu || exit 1; done && \
     $(PY) -m experiments.calibrate gpu=h200_sxm start=h100_sxm data=$(FITTED) install=true \
     hydra.run.dir=$(RESULTS)/calibrations/h200_sxm
-calibrations.data = $(DATA)
+calibrations.data = $(MEASURED)
 
 agent.command := experiments.imitate
 agent.words = evaluate_duration=240 hydra.run.dir=$(RESULTS)/agent
@@ -76,7 +78,7 @@ drawings.more = $(PY) -m examples.plot_qos
 physics.command := experiments.physics
 physics.words = data=$(FITTED) page=docs/validation.md hydra.run.dir=$(RESULTS)/physics \
     $(call by_scale,ablations=false,ablations=false,)
-physics.data = $(DATA)
+physics.data = $(MEASURED)
 physics.pages := docs/validation.md
 
 cap_uncertainty.command := experiments.cap_uncertainty

@@ -99,6 +99,17 @@ def test_without_measured_data_steps_are_skipped_with_the_reason(tmp_path: Path)
     assert "azure" not in text
 
 
+@pytest.mark.parametrize("step", ["calibrations", "physics"])
+def test_the_key_of_a_step_has_all_the_data_that_it_reads(step: str, tmp_path: Path) -> None:
+    text = printed(tmp_path, f"DATA={tmp_path}", f"{tmp_path}/{step}.done")
+    (read,) = set(re.findall(r" data=(\S+)", text.partition("experiments.pages key")[2]))
+    keyed = re.search(r"--data (.*?) >", text)
+    assert keyed is not None, text
+    assert (
+        keyed[1].split() == read.strip('"').split(":") == [str(tmp_path), "docs/measurements/h100"]
+    )
+
+
 def test_pages_are_current() -> None:
     """Names the pages that other code made; fails for them where ``PALS_STALE=fail``."""
     stale = [stamp for stamp in stamps_below(ROOT / "docs") if not stamp.is_current]
