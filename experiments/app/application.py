@@ -31,13 +31,13 @@ from experiments.app.choices_help import command_help
 from experiments.app.command_list import summary_of
 from experiments.app.composition import typed
 from experiments.app.confidential import (
-    mask_hydras_files,
     masked_log,
     masking_of,
     masking_of_line,
     own_files,
 )
 from experiments.app.folder_lock import locked
+from experiments.app.hydra_files import hydras_files_held, mask_hydras_files, write_hydras_files
 from experiments.app.misspelt import misspelt
 from experiments.app.option_order import options_first
 from experiments.app.paths import with_paths
@@ -143,6 +143,7 @@ def application(
                 refuse_other_packages(config)
                 _refuse_lost(cls, HydraConfig.get().overrides.task)
                 with locked(directory), masked_log(masking):
+                    write_hydras_files(masking, config)
                     job(typed(cls, config), directory)
             except FAILURES as error:
                 if OmegaConf.select(config, "debug.traceback"):
@@ -169,7 +170,12 @@ def application(
                 if {"-h", "--help"} & set(sys.argv[1:]):
                     _print_help(job, config_name)
                     return
-                with masked_log(masking), _errors_handed_on(), foreign_hydra_refused(sys.argv[1:]):
+                with (
+                    masked_log(masking),
+                    _errors_handed_on(),
+                    foreign_hydra_refused(sys.argv[1:]),
+                    hydras_files_held(),
+                ):
                     start(task)()
             except Terminated:
                 tell("ended by SIGTERM")

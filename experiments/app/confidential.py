@@ -1,4 +1,4 @@
-"""Keeps secrets of a command's configuration out of its messages, its log and Hydra's own files."""
+"""Keeps secrets of a command's configuration out of its messages and its log."""
 
 from __future__ import annotations
 
@@ -10,17 +10,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from envs.cache import atomic_write_text
 from envs.masking import Masking
 from envs.user_paths import user_path
 from experiments.app.yaml_file import refuse_endless
 
-_SWEEP_FILE = "multirun.yaml"
 _FOLDER = re.compile(r"file://([^,\]'\"]+)")
 _FOLDER_OPTIONS = ("--config-dir", "-cd", "--config-path", "-cp")
 _MOST_FILES = 1000
@@ -92,25 +88,3 @@ def masked_log(masking: Masking) -> Iterator[None]:
         yield
     finally:
         logging.setLogRecordFactory(before)
-
-
-def mask_hydras_files(masking: Masking, config: DictConfig) -> None:
-    """Masks secrets in what Hydra has written for a job.
-
-    Args:
-        masking: Masks the secrets of the job's configuration.
-        config: The configuration; files about a live server are for their owner alone.
-    """
-    hydra = HydraConfig.get()
-    files: list[Path] = []
-    if hydra.output_subdir is not None:
-        files += (Path(hydra.runtime.output_dir) / hydra.output_subdir).glob("*.yaml")
-    if hydra.mode == RunMode.MULTIRUN:
-        files.append(Path(hydra.sweep.dir) / _SWEEP_FILE)
-    private = "url" in (config.get("server") or {})
-    for file in files:
-        if file.is_file():
-            text = file.read_text(encoding="utf-8")
-            shown = masking.text(text)
-            if private or shown != text:
-                atomic_write_text(file, shown, private=private)

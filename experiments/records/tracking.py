@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,9 +16,12 @@ from typing import Any, Protocol, runtime_checkable
 from typing_extensions import override
 
 from envs.errors import ConfigurationError
+from envs.user_paths import user_path
 from experiments.records.interval_table import Row
 
 _PROJECT = "pals-gym"
+_OLD_MODES = {"dryrun": "offline", "run": "online"}
+"""Names of modes that Weights & Biases still takes from ``WANDB_MODE``."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +168,7 @@ class Wandb(Tracker):
             joined.ends()
             return
         mode = self._mode()
+        folder = self._folder(facts.directory)
         try:
             run = wandb.init(
                 project=self.project or wandb.setup().settings.project or _PROJECT,
@@ -173,7 +178,7 @@ class Wandb(Tracker):
                 name=facts.name,
                 id=facts.run_id,
                 resume=None if mode == "offline" else "allow",
-                dir=os.environ.get("WANDB_DIR") or str(facts.directory),
+                dir=str(folder),
                 config=dict(facts.config),
                 mode=mode,
                 settings=wandb.Settings(
@@ -188,7 +193,8 @@ class Wandb(Tracker):
             raise ConfigurationError(f"tracker=wandb: {error}") from error
         except wandb.errors.Error as error:
             raise ConfigurationError(
-                f"tracker=wandb: {error}. Log in with 'wandb login', or set WANDB_MODE=offline"
+                f"tracker=wandb: {str(error).rstrip('.')}. Log in with 'wandb login', or set "
+                "WANDB_MODE=offline"
             ) from error
         try:
             tracked = _WandbRun(run, facts.directory)
@@ -199,9 +205,31 @@ class Wandb(Tracker):
             raise
         run.finish()
 
+    def _folder(self, run: Path) -> Path:
+        """Returns the folder to write into; W&B would take a temporary one without a word."""
+        own = os.environ.get("WANDB_DIR")
+        if not own:
+            return run
+        folder = user_path(own, "WANDB_DIR")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise ConfigurationError(
+                f"WANDB_DIR: cannot write into {folder} ({error.strerror}); set it to a folder "
+                "that can be written, or unset it to have W&B's files in the run's folder"
+            ) from error
+        return folder
+
     def _mode(self) -> Any:
         modes = ("online", "offline", "disabled", "shared")
-        mode = self.mode or os.environ.get("WANDB_MODE") or None
+        given = os.environ.get("WANDB_MODE")
+        if self.mode is None and given is not None and not given.strip():
+            raise ConfigurationError(
+                "WANDB_MODE: is set, but empty; set it to online, offline or disabled, or unset it"
+            )
+        mode = self.mode or _OLD_MODES.get(given or "", given)
         if mode is not None and mode not in modes:
             raise ConfigurationError(
                 f"tracker.mode (or WANDB_MODE): must be one of {', '.join(modes)}, got {mode!r}"

@@ -114,13 +114,42 @@ def test_an_unknown_mode_is_named(tmp_path, monkeypatch):
         pass
 
 
+def test_a_mode_that_is_empty_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "")
+    with (
+        pytest.raises(ConfigurationError, match="WANDB_MODE: is set, but empty"),
+        Wandb().follow(RunFacts("name", tmp_path, {})),
+    ):
+        pass
+
+
+def test_the_old_name_of_offline_is_taken(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "dryrun")
+    wandb.teardown()
+    with Wandb().follow(RunFacts("name", tmp_path, {})):
+        pass
+    assert run_of(tmp_path).display_name == "name"
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
+    """Weights & Biases would write into a temporary folder and not say so."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path / "file" / "below"))
+    wandb.teardown()
+    with (
+        pytest.raises(ConfigurationError, match=r"WANDB_DIR: cannot write into .*file/below"),
+        Wandb().follow(RunFacts("name", tmp_path, {})),
+    ):
+        pass
+
+
 def test_no_account_is_one_clear_message(tmp_path, monkeypatch):
     monkeypatch.delenv("WANDB_MODE")
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("WANDB_INIT_TIMEOUT", "3")
     with (
-        pytest.raises(ConfigurationError, match="WANDB_MODE=offline"),
+        pytest.raises(ConfigurationError, match=r"[^.]\. Log in with .* WANDB_MODE=offline"),
         Wandb().follow(RunFacts("name", tmp_path, {})),
     ):
         pass
