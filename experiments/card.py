@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from agents.bundle import find_bundle, read_bundle
 from envs.cache import atomic_write_text
-from experiments.app.plain_command import errors_told
+from experiments.app.errors import errors_told
 from experiments.app.terminal_text import plain
 from experiments.training.card import CARD_FILE, model_card
 

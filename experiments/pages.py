@@ -14,7 +14,8 @@ from pathlib import Path
 from envs.errors import PalsError
 from envs.safe_files import read_regular
 from envs.sources import library_versions, short_hash
-from experiments.app.plain_command import errors_told, path_argument
+from experiments.app.errors import errors_told
+from experiments.app.plain_command import path_argument
 from experiments.records.hashing import digest
 from experiments.records.page_stamps import Stamp, stamps_below, stamps_of, write_stamp
 from experiments.records.step_code import ROOT, step_code

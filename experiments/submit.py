@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.app.plain_command import errors_told, path_argument
+from experiments.app.errors import errors_told
+from experiments.app.plain_command import path_argument
 from experiments.app.terminal import Progress
 from experiments.app.terminal_text import plain
 from experiments.benchmarking.submission import (

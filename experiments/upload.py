@@ -6,7 +6,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from experiments.app.plain_command import errors_told, path_argument
+from experiments.app.errors import errors_told
+from experiments.app.plain_command import path_argument
 from experiments.app.terminal_text import plain
 from experiments.records.tracking import Wandb
 from experiments.records.uploading import finished_runs, upload

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 
 from envs.errors import ConfigurationError
-from experiments.app.plain_command import errors_told, path_argument
+from experiments.app.errors import errors_told
+from experiments.app.plain_command import path_argument
 from experiments.records.step_code import ROOT
 from experiments.reporting.docs_page import fill
 from experiments.reporting.write_up import NOT_MADE, blocks, first_page

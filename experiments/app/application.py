@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import sys
-import sysconfig
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,18 +13,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import hydra
-import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, QuotedString, Sweep
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from envs import catalog
-from envs.catalog.files import first_line
-from envs.errors import ConfigurationError, PalsError
-from envs.extras import missing_extra
+from envs.errors import ConfigurationError
 from experiments.app import schemas
 from experiments.app.choices_help import command_help
 from experiments.app.command_list import summary_of
@@ -36,9 +31,9 @@ from experiments.app.confidential import (
     masking_of_line,
     own_files,
 )
+from experiments.app.errors import FULL_ERROR, describe, errors_told, print_error
 from experiments.app.folder_lock import locked
 from experiments.app.hydra_files import hydras_files_held, mask_hydras_files, write_hydras_files
-from experiments.app.misspelt import misspelt
 from experiments.app.option_order import options_first
 from experiments.app.paths import with_paths
 from experiments.app.replacement import with_replacements
@@ -48,72 +43,13 @@ from experiments.app.trust import (
     refuse_other_packages,
 )
 from experiments.app.yaml_file import refuse_endless
-from experiments.runs.interruption import EXIT_INTERRUPTED, EXIT_TERMINATED, FAILURES, Terminated
+from experiments.runs.interruption import FAILURES
 
 T = TypeVar("T")
-FULL_ERROR = "HYDRA_FULL_ERROR"
-
-
-_NOT_USERS = (
-    *(catalog.CONF_DIR.parent / name for name in ("agents", "baselines", "envs", "experiments")),
-    *(Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib")),
-)
-"""Folders of code that is not the user's own."""
 
 
 class JobFailed(Exception):
     """A job failed in a process of its own and has said so already."""
-
-
-def describe(error: BaseException, more: str = "debug=on") -> str:
-    """Returns the one message that tells a user what went wrong.
-
-    Args:
-        error: What was raised.
-        more: What shows where, of an error that nobody foresaw.
-    """
-    if isinstance(error, PalsError):
-        return "; ".join([str(error), *getattr(error, "__notes__", [])])
-    if message := misspelt(error):
-        return message
-    if isinstance(error, OverrideParseException):
-        key, _, value = str(error.override).partition("=")
-        spelt = f'{key}="{value}"'
-        return f"{error}\nA value of other characters is quoted twice, as in '{spelt}'"
-    if isinstance(error, HydraException):
-        cause = error.__cause__
-        detail = f"\n{cause}" if isinstance(cause, OmegaConfBaseException) else ""
-        text = f"{error}".partition("\nConfig search path")[0] + detail
-        return re.sub(r"\n\s*(full_key|object_type)\S*.*", "", text)
-    if isinstance(error, OmegaConfBaseException | OSError):
-        return str(error)
-    if isinstance(error, OverflowError) and "full_key: " in str(error):  # OmegaConf's
-        return first_line(error)
-    if isinstance(error, yaml.YAMLError):
-        return f"a file of settings is no YAML: {error}"
-    if isinstance(error, ImportError) and (message := missing_extra(error)):
-        return message
-    if isinstance(error, SystemExit):
-        return (
-            f"code of a run asked to end the program (sys.exit({error.code!r})), which leaves no "
-            f"result; let it raise an error, or return ({_place(error)}{more} shows where)"
-        )
-    return f"{type(error).__name__}: {error} ({_place(error)}{more} shows where)"
-
-
-def _place(error: BaseException) -> str:
-    """Returns where a user's own code raised an error, or led to it; empty where it did not."""
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        file = Path(frame.filename)
-        if file.is_file() and not any(file.is_relative_to(place) for place in _NOT_USERS):
-            return f"{file}, line {frame.lineno}; "
-    return ""
-
-
-def print_error(message: str) -> None:
-    """Prints a message on standard error."""
-    sys.stderr.write(f"error: {message}\n")
-    sys.stderr.flush()
 
 
 def application(
@@ -160,7 +96,7 @@ def application(
             start = hydra.main(
                 version_base="1.3", config_path=str(catalog.CONF_DIR), config_name=config_name
             )
-            try:
+            with errors_told(lambda text: tell(masking.text(text)), Exception, "debug=on"):
                 sys.argv[1:] = options_first(with_replacements(with_paths(sys.argv[1:])))
                 _refuse_former(cls, sys.argv[1:])
                 _refuse_nameless_choices(sys.argv[1:])
@@ -177,17 +113,6 @@ def application(
                     hydras_files_held(),
                 ):
                     start(task)()
-            except Terminated:
-                tell("ended by SIGTERM")
-                sys.exit(EXIT_TERMINATED)
-            except KeyboardInterrupt:
-                tell("interrupted")
-                sys.exit(EXIT_INTERRUPTED)
-            except Exception as error:
-                if os.environ.get(FULL_ERROR) == "1":
-                    raise
-                tell(masking.text(describe(error)))
-                sys.exit(1)
             if failed:
                 sys.exit(1)
 

@@ -13,7 +13,7 @@ from envs import catalog
 from envs.errors import ConfigurationError, PalsError
 from envs.quantities import Seeds
 from envs.user_paths import user_path
-from experiments.app.application import describe
+from experiments.app.errors import describe
 from experiments.app.executors import Executor
 from experiments.app.settings import RunConfig
 from experiments.app.yaml_file import read_yaml

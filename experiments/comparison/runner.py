@@ -12,8 +12,8 @@ import numpy as np
 
 from envs.errors import ConfigurationError, PalsError
 from envs.scenario import Scenario
-from experiments.app.application import describe
 from experiments.app.composition import composed
+from experiments.app.errors import describe
 from experiments.app.executors import Executor
 from experiments.app.settings import CompareConfig
 from experiments.evaluation.aggregate import CONFIDENCE, aggregated, metric_names

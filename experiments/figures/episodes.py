@@ -10,7 +10,7 @@ from typing import Any
 import pandas
 
 from envs.errors import PalsError
-from experiments.app.application import describe
+from experiments.app.errors import describe
 from experiments.app.settings import RunConfig
 from experiments.benchmarking.metrics import MetricRow
 from experiments.benchmarking.scenario_runs import ScenarioRuns

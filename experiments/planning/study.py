@@ -13,7 +13,7 @@ from envs.cache import atomic_write_text
 from envs.errors import PalsError
 from envs.quantities import Seeds
 from envs.scenario import Scenario
-from experiments.app.application import describe
+from experiments.app.errors import describe
 from experiments.app.executors import Executor
 from experiments.app.settings import RunConfig
 from experiments.app.terminal import Progress

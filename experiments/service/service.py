@@ -20,7 +20,7 @@ from envs.masking import Masking
 from envs.objectives.objective import Objective
 from envs.serving import ServingEnv
 from envs.telemetry import MODELLED
-from experiments.app.application import describe
+from experiments.app.errors import describe
 from experiments.records.interval_table import Row, interval_row
 from experiments.runs.interruption import FAILURES, heed_lost_sigterm
 from experiments.runs.watching import Watcher

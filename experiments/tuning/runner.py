@@ -14,7 +14,7 @@ from envs import catalog
 from envs.errors import PalsError
 from envs.scenario import described
 from envs.sources import computation_hash
-from experiments.app.application import describe
+from experiments.app.errors import describe
 from experiments.app.executors import Executor
 from experiments.benchmarking.fronts import episodes_of
 from experiments.benchmarking.metrics import BASELINE, Results

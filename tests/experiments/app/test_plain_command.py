@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from experiments import export, report, submit
-from experiments.app.plain_command import errors_told, path_argument
+from experiments.app.errors import errors_told
+from experiments.app.plain_command import path_argument
 from experiments.benchmarking.submission import METRICS
+from experiments.runs.interruption import Terminated
 
 
 @pytest.fixture
@@ -49,6 +51,19 @@ def test_an_error_of_a_users_own_code_is_told_with_its_line(
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     with pytest.raises(KeyError), errors_told():
         names["decide"]()
+
+
+@pytest.mark.parametrize(
+    ("came", "code", "said"),
+    [(Terminated, 143, "ended by SIGTERM"), (KeyboardInterrupt, 130, "interrupted")],
+)
+def test_what_ended_a_command_is_told(
+    came: type[KeyboardInterrupt], code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end, errors_told():
+        raise came
+    assert end.value.code == code
+    assert capsys.readouterr().err == f"error: {said}\n"
 
 
 DAMAGED = (
