@@ -64,7 +64,7 @@ def main(config: CapUncertaintyConfig, directory: Path) -> None:
     atomic_write_text(directory / "cap_uncertainty.md", tables + "\n")
     if config.page != "none":
         fill(Path(config.page), {"cap_uncertainty": tables})
-    Console().print(tables, soft_wrap=True)
+    Console(markup=False).print(tables, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def main(config: PhysicsConfig, directory: Path) -> None:
         copy_plots(plots, Path(config.images))
         written.append(Path(config.page))
     for file in written:
-        Console().print(f"Wrote {file}", soft_wrap=True)
+        Console(markup=False).print(f"Wrote {file}", soft_wrap=True)
 
 
 def validation_blocks(validation: Validation, errors: str) -> Blocks:

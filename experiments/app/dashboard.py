@@ -50,7 +50,7 @@ class Dashboard(Watcher):
         console: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._console = console or Console(stderr=True)
+        self._console = console or Console(stderr=True, markup=False)
         self._every_s = every_s
         self._clock = clock
         self._told_s = clock()

@@ -18,6 +18,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 from rich.table import Table
+from rich.text import Text
 
 from baselines.profile import Profile
 from experiments.evaluation.metric_table import (
@@ -43,7 +44,7 @@ class Progress:
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True)
+        self._console = console or Console(stderr=True, markup=False)
         self._bars = Bars(
             TextColumn("{task.description:<16}"),
             BarColumn(),
@@ -78,15 +79,15 @@ class Progress:
 
 
 def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=_WIDE)
+    console = Console(markup=False)
+    return console if console.is_terminal else Console(width=_WIDE, markup=False)
 
 
 def print_lines(lines: Iterable[str]) -> None:
     """Prints lines as they are."""
     console = _console()
     for line in lines:
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+        console.print(line, soft_wrap=True, highlight=False)
 
 
 def print_run(summary: Mapping[str, Any], directory: Path) -> None:
@@ -164,11 +165,15 @@ def print_comparison(aggregate: Mapping[str, Any], directory: Path) -> None:
     console.print(f"Files: {directory}", soft_wrap=True, highlight=False)
 
 
-def _cell(estimate: Mapping[str, Any] | None, metric: Metric) -> str:
+def _cell(estimate: Mapping[str, Any] | None, metric: Metric) -> str | Text:
     if estimate is None:
         return ABSENT
     low, high = (f"{estimate[end] * metric.factor:.3g}" for end in ("ci_low", "ci_high"))
-    return f"{metric.text(estimate['iqm'])}\n[dim]{low}…{high}[/dim]"
+    return _with_smaller(metric.text(estimate["iqm"]), f"{low}…{high}")
+
+
+def _with_smaller(value: str, below: str) -> Text:
+    return Text.assemble(f"{value}\n", (below, "dim"))
 
 
 def print_profile(profile: Profile, directory: Path, cached: Path) -> None:
@@ -192,8 +197,10 @@ def print_profile(profile: Profile, directory: Path, cached: Path) -> None:
         table.add_row(
             format_number(cap),
             *[
-                f"{format_number(cells[b].throughput_tok_s)}\n"
-                f"[dim]{format_number(cells[b].throughput_tok_s / cells[b].power_w)}[/dim]"
+                _with_smaller(
+                    format_number(cells[b].throughput_tok_s),
+                    format_number(cells[b].throughput_tok_s / cells[b].power_w),
+                )
                 for b in batches
             ],
         )

@@ -82,9 +82,9 @@ def write_provenance(directory: Path) -> None:
 
 def print_claims(claims: Sequence[Claim], directory: Path) -> None:
     """Prints the claims with their verdicts, and the folder of the files."""
-    console = Console()
+    console = Console(markup=False)
     if not console.is_terminal:
-        console = Console(width=_WIDE)
+        console = Console(width=_WIDE, markup=False)
     if claims:
         table = Table(title="Claims of arXiv:2605.21427", title_justify="left")
         for column in ("Claim", "Paper", "Ours", "Verdict"):

@@ -59,7 +59,7 @@ def _remarks(result: Transfer) -> list[str]:
 
 def print_transfer(result: Transfer, directory: Path) -> None:
     """Prints the comparison."""
-    console = Console()
+    console = Console(markup=False)
     table = Table(title="Live server and simulator", show_lines=True)
     for head in _heads(result):
         table.add_column(head)

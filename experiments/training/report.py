@@ -23,7 +23,7 @@ def print_training(evaluation: Mapping[str, Any], directory: Path) -> None:
     rows = {**evaluation["scenarios"], "mean": evaluation["mean"]}
     for name, row in rows.items():
         table.add_row(name, *[metric.text(row[metric.key]) for metric in EVALUATION_TABLE])
-    console = Console()
+    console = Console(markup=False)
     console.print(table)
     console.print(
         f"Files: {directory}\nRun it: python -m experiments.run controller=agent "

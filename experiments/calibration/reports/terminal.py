@@ -22,7 +22,7 @@ def print_calibration(
     written: Sequence[Path],
 ) -> None:
     """Prints the coefficients, their fit error and the skipped rows."""
-    console = Console()
+    console = Console(markup=False)
     table = Table("coefficient", "value", "relative deviation", title=calibration.name)
     for name, deviation in calibration.uncertainty.items():
         table.add_row(name, f"{getattr(calibration, name):.4g}", f"{100 * deviation:.0f} %")
@@ -42,14 +42,14 @@ def print_skipped(console: Console, skipped: Sequence[Skipped]) -> None:
 
 def print_stage(stage: str) -> None:
     """Prints the name of a stage to standard error."""
-    Console(stderr=True).print(stage)
+    Console(stderr=True, markup=False).print(stage)
 
 
 def print_validation(
     errors: Sequence[dict[str, Any]], skipped: Sequence[Skipped], written: Sequence[Path]
 ) -> None:
     """Prints the errors of a validation and the skipped rows."""
-    console = Console(width=max(120, Console().width))
+    console = Console(width=max(120, Console().width), markup=False)
     table = Table(*ERROR_COLUMNS, title="median / mean absolute error, %")
     for cells in error_rows(errors):
         table.add_row(*cells)
