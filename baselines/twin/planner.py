@@ -27,7 +27,7 @@ class Problem(NamedTuple):
         yardstick: What Baseline spends.
         violation_price: Factor on the price of violations, shape ``(servers,)``.
         late_allowed: Fraction of requests that may be late at no price.
-        lowest_seqs: Lowest batch limits that plans may choose, shape ``(servers,)``; ``None``: any.
+        lowest: Lowest knobs that plans may choose, shape ``(servers, 3)``; ``None``: any.
         coming: Requests to come in each sample of each server, in place of those that the fleet's
             servers know of; ``None``: the servers are samples, and each knows its own.
     """
@@ -39,7 +39,7 @@ class Problem(NamedTuple):
     yardstick: Yardstick
     violation_price: FloatArray
     late_allowed: float = 0.0
-    lowest_seqs: FloatArray | None = None
+    lowest: FloatArray | None = None
     coming: Sequence[RequestChunk] | None = None
 
 
@@ -104,7 +104,7 @@ class Planner:
         """
 
         def evaluate(plans: IntArray) -> FloatArray:
-            knobs = self.space.knobs(plans, problem.cap_limit_w, problem.lowest_seqs)
+            knobs = self.space.knobs(plans, problem.cap_limit_w, problem.lowest)
             return self._cost.of(
                 self._tried(self._forks, knobs, problem),
                 knobs, problem.outlook, problem.yardstick, self._tolerance,
@@ -112,7 +112,7 @@ class Planner:
             )  # fmt: skip
 
         plans, cost = self._search.best(evaluate, current, rng)
-        knobs = self.space.knobs(plans[:, None], problem.cap_limit_w, problem.lowest_seqs)
+        knobs = self.space.knobs(plans[:, None], problem.cap_limit_w, problem.lowest)
         observed = self._tried(self._one, knobs, problem)
         return Decision(plans, knobs[:, 0], observed[:, :, 0].mean(axis=1), cost)
 

@@ -202,7 +202,7 @@ class Twins:
             yardstick=yardstick,
             violation_price=factors,
             late_allowed=settings.slo_risk,
-            lowest_seqs=self._space.lowest_seqs(factors / settings.limit.lowest),
+            lowest=self._space.lowest(factors / settings.limit.lowest),
         )
         return self._planner.decide(problem, self._plans, self._rng)
 

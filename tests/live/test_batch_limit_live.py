@@ -75,8 +75,8 @@ def test_the_limit_is_followed_by_draining(vllm: VllmProcess, limit: BatchLimit)
         state = limit.read()
         assert state["effect_delay_s"] > 0.1 or not surplus
         assert metrics.fetch(limit._client).counters["preemptions"] == before
-        # Those that ended are sent anew and wait; how many of the 40 are on their way at a time is
-        # a matter of how busy the machine is.
+        # Those that ended are sent again, and wait; how many of the 40 are on their way at a time
+        # is a matter of how busy the machine is.
         wait_for(lambda: limit.read()["waiting"] > 8, 60.0)
         rows = run(server, 4.0)
         assert max(row.running for row in rows) <= 4

@@ -47,12 +47,29 @@ def test_the_dearer_violations_are_the_fewer_batch_limits_are_left() -> None:
     grid = make_env(Scenario()).context.grid
     space = PlanSpace(grid, batches=4, intervals=10, phases=2)
     highest = np.array(grid.max_num_seqs, dtype=float)[::-1]
-    lowest = space.lowest_seqs(np.array([0.5, 1.0, 1.2, 1.45, 1.7, 100.0]))
-    np.testing.assert_array_equal(lowest, highest[[3, 3, 2, 1, 0, 0]])
+    lowest = space.lowest(np.array([0.5, 1.0, 1.2, 1.45, 1.7, 100.0]))
+    np.testing.assert_array_equal(lowest[:, 1], highest[[3, 3, 2, 1, 0, 0]])
     plans = np.full((1, 1, 2), len(space.choices) - 1)
     limit_w = np.full((1, 10), np.inf)
     assert (space.knobs(plans, limit_w)[..., 1] == highest[3]).all()
-    assert (space.knobs(plans, limit_w, np.array([highest[1]]))[..., 1] == highest[1]).all()
+    asked = np.array([[0.0, highest[1], 0.0]])
+    assert (space.knobs(plans, limit_w, asked)[..., 1] == highest[1]).all()
+
+
+def test_at_last_only_baselines_knobs_are_left_but_never_above_the_budget() -> None:
+    action = {"base": "grid", "sm_clock": True, "sm_clock_levels": 4}
+    grid = make_env(Scenario(action=action)).context.grid
+    space = PlanSpace(grid, batches=2, intervals=10, phases=2)
+    caps_w, clocks_mhz = grid.power_caps_w[::-1], (np.inf, *grid.sm_clocks_mhz[:-1][::-1])
+    lowest = space.lowest(np.array([1.0, 16.0, 32.0, 64.0, 200.0]))
+    np.testing.assert_array_equal(
+        lowest[:, 0], [caps_w[-1], caps_w[-1], caps_w[len(caps_w) // 2 - 1], caps_w[0], caps_w[0]]
+    )
+    np.testing.assert_array_equal(lowest[:, 2], [clocks_mhz[i] for i in (3, 3, 1, 0, 0)])
+    budget_w = np.full((1, 10), caps_w[2])
+    plans = np.zeros((1, 1, 2), dtype=np.int64)
+    knobs = space.knobs(plans, budget_w, lowest[-1:])
+    assert (knobs == (caps_w[2], grid.max_num_seqs[-1], np.inf)).all()
 
 
 def test_clocks_are_limited_under_the_highest_cap_only() -> None:
