@@ -61,6 +61,11 @@ _FORMS = tuple(
             rf"\1{MASK}",
         ),
         (
+            r"((?<![\w-])(?:[\w-]*[_-])?(?:apikey|api[_-]key|token|secret|passw(?:or)?d)=)"
+            r"(?![\d+-]|\*{3})(?P<secret>[^\s\"',&;\]})]{6,})",
+            rf"\1{MASK}",
+        ),
+        (
             r"\b(?P<secret>(?:hf_|sk-|ghp_|gho_|github_pat_|glpat-|xox[abp]-|AKIA|eyJ[\w-]+\.)"
             r"[\w./+=-]{10,})",
             MASK,

@@ -55,7 +55,7 @@ class GPUSpec(Checked):
     network_bandwidth_gb_s: Annotated[float, Range(above=0.0, most=1e6)] = 25.0
     sm_clock_min_mhz: Clock = 210.0
     sm_clock_max_mhz: Clock = 1410.0
-    sm_clock_step_mhz: Clock = 15.0
+    sm_clock_step_mhz: Annotated[float, Range(least=0.1, most=1e5)] = 15.0
     power_cap_min_w: Watts = 100.0
     power_cap_max_w: Watts = 400.0
     power_caps_w: list[Watts] = field(default_factory=list)
@@ -79,6 +79,11 @@ class GPUSpec(Checked):
         self.require(
             self.power_cap_min_w < self.power_cap_max_w,
             "power_cap_min_w",
+            f"be below gpu.power_cap_max_w ({self.power_cap_max_w})",
+        )
+        self.require(
+            self.idle_power_w < self.power_cap_max_w,
+            "idle_power_w",
             f"be below gpu.power_cap_max_w ({self.power_cap_max_w})",
         )
         caps = self.power_caps_w or [self.power_cap_min_w, self.power_cap_max_w]

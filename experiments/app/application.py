@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from envs import catalog
 from envs.errors import ConfigurationError
+from envs.masking import Masking
 from experiments.app import schemas
 from experiments.app.choices_help import command_help
 from experiments.app.command_list import summary_of
@@ -111,6 +113,7 @@ def application(
                     _errors_handed_on(),
                     foreign_hydra_refused(sys.argv[1:]),
                     hydras_files_held(),
+                    _masked_output(masking, sys.argv[1:]),
                 ):
                     start(task)()
             if failed:
@@ -127,6 +130,20 @@ def _print_help(job: Callable[..., None], config_name: str) -> None:
     overrides = [text for text in sys.argv[1:] if not text.startswith("-")]
     width = shutil.get_terminal_size().columns
     sys.stdout.write(command_help(config_name, summary, overrides, width) + "\n")
+
+
+@contextmanager
+def _masked_output(masking: Masking, arguments: Sequence[str]) -> Iterator[None]:
+    """Masks the configuration that ``--cfg`` has Hydra print in place of running."""
+    if not any(text.startswith(("--cfg", "-c=")) or text == "-c" for text in arguments):
+        yield
+        return
+    shown = io.StringIO()
+    try:
+        with redirect_stdout(shown):
+            yield
+    finally:
+        sys.stdout.write(masking.text(shown.getvalue()))
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 from typing_extensions import override
 
 from envs.errors import ConfigurationError
+from envs.masking import Masking
 from envs.user_paths import user_path
 from experiments.records.interval_table import Row
 
@@ -167,14 +168,14 @@ class Wandb(Tracker):
             yield joined
             joined.ends()
             return
-        mode = self._mode()
+        mode, masking = self._mode(), Masking()
         folder = self._folder(facts.directory)
         try:
             run = wandb.init(
                 project=self.project or wandb.setup().settings.project or _PROJECT,
                 entity=self.entity,
                 group=self.group,
-                tags=self.tags or None,
+                tags=[masking.text(tag) for tag in self.tags] or None,
                 name=facts.name,
                 id=facts.run_id,
                 resume=None if mode == "offline" else "allow",

@@ -36,6 +36,8 @@ from envs.url_secrets import url_secrets
             {"arguments": ["--kv-transfer-config", f'{{"token": "{MASK}", "role": "both"}}']},
         ),
         ({"notes": ["hf_abcdefghijklmnop1234"]}, {"notes": [MASK]}),
+        ({"tags": ["token=s3cretvalue", "a b"]}, {"tags": [f"token={MASK}", "a b"]}),
+        ({"note": "my-api-key=s3cretvalue, x"}, {"note": f"my-api-key={MASK}, x"}),
     ],
 )  # fmt: skip
 def test_secrets_are_masked(given: Any, shown: Any) -> None:
@@ -49,6 +51,7 @@ def test_secrets_are_masked(given: Any, shown: Any) -> None:
         {"token_column": "ContextTokens", "first_token_id": 1000, "tokens": 32, "key": "time"},
         {"arguments": ["--max-num-batched-tokens", "8192", "--tokenizer", "m/x", "--eager"]},
         {"arguments": ["--max-num-batched-tokens=8192", "--tokenizer-mode=auto"]},
+        {"note": "tokens=many-of-them max_token=100000 tokenizer=some/model secretary=anna-lena"},
         {"environment": {"CUDA_VISIBLE_DEVICES": "0,1", "PYTHONPATH": "/a:/b"}},
         {"url": "http://127.0.0.1:8000", "path": "/a/b@c/d.csv", "controllers": ["static", "pals"]},
         {"power_w": 1.5, "missing": None, "flag": True},

@@ -60,3 +60,14 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert str(tmp_path / ".hydra" / "config.yaml") in done.stderr
+
+
+def test_the_configuration_is_printed_without_secrets(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["run", "--cfg", "job", "server=vllm", "server.url=http://me:hunter22@127.0.0.1"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    run()
+    shown = capfd.readouterr()
+    assert "http://***@127.0.0.1" in shown.out
+    assert "hunter22" not in shown.out + shown.err

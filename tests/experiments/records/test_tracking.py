@@ -232,6 +232,19 @@ def test_the_command_line_is_not_sent(compose, tmp_path, monkeypatch):
     assert [file for file in files if b"hunter22" in file.read_bytes()] == []
 
 
+def test_tags_hold_no_secrets(compose, tmp_path, monkeypatch):
+    monkeypatch.setenv("SOME_SERVICE_TOKEN", "t0ps3cret77")
+    wandb.teardown()
+    tags = "tracker.tags=['x t0ps3cret77','https://u:hunter22@h/x','token=s3cretvalue','kept-tag']"
+    config = compose("tracker=wandb", tags, "controller=static", "duration=10")
+    execute(config.scenario, config.options("static"), tmp_path)
+    wandb.teardown()
+    content = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+    assert b"kept-tag" in content
+    for secret in (b"t0ps3cret77", b"hunter22", b"s3cretvalue"):
+        assert secret not in content
+
+
 def test_files_write_nothing_of_their_own(compose, tmp_path):
     config = compose("controller=static", "duration=10")
     execute(config.scenario, config.options("static"), tmp_path)
