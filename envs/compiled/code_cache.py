@@ -133,6 +133,7 @@ def _problem(folder: Path) -> str | None:
     if not stat.S_ISDIR(state.st_mode) or state.st_uid != mine:
         return f"{folder} is not a folder of your own"
     if state.st_mode & _OTHERS_MAY_WRITE:
+        _say(f"others could write into {folder}: what lies there is thrown away and compiled again")
         for file in folder.iterdir():
             file.unlink()
     if state.st_mode & 0o077:

@@ -178,7 +178,9 @@ def test_a_cache_that_anybody_may_change_is_not_used(tmp_path: Path, monkeypatch
     assert code_cache.code_folder() == tmp_path / "compiled"
 
 
-def test_what_others_could_have_written_is_thrown_away(tmp_path: Path, monkeypatch: Any) -> None:
+def test_what_others_could_have_written_is_thrown_away(
+    tmp_path: Path, monkeypatch: Any, caplog: Any
+) -> None:
     monkeypatch.setenv("PALS_CACHE", str(tmp_path))
     files = code_cache.CodeFiles("f", "stamp")
     (tmp_path / "compiled").mkdir()
@@ -189,6 +191,7 @@ def test_what_others_could_have_written_is_thrown_away(tmp_path: Path, monkeypat
     assert files.load("key") is None
     assert not (tmp_path / "ran").exists()
     assert (tmp_path / "compiled").stat().st_mode & 0o777 == 0o700
+    assert "is thrown away" in caplog.text
 
 
 def test_processes_with_a_cold_cache_do_not_disturb_each_other(folder: Path) -> None:
