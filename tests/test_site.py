@@ -46,6 +46,48 @@ def test_every_page_of_the_lab_book_is_linked_from_the_page_that_it_belongs_to()
         assert f"](../{page.name}" in page.read_text(encoding="utf-8"), page.name
 
 
+def test_every_picture_is_shown_by_a_page() -> None:
+    docs = ROOT / "docs"
+    shown = {
+        ((docs / page).parent / target).resolve()
+        for page in pages()
+        for target in re.findall(r"!\[[^\]]*\]\(([^)\s]+)\)", (docs / page).read_text("utf-8"))
+    }
+    assert {file.resolve() for file in (docs / "images").rglob("*.png")} == shown
+
+
+def test_every_command_is_named_by_a_page() -> None:
+    texts = [(ROOT / "docs" / page).read_text(encoding="utf-8") for page in pages()]
+    named = set(re.findall(r"(?:experiments\.|pals )(\w+)", "".join(texts)))
+    assert {file.stem for file in (ROOT / "experiments").glob("[a-z]*.py")} <= named
+
+
+def test_every_shipped_agent_is_in_the_table_of_licences() -> None:
+    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    for bundle in (ROOT / "agents" / "bundles").iterdir():
+        assert re.search(rf"\b{bundle.name}`", page), bundle.name
+
+
+def anchors(page: Path) -> set[str]:
+    """The ends of a page's addresses, as MkDocs makes them of its headings."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    return {
+        re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", title).strip().lower())
+        for title in re.findall(r"^#+ +(.*)$", text, re.MULTILINE)
+    }
+
+
+@pytest.mark.parametrize("page", [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))])
+def test_links_and_their_anchors_lead_somewhere(page: Path) -> None:
+    for path, anchor in re.findall(
+        r"\]\(([^)#\s]*)#?([^)\s]*)\)", page.read_text(encoding="utf-8")
+    ):
+        if "://" not in path:
+            target = page.parent / path if path else page
+            assert target.exists(), f"{page.name}: {path}"
+            assert not anchor or anchor in anchors(target), f"{page.name}: {path}#{anchor}"
+
+
 def test_no_section_ends_where_it_begins() -> None:
     for page in pages():
         text = re.sub(r"<!--.*?-->", "", (ROOT / "docs" / page).read_text(encoding="utf-8"))
