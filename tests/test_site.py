@@ -68,6 +68,14 @@ def test_every_shipped_agent_is_in_the_table_of_licences() -> None:
         assert re.search(rf"\b{bundle.name}`", page), bundle.name
 
 
+@pytest.mark.parametrize("page", [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))])
+def test_every_table_has_a_head(page: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    for block in re.split(r"\n(?:[ \t]*\n)+", text):
+        rows = [line for line in block.splitlines() if line.startswith("|")]
+        assert not rows or re.fullmatch(r"[|\s:-]+", [*rows, ""][1]), f"{page.name}: {rows[0]}"
+
+
 def anchors(page: Path) -> set[str]:
     """The ends of a page's addresses, as MkDocs makes them of its headings."""
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
