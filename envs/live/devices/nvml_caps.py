@@ -108,11 +108,15 @@ class NvmlCaps:
                 self._notes.write(gpu.uuid, note)
 
     def look_for_changes(self, gpus: list[Gpu]) -> None:
-        """Looks whether the caps in force are those that we set; not while we set them."""
+        """Looks whether the caps in force are those that we set; not while we set them.
+
+        A reading comes from another thread, maybe while some of the GPUs are taken and some not.
+        """
         if self._held and self._writing.acquire(blocking=False):
             try:
                 for gpu in gpus:
-                    self._look(gpu)
+                    if gpu.uuid in self._held:
+                        self._look(gpu)
             finally:
                 self._writing.release()
 

@@ -63,6 +63,18 @@ def test_sets_and_restores_each_gpus_own_cap(fake_gpus: Any) -> None:
     assert fake_gpus.limits_w == [300.0, 350.0]
 
 
+def test_gpus_can_be_read_while_control_of_them_is_being_taken(fake_gpus: Any) -> None:
+    fake_gpus.set({}, {})
+    device = opened(gpus=["0", "1"])
+    first, second = device._gpus
+    device._opened.take(first)
+    assert device.read().cap_w == (400.0, 400.0)
+    device._opened.take(second)
+    fake_gpus.change(1, limit=300_000)
+    device.read()
+    assert device._opened.take_changes() == 1
+
+
 def test_locks_and_frees_the_clock_only_when_allowed(fake_gpus: Any) -> None:
     device = opened(lock_clocks=True)
     found = device.take_control()
