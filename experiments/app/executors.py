@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Protocol, runtime_checkable
 from typing_extensions import override
 
 from envs.fields import Checked, Range
-from experiments.app.surroundings import Surroundings
+from experiments.app.surroundings import Surroundings, Told
 
 _WATCH_PERIOD_S = 0.5
 
@@ -52,7 +52,7 @@ class Joblib(Checked, Executor):
         parallel = joblib.Parallel(
             n_jobs=self.jobs, backend=self.backend, return_as="generator_unordered"
         )
-        attended = _Attended(function, os.getpid())
+        attended = _Attended(Told(function, Surroundings.here()), os.getpid())
         yield from parallel(joblib.delayed(attended)(item) for item in items)
 
 
@@ -60,23 +60,21 @@ class _Attended:
     """Calls a function in a process that ends when the one that started it is gone.
 
     Workers that have nobody to report to would go on for minutes, each with the engine in memory.
-    They are told with each item what holds in the process that wants the results.
 
     Args:
-        function: The function.
-        home: The process that wants the results.
+        told: The function, and what holds in the process that wants the results.
+        home: That process.
     """
 
-    def __init__(self, function: Callable[[Any], Any], home: int) -> None:
-        self._function = function
+    def __init__(self, told: Told, home: int) -> None:
+        self._told = told
         self._home = home
-        self._surroundings = Surroundings.here()
 
     def __call__(self, item: Any) -> Any:
-        if os.getpid() != self._home:
-            _end_without_parent()
-            self._surroundings.take_over()
-        return self._function(item)
+        if os.getpid() == self._home:
+            return self._told.function(item)
+        _end_without_parent()
+        return self._told(item)
 
 
 @cache

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from envs import catalog
 from envs.errors import ConfigurationError
 from envs.fields import Checked, Range
 from envs.quantities import Bytes
+from experiments.app.surroundings import Surroundings, Told
 
 
 @dataclass(kw_only=True)
@@ -50,7 +49,7 @@ class RayJobs(Checked):
         try:
             jobs = min(self._cores() if self.jobs == -1 else self.jobs, max(len(items), 1))
             with joblib.parallel_config("ray", n_jobs=jobs):
-                told = _Told(function)
+                told = Told(function, Surroundings.here(places=False))
                 calls = (joblib.delayed(told)(item) for item in items)
                 # Ray's backend has no generator in joblib 1.6: all come when the last is done.
                 yield from joblib.Parallel(batch_size=1)(calls)
@@ -92,22 +91,3 @@ class RayJobs(Checked):
 
         resources: Any = ray.cluster_resources  # untyped in Ray
         return max(1, int(resources().get("CPU", 1)))
-
-
-class _Told:
-    """Calls a function in a process that is told which packages are allowed here.
-
-    Processes on other machines inherit nothing, and those of a cluster that this process joined
-    earlier know what was allowed then.
-
-    Args:
-        function: The function.
-    """
-
-    def __init__(self, function: Callable[[Any], Any]) -> None:
-        self._function = function
-        self._allowed = ",".join(sorted(catalog.allowed_packages()))
-
-    def __call__(self, item: Any) -> Any:
-        os.environ[catalog.PACKAGES_VARIABLE] = self._allowed
-        return self._function(item)

@@ -14,6 +14,7 @@ import pytest
 
 from envs import catalog
 from experiments.app.executors import Joblib
+from experiments.app.surroundings import Surroundings, Told
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = """
@@ -81,3 +82,18 @@ def test_workers_that_are_used_again_know_what_is_allowed_now(
     monkeypatch.delenv("PALS_DATA")
     monkeypatch.setenv("PALS_ALLOW_PACKAGES", "new_lab")
     assert list(workers.map(seen, range(4))) == [(["new_lab"], True, None)] * 4
+
+
+def test_what_is_told_without_places_leaves_those_of_the_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PALS_DATA", "/ours")
+    monkeypatch.setenv("PALS_ALLOW_PACKAGES", "our_lab")
+    told = Told(lambda _: sorted(catalog.allowed_packages()), Surroundings.here(places=False))
+    monkeypatch.setenv("PALS_DATA", "/theirs")
+    monkeypatch.setenv("PALS_ALLOW_PACKAGES", "their_lab")
+    monkeypatch.syspath_prepend("/theirs/code")
+    path = list(sys.path)
+    assert told(None) == ["our_lab"]
+    assert os.environ["PALS_DATA"] == "/theirs"
+    assert sys.path == path
