@@ -86,6 +86,16 @@ def test_the_core_of_the_environments_knows_no_simulator():
             assert not other.startswith("envs.simulator"), f"{name} imports {other}"
 
 
+def test_no_code_but_that_of_tests_uses_what_is_for_tests():
+    for name, file in modules().items():
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            named = [node.module] if isinstance(node, ast.ImportFrom) else []
+            named += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for other in named:
+                assert str(other).split(".")[0] not in ("unittest", "pytest"), f"{name}: {other}"
+
+
 def test_import_envs_is_light():
     heavy = "numba torch sklearn pandas aiohttp hydra matplotlib scipy pyarrow wandb joblib"
     code = f"import sys, envs; print([n for n in {heavy.split()!r} if n in sys.modules])"

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 from hydra.core import utils
 from hydra.core.hydra_config import HydraConfig
@@ -15,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from envs.cache import atomic_write_text
 from envs.masking import Masking
+from experiments.app.stand_in import standing_in
 
 _SWEEP_FILE = "multirun.yaml"
 _held: dict[Path, str] = {}
@@ -31,7 +31,7 @@ def hydras_files_held() -> Iterator[None]:
     def hold(config: Any, name: str, folder: Path) -> None:
         _held[Path(folder) / name] = OmegaConf.to_yaml(config)
 
-    with patch.object(utils, "_save_config", hold):
+    with standing_in(utils, "_save_config", hold):
         try:
             yield
         finally:

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from envs import catalog
 from envs.errors import ConfigurationError
+from experiments.app.stand_in import standing_in
 
 _KEY = "allow_packages"
 _HYDRAS = re.compile(
@@ -76,11 +77,8 @@ def foreign_hydra_refused(arguments: Sequence[str]) -> Iterator[None]:
         refuse_foreign_hydra(config.get("hydra"), arguments)
         return config
 
-    ConfigLoaderImpl.load_configuration = load_checked  # type: ignore[method-assign]
-    try:
+    with standing_in(ConfigLoaderImpl, "load_configuration", load_checked):
         yield
-    finally:
-        ConfigLoaderImpl.load_configuration = load  # type: ignore[method-assign]
 
 
 def refuse_foreign_hydra(node: Any, arguments: Sequence[str] = ()) -> None:

@@ -24,6 +24,8 @@ def test_hydra_itself_writes_nothing_of_a_job(tmp_path: Path) -> None:
     with hydras_files_held():
         utils._save_config(OmegaConf.create({"token": "hunter22"}), "config.yaml", tmp_path)
     assert not list(tmp_path.iterdir())
+    utils._save_config(OmegaConf.create({"seed": 1}), "config.yaml", tmp_path)
+    assert (tmp_path / "config.yaml").read_text() == "seed: 1\n"
 
 
 def test_a_command_that_is_refused_leaves_the_files_of_the_one_that_runs(
