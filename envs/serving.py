@@ -168,9 +168,14 @@ class ServingEnv(gym.Env[NDArray[np.float32], Any]):
             gymnasium.error.ResetNeeded: There was no :meth:`reset` before.
             ServerError: A live server failed; never a stale or made-up observation.
         """
+        return self.step_to(self.decode(action))
+
+    def step_to(
+        self, knobs: Knobs
+    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        """Does what :meth:`step` does, with the knobs that :meth:`decode` gave."""
         if not self._started:
             raise gym.error.ResetNeeded("step: call reset() first, which starts an episode")
-        knobs = self.decode(action)
         self.system.apply(knobs)
         if self._reference is not None and self._reference_row is not None:
             delivered = self._reference.advance(self.interval_s).output_tokens

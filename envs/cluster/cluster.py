@@ -15,6 +15,7 @@ from envs.cluster.allocators import Allocation, Allocator, Demands
 from envs.cluster.node import Node
 from envs.errors import ActionError, ConfigurationError, PalsError
 from envs.fields import Checked, OneOf, Part
+from envs.knobs import Knobs
 from envs.objectives.signals import Signal, as_signal
 from envs.quantities import Positive, SecondsOrNone
 
@@ -175,16 +176,19 @@ class Cluster:
         Raises:
             ActionError: An action is outside its node's space; no node has taken its step then.
         """
-        self.refuse_wrong(actions)
+        return self.step_to(self.decode(actions))
+
+    def step_to(self, knobs: Sequence[Knobs | None]) -> ClusterState:
+        """Does what :meth:`step` does, with the knobs that :meth:`decode` gave."""
         before = [node.alive for node in self.nodes]
         budget_w = self._at(self._interval)
-        self._each(lambda item: item[0].step(item[1]), list(zip(self.nodes, actions, strict=True)))
+        self._each(lambda item: item[0].step(item[1]), list(zip(self.nodes, knobs, strict=True)))
         self._interval += 1
         power_w = sum(node.power_w for node in self.nodes)
         return self.fraction(budget_w, power_w, self._failures(before))
 
-    def refuse_wrong(self, actions: Sequence[Any]) -> None:
-        """Refuses actions of which a node could not take its own.
+    def decode(self, actions: Sequence[Any]) -> list[Knobs | None]:
+        """Returns the knobs that each node's action asks for; ``None`` for those that are down.
 
         Raises:
             ActionError: One is outside its node's space, or there is not one for each node.
@@ -193,13 +197,7 @@ class Cluster:
             raise ActionError(
                 f"action: must be one for each of the {len(self.nodes)} nodes, got {len(actions)}"
             )
-        for node, action in zip(self.nodes, actions, strict=True):
-            if not node.alive:
-                continue
-            try:
-                node.env.decode(action)
-            except ActionError as error:
-                raise ActionError(f"{error} (node {node.name})") from error
+        return [node.decode(action) for node, action in zip(self.nodes, actions, strict=True)]
 
     def close(self) -> None:
         """Releases all nodes, even if one of them fails; each restores the knobs it changed.

@@ -109,11 +109,11 @@ class ClusterEnv(gym.Env[NDArray[np.float32], Any]):
             part[0] if discrete else part
             for part, discrete in zip(parts[:-1], self._discrete, strict=True)
         ]
-        self.cluster.refuse_wrong(actions)
+        knobs = self.cluster.decode(actions)
         if self._by_action:
             assert isinstance(self.cluster.allocator, ByAction)
             self.cluster.allocator.set_weights(self._weights(parts[-1]))
-        state = self.cluster.step(actions)
+        state = self.cluster.step_to(knobs)
         for node, picture in zip(self.cluster.nodes, self._pictures, strict=False):
             if node.alive:
                 info = node.info

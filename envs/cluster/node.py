@@ -9,6 +9,7 @@ import numpy as np
 
 from envs.arguments import expect
 from envs.errors import ActionError, ConfigurationError, PalsError
+from envs.knobs import Knobs
 from envs.objectives.objective import power_in_scope
 from envs.serving import ServingEnv
 
@@ -78,9 +79,26 @@ class Node:
         self._seed, self._restarts, self._down_s = seed, 0, 0.0
         self._try_start(seed)
 
-    def step(self, action: Any) -> None:
-        """Lets one interval pass; afterwards the node may be down."""
+    def decode(self, action: Any) -> Knobs | None:
+        """Returns the knobs that an action asks for; ``None`` while the node is down.
+
+        Raises:
+            ActionError: It is outside the action space.
+        """
         if not self.alive:
+            return None
+        try:
+            return self.env.decode(action)
+        except ActionError as error:
+            raise ActionError(f"{error} (node {self.name})") from error
+
+    def step(self, knobs: Knobs | None) -> None:
+        """Lets one interval pass; afterwards the node may be down.
+
+        Args:
+            knobs: What :meth:`decode` gave.
+        """
+        if knobs is None:
             self._down_s += self.env.interval_s
             self.reward = 0.0
             if self._down_s >= self._retry_s:
@@ -89,7 +107,7 @@ class Node:
                 self._try_start(self.seed)
             return
         try:
-            self.observation, self.reward, _, _, self.info = self.env.step(action)
+            self.observation, self.reward, _, _, self.info = self.env.step_to(knobs)
         except (ActionError, ConfigurationError):  # the caller's mistake, and no failure
             raise
         except PalsError as error:

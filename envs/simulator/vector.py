@@ -287,13 +287,12 @@ class VectorServingEnv(gym.vector.VectorEnv[NDArray[np.float32], Any, NDArray[An
             actions = real_array(given)
         except ValueError as error:
             raise self._no_actions(f"{given!r}: {error}") from error
-        one_each = actions.ndim > 0 and len(actions) == self.num_envs
-        if one_each and len(self._groups) == 1:
-            knobs = self._groups[0][0].decode(actions, current)
-            one_each = np.shape(knobs.power_cap_w) == (self.num_envs,)
-        if not one_each:  # a single one would be taken for all of them
+        if actions.ndim == 0 or len(actions) != self.num_envs:
             raise self._no_actions(str(actions))
         if len(self._groups) == 1:
+            knobs = self._groups[0][0].decode(actions, current)
+            if np.shape(knobs.power_cap_w) != (self.num_envs,):
+                raise self._no_actions(str(actions))  # a single one would be taken for all
             return knobs
         cap, seqs = np.empty(self.num_envs), np.empty(self.num_envs, dtype=np.int64)
         clock = np.full(self.num_envs, np.inf)

@@ -14,6 +14,7 @@ from stable_baselines3.common.env_checker import check_env as sb3_check_env
 import envs  # noqa: F401 - registers the environments
 from envs.cluster.factory import make_cluster, make_parallel_cluster
 from envs.errors import ConfigurationError
+from envs.serving import ServingEnv
 
 NODES = (
     {"name": "large", "model": "olmoe_1b_7b", "target_fraction": 0.9},
@@ -70,6 +71,22 @@ def rollout(env, seed, steps=20):
         seen.append(observation)
         rewards.append(reward)
     return np.array(seen), rewards
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_each_action_is_decoded_once(action, monkeypatch):
+    env = make_cluster(**SMALL, action=action)
+    env.reset(seed=0)
+    seen = []
+
+    def counted(self, given):
+        seen.append(self)
+        return decode(self, given)
+
+    decode = ServingEnv.decode
+    monkeypatch.setattr(ServingEnv, "decode", counted)
+    env.step(env.action_space.sample())
+    assert seen == [node.env for node in env.cluster.nodes]
 
 
 def test_the_same_seed_gives_the_same_episode():
