@@ -35,6 +35,9 @@ _HARMLESS = (
 _IN_TEXT = 4
 """Shortest secret that is looked for inside other text."""
 _NUMBER = re.compile(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?")
+_NAME = r"(?:api[_-]?key|token|secret|passw(?:or)?d)"
+"""What the name of a secret ends in, in text. Where a value ends differs from form to form: masking
+up to the first sign that ends any of them would show the rest of those that hold it."""
 _FORMS = tuple(
     (re.compile(pattern, re.IGNORECASE), shown)
     for pattern, shown in (
@@ -51,17 +54,15 @@ _FORMS = tuple(
             rf"\1{MASK}",
         ),
         (
-            r"([\"'](?:[\w-]*(?:api[_-]?key|token|secret|passw(?:or)?d))[\"']\s*[:=]\s*[\"'])"
-            r"(?P<secret>[^\"']+)",
+            rf"([\"'][\w-]*{_NAME}[\"']\s*[:=]\s*[\"'])(?P<secret>[^\"']+)",
             rf"\1{MASK}",
         ),
         (
-            r"(--[\w-]*(?:api[_-]?key|token|secret|passw(?:or)?d)[= ])(?![\d-])"
-            r"(?P<secret>[^\s\"',\]]+)",
+            rf"(--[\w-]*{_NAME}[= ])(?![\d-])(?P<secret>[^\s\"',\]]+)",
             rf"\1{MASK}",
         ),
         (
-            r"((?<![\w-])(?:[\w-]*[_-])?(?:apikey|api[_-]key|token|secret|passw(?:or)?d)=)"
+            rf"((?<![\w-])(?:[\w-]*[_-])?{_NAME}=)"
             r"(?![\d+-]|\*{3})(?P<secret>[^\s\"',&;\]})]{6,})",
             rf"\1{MASK}",
         ),

@@ -61,6 +61,19 @@ def test_all_else_stays(given: Any) -> None:
     assert Masking(given)(given) == given
 
 
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("http://host/?token=a,b;c]d&n=1", f"http://host/?token={MASK}&n=1"),
+        ("--password=a&b;c)d, and more", f"--password={MASK}, and more"),
+        ("(token=s3cretvalue)", f"(token={MASK})"),
+        ("{'my-token': 'a,b&c'}", f"{{'my-token': '{MASK}'}}"),
+    ],
+)
+def test_a_secret_ends_where_its_form_has_it_end(given: str, shown: str) -> None:
+    assert Masking().text(given) == shown
+
+
 def test_a_secret_is_masked_wherever_it_appears() -> None:
     config = {
         "server": {
