@@ -4,7 +4,7 @@
 #   make results SCALE=short   fewer seeds and shorter episodes, in minutes; every page says which
 #   make results SCALE=full    more of both: a night and more
 #   make results ONLY="benchmark figures"    SKIP="physics"    some steps, all but some
-#   make results EVERYTHING=yes  calibrations and the agent before all else
+#   make results EVERYTHING=yes  calibrations and the agents before all else
 #   make results DATA=DIR      the measured data (../shared/data where it is there)
 #   make stale                 which pages were made by other code than that at hand
 #
@@ -38,7 +38,7 @@ RECORDED := $(if $(AZURE),,suite.only=[$(shell \
 
 STEPS := traces drawings physics cap_uncertainty rivals benchmark comparison figures headroom twin_errors \
     knob_study shift_study plans speed write_up
-# These replace what all others start from, conf/calibration and agents/bundles/ppo, and are made when they
+# These replace what all others start from, conf/calibration and agents/bundles, and are made when they
 # are named: make results ONLY="calibrations agent", or EVERYTHING=yes.
 ORIGINS := calibrations agent
 NEED_DATA := calibrations traces physics
@@ -65,7 +65,9 @@ calibrations.data = $(MEASURED)
 
 agent.command := experiments.imitate
 agent.words = evaluate_duration=240 hydra.run.dir=$(RESULTS)/agent
-agent.more = cp -r $(RESULTS)/agent/bundle/. agents/bundles/ppo/
+agent.more = cp -r $(RESULTS)/agent/bundle/. agents/bundles/ppo/ && \
+    $(PY) -m experiments.imitate agent=ppo_clock seed=1 rounds=9 evaluate_duration=240 \
+    hydra.run.dir=$(RESULTS)/agent_clock && cp -r $(RESULTS)/agent_clock/bundle/. agents/bundles/ppo_clock/
 
 traces.command := experiments.download
 traces.words = azure_conv --url file://$(abspath $(AZURE))

@@ -91,6 +91,21 @@ def test_a_step_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert "there are short, medium and full" in printed(tmp_path, "results", "SCALE=tiny")
 
 
+def test_the_agents_are_made_by_the_commands_that_their_cards_name(tmp_path: Path) -> None:
+    text = printed(tmp_path, f"{tmp_path}/agent.done")
+    for bundle in (ROOT / "agents" / "bundles").iterdir():
+        card = (bundle / "card.md").read_text(encoding="utf-8")
+        named = re.search(r"`python (-m experiments\.imitate .*?)` makes it again", card)
+        assert named is not None, bundle.name
+        made = re.search(
+            rf"{re.escape(named[1])} hydra\.run\.dir=(\S+) && cp -r (\S+)/bundle/\. "
+            rf"agents/bundles/{bundle.name}/",
+            text,
+        )
+        assert made is not None, text
+        assert made[1] == made[2]
+
+
 def test_without_measured_data_steps_are_skipped_with_the_reason(tmp_path: Path) -> None:
     text = printed(tmp_path, "DATA=", "AZURE=", f"{tmp_path}/physics.done")
     assert "physics: skipped: its measured data are not here" in text
