@@ -28,6 +28,9 @@ _STYLE = {
 }
 """Colour, mark and width; sets with more points are wider and lie below."""
 
+_MOST_TICKS = 5
+"""Labels of five digits run into each other where there are more."""
+
 
 def draw(text: FigureText, data: KnobGridResults, models: Sequence[str], file: Path) -> None:
     """Draws all points and the frontier of each set of knobs, one panel per model."""
@@ -40,6 +43,7 @@ def draw(text: FigureText, data: KnobGridResults, models: Sequence[str], file: P
             axis.set_title(model_label(model))
             axis.set_xlabel("Tokens/s")
             axis.set_xlim(left=0)
+            axis.locator_params(axis="x", nbins=_MOST_TICKS)
             axis.set_ylim(bottom=0)
         grid[0][0].set_ylabel("Tokens per joule")
         handles, labels = grid[0][0].get_legend_handles_labels()
