@@ -27,7 +27,8 @@ class Telemetry(NamedTuple):
         output_tokens: Output tokens produced.
         arrivals: Requests that arrived (rejected ones included).
         finished: Requests completed.
-        rejected: Requests refused because they exceed the model's context or the KV cache.
+        rejected: Requests refused: longer than the server's context, or come when the simulator's
+            queue is full (``max_waiting``).
         running: Requests in the running batch at the end of the interval.
         waiting: Requests waiting for a place at the end of the interval.
         prefill_backlog_tokens: Prompt tokens of the requests that have no first token yet
@@ -54,7 +55,8 @@ class Telemetry(NamedTuple):
         power_w: Mean power of all GPUs together, as the sensor reports it (averaged over
             its window).
         gpu_power_w: The same per GPU, one entry per GPU.
-        energy_gpu_j: Energy of all GPUs over the interval (exact, not from the sensor).
+        energy_gpu_j: Energy of all GPUs over the interval: exact in the simulator; of a live server
+            by the GPUs' counters, or the sensor's integral where they have none.
         energy_system_j: The node's energy: alpha times GPU energy plus beta times time
             (arXiv:2605.21427 §3.1).
         sm_clock_mhz: Mean SM clock.

@@ -21,7 +21,8 @@ SENSORS = {A100: (0.016, 0.025), "h100": (0.99, 1.01)}
 readings), an H100 a running mean of 1.0 s (``docs/measurements/h100``)."""
 FLOOR_FRACTION = (0.15, 0.37)
 """Fraction of the highest cap: V100 0.14, A40 0.22, RTX PRO 6000 0.27, Quadro RTX 6000 0.22 to
-0.36, depending on the exponent, which its data hardly fix (:mod:`.training_caps`)."""
+0.36, depending on the exponent, which its data hardly fix
+(:mod:`experiments.calibration.validation.training_caps`)."""
 _CLOCK = {
     "clock_linear_fraction": (0.3, 0.85),
     "clock_exponent": (4.0, 20.0),
