@@ -117,30 +117,6 @@ class RandomSteps(Signal):
 
 
 @dataclass(kw_only=True)
-class Sine(Signal):
-    """A sine between two values.
-
-    Attributes:
-        low: Lowest value.
-        high: Highest value.
-        period_s: Period in seconds.
-    """
-
-    low: Number = 0.5
-    high: Number = 0.9
-    period_s: Hold = 300.0
-
-    @override
-    def values(self, times_s: FloatArray, rng: np.random.Generator) -> FloatArray:
-        wave = 0.5 - 0.5 * np.cos(2.0 * np.pi * times_s / self.period_s)
-        return self.low + (self.high - self.low) * wave
-
-    def lowest(self) -> float:
-        """Returns the lowest value."""
-        return min(self.low, self.high)
-
-
-@dataclass(kw_only=True)
 class Regulation(Signal):
     """A synthetic demand-response signal: mean-reverting noise held for some seconds.
 

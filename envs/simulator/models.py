@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from envs.errors import ConfigurationError
 from envs.fields import Checked, OneOf, Range
@@ -185,27 +183,6 @@ class ModelSpec(Checked):
                 f"{key}: the model would cache nothing ({attending} layers with attention); a "
                 "server without a KV cache is not simulated"
             )
-
-    @classmethod
-    def from_huggingface(cls, path: str | Path) -> ModelSpec:
-        """Reads the specification from a Hugging Face ``config.json``.
-
-        Args:
-            path: The file, or the folder that holds it.
-
-        Raises:
-            ConfigurationError: The file is missing or lacks a shape; the message names it.
-        """
-        from envs.simulator.huggingface import read_config
-
-        return cls(**read_config(Path(path)))
-
-    @classmethod
-    def from_config_dict(cls, config: Mapping[str, Any], name: str = "") -> ModelSpec:
-        """Builds the specification from the contents of a Hugging Face ``config.json``."""
-        from envs.simulator.huggingface import spec_fields
-
-        return cls(**spec_fields(config, name))
 
     @property
     def block_scaled(self) -> bool:

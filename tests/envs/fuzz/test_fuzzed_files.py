@@ -18,9 +18,9 @@ import pytest
 from file_damage import changed, damaged
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.model_specs import spec_in
 
 from envs.errors import PalsError
-from envs.simulator.models import ModelSpec
 from envs.workloads.azure_conv import AzureConv
 from envs.workloads.mooncake import Mooncake
 from experiments.records.description import describe_model
@@ -137,7 +137,7 @@ def read_model(seed: int, folder: Path) -> str:
     path.write_bytes(damaged(text, rng) if rng.random() < 0.2 else text)
     begun = time.monotonic()
     try:
-        spec = ModelSpec.from_huggingface(path)
+        spec = spec_in(path)
         described = json.dumps(describe_model(spec), allow_nan=False)
     except PalsError:
         outcome = "refused"

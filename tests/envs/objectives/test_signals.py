@@ -12,12 +12,11 @@ from hypothesis import strategies as st
 
 from envs.errors import ConfigurationError, WorkloadError
 from envs.objectives.conditions import Conditions
-from envs.objectives.signals import Constant, FromFile, RandomSteps, Regulation, Signal, Sine, Steps
+from envs.objectives.signals import Constant, FromFile, RandomSteps, Regulation, Signal, Steps
 
 TIMES = np.arange(2400) * 0.5
 BOUNDED: list[Signal] = [
     RandomSteps(low=0.3, high=0.8, mean_hold_s=20.0),
-    Sine(low=0.3, high=0.8, period_s=100.0),
     Regulation(low=0.3, high=0.8, hold_s=4.0),
     Regulation(low=0.3, high=0.8, hold_s=2.0, ramp_per_s=0.01),
 ]
@@ -41,9 +40,7 @@ def test_the_same_seed_gives_the_same_signal(signal: Signal) -> None:
     np.testing.assert_array_equal(signal.values(TIMES, rng(3)), signal.values(TIMES, rng(3)))
 
 
-@pytest.mark.parametrize(
-    "signal", [s for s in BOUNDED if not isinstance(s, Sine)], ids=lambda s: type(s).__name__
-)
+@pytest.mark.parametrize("signal", BOUNDED, ids=lambda s: type(s).__name__)
 def test_another_seed_gives_another_signal(signal: Signal) -> None:
     assert not np.array_equal(signal.values(TIMES, rng(3)), signal.values(TIMES, rng(4)))
 
@@ -71,11 +68,6 @@ def test_steps_begin_again_after_the_last() -> None:
     assert values.tolist() == [1, 1, 2, 3, 1]
 
 
-def test_sine_begins_low_and_peaks_at_half_its_period() -> None:
-    values = Sine(low=1.0, high=3.0, period_s=8.0).values(np.array([0.0, 2.0, 4.0, 8.0]), rng())
-    np.testing.assert_allclose(values, [1, 2, 3, 1], atol=1e-12)
-
-
 def test_random_steps_hold_their_levels_for_the_mean_time() -> None:
     times = np.arange(200_000) * 0.5
     values = RandomSteps(mean_hold_s=20.0).values(times, rng())
@@ -99,7 +91,6 @@ def test_regulation_is_held_ramps_slowly_and_averages_to_the_middle() -> None:
         (lambda: Steps(every_s=0.0), "every_s"),
         (lambda: RandomSteps(mean_hold_s=0.0), "mean_hold_s"),
         (lambda: RandomSteps(low=1.0, high=0.5), "low"),
-        (lambda: Sine(period_s=-1.0), "period_s"),
         (lambda: Regulation(hold_s=0.0), "hold_s"),
         (lambda: Regulation(reversion_s=0.0), "reversion_s"),
         (lambda: Regulation(ramp_per_s=-1.0), "ramp_per_s"),

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from omegaconf import OmegaConf
+from support.model_specs import spec_in, spec_of
 
 from envs import catalog
 from envs.errors import ConfigurationError
@@ -114,8 +115,8 @@ GPT2 = {
 def test_a_published_config_gives_the_catalogues_shape(tmp_path, config, twin):
     file = tmp_path / "config.json"
     file.write_text(json.dumps(config), encoding="utf-8")
-    read, known = ModelSpec.from_huggingface(tmp_path), catalog.build("model", twin)
-    assert ModelSpec.from_huggingface(file) == read
+    read, known = spec_in(tmp_path), catalog.build("model", twin)
+    assert spec_in(file) == read
     known = replace(known, table_params=read.table_params)  # GPT-2's positions: 0.6 %
     for quantity in (
         "total_params", "active_params", "weight_bytes", "kv_bytes_per_token", "dense_params",
@@ -129,15 +130,13 @@ def test_sliding_windows_and_nested_text_configs_are_read():
         "model_type": "gemma3_text", "sliding_window": 1024, "sliding_window_pattern": 6,
         "num_hidden_layers": 48, "head_dim": 256, "tie_word_embeddings": True,
     }  # fmt: skip
-    spec = ModelSpec.from_config_dict({"model_type": "gemma3", "text_config": text}, "gemma")
+    spec = spec_of({"model_type": "gemma3", "text_config": text}, "gemma")
     assert (spec.sliding_window_tokens, spec.head_dim, spec.tied_embeddings) == (1024, 256, True)
     assert spec.sliding_window_fraction == pytest.approx(5 / 6)
     types = ["sliding_attention", "full_attention"] * 16
-    mixed = ModelSpec.from_config_dict(LLAMA | {"sliding_window": 128, "layer_types": types}, "m")
+    mixed = spec_of(LLAMA | {"sliding_window": 128, "layer_types": types}, "m")
     assert mixed.sliding_window_fraction == pytest.approx(0.5)
-    unused = ModelSpec.from_config_dict(
-        LLAMA | {"sliding_window": 4096, "use_sliding_window": False}, "m"
-    )
+    unused = spec_of(LLAMA | {"sliding_window": 4096, "use_sliding_window": False}, "m")
     assert unused.sliding_window_tokens == 0
 
 
@@ -151,22 +150,22 @@ def test_sliding_windows_and_nested_text_configs_are_read():
     ],
 )
 def test_quantised_weights_are_recognised(quantization, precision):
-    spec = ModelSpec.from_config_dict(LLAMA | {"quantization_config": quantization}, "m")
+    spec = spec_of(LLAMA | {"quantization_config": quantization}, "m")
     assert spec.weight_precision == precision
 
 
 def test_errors_name_the_file_and_what_is_missing(tmp_path):
     with pytest.raises(ConfigurationError, match=r"nowhere"):
-        ModelSpec.from_huggingface(tmp_path / "nowhere" / "config.json")
+        spec_in(tmp_path / "nowhere" / "config.json")
     broken = tmp_path / "config.json"
     broken.write_text("{", encoding="utf-8")
     with pytest.raises(ConfigurationError, match=r"config\.json cannot be read as JSON"):
-        ModelSpec.from_huggingface(broken)
+        spec_in(broken)
     broken.write_text(json.dumps({"model_type": "llama", "hidden_size": 8}), encoding="utf-8")
     with pytest.raises(ConfigurationError, match="num_hidden_layers"):
-        ModelSpec.from_huggingface(broken)
+        spec_in(broken)
     with pytest.raises(ConfigurationError, match="quant_method"):
-        ModelSpec.from_config_dict(LLAMA | {"quantization_config": {"quant_method": "odd"}}, "m")
+        spec_of(LLAMA | {"quantization_config": {"quant_method": "odd"}}, "m")
 
 
 @pytest.mark.parametrize(

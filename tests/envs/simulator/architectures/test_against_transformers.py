@@ -7,10 +7,10 @@ import json
 from typing import Any
 
 import pytest
+from support.model_specs import spec_of
 
 from envs.errors import ConfigurationError
 from envs.simulator.architectures.table import BY_TYPE, defaults_by_type
-from envs.simulator.models import ModelSpec
 
 pytestmark = pytest.mark.long
 
@@ -82,7 +82,7 @@ def test_the_weights_are_those_of_the_model(kind: str) -> None:
     model.tie_weights()
     theirs = sum({id(tensor): tensor.numel() for tensor in model.parameters()}.values())
     values = json.loads(json.dumps(config.to_dict(), default=str).replace("Infinity", "1e9"))
-    spec = ModelSpec.from_config_dict(values, kind)
+    spec = spec_of(values, kind)
     ours = spec.total_params
     if not hasattr(model, "lm_head") and model.get_output_embeddings() is None:
         ours -= 0 if spec.tied_embeddings else spec.head_params
@@ -105,4 +105,4 @@ def test_models_without_a_cache_are_refused() -> None:
     for kind in ("mamba", "mamba2", "t5", "bert", "whisper"):
         values = json.loads(json.dumps(transformers.CONFIG_MAPPING[kind]().to_dict(), default=str))
         with pytest.raises(ConfigurationError, match="not known"):
-            ModelSpec.from_config_dict(values, kind)
+            spec_of(values, kind)

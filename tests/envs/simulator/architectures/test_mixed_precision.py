@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from published_models import LLAMA
+from support.model_specs import spec_in, spec_of
 
 from envs.errors import ConfigurationError
 from envs.simulator.model_file import ModelFile
@@ -18,7 +19,7 @@ ATTENTION, FEED = 32 * 4096 * 128 * 2 * (32 + 8), 32 * 3 * 4096 * 14336
 
 
 def spec(quantised: dict[str, Any]) -> ModelSpec:
-    return ModelSpec.from_config_dict({**LLAMA, "quantization_config": quantised})
+    return spec_of({**LLAMA, "quantization_config": quantised})
 
 
 def compressed(*targets: str, **more: Any) -> dict[str, Any]:
@@ -88,11 +89,11 @@ def test_a_precision_that_stands_in_a_file_beside_is_not_overlooked(
 ) -> None:
     file = tmp_path / "config.json"
     file.write_text(json.dumps(LLAMA))
-    assert ModelSpec.from_huggingface(tmp_path).weight_precision == "bf16"
+    assert spec_in(tmp_path).weight_precision == "bf16"
     (tmp_path / name).write_text(json.dumps({"bits": 4}))
     for path in (tmp_path, file):
         with pytest.raises(ConfigurationError, match=rf"{name}.*set model.weight_precision"):
-            ModelSpec.from_huggingface(path)
+            spec_in(path)
     assert ModelFile(path=str(file), weight_precision="int4").weight_precision == "int4"
     file.write_text(json.dumps({**LLAMA, "quantization_config": GPTQ}))
-    assert ModelSpec.from_huggingface(file).weight_precision == "int4"
+    assert spec_in(file).weight_precision == "int4"

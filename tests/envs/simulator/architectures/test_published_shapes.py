@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from published_models import LLAMA, PUBLISHED, Published
+from support.model_specs import spec_in, spec_of
 
 from envs.errors import ConfigurationError
 from envs.simulator.architectures.table import BY_TYPE, TABLE, defaults_by_type
@@ -17,7 +18,7 @@ from envs.simulator.models import ModelSpec
 
 @pytest.mark.parametrize("case", PUBLISHED.values(), ids=PUBLISHED)
 def test_weights_cache_and_precision_are_the_published_ones(case: Published) -> None:
-    spec = ModelSpec.from_config_dict(case.config, "model")
+    spec = spec_of(case.config, "model")
     assert spec.total_params / 1e9 == pytest.approx(case.billions, rel=0.01)
     assert spec.kv_bytes_per_token == case.cache
     assert spec.weight_precision == case.weights
@@ -30,7 +31,7 @@ def test_the_collected_configurations_are_read_right(data_dir: Path) -> None:
         pytest.skip(f"no collected configurations at {folder}")
     with (folder / "expected.csv").open() as file:
         for row in csv.DictReader(file):
-            spec = ModelSpec.from_huggingface(folder / row["model"])
+            spec = spec_in(folder / row["model"])
             assert spec.kv_bytes_per_token == float(row["kv_bytes_per_token_bf16"]), row
             # Falcon's and StarCoder2's numbers count the tied embedding twice: 4 and 2 %.
             total = float(row["total_params_billion"])
@@ -40,7 +41,7 @@ def test_the_collected_configurations_are_read_right(data_dir: Path) -> None:
 
 
 def test_windows_are_stated_by_layer_and_shorter_than_the_context() -> None:
-    gemma = ModelSpec.from_config_dict(PUBLISHED["defaults of a nested configuration"].config)
+    gemma = spec_of(PUBLISHED["defaults of a nested configuration"].config)
     assert gemma.sliding_window_tokens == 1024
     assert gemma.sliding_window_fraction == pytest.approx(29 / 34)
     assert gemma.max_model_len == 131072
@@ -48,8 +49,8 @@ def test_windows_are_stated_by_layer_and_shorter_than_the_context() -> None:
     assert gemma.weight_bytes > 2.0 * gemma.total_params
     long = {**LLAMA, "model_type": "phi3", "sliding_window": 262144,
             "max_position_embeddings": 131072}  # fmt: skip
-    assert ModelSpec.from_config_dict(long).sliding_window_tokens == 0
-    chunked = ModelSpec.from_config_dict(PUBLISHED["interleaved experts"].config)
+    assert spec_of(long).sliding_window_tokens == 0
+    chunked = spec_of(PUBLISHED["interleaved experts"].config)
     assert (chunked.sliding_window_tokens, chunked.sliding_window_fraction) == (8192, 0.75)
 
 
@@ -59,15 +60,15 @@ def test_encoders_take_memory_where_a_file_names_only_what_prepares_their_input(
         "embd_layer": {"image_embd_layer": {"crop_size": 448}},
         "audio_processor": {"config": {"attention_dim": 1024, "num_blocks": 24}},
     }
-    spoken = ModelSpec.from_config_dict({**LLAMA, "model_type": "phi4mm", **read})
-    plain = ModelSpec.from_config_dict({**LLAMA, "model_type": "phi4mm", "embd_layer": None})
+    spoken = spec_of({**LLAMA, "model_type": "phi4mm", **read})
+    plain = spec_of({**LLAMA, "model_type": "phi4mm", "embd_layer": None})
     assert 0.6e9 < spoken.encoder_params < 0.9e9
     assert spoken.weight_bytes == plain.weight_bytes + 2.0 * spoken.encoder_params
     assert spoken.total_params == plain.total_params
 
 
 def test_a_hybrid_says_how_many_layers_are_of_which_kind() -> None:
-    spec = ModelSpec.from_config_dict(PUBLISHED["layers that are one thing each"].config)
+    spec = spec_of(PUBLISHED["layers that are one thing each"].config)
     assert (spec.layers, spec.attention_layers, spec.linear_layers) == (52, 4, 24)
     assert (spec.mlp_free_layers, spec.mlp_matrices) == (28, 2)
     assert spec.linear_state_bytes > 0
@@ -83,23 +84,23 @@ def test_a_hybrid_says_how_many_layers_are_of_which_kind() -> None:
 )
 def test_the_context_is_what_rotary_scaling_makes_it(scaling: dict[str, Any], tokens: int) -> None:
     config = {**LLAMA, "max_position_embeddings": 2048, "rope_scaling": scaling}
-    assert ModelSpec.from_config_dict(config).max_model_len == tokens
+    assert spec_of(config).max_model_len == tokens
     stated = {**config, "rope_scaling": None, "model_max_length": 65536}
-    assert ModelSpec.from_config_dict(stated).max_model_len == 65536
+    assert spec_of(stated).max_model_len == 65536
 
 
 def test_modules_that_are_not_converted_stay_in_16_bits() -> None:
     quantised = {"quant_method": "fp8", "modules_to_not_convert": ["lm_head"]}
-    whole = ModelSpec.from_config_dict({**LLAMA, "quantization_config": quantised})
+    whole = spec_of({**LLAMA, "quantization_config": quantised})
     some = [*(f"model.layers.{i}.self_attn" for i in range(8)), "model.layers.31.mlp.down_proj"]
     part = {**quantised, "modules_to_not_convert": some}
-    kept = ModelSpec.from_config_dict({**LLAMA, "quantization_config": part})
+    kept = spec_of({**LLAMA, "quantization_config": part})
     attention, down = 8 * 4096 * 128 * 2 * (32 + 8), 4096 * 14336
     assert whole.unconverted_params == 0
     assert kept.unconverted_params == attention + down
     assert kept.dense_bytes == whole.dense_bytes + attention + down
     star = {"quant_method": "awq", "bits": 4, "modules_to_not_convert": ["model.layers.*.mlp"]}
-    assert ModelSpec.from_config_dict({**LLAMA, "quantization_config": star}).unconverted_params
+    assert spec_of({**LLAMA, "quantization_config": star}).unconverted_params
 
 
 UNKNOWN = {**LLAMA, "model_type": "strange", "architectures": ["StrangeForCausalLM"],
@@ -109,12 +110,12 @@ UNKNOWN = {**LLAMA, "model_type": "strange", "architectures": ["StrangeForCausal
 def test_an_unknown_architecture_is_refused_with_its_keys(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(UNKNOWN))
     with pytest.raises(ConfigurationError, match=r"StrangeForCausalLM.*memory_slots") as caught:
-        ModelSpec.from_huggingface(tmp_path)
+        spec_in(tmp_path)
     assert "model.read_as" in str(caught.value)
     assert str(tmp_path / "config.json") in str(caught.value)
     nameless = {key: value for key, value in LLAMA.items() if key != "model_type"}
     with pytest.raises(ConfigurationError, match="of no name"):
-        ModelSpec.from_config_dict(nameless)
+        spec_of(nameless)
 
 
 @pytest.mark.parametrize(
@@ -145,13 +146,13 @@ def test_an_unknown_architecture_is_refused_with_its_keys(tmp_path: Path) -> Non
 )
 def test_what_is_not_understood_is_named(change: dict[str, Any], named: str) -> None:
     with pytest.raises(ConfigurationError, match=named):
-        ModelSpec.from_config_dict({**LLAMA, **change})
+        spec_of({**LLAMA, **change})
 
 
 def test_a_model_without_a_cache_is_refused() -> None:
     recurrent = {**LLAMA, "model_type": "bamba", "mamba_n_heads": 64, "mamba_d_state": 128}
     with pytest.raises(ConfigurationError, match="KV cache"):
-        ModelSpec.from_config_dict(recurrent)
+        spec_of(recurrent)
     shape = {"hidden": 64, "layers": 2, "heads": 4, "vocab": 100, "mlp_intermediate": 256}
     with pytest.raises(ConfigurationError, match=r"model\.attention_free_layers"):
         ModelSpec(**shape, linear_layers=2, linear_params_per_layer=9)
@@ -163,7 +164,7 @@ def test_a_model_whose_layers_all_read_the_caches_of_others_is_refused() -> None
         "num_hidden_layers": 10, "intermediate_size": 512, "num_kv_shared_layers": 10},
     }  # fmt: skip
     with pytest.raises(ConfigurationError, match="KV cache"):
-        ModelSpec.from_config_dict(shared)
+        spec_of(shared)
 
 
 @pytest.mark.parametrize(("full", "linear"), [([1, 2], [2, 3, 4]), ([4], [1, 2]), ([4], [0, 1, 2])])
@@ -174,7 +175,7 @@ def test_layers_that_are_listed_twice_or_never_are_refused(
     kimi = {**LLAMA, "model_type": "kimi_linear", "architectures": ["KimiLinearForCausalLM"],
             "num_hidden_layers": 4, "linear_attn_config": lists}  # fmt: skip
     with pytest.raises(ConfigurationError, match="each of the 4 layers once"):
-        ModelSpec.from_config_dict(kimi)
+        spec_of(kimi)
 
 
 def test_every_name_stands_for_one_architecture() -> None:
@@ -189,10 +190,10 @@ def test_chunked_attention_is_told_from_sliding_windows() -> None:
         "intermediate_size_mlp": 16384, "attention_chunk_size": 8192,
         "interleave_moe_layer_step": 1,
     }  # fmt: skip
-    assert ModelSpec.from_config_dict(llama4).chunked_attention
+    assert spec_of(llama4).chunked_attention
     every = {**llama4, "layer_types": ["full_attention"] * 32}
-    assert not ModelSpec.from_config_dict(every).chunked_attention
-    assert not ModelSpec.from_config_dict(LLAMA).chunked_attention
+    assert not spec_of(every).chunked_attention
+    assert not spec_of(LLAMA).chunked_attention
 
 
 HELIUM = {
@@ -240,25 +241,24 @@ ZAMBA = {
 def test_what_engines_read_in_different_ways_is_refused(
     model: dict[str, Any], change: dict[str, Any], named: str
 ) -> None:
-    ModelSpec.from_config_dict(model)
+    spec_of(model)
     with pytest.raises(ConfigurationError, match=named):
-        ModelSpec.from_config_dict({**model, **change})
+        spec_of({**model, **change})
 
 
 @pytest.mark.parametrize("stated", ["torch.bfloat16", "float16", "float32", "auto", None])
 def test_known_types_of_unquantised_weights_are_served_in_16_bits(stated: str | None) -> None:
-    assert ModelSpec.from_config_dict({**LLAMA, "torch_dtype": stated}).weight_precision == "bf16"
+    assert spec_of({**LLAMA, "torch_dtype": stated}).weight_precision == "bf16"
 
 
 def test_what_a_file_leaves_open_follows_from_what_it_says() -> None:
-    small = ModelSpec.from_config_dict({**ZAMBA, "hidden_size": 2048, "intermediate_size": 8192})
+    small = spec_of({**ZAMBA, "hidden_size": 2048, "intermediate_size": 8192})
     assert small.head_dim == 2 * 2048 // 32
 
 
 def test_shared_experts_are_one_layer_however_many() -> None:
     two, one, none = (
-        ModelSpec.from_config_dict({**NEMOTRON, **EXPERTS, "n_shared_experts": count})
-        for count in (2, 1, 0)
+        spec_of({**NEMOTRON, **EXPERTS, "n_shared_experts": count}) for count in (2, 1, 0)
     )
     assert two.total_params == one.total_params
     assert (one.shared_expert_intermediate, none.shared_expert_intermediate) == (7688, 0)
@@ -266,9 +266,9 @@ def test_shared_experts_are_one_layer_however_many() -> None:
 
 def test_an_unknown_class_beside_a_known_type_is_told(caplog: pytest.LogCaptureFixture) -> None:
     for known in ("LlamaForCausalLM", "LlamaForSequenceClassification", "LlamaModel"):
-        ModelSpec.from_config_dict({**LLAMA, "architectures": [known]})
+        spec_of({**LLAMA, "architectures": [known]})
     assert not caplog.text
-    ModelSpec.from_config_dict({**LLAMA, "architectures": ["FooForCausalLM"]})
+    spec_of({**LLAMA, "architectures": ["FooForCausalLM"]})
     assert "FooForCausalLM" in caplog.text
     assert "read as its model_type, llama" in caplog.text
 
@@ -280,7 +280,7 @@ def test_adapters_for_images_and_sounds_take_memory() -> None:
         "num_attention_heads": 24, "num_key_value_heads": 8, "intermediate_size": 8192,
     }  # fmt: skip
     adapters = {"vision_lora": {"r": 256, "lora_alpha": 512}, "speech_lora": {"r": 320}}
-    spec = ModelSpec.from_config_dict({**phi, **adapters})
+    spec = spec_of({**phi, **adapters})
     assert spec.encoder_params / 1e9 == pytest.approx(0.37 + 0.46, rel=0.01)
     with pytest.raises(ConfigurationError, match=r"\br of the config.json"):
-        ModelSpec.from_config_dict({**phi, "vision_lora": {"r": "x"}})
+        spec_of({**phi, "vision_lora": {"r": "x"}})
