@@ -73,16 +73,28 @@ def test_make_needs_no_identifier() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["-c", "import pals_gym"], ["-m", "experiments.run", "duration=10"]]
+    ("arguments", "whole"),
+    [
+        (["-c", "import pals_gym"], False),
+        (["-c", "import experiments.run"], False),
+        (["-m", "experiments.run", "duration=10"], True),
+        (["-m", "experiments"], True),
+    ],
 )
-def test_a_package_that_hides_one_of_ours_is_named(tmp_path: Path, arguments: list[str]) -> None:
+def test_a_package_that_hides_one_of_ours_is_named(
+    tmp_path: Path, arguments: list[str], whole: bool
+) -> None:
+    """An import has a traceback, a command one line."""
     other = tmp_path / "elsewhere" / "agents"
     other.mkdir(parents=True)
     (other / "__init__.py").write_text("VERSION = 1\n")
     path = os.pathsep.join([str(other.parent), str(ROOT)])
     done = python(*arguments, cwd=tmp_path, PYTHONPATH=path)
-    assert done.returncode != 0
-    last = done.stderr.strip().splitlines()[-1]
-    assert "ImportError: pals-gym: Python finds another package 'agents'" in last
+    assert done.returncode == 1
+    *before, last = done.stderr.strip().splitlines()
+    assert ("Traceback" in "".join(before)) is not whole
+    assert not (whole and before)
+    start = "error" if whole else "ImportError"
+    assert last.startswith(f"{start}: pals-gym: Python finds another package 'agents'")
     assert f"{other} hides {ROOT / 'agents'}" in last
     assert "PYTHONPATH" in last
