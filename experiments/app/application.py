@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -77,9 +77,11 @@ def application(
             masking = masking_of(config)
             try:
                 mask_hydras_files(masking, config)
-                allow_named_packages(HydraConfig.get().overrides.task)
+                given = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+                overrides = cast("list[str]", given)
+                allow_named_packages(overrides)
                 refuse_other_packages(config)
-                _refuse_lost(cls, HydraConfig.get().overrides.task)
+                _refuse_lost(cls, overrides)
                 with locked(directory), masked_log(masking):
                     write_hydras_files(masking, config)
                     job(typed(cls, config), directory)

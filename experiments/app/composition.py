@@ -10,12 +10,13 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from hydra import compose
 from omegaconf import MISSING, DictConfig
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from envs.errors import ConfigurationError
 from envs.fields import check_values
 from envs.scenario import plain
 from experiments.app.settings import RunConfig
+from experiments.app.unreadable_values import unresolved
 from experiments.app.yaml_file import read_yaml
 
 T = TypeVar("T")
@@ -53,6 +54,9 @@ def typed(cls: type[T], node: DictConfig) -> T:
             continue
         try:
             value = plain(node[item.name])
+        except InterpolationResolutionError as error:
+            key = str(error.full_key or item.name)
+            raise ConfigurationError(unresolved(key, error)) from error
         except OmegaConfBaseException as error:
             raise ConfigurationError(f"{item.name}: {error}") from error
         hint = hints[item.name]

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import yaml
 from hydra.errors import HydraException, OverrideParseException
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from envs import catalog
 from envs.catalog.files import first_line
 from envs.errors import PalsError
 from envs.extras import missing_extra
 from experiments.app.misspelt import misspelt
+from experiments.app.unreadable_values import unresolved, wrong_kind
 from experiments.runs.interruption import EXIT_INTERRUPTED, EXIT_TERMINATED, FAILURES, Terminated
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -47,10 +48,14 @@ def describe(error: BaseException, more: str = "debug=on") -> str:
         spelt = f'{key}="{value}"'
         return f"{error}\nA value of other characters is quoted twice, as in '{spelt}'"
     if isinstance(error, HydraException):
+        if message := wrong_kind(error):
+            return message
         cause = error.__cause__
         detail = f"\n{cause}" if isinstance(cause, OmegaConfBaseException) else ""
         text = f"{error}".partition("\nConfig search path")[0] + detail
         return re.sub(r"\n\s*(full_key|object_type)\S*.*", "", text)
+    if isinstance(error, InterpolationResolutionError) and error.full_key:
+        return unresolved(str(error.full_key), error)
     if isinstance(error, OmegaConfBaseException | OSError):
         return str(error)
     if isinstance(error, OverflowError) and "full_key: " in str(error):  # OmegaConf's

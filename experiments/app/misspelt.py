@@ -41,6 +41,8 @@ def _unknown_key(error: OmegaConfBaseException) -> str | None:
         return None  # it is there: something else is wrong with it
     full = str(error.full_key or name)
     outer = full.rpartition(".")[0]
+    if not outer and name in catalog.groups():
+        return f"{name}: this command takes no choice of that group (--help lists those it takes)"
     place = f" ({outer} has {', '.join(keys)})" if outer else ""
     options = keys if outer else [*keys, *catalog.groups()]
     return f"{full}: no such key{did_you_mean(name, options)}{place}"

@@ -129,3 +129,24 @@ def test_a_file_of_settings_that_is_no_yaml_is_named(
     done = command(run, f"--config-dir={tmp_path}", "experiment=site")
     one_message(done, "no YAML", f'"{file}", line 2')
     assert "ParserError" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("main", "given", "said"),
+    [
+        (benchmark, "suite.scenarios=[]", "suite.scenarios: must be keys and values"),
+        (run, "workload.lengths=[]", "workload.lengths: must be keys and values"),
+        (run, "action.max_num_seqs={a:1}", "action.max_num_seqs: must be a list (as in action.m"),
+        (run, "suite.scenarios=[]", "suite: this command takes no choice of that group"),
+        (run, "duration=${now:}", "duration: its reference (${...}) cannot be resolved: missing"),
+        (run, "seed=${nonsense:1}", "seed: its reference (${...}) cannot be resolved: Unsupported"),
+        (run, "seed=${oc.env:NOT_SET}", "resolved: Environment variable 'NOT_SET' not found; mend"),
+        (run, "server.block_size=${a.b}", "server.block_size: its reference (${...}) cannot be"),
+        (compare, "duration=${now:}", "duration: its reference (${...}) cannot be resolved"),
+        (train, "duration=${now:}", "duration: its reference (${...}) cannot be resolved"),
+    ],
+)
+def test_a_value_that_nothing_can_be_made_of_is_named(
+    command: Callable[..., Any], main: Callable[[], None], given: str, said: str
+) -> None:
+    one_message(command(main, given), said)
