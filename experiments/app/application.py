@@ -39,6 +39,7 @@ from experiments.app.hydra_files import hydras_files_held, mask_hydras_files, wr
 from experiments.app.option_order import options_first
 from experiments.app.paths import with_paths
 from experiments.app.replacement import with_replacements
+from experiments.app.termination import finished_goes_to
 from experiments.app.trust import (
     allow_named_packages,
     foreign_hydra_refused,
@@ -82,6 +83,7 @@ def application(
                 allow_named_packages(overrides)
                 refuse_other_packages(config)
                 _refuse_lost(cls, overrides)
+                finished_goes_to(directory)
                 with locked(directory), masked_log(masking):
                     write_hydras_files(masking, config)
                     job(typed(cls, config), directory)

@@ -20,6 +20,7 @@ from envs.catalog.files import first_line
 from envs.errors import PalsError
 from envs.extras import missing_extra
 from experiments.app.misspelt import misspelt
+from experiments.app.termination import termination_told
 from experiments.app.unreadable_values import unresolved, wrong_kind
 from experiments.runs.interruption import EXIT_INTERRUPTED, EXIT_TERMINATED, FAILURES, Terminated
 
@@ -103,7 +104,8 @@ def errors_told(
         more: What shows where, of an error that nobody foresaw.
     """
     try:
-        yield
+        with termination_told():
+            yield
     except Terminated:
         tell("ended by SIGTERM")
         sys.exit(EXIT_TERMINATED)
