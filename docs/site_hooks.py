@@ -8,15 +8,16 @@ from typing import Any
 
 _UP = re.compile(r"\[([^\]]*)\]\((\.\./[^)#]+)(?:#[^)]*)?\)")
 """A link from a page to a file in a folder above: of the repository, or another page."""
-_CHOICES = "<!-- choices -->"
+_CHOICES, _COMMANDS = "<!-- choices -->", "<!-- commands -->"
 
 
 def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
-    """Names files outside ``docs`` instead of linking to them, and fills in the choices."""
+    """Names files outside ``docs`` instead of linking to them; fills in choices and commands."""
     if page.file.src_path == "configuration.md":
-        from experiments.app.choices_page import choices_page
+        from experiments.app.choices_page import choices_page, commands_page
 
         markdown = markdown.replace(_CHOICES, choices_page())
+        markdown = markdown.replace(_COMMANDS, commands_page())
     folder = posixpath.dirname(page.file.src_path)
     return _UP.sub(lambda link: _named(link, folder), markdown)
 

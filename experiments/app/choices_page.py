@@ -1,7 +1,8 @@
-"""The reference of all choices and keys, in Markdown; the documentation's site shows it."""
+"""The reference of choices, commands and keys, in Markdown; the documentation's site shows it."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -13,15 +14,75 @@ from envs import catalog
 from envs.catalog.targets import configuration_class
 from envs.fields import Rules, field_rules
 from experiments.app.choices_help import first_comment
+from experiments.app.command_list import commands
 from experiments.reporting.docstrings import attributes_of, summary_line
 from experiments.reporting.markdown import markdown_table
 
 _LONGEST = 60
+_PLACED = re.compile(rf"{catalog.SCHEMA_PREFIX}(\S+)@([\w.]+)")
+_OWN = "_global_"
 
 
 def choices_page() -> str:
     """Returns every group with its choices, and the keys of the classes that they configure."""
     return "\n\n".join(part for group in catalog.groups() for part in _group(group))
+
+
+def commands_page() -> str:
+    """Returns every command that Hydra configures, with the keys that are its own."""
+    files = {name: catalog.CONF_DIR / f"{name}.yaml" for name in commands()}
+    return "\n\n".join(
+        part
+        for name, file in files.items()
+        if file.is_file()
+        for part in (f"### {name}\n\n{commands()[name]}.", _command(file))
+    )
+
+
+def _command(file: Path) -> str:
+    """Returns the keys of a command, as its file sets them; groups are told where they stand."""
+    schemas, choices, values = _content(file)
+    rows: list[list[str]] = []
+    parts = {place.partition(".")[0] for _, place in schemas}
+    for target, place in schemas:
+        cls = configuration_class(target)
+        before = "" if place == _OWN else f"{place}."
+        idle = getattr(cls, "no_effect", {})
+        for name, default, allowed, meaning in _keys(cls):
+            key = before + name.strip("`")
+            if key in parts or key in idle:
+                continue
+            if key in choices:
+                default, allowed = f"`{choices[key]}`", f"a choice of [{key}](#{key})"
+            elif (found := OmegaConf.select(values, key)) is not None:
+                default = f"`{_short(found)}`"
+            rows.append([f"`{key}`", default, allowed, meaning])
+    return markdown_table(["key", "default", "allowed", "meaning"], rows)
+
+
+def _content(file: Path) -> tuple[list[tuple[str, str]], dict[str, str], Any]:
+    """Returns what a command's file consists of, and the files that it goes on from.
+
+    Returns:
+        The classes of its schemas with the place of each, its choices by group, and its values.
+    """
+    node = OmegaConf.load(file)
+    assert isinstance(node, DictConfig)
+    schemas: list[tuple[str, str]] = []
+    choices: dict[str, str] = {}
+    values: Any = OmegaConf.create()
+    for entry in node.pop("defaults"):
+        if isinstance(entry, DictConfig):
+            chosen = {str(group): choice for group, choice in entry.items()}
+            choices |= {group: name or "null" for group, name in chosen.items() if " " not in group}
+        elif match := _PLACED.fullmatch(entry):
+            schemas.append((match[1].replace("/", "."), match[2]))
+        elif entry != "_self_":
+            more, below, set_there = _content(file.with_name(f"{entry}.yaml"))
+            schemas += more
+            choices |= below
+            values = OmegaConf.merge(values, set_there)
+    return schemas, choices, OmegaConf.merge(values, node)
 
 
 def _group(group: str) -> Iterator[str]:

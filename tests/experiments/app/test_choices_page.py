@@ -1,11 +1,11 @@
-"""The configuration reference has every choice, and every key with what it means."""
+"""The configuration reference has every choice and command, and every key with its meaning."""
 
 from __future__ import annotations
 
 import pytest
 
 from envs import catalog
-from experiments.app.choices_page import choices_page
+from experiments.app.choices_page import choices_page, commands_page
 
 
 @pytest.fixture(scope="module")
@@ -39,3 +39,22 @@ def test_keys_have_default_range_and_meaning(page: str) -> None:
     assert len(keys) > 300
     unexplained = [row[0] for row in keys if not row[3].strip(" |")]
     assert unexplained == []
+
+
+def row_of(text: str, key: str) -> str:
+    (row,) = [line for line in text.splitlines() if line.startswith(f"| `{key}` |")]
+    return row
+
+
+def test_keys_of_every_command_are_there_with_what_they_mean() -> None:
+    page = commands_page()
+    found = {part.partition("\n")[0]: part for part in page.removeprefix("### ").split("\n### ")}
+    assert {"run", "benchmark", "imitate", "train", "tune", "figures", "control"} <= set(found)
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| `")]
+    assert [row for row in rows if len(row) != 4 or not row[3].strip(" |")] == []
+    assert ">= 1" in row_of(found["imitate"], "rounds").replace("&gt;", ">")
+    assert row_of(found["tune"], "hours").startswith("| `hours` | `20.0` |")
+    assert "| `1200.0` |" in row_of(found["benchmark"], "duration")
+    assert "| `held_out` | a choice of [suite](#suite) |" in row_of(found["imitate"], "suite")
+    assert "`[8.0, 3.0, 1.5, 0.6, 0.2, 0.1]`" in row_of(found["imitate"], "asked.prices")
+    assert "| `controller` |" not in found["benchmark"]  # it would have no effect
