@@ -195,7 +195,7 @@ def _observation(key: str, value: Any) -> None:
         place = f"{key}[{index}]"
         _mapping(place, entry)
         checks = {"name": _text, "high": _number, "unbounded": _truth}
-        checks |= {name: _number for name in ("unit", "top") if name in entry}
+        checks |= {name: _number for name in ("unit", "top", "from_s", "to_s") if name in entry}
         for name, check in checks.items():
             if name not in entry:
                 raise ConfigurationError(f"{place}.{name}: missing")

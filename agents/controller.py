@@ -14,6 +14,7 @@ from agents.asked import SCALES, described, with_asked
 from agents.bundle import find_bundle, load_policy, read_bundle, stale_calibrations
 from agents.compatibility import bound_encoding, grid_mismatch, observation_mismatch
 from agents.limit_loop import LimitLoop, LoopState
+from agents.memory import Memory, Past
 from agents.shield import BudgetShield
 from agents.shielded_policy import ShieldedPolicy
 from baselines.base import Controller, Preparation
@@ -32,6 +33,18 @@ class _State(NamedTuple):
     """
 
     loop: LoopState
+    policy: Any
+
+
+class _Remembered(NamedTuple):
+    """What an agent remembers.
+
+    Attributes:
+        past: Entries of the last observations.
+        policy: State of what decides.
+    """
+
+    past: Past
     policy: Any
 
 
@@ -95,7 +108,11 @@ class Agent(Checked, Controller):
         """
         entries = self.facts.observation
         known = entries[: -len(SCALES)] if self._conditioned else entries
-        found = observation_mismatch(known, context.layout)
+        memory = Memory.of(known)
+        count = len(known) - len(memory.described(context.layout))
+        found = observation_mismatch(known[:count], context.layout)
+        if not found and known[count:] != memory.described(context.layout):
+            found.append("what it remembers was scaled differently")
         if self._conditioned and entries[-len(SCALES) :] != described():
             found.append("what it can be asked for was scaled differently")
         own = bound_encoding(self.facts.action, context.limits, context.grid)
@@ -115,6 +132,7 @@ class Agent(Checked, Controller):
         self._slos = [context.layout.index(name) for name in ("ttft_slo_s", "tpot_slo_s")]
         same = type(own) is type(context.encoding) and own.grid == context.grid
         self._translate = not same or self.fixed_max_num_seqs is not None
+        self._remembering = memory.at_work(context.layout, context.interval_s)
         self._policy = ShieldedPolicy(
             load_policy(self._folder, self.facts, own.space, self.device),
             BudgetShield([context], [own]) if self.facts.shield else None,
@@ -136,15 +154,30 @@ class Agent(Checked, Controller):
         if not self.latency_slos:
             seen = seen.copy()
             seen[..., self._slos] = self._context.layout.high[self._slos]  # reads as no SLO
+        past, own = (None, None) if state is None else state
+        shown, past = self._remembering.after(seen, past, episode_start)
+        action, own = self._decided(seen, shown, own, episode_start, deterministic)
+        if self._translate:
+            action = self._translated(action, seen)
+        return action, _Remembered(past, own)
+
+    def _decided(
+        self,
+        seen: NDArray[np.float32],
+        shown: NDArray[np.float32],
+        state: Any,
+        episode_start: NDArray[np.bool_] | None,
+        deterministic: bool,
+    ) -> tuple[Any, Any]:
+        """Decides on what the policy is shown: what is seen, and what is remembered behind it."""
         if self._conditioned:
-            action, state = self._asked(seen, state, episode_start, deterministic)
-        else:
-            action, state = self._policy.predict(seen, state, episode_start, deterministic)
-        return (self._translated(action, seen) if self._translate else action), state
+            return self._asked(seen, shown, state, episode_start, deterministic)
+        return self._policy.predict(shown, state, episode_start, deterministic)
 
     def _asked(
         self,
         seen: NDArray[np.float32],
+        remembered: NDArray[np.float32],
         state: _State | None,
         episode_start: NDArray[np.bool_] | None,
         deterministic: bool,
@@ -165,7 +198,7 @@ class Agent(Checked, Controller):
         )
         shown = loop.shown if seen.ndim == 2 else loop.shown[0]
         action, own = self._policy.predict(
-            with_asked(seen, shown, self.switch_price), own, episode_start, deterministic
+            with_asked(remembered, shown, self.switch_price), own, episode_start, deterministic
         )
         return action, _State(loop, own)
 

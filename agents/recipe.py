@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from agents.bundle_facts import check_policy_arguments
+from agents.memory import Memory
 from envs import catalog
 from envs.errors import ConfigurationError
 from envs.fields import Checked, Part, Range
@@ -54,6 +55,7 @@ class Recipe(Checked):
         price_every: Decisions between two updates of the constraints' prices.
         shield: Whether caps are held within the power budget, in training and after
             (:mod:`agents.shield`).
+        memory: What the policy is shown of the past, besides the last observation.
     """
 
     config_key: ClassVar[str] = "agent"
@@ -65,6 +67,7 @@ class Recipe(Checked):
     steps: Decisions = 3_000_000
     price_every: Decisions = 16_384
     shield: bool = True
+    memory: Memory = field(default_factory=Memory)
 
     @property
     def algorithm_class(self) -> type[BaseAlgorithm]:

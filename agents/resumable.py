@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from agents.memory import Memory, Past
 from agents.vec_env import ServingVecEnv
 from envs.errors import ConfigurationError
 from envs.simulator.vector import VectorServingEnv
@@ -51,10 +52,19 @@ class ResumableVecEnv(ServingVecEnv):
     Args:
         env: See :class:`~agents.vec_env.ServingVecEnv`.
         info_keys: See there.
+        memory: What of the past stands behind the servers' own observations. What has been seen
+            since an episode began comes back with it.
     """
 
-    def __init__(self, env: VectorServingEnv, info_keys: Sequence[str] = ()) -> None:
+    def __init__(
+        self, env: VectorServingEnv, info_keys: Sequence[str] = (), memory: Memory | None = None
+    ) -> None:
         super().__init__(env, info_keys)
+        own = memory or Memory()
+        layout = env.contexts[0].layout
+        self._remembering = own.at_work(layout, env.interval_s)
+        self._past: Past | None = None
+        self.observation_space = own.space(layout)
         self._generators = self._states()
         self._given: list[int | None] = [None] * env.num_envs
         self._after_start = self._generators
@@ -63,18 +73,25 @@ class ResumableVecEnv(ServingVecEnv):
     @override
     def reset(self) -> NDArray[np.float32]:
         generators, seeds = self._states(), list(self._seeds)
-        observations = super().reset()
+        observations, self._past = self._remembering.after(super().reset(), None)
         self._begin(generators, seeds)
         return observations
 
     @override
     def step_wait(self) -> Any:
-        result = super().step_wait()
-        if result[2].any():  # nothing but the start of an episode draws from the generators
+        own, rewards, ended, infos = super().step_wait()
+        if ended.any():  # nothing but the start of an episode draws from the generators
             self._begin(self._after_start, [None] * self.num_envs)
+            last = np.stack([info["terminal_observation"] for info in infos])
+            for info, entries in zip(
+                infos, self._remembering.after(last, self._past)[0], strict=True
+            ):
+                info["terminal_observation"] = entries
+            self._past = None
         else:
             self._taken.append(np.array(self._actions))
-        return result
+        observations, self._past = self._remembering.after(own, self._past)
+        return observations, rewards, ended, infos
 
     @property
     def episode(self) -> EpisodeSoFar:

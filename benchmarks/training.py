@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -26,6 +25,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 
 from agents.recipe import Recipe
+from agents.threads import set_torch_threads
 from agents.vec_env import make_vec_env
 from benchmarks.against import Ratio
 from benchmarks.machine import machine, machine_line
@@ -114,7 +114,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     parser.add_argument("--json", type=Path, default=Path("outputs/benchmarks/training.json"))
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    set_torch_threads(options.threads)
     runs: dict[bool, list[Trained]] = {False: [], True: []}
     for seed in range(options.seeds):
         for lean in (False, True) if seed % 2 else (True, False):

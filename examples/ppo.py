@@ -21,6 +21,7 @@ from torch import nn
 from torch.distributions import Categorical
 
 import pals_gym
+from agents.threads import set_torch_threads
 
 
 @dataclass
@@ -104,7 +105,7 @@ def train(arguments: Arguments) -> list[float]:
         The mean reward of each update's decisions.
     """
     torch.manual_seed(arguments.seed)
-    torch.set_num_threads(1)
+    set_torch_threads(1)
     env = pals_gym.make_vec(
         num_envs=arguments.servers,
         model=arguments.model,

@@ -20,6 +20,7 @@ from agents.bundle_facts import Bundle, check_policy_arguments
 from agents.compatibility import describe_grid, describe_observation, observation_space
 from agents.recipe import Recipe
 from agents.shield import BudgetShield
+from agents.threads import set_torch_threads
 from envs import catalog
 from envs.actions.grid import Grid
 from envs.cache import atomic_write_bytes, atomic_write_text
@@ -71,9 +72,7 @@ class School:
     """
 
     def __init__(self, config: ImitateConfig, directory: Path) -> None:
-        import torch
-
-        torch.set_num_threads(max(1, config.threads))
+        set_torch_threads(max(1, config.threads))
         self.config, self.directory = config, directory
         self.recipe: Recipe = catalog.build("agent", config.agent)
         self._asked: Asked = catalog.build("asked", config.asked)
@@ -93,6 +92,9 @@ class School:
             horizon_s=config.horizon_s, at_once=config.at_once,
         )  # fmt: skip
         self._shield = BudgetShield(self._servers.contexts) if self.recipe.shield else None
+        self._remembering = self.recipe.memory.at_work(
+            self._servers.contexts[0].layout, config.interval
+        )
         self.policy = self._new_policy()
         self._student = Student(
             self.policy, Costs(plans, study.most_cost), study, self._asked.limits,
@@ -106,6 +108,7 @@ class School:
             action=self.recipe.action,
             reward=config.reward,
             shield=self.recipe.shield,
+            memory=self.recipe.memory,
         )
         self._prices = np.array(self._asked.prices)
         self._lessons: list[Lessons] = []
@@ -224,6 +227,7 @@ class School:
         self._teacher.begin(seeds)
         coming, last = info["conditions"], self._highest()
         seen, violated = [], []
+        past = None
         held = max(1, round(_HELD_S / self.config.interval))
         actions = np.zeros((count, len(self._plans.sizes)), dtype=np.int64)
         order = rng.permutation(count)
@@ -232,10 +236,11 @@ class School:
             if begin == 0:
                 order = rng.permutation(count)
             which = order[begin : begin + self.config.at_once]
-            seen.append((observation[which], self._teacher.lesson(which, coming, last)))
+            shown, past = self._remembering.after(observation, past)
+            seen.append((shown[which], self._teacher.lesson(which, coming, last)))
             if number:
                 actions, _ = self.policy.predict(
-                    with_asked(observation, limits, switch_prices), deterministic=True
+                    with_asked(shown, limits, switch_prices), deterministic=True
                 )
             elif step % held == 0:
                 actions = self._plans.first[rng.integers(len(self._plans.first), size=count)]
@@ -278,7 +283,8 @@ class School:
 
     def _observation(self) -> list[dict[str, Any]]:
         layout = self._servers.contexts[0].layout
-        return [*describe_observation(layout), *describe_asked()]
+        memory = self.recipe.memory
+        return [*describe_observation(layout), *memory.described(layout), *describe_asked()]
 
     def _save_student(self) -> None:
         """Writes what the next round begins with, in one file: a round is there whole or not."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from agents.memory import Memory
 from agents.shield import BudgetShield
 from agents.shielded_policy import ShieldedPolicy
 from baselines.base import Policy
@@ -34,6 +35,7 @@ class PolicyEvaluation:
         action: Action encoding of the policy.
         reward: Reward configuration.
         shield: Whether the policy's caps are held within power budgets.
+        memory: What the policy is shown of the past.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class PolicyEvaluation:
         action: Any,
         reward: Any,
         shield: bool,
+        memory: Memory,
     ) -> None:
         envs = {
             name: scenario.make(
@@ -56,6 +59,7 @@ class PolicyEvaluation:
         self._episodes = Episodes(envs, seeds, duration_s)
         contexts = [env.context for env in envs.values() for _ in seeds]
         self._shield = BudgetShield(contexts) if shield else None
+        self._remembering = memory.at_work(contexts[0].layout, interval_s)
         self._baseline: dict[str, list[EpisodeMetrics]] | None = None
 
     @property
@@ -78,7 +82,8 @@ class PolicyEvaluation:
             :data:`EVALUATION_TABLE` by key, ``None`` for what does not apply.
         """
         everyone = np.concatenate(list(self._episodes.members.values()))
-        results = self._episodes.run([Assignment(ShieldedPolicy(policy, self._shield), everyone)])
+        decides = ShieldedPolicy(self._remembering.policy(policy), self._shield)
+        results = self._episodes.run([Assignment(decides, everyone)])
         scenarios = {name: self._row(name, results[name]) for name in results}
         return {"mean": _mean(list(scenarios.values())), "scenarios": scenarios}
 

@@ -27,6 +27,7 @@ from agents.recipe import Recipe
 from agents.resumable import ResumableVecEnv
 from agents.shield import ShieldedVecEnv
 from agents.start import start_from, tilt
+from agents.threads import set_torch_threads
 from envs import catalog
 from envs.cache import atomic_write_text
 from envs.errors import PalsError
@@ -68,7 +69,8 @@ class TrainConfig:
         evaluate_duration: Length of an evaluation's episodes in seconds.
         checkpoint_every: Decisions between two checkpoints.
         torch_device: Torch's device, ``cpu``, ``cuda`` or ``auto``.
-        threads: Torch's threads; small networks are slower with many.
+        threads: Torch's threads. Two are some 1.3 times as fast as one on free cores; sums, and so
+            the last digits, hang on their number.
         allow_packages: Packages besides this project's whose classes ``_target_`` may name.
         agent: The algorithm and its arguments.
         mixture: Scenarios to train on.
@@ -125,9 +127,7 @@ class Training:
     """
 
     def __init__(self, config: TrainConfig, directory: Path) -> None:
-        import torch
-
-        torch.set_num_threads(max(1, config.threads))
+        set_torch_threads(max(1, config.threads))
         self.config = config
         self.directory = directory
         self.recipe: Recipe = catalog.build("agent", config.agent)
@@ -159,6 +159,7 @@ class Training:
             action=self.recipe.action,
             reward=config.reward,
             shield=self.recipe.shield,
+            memory=self.recipe.memory,
         )
         self.evaluations: list[dict[str, Any]] = []
         if config.start is not None and config.resume is None:
@@ -231,7 +232,8 @@ class Training:
                 max_episode_steps=max(1, round(config.duration / config.interval)),
                 autoreset_mode="same_step",
                 randomize=randomize,
-            )
+            ),
+            memory=self.recipe.memory,
         )
 
     def _constraints(self) -> dict[str, Constraint]:
@@ -349,7 +351,8 @@ class Training:
 
     def _observation(self) -> list[dict[str, Any]]:
         """Returns what the model's inputs mean."""
-        own = describe_observation(self.evaluation.context.layout)
+        layout = self.evaluation.context.layout
+        own = [*describe_observation(layout), *self.recipe.memory.described(layout)]
         return own if self._asked is None else [*own, *describe_asked()]
 
     def _save_bundle(self) -> None:

@@ -192,10 +192,10 @@ def test_it_is_a_controller_and_remembers_each_server(conditioned: Path, server:
     together, state = agent.predict(rows)
     alone = [agent.predict(row)[0] for row in rows]
     np.testing.assert_array_equal(together, np.stack(alone))
-    assert state.loop.shown.shape == (5,)
-    state.loop.shown[:] = 0.01
+    assert state.policy.loop.shown.shape == (5,)
+    state.policy.loop.shown[:] = 0.01
     _, again = agent.predict(rows, state, np.array([True, False, False, False, True]))
-    np.testing.assert_allclose(again.loop.shown, [0.02, 0.01, 0.01, 0.01, 0.02])
+    np.testing.assert_allclose(again.policy.loop.shown, [0.02, 0.01, 0.01, 0.01, 0.02])
 
 
 def test_the_limit_reaches_the_policy(conditioned: Path, server: Any) -> None:

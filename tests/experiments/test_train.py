@@ -152,6 +152,7 @@ def test_a_resumed_training_goes_on_where_it_was(compose, tmp_path):
 
 RECIPES = {
     "ppo": (),
+    "ppo with a memory": ("agent.memory.entries=[running,output_tok_s]",),
     "recurrent_ppo": ("agent=recurrent_ppo", "agent.arguments.policy_kwargs.lstm_hidden_size=8"),
     "sac": (
         "agent=sac", "agent.servers=4", "agent.steps=512", "agent.price_every=128",
@@ -179,7 +180,7 @@ def compose_recipe(compose, name, *more):
 
 @pytest.mark.parametrize(
     "name",
-    ["ppo", pytest.param("recurrent_ppo", marks=pytest.mark.long), "sac",
+    ["ppo", "ppo with a memory", pytest.param("recurrent_ppo", marks=pytest.mark.long), "sac",
      pytest.param("noise that depends on the state", marks=pytest.mark.long)],
 )  # fmt: skip
 def test_a_resumed_training_equals_the_uninterrupted_one_to_the_last_bit(compose, tmp_path, name):

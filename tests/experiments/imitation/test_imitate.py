@@ -23,6 +23,7 @@ from envs.errors import ConfigurationError
 from envs.knobs import Knobs
 from envs.objectives.conditions import Conditions
 from experiments.evaluation.batched_rollout import Assignment, Episodes
+from experiments.evaluation.rollout import run_episode
 from experiments.evaluation.suites import SuiteScenario
 from experiments.imitation.config import ImitateConfig
 from experiments.imitation.lessons import Costs, Lessons
@@ -323,6 +324,16 @@ def test_it_ends_in_a_bundle_that_runs(whole: tuple[School, Path]) -> None:
     action, _ = agent.predict(observation)
     assert env.action_space.contains(action)
     assert ("teaching", 1, 2) in CALLS
+
+
+def test_a_student_may_remember(compose: Any, tmp_path: Path) -> None:
+    taught(tmp_path, "agent.memory.entries=[running,output_tok_s]", "agent.memory.until_s=[2,10]")
+    assert len(read_bundle(tmp_path / "bundle").observation) == 28 + 4 + 2
+    agent = Agent(bundle=str(tmp_path))
+    env = SCENARIOS["calm"].make(action="grid", reward="default", interval_s=0.5, duration_s=15.0)
+    agent.bind(env.context)
+    episode = run_episode(env, agent, seed=3, duration_s=15.0)
+    assert len(episode.table["output_tokens"]) == 30
 
 
 def test_what_was_ended_goes_on_as_if_it_had_not_been(

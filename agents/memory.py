@@ -1,0 +1,181 @@
+"""What an agent remembers of its observations: their means over stretches of the past.
+
+A policy without a state of its own cannot tell from one observation how far it is ahead of
+Baseline within the QoS window: that hangs on when requests came and when they were served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.compatibility import describe_observation, observation_space
+from baselines.base import Policy
+from envs.fields import Checked
+from envs.observations import Observation, ObservationLayout
+from envs.quantities import Seconds
+
+FROM, TO = "from_s", "to_s"
+"""Keys of a remembered entry's description: the stretch of the past that it is the mean of."""
+_LONGEST_S = 600.0
+
+
+class Past(NamedTuple):
+    """Entries of the last observations.
+
+    Attributes:
+        seen: The remembered entries, oldest first, shape ``(servers, intervals, entries)``.
+    """
+
+    seen: NDArray[np.float32]
+
+
+_NOTHING = Past(np.zeros((0, 0, 0), np.float32))
+
+
+@dataclass(kw_only=True)
+class Memory(Checked):
+    """What is remembered (``memory`` of a recipe in ``conf/agent``).
+
+    Attributes:
+        entries: Entries of the observation; none by default.
+        until_s: Where each stretch of the past ends and the next one begins, in seconds ago; the
+            first one begins now.
+    """
+
+    config_key: ClassVar[str] = "agent.memory"
+
+    entries: list[str] = field(default_factory=list)
+    until_s: list[Seconds] = field(default_factory=lambda: [2.5, 5.0, 10.0, 20.0])
+
+    def __post_init__(self) -> None:
+        """Checks that the entries are there, and that the stretches follow one another."""
+        super().__post_init__()
+        for name in self.entries:
+            self.require(
+                name in Observation._fields, "entries", f"hold entries of an observation ({name})"
+            )
+        self.require(len(set(self.entries)) == len(self.entries), "entries", "be different")
+        rising = all(a < b for a, b in zip(self.until_s, self.until_s[1:], strict=False))
+        self.require(rising and len(self.until_s) > 0, "until_s", "rise")
+        self.require(self.until_s[-1] <= _LONGEST_S, "until_s", f"end within {_LONGEST_S:g} s")
+
+    def __bool__(self) -> bool:
+        """Whether anything is remembered."""
+        return bool(self.entries)
+
+    @property
+    def stretches_s(self) -> list[tuple[float, float]]:
+        """Where each stretch begins and ends, in seconds ago."""
+        return list(zip([0.0, *self.until_s], self.until_s, strict=False))
+
+    def described(self, layout: ObservationLayout) -> list[dict[str, Any]]:
+        """Returns the meaning of each remembered entry, as bundles write it down."""
+        known = {entry["name"]: entry for entry in describe_observation(layout)}
+        return [
+            {**known[name], FROM: begin, TO: end}
+            for begin, end in self.stretches_s
+            for name in self.entries
+        ]
+
+    def space(self, layout: ObservationLayout) -> gym.spaces.Box:
+        """Returns the space of observations with what is remembered behind them."""
+        return observation_space([*describe_observation(layout), *self.described(layout)])
+
+    def at_work(self, layout: ObservationLayout, interval_s: float) -> Remembering:
+        """Returns the memory of servers with these observations and intervals."""
+        return Remembering(self, layout, interval_s)
+
+    @classmethod
+    def of(cls, described: Sequence[dict[str, Any]]) -> Memory:
+        """Returns the memory that the entries of a bundle describe."""
+        own = [entry for entry in described if TO in entry]
+        if not own:
+            return cls()
+        names = list(dict.fromkeys(entry["name"] for entry in own))
+        return cls(entries=names, until_s=list(dict.fromkeys(entry[TO] for entry in own)))
+
+
+class Remembering:
+    """A memory at work on some servers.
+
+    Args:
+        memory: What is remembered.
+        layout: Of the servers' observations.
+        interval_s: Time between two observations.
+    """
+
+    def __init__(self, memory: Memory, layout: ObservationLayout, interval_s: float) -> None:
+        self._index = [layout.index(name) for name in memory.entries]
+        ends = [max(1, round(end / interval_s)) for end in memory.until_s]
+        self._depth = depth = ends[-1]
+        self._stretches = [
+            slice(depth - end, max(depth - begin, depth - end + 1))
+            for begin, end in zip([0, *ends], ends, strict=False)
+            if memory
+        ]
+
+    def after(
+        self,
+        observation: NDArray[np.floating[Any]],
+        past: Past | None,
+        episode_start: NDArray[np.bool_] | None = None,
+    ) -> tuple[NDArray[np.float32], Past]:
+        """Takes an observation of each server into account.
+
+        Args:
+            observation: One encoded observation, or a batch with a leading axis.
+            past: What has been seen before; ``None`` for nothing.
+            episode_start: For each observation, whether its episode begins with it.
+
+        Returns:
+            The observations with what is remembered behind them, and what has been seen.
+        """
+        if not self._stretches:
+            return np.asarray(observation, dtype=np.float32), past or _NOTHING
+        many = np.atleast_2d(np.asarray(observation, dtype=np.float32))
+        now = many[:, self._index]
+        if past is None:
+            seen = np.repeat(now[:, None], self._depth, axis=1)
+        else:
+            seen = np.concatenate([past.seen[:, 1:], now[:, None]], axis=1)
+            if episode_start is not None:
+                fresh = np.broadcast_to(np.asarray(episode_start, dtype=np.bool_), len(many))
+                seen[fresh] = now[fresh, None]
+        means = [seen[:, own].mean(axis=1) for own in self._stretches]
+        shown = np.concatenate([many, *means], axis=1)
+        return (shown if np.ndim(observation) == 2 else shown[0]), Past(seen)
+
+    def policy(self, policy: Policy) -> Policy:
+        """Returns a policy for observations without memory, given one for those with."""
+        return RememberingPolicy(policy, self)
+
+
+class RememberingPolicy:
+    """A policy that is shown what is remembered of the observations before.
+
+    Args:
+        policy: A policy whose observations have the remembered entries behind the server's own.
+        remembering: The memory.
+    """
+
+    def __init__(self, policy: Policy, remembering: Remembering) -> None:
+        self._policy, self._remembering = policy, remembering
+
+    def predict(
+        self,
+        observation: NDArray[np.floating[Any]],
+        state: Any = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = True,
+    ) -> tuple[Any, Any]:
+        """Returns an action and the next state; see :class:`baselines.base.Policy`."""
+        past, own = (None, None) if state is None else state
+        shown, past = self._remembering.after(observation, past, episode_start)
+        action, own = self._policy.predict(shown, own, episode_start, deterministic)
+        return action, (past, own)
