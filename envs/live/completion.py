@@ -49,8 +49,11 @@ async def complete(
 ) -> None:
     """Sends a completion request and reads its stream to the end.
 
+    A request on a connection used before, which the server drops without an answer, is sent again
+    on another; a new connection that is dropped is an error.
+
     Args:
-        session: An ``aiohttp.ClientSession``.
+        session: An ``aiohttp.ClientSession``, traced by :func:`reuse_noted`.
         url: Address of the server.
         body: What :func:`completion_body` returned.
         on_tokens: Called with the number of tokens of each piece as it arrives.
@@ -61,17 +64,38 @@ async def complete(
     """
     import aiohttp
 
-    try:
-        async with session.post(f"{url}/v1/completions", json=body) as answer:
-            if answer.status != 200:
-                _refuse(answer.status, await answer.text())
-            await _read(answer.content, body["max_tokens"], on_tokens)
-    except TimeoutError as error:
-        raise ServerHangsError(f"{url}: a request could not connect in time") from error
-    except aiohttp.ClientConnectorError as error:
-        raise ServerNotThereError(f"{url}: nothing answers ({error})") from error
-    except (aiohttp.ClientError, ConnectionError) as error:
-        raise ServerDiedError(f"{url}: a request broke off ({error!r})") from error
+    while True:
+        way = {"reused": False}
+        try:
+            async with session.post(
+                f"{url}/v1/completions", json=body, trace_request_ctx=way
+            ) as answer:
+                way["reused"] = False  # from here on it is an answer that breaks off
+                if answer.status != 200:
+                    _refuse(answer.status, await answer.text())
+                await _read(answer.content, body["max_tokens"], on_tokens)
+            return
+        except TimeoutError as error:
+            raise ServerHangsError(f"{url}: a request could not connect in time") from error
+        except aiohttp.ClientConnectorError as error:
+            raise ServerNotThereError(f"{url}: nothing answers ({error})") from error
+        except (aiohttp.ClientError, ConnectionError) as error:
+            # A server counts from its last byte how long a connection is idle, we from reading
+            # it: after a halt of ours it drops connections that are young to us.
+            if not way["reused"]:
+                raise ServerDiedError(f"{url}: a request broke off ({error!r})") from error
+
+
+def reuse_noted() -> Any:
+    """Returns what a session needs for :func:`complete` to know of connections used before."""
+    import aiohttp
+
+    async def note(_session: Any, context: Any, _parameters: Any) -> None:
+        context.trace_request_ctx["reused"] = True
+
+    tracing = aiohttp.TraceConfig()
+    tracing.on_connection_reuseconn.append(note)
+    return tracing
 
 
 def _refuse(status: int, text: str) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 
 from envs.errors import ServerError
 from envs.live.accounting import Event
-from envs.live.completion import TooLongError, complete, completion_body
+from envs.live.completion import TooLongError, complete, completion_body, reuse_noted
 from envs.live.errors import RequestsRefusedError
 from envs.workloads.base import RequestStream
 
@@ -168,6 +168,7 @@ class LoadGenerator:
             # vLLM drops a connection that was idle for 5 s; one of ours must not be used then.
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S),
             read_bufsize=_LONGEST_PIECE_BYTES,
+            trace_configs=[reuse_noted()],
             headers=self.target.headers,
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 from live_support import PATIENCE_S, wait_for
 from support.server_specs import Given
 
+from envs.errors import ServerError
 from envs.live import load_generator
 from envs.live.accounting import Event
 from envs.live.load_generator import LoadGenerator, Target
@@ -24,6 +25,7 @@ _VLLM_DROPS_AFTER_S = 5.0
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     ports: list[int]
+    drops: Callable[[int, list[int]], bool]
 
 
 class _Completions(BaseHTTPRequestHandler):
@@ -33,7 +35,12 @@ class _Completions(BaseHTTPRequestHandler):
     server: _Server
 
     def do_POST(self) -> None:
-        self.server.ports.append(self.client_address[1])
+        port = self.client_address[1]
+        dropped = self.server.drops(port, self.server.ports)
+        self.server.ports.append(port)
+        if dropped:
+            self.close_connection = True
+            return
         wanted = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["max_tokens"]
         piece = json.dumps({"choices": [], "usage": {"completion_tokens": wanted}})
         body = f"data: {piece}\n\ndata: [DONE]\n\n".encode()
@@ -50,6 +57,7 @@ class _Completions(BaseHTTPRequestHandler):
 def server() -> Iterator[_Server]:
     with _Server(("127.0.0.1", 0), _Completions) as found:
         found.ports = []
+        found.drops = lambda _port, _before: False
         thread = threading.Thread(target=found.serve_forever)
         thread.start()
         yield found
@@ -93,3 +101,28 @@ def test_one_that_was_used_just_now_is(server: _Server, monkeypatch: pytest.Monk
     monkeypatch.setattr(load_generator, "_KEEP_ALIVE_S", 10 * PATIENCE_S)
     first, second = ports_of_two_requests(server, 0.0)
     assert first == second
+
+
+def test_one_that_the_server_drops_at_the_next_request_loses_nothing(
+    server: _Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load_generator, "_KEEP_ALIVE_S", 10 * PATIENCE_S)
+    server.drops = lambda port, before: port in before
+    first, second, third = ports_of_two_requests(server, 0.0)
+    assert first == second != third
+
+
+def test_a_server_that_drops_new_ones_is_told(server: _Server) -> None:
+    server.drops = lambda _port, _before: True
+    generator = LoadGenerator(
+        Target(f"http://127.0.0.1:{server.server_port}", "model", {}, (10, 20), 4, PATIENCE_S)
+    )
+    told: list[ServerError] = []
+    try:
+        rng = np.random.default_rng(0)
+        generator.begin(Given([(0.0, 5, 3)]).stream(rng, 1.0), rng, None)
+        wait_for(lambda: told.extend(generator.take_failures()) or told)
+    finally:
+        generator.close()
+    assert "ServerDisconnectedError" in str(told[0])
+    assert len(server.ports) == 1
