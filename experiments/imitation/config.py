@@ -51,7 +51,7 @@ class ImitateConfig:
     noun: ClassVar[str] = "teaching"
 
     seed: Seed = 0
-    rounds: Annotated[int, Range(least=1, most=10_000)] = 6
+    rounds: Annotated[int, Range(least=1, most=10_000)] = 8
     duration: Seconds = 200.0
     interval: Interval = 0.5
     resume: str | None = None
@@ -65,7 +65,7 @@ class ImitateConfig:
     lowest_price: Positive = 0.05
     highest_price: Positive = 12.0
     evaluate_seeds: Seeds = 2
-    evaluate_duration: Seconds = 300.0
+    evaluate_duration: Seconds = 240.0
     threads: Processes = 1
     allow_packages: list[str] = field(default_factory=list)
     agent: Any = None

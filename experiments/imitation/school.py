@@ -227,7 +227,7 @@ class School:
         self._teacher.begin(seeds)
         coming, last = info["conditions"], self._highest()
         seen, violated = [], []
-        past = None
+        past, kv_usage = None, np.zeros(count)
         held = max(1, round(_HELD_S / self.config.interval))
         actions = np.zeros((count, len(self._plans.sizes)), dtype=np.int64)
         order = rng.permutation(count)
@@ -237,7 +237,8 @@ class School:
                 order = rng.permutation(count)
             which = order[begin : begin + self.config.at_once]
             shown, past = self._remembering.after(observation, past)
-            seen.append((shown[which], self._teacher.lesson(which, coming, last)))
+            lesson = self._teacher.lesson(which, coming, last, kv_usage)
+            seen.append((shown[which], lesson))
             if number:
                 actions, _ = self.policy.predict(
                     with_asked(shown, limits, switch_prices), deterministic=True
@@ -248,6 +249,7 @@ class School:
                 actions = self._shield(actions, observation)
             observation, _, _, _, info = env.step(actions)
             knobs, coming = info["knobs"], self._demanded(observation)
+            kv_usage = info["telemetry"].kv_cache_usage
             last = _as_rows(knobs)
             violated.append(
                 self._teacher.follow(info["conditions"], info["telemetry"].output_tokens)

@@ -33,8 +33,8 @@ class Study(Checked):
 
     config_key: ClassVar[str] = "study"
 
-    updates: Annotated[int, Range(least=1, most=1_000_000)] = 800
-    batch: Annotated[int, Range(least=1, most=1_000_000)] = 4096
+    updates: Annotated[int, Range(least=1, most=1_000_000)] = 3000
+    batch: Annotated[int, Range(least=1, most=1_000_000)] = 1024
     learning_rate: Positive = 2e-3
     entropy: Gain = 0.3
     most_cost: Positive = 3.0

@@ -34,6 +34,10 @@ _FREE_MHZ = 1e9
 """Stands for a clock without a limit where knobs are compared."""
 _NEARLY = 0.95
 """Fraction of a TPOT SLO from which on a token counts as late: requests differ."""
+_FULL = 0.9
+"""Use of the KV cache from which on a lower batch limit may spare preemptions."""
+_RULED_OUT = 1e4
+"""Cost of a plan that is not to be followed; half precision holds it."""
 
 
 class Lesson(NamedTuple):
@@ -92,6 +96,7 @@ class Teacher:
         self._intervals = round(horizon_s / interval_s)
         phase = np.arange(self._intervals) >= max(1, round(first_s / interval_s))
         self._levels = np.where(phase[:, None], plans.later[:, None], plans.first[:, None])
+        self._lowered = plans.first[:, 1] < plans.sizes[1] - 1
         self._clocks_mhz = _clock_limits(contexts)
         self._caps_w = np.array([context.grid.power_caps_w for context in contexts])
         self._seqs = np.array([context.grid.max_num_seqs for context in contexts], dtype=float)
@@ -132,14 +137,21 @@ class Teacher:
         evaluated = (begins_s > self._warmup_s - 1e-6) & (demanded.target_tok_s > 0)
         return np.asarray(np.where(evaluated, violated, np.nan))
 
-    def lesson(self, which: IntArray, coming: Conditions, last: FloatArray) -> Lesson:
+    def lesson(
+        self, which: IntArray, coming: Conditions, last: FloatArray, kv_usage: FloatArray
+    ) -> Lesson:
         """Tries all plans on some servers.
+
+        A lower batch limit is ruled out where neither a TPOT SLO nor a full KV cache asks for it.
+        It leaves prompts waiting, so that more output comes within the horizon, and the violations
+        that it seems to spare come later: where a server is behind, that is done again and again.
 
         Args:
             which: Their indices, as many as it looks at in one call.
             coming: What is demanded of every server from now on.
             last: Cap in watts, batch limit and clock limit in MHz (``inf`` where it is free) that
                 were requested last, shape ``(servers, 3)``.
+            kv_usage: Fraction of each server's KV blocks in use, shape ``(servers,)``.
         """
         limit_level, highest_w = self._highest_w(coming.power_budget_w)
         knobs = self._knobs(which, limit_level)
@@ -155,8 +167,10 @@ class Teacher:
         late_j = self._late(which, coming, seen) * token_j * self._request_tokens[which, None]
         energy_j = seen[..., ENERGY].sum(axis=-1)
         interval_j = beside.power_w[:, None] * self._interval_s
+        base = (energy_j - cost.work_value * token_j * work + late_j) / interval_j
+        asked_for = np.isfinite(coming.tpot_slo_s[which]) | (kv_usage[which] > _FULL)
         return Lesson(
-            (energy_j - cost.work_value * token_j * work + late_j) / interval_j,
+            np.where(self._lowered & ~asked_for[:, None], _RULED_OUT, base),
             self._violations(which, coming, seen[..., OUTPUT], beside.tokens),
             _changes(knobs, last[which]),
         )

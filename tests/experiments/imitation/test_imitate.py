@@ -183,9 +183,8 @@ def test_a_lesson_is_what_happens_when_the_plan_is_followed() -> None:
     caps_w = np.array([context.grid.power_caps_w[1] for context in env.contexts])
     number = 9
     coming = Conditions(*(np.array(field) for field in info["conditions"]))
-    lesson = teacher.lesson(
-        np.arange(2), coming, np.stack([caps_w, [64.0, 64.0], [np.inf, np.inf]], axis=-1)
-    )
+    last = np.stack([caps_w, [64.0, 64.0], [np.inf, np.inf]], axis=-1)
+    lesson = teacher.lesson(np.arange(2), coming, last, np.zeros(2))
     energy_j, violated = np.zeros(2), np.zeros(2)
     for step in range(8):
         chosen = plans.first[number] if step < 2 else plans.later[number]
@@ -230,7 +229,7 @@ def test_a_lesson_with_clock_limits_is_what_happens_under_them() -> None:
             info = env.step(free)[4]
             teacher.follow(info["conditions"], info["telemetry"].output_tokens)
         last = np.array([[400.0, 64.0, np.inf]] * 2)
-        lesson = teacher.lesson(np.arange(2), info["conditions"], last)
+        lesson = teacher.lesson(np.arange(2), info["conditions"], last, np.zeros(2))
         drawn_j.append(followed(knobs))
     kept = len(plans.first) - 1, 0
     assert [tuple(plans.first[n]) for n in kept] == [tuple(free[0]), tuple(low[0])]
@@ -238,6 +237,34 @@ def test_a_lesson_with_clock_limits_is_what_happens_under_them() -> None:
     assert (expected < 0.95).all()
     np.testing.assert_allclose(lesson.base[:, kept[1]] / lesson.base[:, kept[0]], expected)
     assert lesson.changes[0, list(kept)].tolist() == [0.0, 1.0]
+
+
+def test_a_lower_batch_limit_is_taught_only_where_something_asks_for_it() -> None:
+    """A TPOT SLO, or a full KV cache: elsewhere it puts work off."""
+    env = vector(60.0)
+    plans = plans_of(6, 6, lowered=2)
+    teacher = Teacher(
+        env, randomize=True, plans=plans, cost=LessonCost(), slo_price=1.0, first_s=1.0,
+        horizon_s=4.0, at_once=2,
+    )  # fmt: skip
+    _, info = env.reset(seed=[3, 4])
+    teacher.begin((3, 4))
+    lowered = plans.first[:, 1] < 5
+    assert lowered.sum() == 12
+    last = np.array([[400.0, 64.0, np.inf]] * 2)
+
+    def ruled_out(tpot_slo_s: list[float], kv_usage: list[float]) -> list[bool]:
+        coming = Conditions(*(np.array(own) for own in info["conditions"]))
+        coming = coming._replace(tpot_slo_s=np.array(tpot_slo_s))
+        base = teacher.lesson(np.arange(2), coming, last, np.array(kv_usage)).base
+        assert (base[:, ~lowered] < 1e3).all()
+        above = Lessons.of([(np.zeros((2, 28), np.float32), Lesson(base, 0.0 * base, 0.0 * base))])
+        costs = Costs(plans, 3.0).above_best(above, torch.zeros(2), torch.zeros(2))
+        return [bool((own == 3.0).all()) for own in costs[:, :, 3:5]]
+
+    assert ruled_out([np.inf, np.inf], [0.5, 0.5]) == [True, True]
+    assert ruled_out([0.2, np.inf], [0.5, 0.95]) == [False, False]
+    assert ruled_out([np.inf, 0.2], [0.95, 0.5]) == [False, False]
 
 
 def lessons_of(base: list[list[float]], violations: list[list[float]]) -> Lessons:
