@@ -64,9 +64,9 @@ calibrations.more = for gpu in a100_sxm4_80gb a100_sxm4_40gb b200 rtx_pro_6000; 
 calibrations.data = $(MEASURED)
 
 agent.command := experiments.imitate
-agent.words = evaluate_duration=240 hydra.run.dir=$(RESULTS)/agent
+agent.words = hydra.run.dir=$(RESULTS)/agent
 agent.more = cp -r $(RESULTS)/agent/bundle/. agents/bundles/ppo/ && \
-    $(PY) -m experiments.imitate agent=ppo_clock seed=1 rounds=9 evaluate_duration=240 \
+    $(PY) -m experiments.imitate agent=ppo_clock seed=1 \
     hydra.run.dir=$(RESULTS)/agent_clock && cp -r $(RESULTS)/agent_clock/bundle/. agents/bundles/ppo_clock/
 
 traces.command := experiments.download

@@ -95,7 +95,7 @@ def test_the_agents_are_made_by_the_commands_that_their_cards_name(tmp_path: Pat
     text = printed(tmp_path, f"{tmp_path}/agent.done")
     for bundle in (ROOT / "agents" / "bundles").iterdir():
         card = (bundle / "card.md").read_text(encoding="utf-8")
-        named = re.search(r"`python (-m experiments\.imitate .*?)` makes it again", card)
+        named = re.search(r"`python (-m experiments\.imitate.*?)` makes it again", card)
         assert named is not None, bundle.name
         made = re.search(
             rf"{re.escape(named[1])} hydra\.run\.dir=(\S+) && cp -r (\S+)/bundle/\. "
