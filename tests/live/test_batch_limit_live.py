@@ -66,8 +66,9 @@ def test_bad_requests_change_nothing(vllm: VllmProcess, limit: BatchLimit, body:
 
 
 def test_the_limit_is_followed_by_draining(vllm: VllmProcess, limit: BatchLimit) -> None:
-    # Long outputs: four at a time end more slowly than a busy machine sends.
-    with live(attached(vllm, control=False), requests(concurrency=40, output_scale=1.2)) as server:
+    # Outputs so long that four at a time take some 20 s for those that wait: a client that is
+    # halted for a while must not find the queue empty.
+    with live(attached(vllm, control=False), requests(concurrency=40, output_scale=4.0)) as server:
         server.reset(0)
         wait_for(lambda: limit.read()["running"] >= 25, 30.0)
         before = metrics.fetch(limit._client).counters["preemptions"]
