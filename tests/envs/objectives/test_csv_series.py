@@ -10,7 +10,7 @@ import pytest
 
 from envs.errors import ConfigurationError, WorkloadError
 from envs.objectives.csv_series import read_series
-from envs.objectives.signals import Band, Constant, FromFile, Sine
+from envs.objectives.signals import Band, Constant, FromFile, Signal
 
 DATA = Path(os.environ.get("PALS_DATA", Path(__file__).parents[4] / "shared" / "data"))
 RNG = np.random.default_rng(0)
@@ -85,19 +85,29 @@ def test_a_series_plays_from_anywhere_at_any_speed(tmp_path):
     assert signal.values(times, RNG).tolist() == [2.0, 2.0, 3.0, 4.0, 23.0]
 
 
+class Wave(Signal):
+    """One wave between 100 and 300 in 300 s."""
+
+    def values(self, times_s, rng):
+        return 200.0 - 100.0 * np.cos(2.0 * np.pi * times_s / 300.0)
+
+    def lowest(self):
+        return 100.0
+
+
 def test_a_band_maps_linearly_and_clips():
     times = np.linspace(0.0, 300.0, 61)
-    sine = Sine(low=100.0, high=300.0, period_s=300.0)
-    plain = Band(signal=sine, low=1000.0, high=2000.0).values(times, RNG)
+    wave = Wave()
+    plain = Band(signal=wave, low=1000.0, high=2000.0).values(times, RNG)
     assert plain.min() == pytest.approx(1000.0)
     assert plain.max() == pytest.approx(2000.0)
-    np.testing.assert_allclose(plain, 1000.0 + 5.0 * (sine.values(times, RNG) - 100.0))
-    turned = Band(signal=sine, low=1000.0, high=2000.0, invert=True).values(times, RNG)
+    np.testing.assert_allclose(plain, 1000.0 + 5.0 * (wave.values(times, RNG) - 100.0))
+    turned = Band(signal=wave, low=1000.0, high=2000.0, invert=True).values(times, RNG)
     np.testing.assert_allclose(plain + turned, 3000.0)
-    fixed = Band(signal=sine, low=0.0, high=1.0, from_low=200.0, from_high=250.0)
+    fixed = Band(signal=wave, low=0.0, high=1.0, from_low=200.0, from_high=250.0)
     clipped = fixed.values(times, RNG)
     assert (clipped.min(), clipped.max()) == (0.0, 1.0)
-    assert ((clipped == 0.0) == (sine.values(times, RNG) <= 200.0)).all()
+    assert ((clipped == 0.0) == (wave.values(times, RNG) <= 200.0)).all()
 
 
 def test_a_constant_maps_to_an_end_of_the_band():
