@@ -30,12 +30,10 @@ def choices_page() -> str:
 
 def commands_page() -> str:
     """Returns every command that Hydra configures, with the keys that are its own."""
-    files = {name: catalog.CONF_DIR / f"{name}.yaml" for name in commands()}
     return "\n\n".join(
-        part
-        for name, file in files.items()
-        if file.is_file()
-        for part in (f"### {name}\n\n{commands()[name]}.", _command(file))
+        f"### {name}\n\n{summary}.\n\n{_command(file)}"
+        for name, summary in commands().items()
+        if (file := catalog.CONF_DIR / f"{name}.yaml").is_file()
     )
 
 
