@@ -133,7 +133,10 @@ class VllmProcess:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    start_new_session=True,
+                    # Not a session of its own: Linux schedules by sessions, and one whose threads
+                    # poll with sched_yield, as vLLM's do, can keep our load generator waiting for
+                    # seconds (seen on 6.18 with sched_autogroup_enabled).
+                    process_group=0,
                     env=environment,
                 )
             except OSError as error:
