@@ -4,48 +4,24 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from agents.asked import SCALES, described, with_asked
+from agents.asked import SCALES, described
 from agents.bundle import find_bundle, load_policy, read_bundle, stale_calibrations
 from agents.compatibility import bound_encoding, grid_mismatch, observation_mismatch
-from agents.limit_loop import LimitLoop, LoopState
-from agents.memory import Memory, Past
+from agents.limit_loop import LimitKeepingPolicy, LimitLoop
+from agents.memory import Memory, Remembering
 from agents.shield import BudgetShield
 from agents.shielded_policy import ShieldedPolicy
-from baselines.base import Controller, Preparation
+from baselines.base import Controller, Policy, Preparation
 from envs.context import ControlContext
 from envs.errors import ConfigurationError
 from envs.fields import Checked
 from envs.quantities import Batch, Gain, PositiveFraction
-
-
-class _State(NamedTuple):
-    """What a limit-conditioned agent remembers.
-
-    Attributes:
-        loop: The slow loop on what it is asked for.
-        policy: State of the policy itself.
-    """
-
-    loop: LoopState
-    policy: Any
-
-
-class _Remembered(NamedTuple):
-    """What an agent remembers.
-
-    Attributes:
-        past: Entries of the last observations.
-        policy: State of what decides.
-    """
-
-    past: Past
-    policy: Any
 
 
 @dataclass(kw_only=True)
@@ -109,9 +85,10 @@ class Agent(Checked, Controller):
         entries = self.facts.observation
         known = entries[: -len(SCALES)] if self._conditioned else entries
         memory = Memory.of(known)
-        count = len(known) - len(memory.described(context.layout))
+        remembered = memory.described(context.layout)
+        count = len(known) - len(remembered)
         found = observation_mismatch(known[:count], context.layout)
-        if not found and known[count:] != memory.described(context.layout):
+        if not found and known[count:] != remembered:
             found.append("what it remembers was scaled differently")
         if self._conditioned and entries[-len(SCALES) :] != described():
             found.append("what it can be asked for was scaled differently")
@@ -132,11 +109,16 @@ class Agent(Checked, Controller):
         self._slos = [context.layout.index(name) for name in ("ttft_slo_s", "tpot_slo_s")]
         same = type(own) is type(context.encoding) and own.grid == context.grid
         self._translate = not same or self.fixed_max_num_seqs is not None
-        self._remembering = memory.at_work(context.layout, context.interval_s)
-        self._policy = ShieldedPolicy(
+        policy: Policy = ShieldedPolicy(
             load_policy(self._folder, self.facts, own.space, self.device),
             BudgetShield([context], [own]) if self.facts.shield else None,
         )
+        if self._conditioned:
+            policy = LimitKeepingPolicy(
+                policy, self.loop, self.violation_limit, self.switch_price, context
+            )
+        remembering = Remembering(memory, context.layout, context.interval_s)
+        self._policy = remembering.policy(policy)
 
     @override
     def prepare(self, preparation: Preparation) -> None:
@@ -154,53 +136,10 @@ class Agent(Checked, Controller):
         if not self.latency_slos:
             seen = seen.copy()
             seen[..., self._slos] = self._context.layout.high[self._slos]  # reads as no SLO
-        past, own = (None, None) if state is None else state
-        shown, past = self._remembering.after(seen, past, episode_start)
-        action, own = self._decided(seen, shown, own, episode_start, deterministic)
+        action, state = self._policy.predict(seen, state, episode_start, deterministic)
         if self._translate:
             action = self._translated(action, seen)
-        return action, _Remembered(past, own)
-
-    def _decided(
-        self,
-        seen: NDArray[np.float32],
-        shown: NDArray[np.float32],
-        state: Any,
-        episode_start: NDArray[np.bool_] | None,
-        deterministic: bool,
-    ) -> tuple[Any, Any]:
-        """Decides on what the policy is shown: what is seen, and what is remembered behind it."""
-        if self._conditioned:
-            return self._asked(seen, shown, state, episode_start, deterministic)
-        return self._policy.predict(shown, state, episode_start, deterministic)
-
-    def _asked(
-        self,
-        seen: NDArray[np.float32],
-        remembered: NDArray[np.float32],
-        state: _State | None,
-        episode_start: NDArray[np.bool_] | None,
-        deterministic: bool,
-    ) -> tuple[Any, _State]:
-        """Decides with what the policy is asked for behind its observation."""
-        many = np.atleast_2d(seen)
-        count, context = len(many), self._context
-        if state is None:
-            loop, own = LoopState.start(count, self.violation_limit), None
-        else:
-            loop, own = state
-            if episode_start is not None:
-                fresh = np.broadcast_to(np.asarray(episode_start, dtype=np.bool_), count)
-                loop = loop.restarted(fresh, self.violation_limit)
-        observed = context.layout.decode(many)
-        loop = loop.after(
-            self.loop, self.violation_limit, observed, context.qos, context.interval_s
-        )
-        shown = loop.shown if seen.ndim == 2 else loop.shown[0]
-        action, own = self._policy.predict(
-            with_asked(remembered, shown, self.switch_price), own, episode_start, deterministic
-        )
-        return action, _State(loop, own)
+        return action, state
 
     def _translated(self, action: Any, observation: NDArray[np.float32]) -> Any:
         seen = self._context.layout.decode(observation)

@@ -14,6 +14,9 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.asked import with_asked
+from baselines.base import Policy
+from envs.context import ControlContext
 from envs.fields import Checked
 from envs.objectives.qos import QoSConfig, violation_plain, work_waits
 from envs.observations import Observation
@@ -98,3 +101,50 @@ class LoopState(NamedTuple):
         moved = self.shown * np.exp(-np.where(counts, interval_s / loop.response_s, 0.0) * excess)
         highest = max(loop.lowest, min(loop.highest, loop.slack * limit))
         return LoopState(rate, np.clip(moved, loop.lowest, highest), age_s)
+
+
+class LimitKeepingPolicy:
+    """A limit-conditioned policy that is asked for what the loop says.
+
+    Args:
+        policy: A policy whose observations begin with a server's own entries and end with what
+            is asked for.
+        loop: How what it is asked for follows the violations that are measured.
+        limit: Rate of QoS violations that the operator allows.
+        switch_price: What an interval in which a knob moves costs, in the units of the reward.
+        context: What is known of the servers.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        loop: LimitLoop,
+        limit: float,
+        switch_price: float,
+        context: ControlContext,
+    ) -> None:
+        self._policy, self._loop, self._context = policy, loop, context
+        self._limit, self._switch_price = limit, switch_price
+
+    def predict(
+        self,
+        observation: NDArray[np.floating[Any]],
+        state: Any = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = True,
+    ) -> tuple[Any, Any]:
+        """Returns an action and the next state; see :class:`baselines.base.Policy`."""
+        many, context = np.atleast_2d(observation), self._context
+        if state is None:
+            loop, own = LoopState.start(len(many), self._limit), None
+        else:
+            loop, own = state
+            if episode_start is not None:
+                fresh = np.broadcast_to(np.asarray(episode_start, dtype=np.bool_), len(many))
+                loop = loop.restarted(fresh, self._limit)
+        seen = context.layout.decode(many[:, : len(context.layout.high)])
+        loop = loop.after(self._loop, self._limit, seen, context.qos, context.interval_s)
+        shown = loop.shown if np.ndim(observation) == 2 else loop.shown[0]
+        asked = with_asked(observation, shown, self._switch_price)
+        action, own = self._policy.predict(asked, own, episode_start, deterministic)
+        return action, (loop, own)

@@ -83,13 +83,13 @@ class Memory(Checked):
             for name in self.entries
         ]
 
+    def shown(self, layout: ObservationLayout) -> list[dict[str, Any]]:
+        """Returns the meaning of all entries: a server's own, and what is remembered of them."""
+        return [*describe_observation(layout), *self.described(layout)]
+
     def space(self, layout: ObservationLayout) -> gym.spaces.Box:
         """Returns the space of observations with what is remembered behind them."""
-        return observation_space([*describe_observation(layout), *self.described(layout)])
-
-    def at_work(self, layout: ObservationLayout, interval_s: float) -> Remembering:
-        """Returns the memory of servers with these observations and intervals."""
-        return Remembering(self, layout, interval_s)
+        return observation_space(self.shown(layout))
 
     @classmethod
     def of(cls, described: Sequence[dict[str, Any]]) -> Memory:
@@ -112,11 +112,15 @@ class Remembering:
 
     def __init__(self, memory: Memory, layout: ObservationLayout, interval_s: float) -> None:
         self._index = [layout.index(name) for name in memory.entries]
-        ends = [max(1, round(end / interval_s)) for end in memory.until_s]
-        self._depth = depth = ends[-1]
+
+        def steps(seconds: float) -> int:
+            return max(1, round(seconds / interval_s)) if seconds else 0
+
+        stretches = [(steps(begin), steps(end)) for begin, end in memory.stretches_s]
+        self._depth = depth = stretches[-1][1]
         self._stretches = [
             slice(depth - end, max(depth - begin, depth - end + 1))
-            for begin, end in zip([0, *ends], ends, strict=False)
+            for begin, end in stretches
             if memory
         ]
 

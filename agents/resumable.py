@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from agents.memory import Memory, Past
+from agents.memory import Memory, Past, Remembering
 from agents.vec_env import ServingVecEnv
 from envs.errors import ConfigurationError
 from envs.simulator.vector import VectorServingEnv
@@ -62,7 +62,7 @@ class ResumableVecEnv(ServingVecEnv):
         super().__init__(env, info_keys)
         own = memory or Memory()
         layout = env.contexts[0].layout
-        self._remembering = own.at_work(layout, env.interval_s)
+        self._remembering = Remembering(own, layout, env.interval_s)
         self._past: Past | None = None
         self.observation_space = own.space(layout)
         self._generators = self._states()

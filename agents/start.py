@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from agents.asked import SCALES, VIOLATION_LIMIT
 from agents.bundle import find_bundle, read_bundle, read_weights
+from agents.memory import TO, Memory
 from envs.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -76,11 +77,17 @@ def start_from(model: BaseAlgorithm, name: str, observation: Sequence[dict[str, 
     folder = find_bundle(name, "start")
     bundle = read_bundle(folder)
     if list(bundle.observation) != list(observation[: len(bundle.observation)]):
-        raise ConfigurationError(f"start: the agent in {folder} observes something else")
+        raise ConfigurationError(
+            f"start: the agent in {folder} observes something else ({_told(bundle.observation)}); "
+            f"this training: {_told(observation)}"
+        )
     weights = read_weights(folder, bundle, "cpu")
     own = model.policy.state_dict()
     if weights.keys() != own.keys():
-        raise ConfigurationError(f"start: the agent in {folder} has other layers")
+        raise ConfigurationError(
+            f"start: the agent in {folder} has other layers; set agent.arguments.policy_kwargs to "
+            f"its own: {dict(bundle.policy_arguments)}"
+        )
     for key, value in own.items():
         known = weights[key]
         if known.shape == value.shape:
@@ -94,6 +101,18 @@ def start_from(model: BaseAlgorithm, name: str, observation: Sequence[dict[str, 
         else:
             raise ConfigurationError(
                 f"start: {key} of the agent in {folder} has the shape {tuple(known.shape)}, and "
-                f"here {tuple(value.shape)}"
+                f"here {tuple(value.shape)}; set agent.arguments.policy_kwargs to its own: "
+                f"{dict(bundle.policy_arguments)}"
             )
     return len(observation) - len(bundle.observation)
+
+
+def _told(observation: Sequence[dict[str, Any]]) -> str:
+    """Returns what kinds of entries there are, and the key that says what is remembered."""
+    memory = Memory.of(observation)
+    remembered = [entry for entry in observation if TO in entry]
+    own = len(observation) - len(remembered)
+    if not memory:
+        return f"{own} entries, agent.memory.entries=[]"
+    entries, until = ",".join(memory.entries), ",".join(f"{end:g}" for end in memory.until_s)
+    return f"{own} entries, agent.memory.entries=[{entries}] agent.memory.until_s=[{until}]"

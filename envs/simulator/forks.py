@@ -23,7 +23,7 @@ class Forks:
     Args:
         fleet: The servers; all of them have to be reset before they are forked.
         copies: Copies of each server.
-        servers: How many servers are copied at a time; ``None`` for all of them.
+        servers: How many servers are copied at a time at most; ``None`` for all of them.
 
     Attributes:
         copies: Copies of each server.
@@ -34,6 +34,7 @@ class Forks:
         self.copies = copies
         self._which = np.arange(fleet.num_envs if servers is None else servers)
         self._states = fleet.states.like(len(self._which) * copies)
+        self._rows = len(self._which) * copies
         self._live = fleet.states.live_bytes
         self._room = 0
 
@@ -50,19 +51,20 @@ class Forks:
                 it are copied. ``None``: no request that is yet to come.
             extra: Requests for each copy, those of a server's copies in a row; they arrive after
                 those that the copied server knows.
-            which: Indices of the servers, as many as are copied at a time; ``None`` for those of
-                the call before, at first the first ones.
+            which: Indices of the servers, no more than are copied at a time; ``None`` for those
+                of the call before, at first the first ones.
         """
         fleet, copies = self._fleet, self.copies
         if which is not None:
             self._which = which
+            self._rows = len(which) * copies
         own = self._which.tolist()
         ends = [fleet.requests[i].reach(fleet.servers[i], ahead_s) for i in own]
         most = max((len(chunk.arrival_time_s) for chunk in extra), default=0) if extra else 0
         self._make_room(max(ends) + most)
         sources = np.repeat(fleet.addresses[self._which], copies)
         with threads_for(len(sources)):
-            plans.fork(sources, self._states.addresses, self._live)
+            plans.fork(sources, self._states.addresses[: self._rows], self._live)
         servers = self._states.servers
         for place, (index, end) in enumerate(zip(own, ends, strict=True)):
             rows = slice(place * copies, (place + 1) * copies)
@@ -86,8 +88,7 @@ class Forks:
         if requests <= self._room:
             return
         self._room = 2 * requests
-        rows = len(self._which) * self.copies
-        self._arrivals = np.zeros((rows, self._room), dtype=ARRIVAL)
+        self._arrivals = np.zeros((len(self._states.servers), self._room), dtype=ARRIVAL)
         self._states.servers.arrivals_at = addresses_of_rows(self._arrivals)
 
     def set_slos(self, ttft_slo_s: FloatArray | float, tpot_slo_s: FloatArray | float) -> None:
@@ -97,8 +98,9 @@ class Forks:
             ttft_slo_s: Time to first token: a number, or one for each copy.
             tpot_slo_s: Time per output token, likewise.
         """
-        self._states.servers.ttft_slo_s = ttft_slo_s
-        self._states.servers.tpot_slo_s = tpot_slo_s
+        servers = self._states.servers[: self._rows]
+        servers.ttft_slo_s = ttft_slo_s
+        servers.tpot_slo_s = tpot_slo_s
 
     def run(self, knobs: FloatArray, interval_s: float, columns: IntArray) -> FloatArray:
         """Lets every copy follow its plan.
@@ -112,9 +114,9 @@ class Forks:
         Returns:
             These columns, shape ``(servers, copies, intervals, len(columns))``.
         """
-        rows, intervals = len(self._which) * self.copies, knobs.shape[2]
+        rows, intervals = self._rows, knobs.shape[2]
         flat = np.ascontiguousarray(knobs, dtype=np.float64).reshape(rows, intervals, 3)
         observed = np.empty((rows, intervals, len(columns)))
         with threads_for(rows):
-            plans.run_plans(self._states.addresses, flat, interval_s, columns, observed)
+            plans.run_plans(self._states.addresses[:rows], flat, interval_s, columns, observed)
         return observed.reshape(len(self._which), self.copies, intervals, len(columns))

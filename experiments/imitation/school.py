@@ -17,7 +17,8 @@ from agents.asked import Asked, AskedPolicy, dealt, with_asked
 from agents.asked import described as describe_asked
 from agents.bundle import calibration_hashes, plain_numbers, policy_facts, read_bundle, save_bundle
 from agents.bundle_facts import Bundle, check_policy_arguments
-from agents.compatibility import describe_grid, describe_observation, observation_space
+from agents.compatibility import describe_grid, observation_space
+from agents.memory import Remembering
 from agents.recipe import Recipe
 from agents.shield import BudgetShield
 from agents.threads import set_torch_threads
@@ -92,8 +93,8 @@ class School:
             horizon_s=config.horizon_s, at_once=config.at_once,
         )  # fmt: skip
         self._shield = BudgetShield(self._servers.contexts) if self.recipe.shield else None
-        self._remembering = self.recipe.memory.at_work(
-            self._servers.contexts[0].layout, config.interval
+        self._remembering = Remembering(
+            self.recipe.memory, self._servers.contexts[0].layout, config.interval
         )
         self.policy = self._new_policy()
         self._student = Student(
@@ -284,9 +285,8 @@ class School:
         self._prices = np.clip(moved, self.config.lowest_price, self.config.highest_price)
 
     def _observation(self) -> list[dict[str, Any]]:
-        layout = self._servers.contexts[0].layout
-        memory = self.recipe.memory
-        return [*describe_observation(layout), *memory.described(layout), *describe_asked()]
+        shown = self.recipe.memory.shown(self._servers.contexts[0].layout)
+        return [*shown, *describe_asked()]
 
     def _save_student(self) -> None:
         """Writes what the next round begins with, in one file: a round is there whole or not."""

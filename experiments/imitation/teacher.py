@@ -23,7 +23,7 @@ from envs.context import ControlContext
 from envs.objectives.conditions import Conditions
 from envs.simulator.forks import Forks
 from envs.simulator.vector import VectorServingEnv
-from experiments.imitation.beside import BaselineFleet
+from experiments.imitation.beside import BaselineFleet, Spending
 from experiments.imitation.plans import Plans
 from experiments.imitation.prices import LessonCost
 
@@ -92,11 +92,13 @@ class Teacher:
             specs, contexts, randomize=randomize, at_once=at_once,
             prompt_weight=cost.prompt_weight,
         )  # fmt: skip
-        self._forks = Forks(env.fleet, len(plans.first), at_once)
+        lowered = plans.first[:, 1] < plans.sizes[1] - 1
+        # Those that keep the highest batch limit, which are tried always, and the others.
+        self._sets = [np.flatnonzero(~lowered), np.flatnonzero(lowered)]
+        self._forks = [Forks(env.fleet, max(1, len(own)), at_once) for own in self._sets]
         self._intervals = round(horizon_s / interval_s)
         phase = np.arange(self._intervals) >= max(1, round(first_s / interval_s))
         self._levels = np.where(phase[:, None], plans.later[:, None], plans.first[:, None])
-        self._lowered = plans.first[:, 1] < plans.sizes[1] - 1
         self._clocks_mhz = _clock_limits(contexts)
         self._caps_w = np.array([context.grid.power_caps_w for context in contexts])
         self._seqs = np.array([context.grid.max_num_seqs for context in contexts], dtype=float)
@@ -154,13 +156,36 @@ class Teacher:
             kv_usage: Fraction of each server's KV blocks in use, shape ``(servers,)``.
         """
         limit_level, highest_w = self._highest_w(coming.power_budget_w)
-        knobs = self._knobs(which, limit_level)
         beside = self._baseline.ahead(which, highest_w[which], self._intervals)
-        self._forks.fork(self._intervals * self._interval_s, which=which)
-        each = self._forks.copies
+        asked_for = np.isfinite(coming.tpot_slo_s[which]) | (kv_usage[which] > _FULL)
+        lesson = Lesson(*np.zeros((3, len(which), len(self._levels))))
+        lesson.base[:] = _RULED_OUT
+        for number, places in enumerate([np.arange(len(which)), np.flatnonzero(asked_for)]):
+            plans = self._sets[number]
+            if not len(places) or not len(plans):
+                continue
+            own = which[places]
+            knobs = self._knobs(own, limit_level, plans)
+            tried = self._tried(
+                self._forks[number], own, coming, knobs, Spending(*(a[places] for a in beside))
+            )
+            for column, found in zip(lesson, (*tried, _changes(knobs, last[own])), strict=True):
+                column[np.ix_(places, plans)] = found
+        return lesson
+
+    def _tried(
+        self,
+        forks: Forks,
+        which: IntArray,
+        coming: Conditions,
+        knobs: FloatArray,
+        beside: Spending,
+    ) -> tuple[FloatArray, FloatArray]:
+        """Tries plans on some servers; returns their cost, and what they violate."""
+        forks.fork(self._intervals * self._interval_s, which=which)
         ttft_s = np.minimum(coming.ttft_slo_s[which], self._cost.patience_s)
-        self._forks.set_slos(np.repeat(ttft_s, each), np.inf)
-        seen = self._forks.run(knobs, self._interval_s, COLUMNS)
+        forks.set_slos(np.repeat(ttft_s, forks.copies), np.inf)
+        seen = forks.run(knobs, self._interval_s, COLUMNS)
         cost = self._cost
         token_j = beside.joule_per_token[:, None]
         work = (seen[..., OUTPUT] + cost.prompt_weight * seen[..., PROMPT]).sum(axis=-1)
@@ -168,12 +193,7 @@ class Teacher:
         energy_j = seen[..., ENERGY].sum(axis=-1)
         interval_j = beside.power_w[:, None] * self._interval_s
         base = (energy_j - cost.work_value * token_j * work + late_j) / interval_j
-        asked_for = np.isfinite(coming.tpot_slo_s[which]) | (kv_usage[which] > _FULL)
-        return Lesson(
-            np.where(self._lowered & ~asked_for[:, None], _RULED_OUT, base),
-            self._violations(which, coming, seen[..., OUTPUT], beside.tokens),
-            _changes(knobs, last[which]),
-        )
+        return base, self._violations(which, coming, seen[..., OUTPUT], beside.tokens)
 
     def _late(self, which: IntArray, coming: Conditions, seen: FloatArray) -> FloatArray:
         """Returns the price of late requests, in Baseline's energy for a request.
@@ -197,15 +217,16 @@ class Teacher:
         level = np.maximum((self._caps_w <= limit_w[:, None]).sum(axis=1) - 1, 0)
         return level, self._caps_w[np.arange(len(level)), level]
 
-    def _knobs(self, which: IntArray, limit_level: IntArray) -> FloatArray:
-        """Returns the knobs of all plans within the budget, ``(servers, plans, intervals, 3)``."""
-        cap_level = np.minimum(self._levels[None, ..., 0], limit_level[which, None, None])
+    def _knobs(self, which: IntArray, limit_level: IntArray, plans: IntArray) -> FloatArray:
+        """Returns the knobs of some plans within the budget, ``(servers, plans, intervals, 3)``."""
+        levels = self._levels[plans]
+        cap_level = np.minimum(levels[None, ..., 0], limit_level[which, None, None])
         server = which[:, None, None]
         knobs = np.full((*cap_level.shape, 3), np.inf)
         knobs[..., 0] = self._caps_w[server, cap_level]
-        knobs[..., 1] = self._seqs[server, self._levels[None, ..., 1]]
-        if self._levels.shape[-1] > 2:
-            knobs[..., 2] = self._clocks_mhz[server, self._levels[None, ..., 2]]
+        knobs[..., 1] = self._seqs[server, levels[None, ..., 1]]
+        if levels.shape[-1] > 2:
+            knobs[..., 2] = self._clocks_mhz[server, levels[None, ..., 2]]
         return knobs
 
     def _violations(

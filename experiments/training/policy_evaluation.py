@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.memory import Memory
+from agents.memory import Memory, Remembering
 from agents.shield import BudgetShield
 from agents.shielded_policy import ShieldedPolicy
 from baselines.base import Policy
@@ -59,7 +59,7 @@ class PolicyEvaluation:
         self._episodes = Episodes(envs, seeds, duration_s)
         contexts = [env.context for env in envs.values() for _ in seeds]
         self._shield = BudgetShield(contexts) if shield else None
-        self._remembering = memory.at_work(contexts[0].layout, interval_s)
+        self._remembering = Remembering(memory, contexts[0].layout, interval_s)
         self._baseline: dict[str, list[EpisodeMetrics]] | None = None
 
     @property

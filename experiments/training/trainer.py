@@ -19,7 +19,7 @@ from agents.bundle import calibration_hashes, plain_numbers, policy_facts, read_
 from agents.bundle_facts import Bundle
 from agents.callbacks import Every
 from agents.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from agents.compatibility import describe_grid, describe_observation
+from agents.compatibility import describe_grid
 from agents.constraints import Constraint
 from agents.lagrangian import PricedVecEnv, PriceUpdates
 from agents.random_state import GoesOn
@@ -351,9 +351,8 @@ class Training:
 
     def _observation(self) -> list[dict[str, Any]]:
         """Returns what the model's inputs mean."""
-        layout = self.evaluation.context.layout
-        own = [*describe_observation(layout), *self.recipe.memory.described(layout)]
-        return own if self._asked is None else [*own, *describe_asked()]
+        shown = self.recipe.memory.shown(self.evaluation.context.layout)
+        return shown if self._asked is None else [*shown, *describe_asked()]
 
     def _save_bundle(self) -> None:
         context = self.evaluation.context

@@ -11,11 +11,12 @@ import pytest
 from stable_baselines3 import PPO
 
 from agents.asked import SCALES, Asked, AskedPolicy, AskedVecEnv, described, with_asked
-from agents.bundle import read_bundle, save_bundle
+from agents.bundle import load_policy, read_bundle, save_bundle
 from agents.constraints import SwitchingConstraint, ThroughputConstraint
 from agents.controller import Agent
 from agents.lagrangian import PricedVecEnv, PriceUpdates
 from agents.limit_loop import LimitLoop, LoopState
+from agents.memory import Memory
 from agents.start import start_from, tilt
 from agents.vec_env import make_vec_env
 from baselines.base import Controller
@@ -140,12 +141,10 @@ def test_an_agent_that_begins_with_a_bundle_acts_like_it(bundle: Path) -> None:
     env, _ = make()
     model = PPO("MlpPolicy", env, policy_kwargs=RECIPE_POLICY, n_steps=8, batch_size=16, seed=2)
     start_from(model, str(bundle), [*read_bundle(bundle).observation, *described()])
-    plain = Agent(bundle=str(bundle))
-    context = env.venv.venv.get_attr("context")[0]
-    plain.bind(context)
+    plain = load_policy(bundle, read_bundle(bundle), env.action_space, "cpu")
     rows = np.random.default_rng(1).uniform(0, 1, (50, 28)).astype(np.float32)
     asked, _ = AskedPolicy(model.policy, 0.02, 0.0).predict(rows)
-    np.testing.assert_array_equal(asked, plain._policy._policy.predict(rows, deterministic=True)[0])
+    np.testing.assert_array_equal(asked, plain.predict(rows, deterministic=True)[0])
 
 
 def test_a_tilted_policy_prefers_higher_caps_the_stricter_the_limit(tmp_path: Path) -> None:
@@ -174,10 +173,13 @@ def test_another_network_is_refused(bundle: Path) -> None:
     with pytest.raises(ConfigurationError, match="shape"):
         start_from(wide, str(bundle), entries)
     deep = PPO("MlpPolicy", env, policy_kwargs={"net_arch": [8, 8]}, n_steps=8, batch_size=16)
-    with pytest.raises(ConfigurationError, match="layers"):
+    with pytest.raises(ConfigurationError, match=r"layers.*policy_kwargs.*\[8\]"):
         start_from(deep, str(bundle), entries)
-    with pytest.raises(ConfigurationError, match="something else"):
+    with pytest.raises(ConfigurationError, match=r"something else .28 entries.*: 29 entries"):
         start_from(wide, str(bundle), entries[1:])
+    remembered = Memory(entries=["power_w"]).shown(env.venv.venv.get_attr("context")[0].layout)
+    with pytest.raises(ConfigurationError, match=r"\]\).*memory\.entries=\[power_w\].*until_s=\[2"):
+        start_from(wide, str(bundle), [*remembered[-1:], *entries])
     with pytest.raises(ConfigurationError, match=r"^start: no bundle\.json in 'nowhere'"):
         start_from(wide, "nowhere", entries)
 
@@ -192,10 +194,11 @@ def test_it_is_a_controller_and_remembers_each_server(conditioned: Path, server:
     together, state = agent.predict(rows)
     alone = [agent.predict(row)[0] for row in rows]
     np.testing.assert_array_equal(together, np.stack(alone))
-    assert state.policy.loop.shown.shape == (5,)
-    state.policy.loop.shown[:] = 0.01
-    _, again = agent.predict(rows, state, np.array([True, False, False, False, True]))
-    np.testing.assert_allclose(again.policy.loop.shown, [0.02, 0.01, 0.01, 0.01, 0.02])
+    _, (loop, _) = state
+    assert loop.shown.shape == (5,)
+    loop.shown[:] = 0.01
+    _, (_, (again, _)) = agent.predict(rows, state, np.array([True, False, False, False, True]))
+    np.testing.assert_allclose(again.shown, [0.02, 0.01, 0.01, 0.01, 0.02])
 
 
 def test_the_limit_reaches_the_policy(conditioned: Path, server: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.memory import Memory, Past
+from agents.memory import Memory, Past, Remembering
 from agents.resumable import ResumableVecEnv
 from envs.errors import ConfigurationError
 from envs.factory import make_simulated_vector
@@ -20,14 +20,14 @@ def test_nothing_is_remembered_unless_it_is_asked_for(server: Any) -> None:
     rows = np.random.default_rng(1).uniform(0, 1, (3, 28)).astype(np.float32)
     assert Memory().described(layout) == []
     assert Memory().space(layout) == server.observation_space
-    shown, _ = Memory().at_work(layout, 0.5).after(rows, None)
+    shown, _ = Remembering(Memory(), layout, 0.5).after(rows, None)
     np.testing.assert_array_equal(shown, rows)
 
 
 def test_entries_are_means_over_stretches_of_the_past(server: Any) -> None:
     """Against the definition: the last 2 observations, then the 3 before, by server and episode."""
     layout = server.context.layout
-    at_work = MEMORY.at_work(layout, 0.5)
+    at_work = Remembering(MEMORY, layout, 0.5)
     index = [layout.index(name) for name in MEMORY.entries]
     rows = np.random.default_rng(1).uniform(0, 1, (12, 2, 28)).astype(np.float32)
     begins = np.zeros((12, 2), dtype=bool)
@@ -44,7 +44,7 @@ def test_entries_are_means_over_stretches_of_the_past(server: Any) -> None:
 
 
 def test_one_server_is_remembered_like_one_of_many(server: Any) -> None:
-    at_work = MEMORY.at_work(server.context.layout, 0.5)
+    at_work = Remembering(MEMORY, server.context.layout, 0.5)
     rows = np.random.default_rng(1).uniform(0, 1, (6, 28)).astype(np.float32)
     one = many = None
     for row in rows:
@@ -56,7 +56,7 @@ def test_one_server_is_remembered_like_one_of_many(server: Any) -> None:
 @pytest.mark.parametrize("interval_s", [0.1, 0.5, 2.0, 60.0])
 def test_every_stretch_holds_something_at_any_interval(server: Any, interval_s: float) -> None:
     row = np.full(28, 0.5, dtype=np.float32)
-    shown, _ = MEMORY.at_work(server.context.layout, interval_s).after(row, None)
+    shown, _ = Remembering(MEMORY, server.context.layout, interval_s).after(row, None)
     np.testing.assert_allclose(shown, 0.5)
 
 
@@ -96,7 +96,7 @@ def test_servers_show_what_was_before_and_forget_it_with_the_episode() -> None:
     servers, beside = ResumableVecEnv(vector, memory=MEMORY), ResumableVecEnv(plain)
     servers.seed(1)
     beside.seed(1)
-    at_work = MEMORY.at_work(vector.contexts[0].layout, vector.interval_s)
+    at_work = Remembering(MEMORY, vector.contexts[0].layout, vector.interval_s)
     assert servers.observation_space == MEMORY.space(vector.contexts[0].layout)
     expected, past = at_work.after(beside.reset(), None)
     np.testing.assert_array_equal(servers.reset(), expected)

@@ -149,3 +149,17 @@ def test_copies_are_evaluated_by_their_own_slos() -> None:
     missed = forks.run(plans(2), 0.5, columns)[0, :, :, 0].sum(axis=-1)
     assert missed[0] > 10
     assert missed[1] == 0
+
+
+def test_fewer_servers_than_there_is_room_for() -> None:
+    """Copies of some servers do what copies of all of them do, before and after a larger batch."""
+    fleet = settled([spec(), spec(base="bursty_strong", load=1.3), spec()])
+    knobs = plans(4, 3)
+    every, some = Forks(fleet, 4), Forks(fleet, 4, 3)
+    every.fork(INTERVALS * 0.5)
+    every.set_slos(np.full(12, 0.4), np.inf)
+    expected = every.run(knobs, 0.5, COLUMNS)
+    for which in ([2], [0, 1, 2], [1, 0]):
+        some.fork(INTERVALS * 0.5, which=np.array(which))
+        some.set_slos(np.full(4 * len(which), 0.4), np.inf)
+        np.testing.assert_array_equal(some.run(knobs[which], 0.5, COLUMNS), expected[which])
