@@ -20,7 +20,7 @@ from envs.strict_json import read_json
 FORMAT = 2
 ALGORITHMS = catalog.LIBRARY["algorithm"]
 POLICIES = ("MlpPolicy", "MlpLstmPolicy")
-_WIDEST, _DEEPEST, _MOST_ENTRIES = 4096, 8, 10_000
+WIDEST, _DEEPEST, _MOST_ENTRIES = 4096, 8, 10_000
 
 
 @dataclass(kw_only=True)
@@ -152,14 +152,14 @@ def _layers(key: str, value: Any) -> None:
             _layers(f"{key}.{name}", widths)
         return
     _counts(key, value)
-    if len(value) > _DEEPEST or not all(1 <= width <= _WIDEST for width in value):
-        raise _wrong(key, f"at most {_DEEPEST} layers of 1 to {_WIDEST} units", value)
+    if len(value) > _DEEPEST or not all(1 <= width <= WIDEST for width in value):
+        raise _wrong(key, f"at most {_DEEPEST} layers of 1 to {WIDEST} units", value)
 
 
 def _width(key: str, value: Any) -> None:
     _count(key, value)
-    if not 1 <= value <= _WIDEST:
-        raise _wrong(key, f"1 to {_WIDEST}", value)
+    if not 1 <= value <= WIDEST:
+        raise _wrong(key, f"1 to {WIDEST}", value)
 
 
 _POLICY_ARGUMENTS: dict[str, Callable[[str, Any], None]] = {

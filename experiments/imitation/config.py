@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
+from agents.bundle_facts import WIDEST
 from envs.fields import Range
 from envs.quantities import Gain, Interval, Positive, Processes, Seconds, Seed, Seeds
 from envs.scenario import described
@@ -34,6 +35,9 @@ class ImitateConfig:
         highest_price: Highest one; some violations no action can avoid.
         evaluate_seeds: Episodes per held-out scenario of the evaluation at the end.
         evaluate_duration: Length of its episodes in seconds.
+        critic: Widths of the critic's layers where the recipe has one list for both networks.
+            Teaching leaves the critic as it was drawn: it is for trainings that begin with the
+            agent, and makes its bundle large.
         threads: Torch's threads.
         allow_packages: Packages besides this project's whose classes ``_target_`` may name.
         agent: The recipe whose network, action, shield and number of servers are used.
@@ -66,6 +70,7 @@ class ImitateConfig:
     highest_price: Positive = 12.0
     evaluate_seeds: Seeds = 2
     evaluate_duration: Seconds = 240.0
+    critic: list[Annotated[int, Range(least=1, most=WIDEST)]] = field(default_factory=lambda: [64])
     threads: Processes = 1
     allow_packages: list[str] = field(default_factory=list)
     agent: Any = None

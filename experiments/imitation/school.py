@@ -76,6 +76,7 @@ class School:
         set_torch_threads(max(1, config.threads))
         self.config, self.directory = config, directory
         self.recipe: Recipe = catalog.build("agent", config.agent)
+        _give_critic(self.recipe, config.critic)
         self._asked: Asked = catalog.build("asked", config.asked)
         cost: LessonCost = catalog.build("cost", config.cost)
         study: Study = catalog.build("study", config.study)
@@ -404,6 +405,16 @@ def _check(config: ImitateConfig, recipe: Recipe) -> None:
             f"first_s: must be shorter than horizon_s ({config.horizon_s:g} s), or no plan comes "
             f"to its second phase, got {config.first_s:g}"
         )
+
+
+def _give_critic(recipe: Recipe, widths: Sequence[int]) -> None:
+    """Gives the critic layers of its own where a recipe has one list for both networks."""
+    chosen = recipe.arguments.get("policy_kwargs") or {}
+    if isinstance(shared := chosen.get("net_arch"), list):
+        layers = {"pi": shared, "vf": list(widths)}
+        recipe.arguments = {
+            **recipe.arguments, "policy_kwargs": {**chosen, "net_arch": layers}
+        }  # fmt: skip
 
 
 def _as_rows(knobs: Knobs) -> NDArray[np.float64]:
