@@ -290,12 +290,41 @@ def test_an_action_costs_what_its_cheapest_plan_costs() -> None:
     assert high == pytest.approx([1.0 / 3.0, 0.0])  # 3 against 2, over the root of the price
 
 
-def test_a_student_does_what_is_best_on_average_and_heeds_the_limit() -> None:
-    """Where futures differ, the mean decides and not the plan that is best most often."""
+def student_of(plans: Plans, lessons: Lessons, **study: Any) -> Any:
+    """A policy that was drawn by seed 0 and has studied some lessons."""
     import gymnasium as gym
     from stable_baselines3.common.policies import ActorCriticPolicy
     from stable_baselines3.common.utils import ConstantSchedule
 
+    torch.manual_seed(0)
+    box = gym.spaces.Box(0.0, 4.0, (30,))
+    policy = ActorCriticPolicy(
+        box, gym.spaces.MultiDiscrete([2, 1]), ConstantSchedule(0.0), net_arch=[16, 16]
+    )
+    chosen = Study(batch=64, learning_rate=1e-2, **study)
+    student = Student(policy, Costs(plans, 9.0), chosen, [0.005, 0.1], [0.0])
+    student.learn(lessons, [1.0, 0.05], 0.0, torch.Generator().manual_seed(0))
+    return policy
+
+
+def test_a_round_ends_with_the_running_mean_of_the_weights() -> None:
+    plans = plans_of(2, 1, lowered=0)
+    lessons = lessons_of([[0.0, 0.0, 0.1, 0.1]], [[3, 3, 0, 0]])
+
+    def weights(updates: int, averaging: float) -> Any:
+        policy = student_of(plans, lessons, updates=updates, averaging=averaging)
+        return policy.mlp_extractor.policy_net[0].weight.detach().numpy()
+
+    first, second = weights(1, 0.0), weights(2, 0.0)
+    begun = weights(1, 0.5) * 2.0 - first
+    np.testing.assert_allclose(
+        weights(2, 0.5), 0.25 * begun + 0.25 * first + 0.5 * second, atol=1e-6
+    )
+    assert np.abs(second - first).max() > 1e-3
+
+
+def test_a_student_does_what_is_best_on_average_and_heeds_the_limit() -> None:
+    """Where futures differ, the mean decides and not the plan that is best most often."""
     from agents.asked import with_asked
 
     plans = plans_of(2, 1, lowered=0)
@@ -303,16 +332,7 @@ def test_a_student_does_what_is_best_on_average_and_heeds_the_limit() -> None:
     lessons = lessons_of(
         [[0.0, 0.0, 0.1, 0.1]] * 2 + [[0.0, 0.0, 0.1, 0.1]], [[0, 0, 0, 0]] * 2 + [[3, 3, 0, 0]]
     )
-    torch.manual_seed(0)
-    box = gym.spaces.Box(0.0, 4.0, (30,))
-    policy = ActorCriticPolicy(
-        box, gym.spaces.MultiDiscrete([2, 1]), ConstantSchedule(0.0), net_arch=[16, 16]
-    )
-    student = Student(
-        policy, Costs(plans, 9.0), Study(updates=300, batch=64, learning_rate=1e-2),
-        [0.005, 0.1], [0.0],
-    )  # fmt: skip
-    student.learn(lessons, [1.0, 0.05], 0.0, torch.Generator().manual_seed(0))
+    policy = student_of(plans, lessons, updates=300, averaging=0.9)
     seen = with_asked(np.zeros((2, 28), np.float32), np.array([0.005, 0.1]), 0.0)
     action, _ = policy.predict(seen, deterministic=True)
     assert action[:, 0].tolist() == [1, 0]
@@ -342,6 +362,8 @@ def test_it_ends_in_a_bundle_that_runs(whole: tuple[School, Path]) -> None:
     school, folder = whole
     facts = read_bundle(folder / "bundle")
     assert facts.evaluation["steps"] == 2 * 4 * 80
+    widths = school.config.agent["arguments"]["policy_kwargs"]["net_arch"]
+    assert facts.policy_arguments["net_arch"] == {"pi": widths, "vf": school.config.critic}
     assert facts.evaluation["asked"].keys() == {"0.02", "0.005", "0.05"}
     assert [row["lessons"] for row in school.rounds] == [160, 320]
     agent: Agent = catalog.build("controller", {"base": "ppo", "bundle": str(folder)})
