@@ -11,6 +11,7 @@ from experiments.benchmarking.fronts import (
     LIMITS,
     PLANNER,
     Front,
+    above_at,
     difference_at,
     is_planner,
     is_variant,
@@ -25,6 +26,9 @@ TOGETHER_HEADROOM = 0.90
 """The same for the better one of agent and planner."""
 LEVELS = tuple(percent / 100.0 for percent in range(1, 11))
 """Rates of violations at which the agent's front has to lie above every rival's."""
+
+_CERTAIN = 0.975
+"""Part of the resamples in which a front has to lie above another one: a 95 % interval's end."""
 
 
 def front_goals(fronts: Mapping[str, Front], subject: str) -> list[Goal]:
@@ -65,21 +69,14 @@ def _headroom(fronts: Mapping[str, Front], names: list[str], least: float) -> Go
 
 def _above(fronts: Mapping[str, Front], subject: str, rival: str) -> Goal:
     """Compares the fronts at every level; where the rival does not keep to one, it is below."""
-    gaps = difference_at(fronts[subject].episodes, fronts[rival].episodes, LEVELS)
-    mine, theirs = (_least(fronts[name]) for name in (subject, rival))
+    episodes = fronts[subject].episodes, fronts[rival].episodes
+    gaps = difference_at(*episodes, LEVELS)
     below: list[str] = []
     open_levels: list[str] = []
-    known: list[Interval] = []
-    for level, gap in zip(LEVELS, gaps, strict=True):
-        text = f"{100 * level:g}"
-        if level < mine:
-            below.append(text)
-        elif gap is not None:
-            known.append(gap)
-            if gap.low <= 0.0:
-                (below if gap.high < 0.0 else open_levels).append(text)
-        elif level >= theirs:
-            open_levels.append(text)
+    for level, above in zip(LEVELS, above_at(*episodes, LEVELS), strict=True):
+        if above < _CERTAIN:
+            (below if above <= 1.0 - _CERTAIN else open_levels).append(f"{100 * level:g}")
+    known = [gap for gap in gaps if gap is not None]
     parts = [_range(known)] if known else []
     if below:
         parts.append(f"below or not there at {', '.join(below)} %")
@@ -90,10 +87,6 @@ def _above(fronts: Mapping[str, Front], subject: str, rival: str) -> Goal:
         "; ".join(parts) or "`" + rival + "` keeps to none of these limits",
         not below and not open_levels,
     )
-
-
-def _least(front: Front) -> float:
-    return float(front.episodes.means()[1].min())
 
 
 def _range(gaps: list[Interval]) -> str:

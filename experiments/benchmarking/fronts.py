@@ -162,6 +162,34 @@ def difference_at(
     return _in_pairs(own, other, limits, np.subtract, resamples)
 
 
+def above_at(
+    own: Episodes, other: Episodes, limits: Sequence[float], *, resamples: int = RESAMPLES
+) -> FloatArray:
+    """Returns how often a front lies above another one at some limits, over resampled episodes.
+
+    Where a front does not keep to a limit in a resample, one that does is above it. So a rival that
+    keeps to a limit by luck, in half of the resamples, is compared in that half and beaten in the
+    other.
+    """
+    mine, theirs = _resampled(own, other, limits, resamples)
+    return np.asarray((~np.isnan(mine) & ~(theirs >= mine)).mean(axis=0))
+
+
+def _resampled(
+    own: Episodes, other: Episodes, limits: Sequence[float], resamples: int
+) -> tuple[FloatArray, FloatArray]:
+    """Returns two fronts' efficiency at some limits, each of shape ``(resamples, limits)``.
+
+    Both are resampled by the same draws, so that what their episodes have in common cancels out.
+    """
+    grid = np.asarray(limits, dtype=np.float64)
+    tables = []
+    for episodes in (own, other):
+        y, x = episodes.resampled(resamples, 0)
+        tables.append(np.stack([efficiency_at(y[one], x[one], grid) for one in range(resamples)]))
+    return tables[0], tables[1]
+
+
 def _in_pairs(
     own: Episodes,
     other: Episodes,
@@ -169,18 +197,9 @@ def _in_pairs(
     compare: Callable[[FloatArray, FloatArray], FloatArray],
     resamples: int,
 ) -> list[Interval | None]:
-    """Compares two fronts' efficiency at some limits; ``None`` where one does not keep to it.
-
-    Both are resampled by the same draws, so that what their episodes have in common cancels out.
-    """
+    """Compares two fronts' efficiency at some limits; ``None`` where one does not keep to it."""
     grid = np.asarray(limits, dtype=np.float64)
-    drawn = [episodes.resampled(resamples, 0) for episodes in (own, other)]
-    table = np.stack(
-        [
-            compare(*(efficiency_at(y[one], x[one], grid) for y, x in drawn))
-            for one in range(resamples)
-        ]
-    )
+    table = compare(*_resampled(own, other, limits, resamples))
     value = compare(*(efficiency_at(*episodes.means(), grid) for episodes in (own, other)))
     found: list[Interval | None] = []
     for place in range(len(grid)):
