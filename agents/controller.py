@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from agents.asked import SCALES, described
 from agents.bundle import find_bundle, load_policy, read_bundle, stale_calibrations
+from agents.change_limit import ChangeLimitedPolicy
 from agents.compatibility import bound_encoding, grid_mismatch, observation_mismatch
 from agents.limit_loop import LimitKeepingPolicy, LimitLoop
 from agents.memory import Memory, Remembering
@@ -21,7 +22,7 @@ from baselines.base import Controller, Policy, Preparation
 from envs.context import ControlContext
 from envs.errors import ConfigurationError
 from envs.fields import Checked
-from envs.quantities import Batch, Gain, PositiveFraction
+from envs.quantities import Batch, Gain, Positive, PositiveFraction
 
 
 @dataclass(kw_only=True)
@@ -40,6 +41,8 @@ class Agent(Checked, Controller):
             agent can be asked for it.
         switch_price: What an interval in which a knob moves costs, in the units of the reward;
             only a limit-conditioned agent knows of it.
+        changes_per_min: Knob changes in a minute that it does not exceed in the long run, but for
+            caps that a budget lowers; ``None`` for no bound.
         latency_slos: Whether the policy is shown the latency SLOs that are demanded. Rules and
             PALS, which know of none, give an SLO up where that saves energy; so does a policy
             that is not shown it.
@@ -53,6 +56,7 @@ class Agent(Checked, Controller):
     fixed_max_num_seqs: Batch | None = None
     violation_limit: PositiveFraction = 0.02
     switch_price: Gain = 0.05
+    changes_per_min: Positive | None = 50.0
     latency_slos: bool = True
     loop: LimitLoop = field(default_factory=LimitLoop)
 
@@ -109,10 +113,14 @@ class Agent(Checked, Controller):
         self._slos = [context.layout.index(name) for name in ("ttft_slo_s", "tpot_slo_s")]
         same = type(own) is type(context.encoding) and own.grid == context.grid
         self._translate = not same or self.fixed_max_num_seqs is not None
-        policy: Policy = ShieldedPolicy(
-            load_policy(self._folder, self.facts, own.space, self.device),
-            BudgetShield([context], [own]) if self.facts.shield else None,
-        )
+        policy: Policy = load_policy(self._folder, self.facts, own.space, self.device)
+        if self.changes_per_min is not None:
+            policy = ChangeLimitedPolicy(
+                policy, own, context,
+                per_minute=self.changes_per_min, batch=self.fixed_max_num_seqs is None,
+            )  # fmt: skip
+        shield = BudgetShield([context], [own]) if self.facts.shield else None
+        policy = ShieldedPolicy(policy, shield)
         if self._conditioned:
             policy = LimitKeepingPolicy(
                 policy, self.loop, self.violation_limit, self.switch_price, context
