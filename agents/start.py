@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from agents.asked import SCALES, VIOLATION_LIMIT
 from agents.bundle import find_bundle, read_bundle, read_weights
+from agents.bundle_facts import Bundle
 from agents.memory import TO, Memory
 from envs.errors import ConfigurationError
 
@@ -85,8 +86,7 @@ def start_from(model: BaseAlgorithm, name: str, observation: Sequence[dict[str, 
     own = model.policy.state_dict()
     if weights.keys() != own.keys():
         raise ConfigurationError(
-            f"start: the agent in {folder} has other layers; set agent.arguments.policy_kwargs to "
-            f"its own: {dict(bundle.policy_arguments)}"
+            f"start: the agent in {folder} has other layers; {_same_network(bundle)}"
         )
     for key, value in own.items():
         known = weights[key]
@@ -101,10 +101,18 @@ def start_from(model: BaseAlgorithm, name: str, observation: Sequence[dict[str, 
         else:
             raise ConfigurationError(
                 f"start: {key} of the agent in {folder} has the shape {tuple(known.shape)}, and "
-                f"here {tuple(value.shape)}; set agent.arguments.policy_kwargs to its own: "
-                f"{dict(bundle.policy_arguments)}"
+                f"here {tuple(value.shape)}; {_same_network(bundle)}"
             )
     return len(observation) - len(bundle.observation)
+
+
+def _same_network(bundle: Bundle) -> str:
+    """Returns what to set so that a training has the network of a bundle."""
+    key = "agent.arguments.policy_kwargs"
+    return "its network is had with " + " ".join(
+        f"'~{key}.{name}' '+{key}.{name}={str(value).replace(chr(39), '')}'"
+        for name, value in bundle.policy_arguments.items()
+    )
 
 
 def _told(observation: Sequence[dict[str, Any]]) -> str:

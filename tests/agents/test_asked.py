@@ -173,7 +173,9 @@ def test_another_network_is_refused(bundle: Path) -> None:
     with pytest.raises(ConfigurationError, match="shape"):
         start_from(wide, str(bundle), entries)
     deep = PPO("MlpPolicy", env, policy_kwargs={"net_arch": [8, 8]}, n_steps=8, batch_size=16)
-    with pytest.raises(ConfigurationError, match=r"layers.*policy_kwargs.*\[8\]"):
+    with pytest.raises(
+        ConfigurationError, match=r"layers.*'\+agent\.arguments\.policy_kwargs\.net_arch=\[8\]'"
+    ):
         start_from(deep, str(bundle), entries)
     with pytest.raises(ConfigurationError, match=r"something else .28 entries.*: 29 entries"):
         start_from(wide, str(bundle), entries[1:])
