@@ -55,11 +55,11 @@ class ImitateConfig:
     noun: ClassVar[str] = "teaching"
 
     seed: Seed = 0
-    rounds: Annotated[int, Range(least=1, most=10_000)] = 10
+    rounds: Annotated[int, Range(least=1, most=10_000)] = 8
     duration: Seconds = 200.0
     interval: Interval = 0.5
     resume: str | None = None
-    at_once: Annotated[int, Range(least=1, most=100_000)] = 32
+    at_once: Annotated[int, Range(least=1, most=100_000)] = 16
     lowered: Annotated[int, Range(least=0, most=64)] = 3
     clocks: Annotated[int, Range(least=2, most=1_000)] = 8
     first_s: Seconds = 1.5

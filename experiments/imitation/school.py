@@ -76,7 +76,6 @@ class School:
         set_torch_threads(max(1, config.threads))
         self.config, self.directory = config, directory
         self.recipe: Recipe = catalog.build("agent", config.agent)
-        _give_critic(self.recipe, config.critic)
         self._asked: Asked = catalog.build("asked", config.asked)
         cost: LessonCost = catalog.build("cost", config.cost)
         study: Study = catalog.build("study", config.study)
@@ -177,12 +176,18 @@ class School:
         # What no bundle may hold would be refused after the teaching, and the agent lost.
         check_policy_arguments("agent.arguments.policy_kwargs", self.recipe.policy_arguments)
         torch.manual_seed(self.config.seed)
-        return ActorCriticPolicy(
-            observation_space(self._observation()),
-            self._servers.single_action_space,
-            ConstantSchedule(0.0),
-            **dict(self.recipe.arguments.get("policy_kwargs") or {}),
-        )
+        space = observation_space(self._observation()), self._servers.single_action_space
+        chosen = dict(self.recipe.arguments.get("policy_kwargs") or {})
+        drawn = ActorCriticPolicy(*space, ConstantSchedule(0.0), **chosen)
+        if not isinstance(shared := chosen.get("net_arch"), list):
+            return drawn
+        # The actor is drawn as it would be without: its weights do not hang on the critic's size.
+        chosen["net_arch"] = {"pi": shared, "vf": list(self.config.critic)}
+        self.recipe.arguments = {**self.recipe.arguments, "policy_kwargs": chosen}
+        policy = ActorCriticPolicy(*space, ConstantSchedule(0.0), **chosen)
+        policy.mlp_extractor.policy_net.load_state_dict(drawn.mlp_extractor.policy_net.state_dict())
+        policy.action_net.load_state_dict(drawn.action_net.state_dict())
+        return policy
 
     def _round(self, number: int) -> None:
         """Runs an episode on every server, learns from it, and moves the prices."""
@@ -405,16 +410,6 @@ def _check(config: ImitateConfig, recipe: Recipe) -> None:
             f"first_s: must be shorter than horizon_s ({config.horizon_s:g} s), or no plan comes "
             f"to its second phase, got {config.first_s:g}"
         )
-
-
-def _give_critic(recipe: Recipe, widths: Sequence[int]) -> None:
-    """Gives the critic layers of its own where a recipe has one list for both networks."""
-    chosen = recipe.arguments.get("policy_kwargs") or {}
-    if isinstance(shared := chosen.get("net_arch"), list):
-        layers = {"pi": shared, "vf": list(widths)}
-        recipe.arguments = {
-            **recipe.arguments, "policy_kwargs": {**chosen, "net_arch": layers}
-        }  # fmt: skip
 
 
 def _as_rows(knobs: Knobs) -> NDArray[np.float64]:

@@ -10,11 +10,10 @@ import numpy as np
 import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from agents.asked import SCALES, SWITCH_PRICE, VIOLATION_LIMIT
 from envs.fields import Checked, Range
-from envs.quantities import FractionBelowOne, Gain, Positive
+from envs.quantities import Gain, Positive
 from experiments.imitation.lessons import Costs, Lessons
 
 
@@ -26,8 +25,6 @@ class Study(Checked):
         updates: Steps of the optimiser in each round.
         batch: States in each step.
         learning_rate: Step size at the start; it falls linearly to a tenth.
-        averaging: Factor by which a step's weights count less in their running mean with each step
-            after it; a round ends with that mean. 0 for the last step's weights.
         entropy: Weight of the policy's entropy, in the unit of costs. It keeps preferences from
             saturating before there are lessons enough, and does not change which action is best:
             the best policy prefers actions by their mean cost over this weight.
@@ -39,7 +36,6 @@ class Study(Checked):
     updates: Annotated[int, Range(least=1, most=1_000_000)] = 3000
     batch: Annotated[int, Range(least=1, most=1_000_000)] = 1024
     learning_rate: Positive = 2e-3
-    averaging: FractionBelowOne = 0.999
     entropy: Gain = 0.3
     most_cost: Positive = 3.0
 
@@ -69,10 +65,8 @@ class Student:
     ) -> None:
         self.policy = policy
         self._costs, self._study = costs, study
-        self._actor = [
-            *policy.mlp_extractor.policy_net.parameters(), *policy.action_net.parameters()
-        ]  # fmt: skip
-        self.optimizer = torch.optim.Adam(self._actor, lr=study.learning_rate, fused=True)
+        actor = [*policy.mlp_extractor.policy_net.parameters(), *policy.action_net.parameters()]
+        self.optimizer = torch.optim.Adam(actor, lr=study.learning_rate, fused=True)
         self._limits = _encoded(VIOLATION_LIMIT, limits)
         self._switch_prices = torch.tensor(list(switch_prices), dtype=torch.float32)
         self._shown_prices = _encoded(SWITCH_PRICE, switch_prices)
@@ -97,19 +91,13 @@ class Student:
         price = torch.tensor(list(prices), dtype=torch.float32)
         self.policy.set_training_mode(True)
         costs = []
-        mean = [weights.detach().clone() for weights in self._actor]
-        average = get_ema_multi_avg_fn(study.averaging)  # type: ignore[no-untyped-call]
         for update in range(study.updates):
             loss, cost = self._loss(lessons, price, rng)
             self.optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
-            average(mean, self._actor, update)
             if update >= study.updates - max(1, study.updates // 4):
                 costs.append(float(cost))
-        with torch.no_grad():
-            for weights, averaged in zip(self._actor, mean, strict=True):
-                weights.copy_(averaged)
         self.policy.set_training_mode(False)
         return float(np.mean(costs))
 

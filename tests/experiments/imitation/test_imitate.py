@@ -307,22 +307,6 @@ def student_of(plans: Plans, lessons: Lessons, **study: Any) -> Any:
     return policy
 
 
-def test_a_round_ends_with_the_running_mean_of_the_weights() -> None:
-    plans = plans_of(2, 1, lowered=0)
-    lessons = lessons_of([[0.0, 0.0, 0.1, 0.1]], [[3, 3, 0, 0]])
-
-    def weights(updates: int, averaging: float) -> Any:
-        policy = student_of(plans, lessons, updates=updates, averaging=averaging)
-        return policy.mlp_extractor.policy_net[0].weight.detach().numpy()
-
-    first, second = weights(1, 0.0), weights(2, 0.0)
-    begun = weights(1, 0.5) * 2.0 - first
-    np.testing.assert_allclose(
-        weights(2, 0.5), 0.25 * begun + 0.25 * first + 0.5 * second, atol=1e-6
-    )
-    assert np.abs(second - first).max() > 1e-3
-
-
 def test_a_student_does_what_is_best_on_average_and_heeds_the_limit() -> None:
     """Where futures differ, the mean decides and not the plan that is best most often."""
     from agents.asked import with_asked
@@ -332,7 +316,7 @@ def test_a_student_does_what_is_best_on_average_and_heeds_the_limit() -> None:
     lessons = lessons_of(
         [[0.0, 0.0, 0.1, 0.1]] * 2 + [[0.0, 0.0, 0.1, 0.1]], [[0, 0, 0, 0]] * 2 + [[3, 3, 0, 0]]
     )
-    policy = student_of(plans, lessons, updates=300, averaging=0.9)
+    policy = student_of(plans, lessons, updates=300)
     seen = with_asked(np.zeros((2, 28), np.float32), np.array([0.005, 0.1]), 0.0)
     action, _ = policy.predict(seen, deterministic=True)
     assert action[:, 0].tolist() == [1, 0]
