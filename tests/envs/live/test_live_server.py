@@ -355,6 +355,8 @@ def test_a_launched_server_ends_with_us_and_dies_as_its_own_error() -> None:
         pid = server._session.host.process.pid
         assert "--no-enable-prefix-caching" in server.facts["command"]
         assert server.facts["prefix_caching"] is False
+        assert os.getpgid(pid) == pid  # Ctrl-C is for us
+        assert os.getsid(pid) == os.getsid(0)  # where Linux schedules by sessions, beside us
         server.reset(1)
         run(server, 0.5)
     assert start_ticks(pid) is None
