@@ -55,12 +55,9 @@ def test_a_flapping_policy_moves_the_knobs_as_often_as_it_may(per_minute: float)
     env = make_simulated()
     flapping = Flapping([5, 5], [5, 4])
     assert changes(flown(env, flapping, 120.0)) == 239
-    bound = ChangeLimitedPolicy(
-        flapping, env.context.encoding, env.context, per_minute=per_minute
-    )  # fmt: skip
-    assert changes(flown(env, bound, 120.0)) == pytest.approx(
-        RESERVE + 2.0 * per_minute, abs=2
-    )  # fmt: skip
+    bound = ChangeLimitedPolicy(flapping, env.context.encoding, env.context, per_minute=per_minute)
+    expected = pytest.approx(RESERVE + 2.0 * per_minute, abs=2)
+    assert changes(flown(env, bound, 120.0)) == expected
 
 
 def test_who_moves_seldom_is_left_alone() -> None:
@@ -109,11 +106,20 @@ def test_a_budget_lowers_a_held_cap() -> None:
     assert ShieldedPolicy(bound, shield).predict(row, spent)[0].tolist() == allowed
 
 
-def test_a_batch_limit_that_is_fixed_is_no_change(server: Any, bundle: Any) -> None:
+@pytest.mark.parametrize(("batch", "left"), [(True, RESERVE - 1.0), (False, RESERVE)])
+def test_a_batch_limit_that_is_no_knob_is_no_change(batch: bool, left: float) -> None:
+    context = make_simulated().context
+    rows = np.ones((1, len(context.layout.high)), dtype=np.float32)  # the highest knobs
+    bound = ChangeLimitedPolicy(
+        Flapping([5, 4]), context.encoding, context, per_minute=1e-6, batch=batch
+    )
+    _, (reserve, _) = bound.predict(rows)
+    assert reserve == pytest.approx([left], abs=1e-6)
+
+
+def test_a_fixed_batch_limit_stays_while_changes_are_used_up(server: Any, bundle: Any) -> None:
     agent = Agent(bundle=str(bundle), fixed_max_num_seqs=64, changes_per_min=1e-6)
     agent.bind(server.context)
-    free = Agent(bundle=str(bundle), fixed_max_num_seqs=64, changes_per_min=None)
-    free.bind(server.context)
     rows = np.random.default_rng(1).uniform(0, 1, (40, 28)).astype(np.float32)
     rows[:, server.context.layout.index("last_power_cap_w")] = 1.0
     state = None

@@ -290,25 +290,12 @@ def test_an_action_costs_what_its_cheapest_plan_costs() -> None:
     assert high == pytest.approx([1.0 / 3.0, 0.0])  # 3 against 2, over the root of the price
 
 
-def student_of(plans: Plans, lessons: Lessons, **study: Any) -> Any:
-    """A policy that was drawn by seed 0 and has studied some lessons."""
+def test_a_student_does_what_is_best_on_average_and_heeds_the_limit() -> None:
+    """Where futures differ, the mean decides and not the plan that is best most often."""
     import gymnasium as gym
     from stable_baselines3.common.policies import ActorCriticPolicy
     from stable_baselines3.common.utils import ConstantSchedule
 
-    torch.manual_seed(0)
-    box = gym.spaces.Box(0.0, 4.0, (30,))
-    policy = ActorCriticPolicy(
-        box, gym.spaces.MultiDiscrete([2, 1]), ConstantSchedule(0.0), net_arch=[16, 16]
-    )
-    chosen = Study(batch=64, learning_rate=1e-2, **study)
-    student = Student(policy, Costs(plans, 9.0), chosen, [0.005, 0.1], [0.0])
-    student.learn(lessons, [1.0, 0.05], 0.0, torch.Generator().manual_seed(0))
-    return policy
-
-
-def test_a_student_does_what_is_best_on_average_and_heeds_the_limit() -> None:
-    """Where futures differ, the mean decides and not the plan that is best most often."""
     from agents.asked import with_asked
 
     plans = plans_of(2, 1, lowered=0)
@@ -316,7 +303,16 @@ def test_a_student_does_what_is_best_on_average_and_heeds_the_limit() -> None:
     lessons = lessons_of(
         [[0.0, 0.0, 0.1, 0.1]] * 2 + [[0.0, 0.0, 0.1, 0.1]], [[0, 0, 0, 0]] * 2 + [[3, 3, 0, 0]]
     )
-    policy = student_of(plans, lessons, updates=300)
+    torch.manual_seed(0)
+    box = gym.spaces.Box(0.0, 4.0, (30,))
+    policy = ActorCriticPolicy(
+        box, gym.spaces.MultiDiscrete([2, 1]), ConstantSchedule(0.0), net_arch=[16, 16]
+    )
+    student = Student(
+        policy, Costs(plans, 9.0), Study(updates=300, batch=64, learning_rate=1e-2),
+        [0.005, 0.1], [0.0],
+    )  # fmt: skip
+    student.learn(lessons, [1.0, 0.05], 0.0, torch.Generator().manual_seed(0))
     seen = with_asked(np.zeros((2, 28), np.float32), np.array([0.005, 0.1]), 0.0)
     action, _ = policy.predict(seen, deterministic=True)
     assert action[:, 0].tolist() == [1, 0]
