@@ -6,11 +6,13 @@ keeps a policy from going to and fro between two batch limits.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
+from agents.layers import PolicyLayer
 from baselines.base import Policy
 from envs.actions.base import ActionEncoding
 from envs.context import ControlContext
@@ -22,7 +24,17 @@ _SAME = 1e-3
 """Relative difference up to which two values of a knob are the same: observations are rounded."""
 
 
-class ChangeLimitedPolicy:
+class Reserve(NamedTuple):
+    """What is left to each server.
+
+    Attributes:
+        changes: Changes that it may make, shape ``(servers,)``.
+    """
+
+    changes: NDArray[np.float64]
+
+
+class ChangeLimitedPolicy(PolicyLayer[Reserve]):
     """A policy whose knobs stay as they are while it has used up its changes.
 
     Args:
@@ -42,36 +54,27 @@ class ChangeLimitedPolicy:
         per_minute: float,
         batch: bool = True,
     ) -> None:
-        self._policy, self._encoding, self._layout = policy, encoding, context.layout
+        super().__init__(policy)
+        self._encoding, self._layout = encoding, context.layout
         self._refill = per_minute * context.interval_s / 60.0
         self._batch = batch
 
-    def predict(
-        self,
-        observation: NDArray[np.floating[Any]],
-        state: Any = None,
-        episode_start: NDArray[np.bool_] | None = None,
-        deterministic: bool = True,
-    ) -> tuple[Any, Any]:
-        """Returns an action and the next state; see :class:`baselines.base.Policy`."""
-        left, own = (None, None) if state is None else state
-        action, own = self._policy.predict(observation, own, episode_start, deterministic)
-        many = np.atleast_2d(observation)
-        if left is None:
-            left = np.full(len(many), RESERVE)
-        elif episode_start is not None:
-            left = np.where(episode_start, RESERVE, left)
-        current = self._layout.decode(many[:, : len(self._layout.high)]).last_knobs
-        actions = np.asarray(action).reshape(
-            len(many), *np.shape(action)[np.ndim(observation) - 1 :]
-        )
+    @override
+    def first(self, observations: NDArray[np.float32]) -> Reserve:
+        return Reserve(np.full(len(observations), RESERVE))
+
+    @override
+    def done(
+        self, actions: NDArray[Any], observations: NDArray[np.float32], kept: Reserve
+    ) -> tuple[NDArray[Any], Reserve]:
+        current = self._layout.decode(observations[:, : len(self._layout.high)]).last_knobs
         moved = self._moved(self._encoding.decode(actions, current), current)
-        held = moved & (left < 1.0)
+        held = moved & (kept.changes < 1.0)
         if held.any():
-            kept = held.reshape(-1, *[1] * (actions.ndim - 1))
-            actions = np.where(kept, self._encoding.encode(current, current), actions)
-        left = np.minimum(left - (moved & ~held) + self._refill, max(RESERVE, self._refill))
-        return actions.reshape(np.shape(action)), (left, own)
+            rows = held.reshape(-1, *[1] * (actions.ndim - 1))
+            actions = np.where(rows, self._encoding.encode(current, current), actions)
+        left = kept.changes - (moved & ~held) + self._refill
+        return actions, Reserve(np.minimum(left, max(RESERVE, self._refill)))
 
     def _moved(self, asked: Knobs, current: Knobs) -> NDArray[np.bool_]:
         """Returns on which servers a knob would move."""

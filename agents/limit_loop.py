@@ -13,8 +13,10 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from agents.asked import with_asked
+from agents.layers import PolicyLayer, Seen
 from baselines.base import Policy
 from envs.context import ControlContext
 from envs.fields import Checked
@@ -72,11 +74,6 @@ class LoopState(NamedTuple):
         """Returns the state at the start of episodes."""
         return cls(np.full(count, limit), np.full(count, limit), np.zeros(count))
 
-    def restarted(self, fresh: NDArray[np.bool_], limit: float) -> LoopState:
-        """Returns the state with some episodes begun again."""
-        first = LoopState.start(len(fresh), limit)
-        return LoopState(*(np.where(fresh, new, old) for new, old in zip(first, self, strict=True)))
-
     def after(
         self, loop: LimitLoop, limit: float, seen: Observation, qos: QoSConfig, interval_s: float
     ) -> LoopState:
@@ -103,7 +100,7 @@ class LoopState(NamedTuple):
         return LoopState(rate, np.clip(moved, loop.lowest, highest), age_s)
 
 
-class LimitKeepingPolicy:
+class LimitKeepingPolicy(PolicyLayer[LoopState]):
     """A limit-conditioned policy that is asked for what the loop says.
 
     Args:
@@ -123,28 +120,17 @@ class LimitKeepingPolicy:
         switch_price: float,
         context: ControlContext,
     ) -> None:
-        self._policy, self._loop, self._context = policy, loop, context
+        super().__init__(policy)
+        self._loop, self._context = loop, context
         self._limit, self._switch_price = limit, switch_price
 
-    def predict(
-        self,
-        observation: NDArray[np.floating[Any]],
-        state: Any = None,
-        episode_start: NDArray[np.bool_] | None = None,
-        deterministic: bool = True,
-    ) -> tuple[Any, Any]:
-        """Returns an action and the next state; see :class:`baselines.base.Policy`."""
-        many, context = np.atleast_2d(observation), self._context
-        if state is None:
-            loop, own = LoopState.start(len(many), self._limit), None
-        else:
-            loop, own = state
-            if episode_start is not None:
-                fresh = np.broadcast_to(np.asarray(episode_start, dtype=np.bool_), len(many))
-                loop = loop.restarted(fresh, self._limit)
-        seen = context.layout.decode(many[:, : len(context.layout.high)])
-        loop = loop.after(self._loop, self._limit, seen, context.qos, context.interval_s)
-        shown = loop.shown if np.ndim(observation) == 2 else loop.shown[0]
-        asked = with_asked(observation, shown, self._switch_price)
-        action, own = self._policy.predict(asked, own, episode_start, deterministic)
-        return action, (loop, own)
+    @override
+    def first(self, observations: NDArray[np.float32]) -> LoopState:
+        return LoopState.start(len(observations), self._limit)
+
+    @override
+    def seen(self, observations: NDArray[np.float32], kept: LoopState) -> Seen[LoopState]:
+        context = self._context
+        seen = context.layout.decode(observations[:, : len(context.layout.high)])
+        kept = kept.after(self._loop, self._limit, seen, context.qos, context.interval_s)
+        return Seen(with_asked(observations, kept.shown, self._switch_price), kept)

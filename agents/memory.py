@@ -13,8 +13,10 @@ from typing import Any, ClassVar, NamedTuple
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from agents.compatibility import describe_observation, observation_space
+from agents.layers import PolicyLayer, Seen
 from baselines.base import Policy
 from envs.fields import Checked
 from envs.observations import Observation, ObservationLayout
@@ -33,9 +35,6 @@ class Past(NamedTuple):
     """
 
     seen: NDArray[np.float32]
-
-
-_NOTHING = Past(np.zeros((0, 0, 0), np.float32))
 
 
 @dataclass(kw_only=True)
@@ -124,43 +123,42 @@ class Remembering:
             if memory
         ]
 
+    def start(self, observations: NDArray[np.floating[Any]]) -> Past:
+        """Returns the past of servers whose episodes begin: as if it had always been so.
+
+        Args:
+            observations: The first observation of each, shape ``(servers, entries)``.
+        """
+        now = np.asarray(observations, dtype=np.float32)[:, self._index]
+        return Past(np.repeat(now[:, None], self._depth, axis=1))
+
     def after(
-        self,
-        observation: NDArray[np.floating[Any]],
-        past: Past | None,
-        episode_start: NDArray[np.bool_] | None = None,
+        self, observations: NDArray[np.floating[Any]], past: Past | None
     ) -> tuple[NDArray[np.float32], Past]:
         """Takes an observation of each server into account.
 
         Args:
-            observation: One encoded observation, or a batch with a leading axis.
+            observations: Shape ``(servers, entries)``.
             past: What has been seen before; ``None`` for nothing.
-            episode_start: For each observation, whether its episode begins with it.
 
         Returns:
             The observations with what is remembered behind them, and what has been seen.
         """
+        many = np.asarray(observations, dtype=np.float32)
+        past = past or self.start(many)
         if not self._stretches:
-            return np.asarray(observation, dtype=np.float32), past or _NOTHING
-        many = np.atleast_2d(np.asarray(observation, dtype=np.float32))
+            return many, past
         now = many[:, self._index]
-        if past is None:
-            seen = np.repeat(now[:, None], self._depth, axis=1)
-        else:
-            seen = np.concatenate([past.seen[:, 1:], now[:, None]], axis=1)
-            if episode_start is not None:
-                fresh = np.broadcast_to(np.asarray(episode_start, dtype=np.bool_), len(many))
-                seen[fresh] = now[fresh, None]
+        seen = np.concatenate([past.seen[:, 1:], now[:, None]], axis=1)
         means = [seen[:, own].mean(axis=1) for own in self._stretches]
-        shown = np.concatenate([many, *means], axis=1)
-        return (shown if np.ndim(observation) == 2 else shown[0]), Past(seen)
+        return np.concatenate([many, *means], axis=1), Past(seen)
 
     def policy(self, policy: Policy) -> Policy:
         """Returns a policy for observations without memory, given one for those with."""
         return RememberingPolicy(policy, self)
 
 
-class RememberingPolicy:
+class RememberingPolicy(PolicyLayer[Past]):
     """A policy that is shown what is remembered of the observations before.
 
     Args:
@@ -169,17 +167,13 @@ class RememberingPolicy:
     """
 
     def __init__(self, policy: Policy, remembering: Remembering) -> None:
-        self._policy, self._remembering = policy, remembering
+        super().__init__(policy)
+        self._remembering = remembering
 
-    def predict(
-        self,
-        observation: NDArray[np.floating[Any]],
-        state: Any = None,
-        episode_start: NDArray[np.bool_] | None = None,
-        deterministic: bool = True,
-    ) -> tuple[Any, Any]:
-        """Returns an action and the next state; see :class:`baselines.base.Policy`."""
-        past, own = (None, None) if state is None else state
-        shown, past = self._remembering.after(observation, past, episode_start)
-        action, own = self._policy.predict(shown, own, episode_start, deterministic)
-        return action, (past, own)
+    @override
+    def first(self, observations: NDArray[np.float32]) -> Past:
+        return self._remembering.start(observations)
+
+    @override
+    def seen(self, observations: NDArray[np.float32], kept: Past) -> Seen[Past]:
+        return Seen(*self._remembering.after(observations, kept))

@@ -10,7 +10,7 @@ from experiments.benchmarking.fronts import (
     LIMITS,
     PLANNER,
     Front,
-    difference_at,
+    Pair,
     is_planner,
     is_variant,
     matched,
@@ -66,7 +66,7 @@ def _sentence(fronts: Mapping[str, Front], subject: str, kin: list[str], place: 
     if not known:
         return f"Yes: at {limit} of violations {own}, and no front of PALS keeps to that limit."
     best = max(known, key=lambda name: known[name])
-    gap = difference_at(fronts[subject].episodes, fronts[best].episodes, [LIMITS[place]])[0]
+    gap = _gap(fronts[subject], fronts[best], place)
     assert gap is not None
     verdict = "Yes" if gap.low > 0.0 else "No" if gap.high < 0.0 else "It is not decided"
     signed = f"{gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"
@@ -114,19 +114,23 @@ def _furthest_ahead(
     """Returns which rival is surely ahead at a limit, and by how much; ``None`` where none is."""
     ahead = {}
     for name in rivals:
-        mine = fronts[matched(subject, name, fronts)].episodes
-        gap = difference_at(fronts[name].episodes, mine, [LIMITS[place]])[0]
+        gap = _gap(fronts[name], fronts[matched(subject, name, fronts)], place)
         if gap is not None and gap.low > 0.0:
             ahead[name] = gap
     best = max(ahead, key=lambda name: ahead[name].value, default=None)
     return None if best is None else (best, ahead[best])
 
 
+def _gap(own: Front, other: Front, place: int) -> Interval | None:
+    """Returns how much more efficient one front is at a limit than another one."""
+    return Pair(own.episodes, other.episodes, [LIMITS[place]]).difference()[0]
+
+
 def _planner(fronts: Mapping[str, Front], subject: str, place: int) -> str:
     """Returns whether the agent beats the planner on a twin, too, which learns no policy."""
     if PLANNER not in fronts:
         return ""
-    gap = difference_at(fronts[subject].episodes, fronts[PLANNER].episodes, [LIMITS[place]])[0]
+    gap = _gap(fronts[subject], fronts[PLANNER], place)
     if gap is None:
         return f" The planner `{PLANNER}` does not keep to that limit."
     word = "beats" if gap.low > 0.0 else "does not beat"

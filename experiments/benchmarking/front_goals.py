@@ -11,8 +11,7 @@ from experiments.benchmarking.fronts import (
     LIMITS,
     PLANNER,
     Front,
-    above_at,
-    difference_at,
+    Pair,
     is_planner,
     is_variant,
     matched,
@@ -69,14 +68,13 @@ def _headroom(fronts: Mapping[str, Front], names: list[str], least: float) -> Go
 
 def _above(fronts: Mapping[str, Front], subject: str, rival: str) -> Goal:
     """Compares the fronts at every level; where the rival does not keep to one, it is below."""
-    episodes = fronts[subject].episodes, fronts[rival].episodes
-    gaps = difference_at(*episodes, LEVELS)
+    pair = Pair(fronts[subject].episodes, fronts[rival].episodes, LEVELS)
     below: list[str] = []
     open_levels: list[str] = []
-    for level, above in zip(LEVELS, above_at(*episodes, LEVELS), strict=True):
+    for level, above in zip(LEVELS, pair.above(), strict=True):
         if above < _CERTAIN:
             (below if above <= 1.0 - _CERTAIN else open_levels).append(f"{100 * level:g}")
-    known = [gap for gap in gaps if gap is not None]
+    known = [gap for gap in pair.difference() if gap is not None]
     parts = [_range(known)] if known else []
     if below:
         parts.append(f"below or not there at {', '.join(below)} %")

@@ -138,79 +138,76 @@ def fronts_of(
         best = episodes.get(matched(CLAIRVOYANT, name, episodes))
         part: list[Interval | None] = [None] * len(LIMITS)
         if best is not None:
-            part = headroom_at(own, best, LIMITS)
+            part = Pair(own, best, LIMITS).headroom()
         found[name] = Front(own, front_statistics(own, LIMITS), part)
     return found
 
 
-def headroom_at(
-    own: Episodes, best: Episodes, limits: Sequence[float], *, resamples: int = RESAMPLES
-) -> list[Interval | None]:
-    """Returns the fraction of the best front's gain that another one has at equal violations."""
-
-    def fraction(mine: FloatArray, theirs: FloatArray) -> FloatArray:
-        gain = theirs - 1.0
-        return np.asarray((mine - 1.0) / np.where(gain > 0.01, gain, np.nan))
-
-    return _in_pairs(own, best, limits, fraction, resamples)
-
-
-def difference_at(
-    own: Episodes, other: Episodes, limits: Sequence[float], *, resamples: int = RESAMPLES
-) -> list[Interval | None]:
-    """Returns how much more efficient a front is than another one at equal violations."""
-    return _in_pairs(own, other, limits, np.subtract, resamples)
-
-
-def above_at(
-    own: Episodes, other: Episodes, limits: Sequence[float], *, resamples: int = RESAMPLES
-) -> FloatArray:
-    """Returns how often a front lies above another one at some limits, over resampled episodes.
-
-    Where a front does not keep to a limit in a resample, one that does is above it. So a rival that
-    keeps to a limit by luck, in half of the resamples, is compared in that half and beaten in the
-    other.
-    """
-    mine, theirs = _resampled(own, other, limits, resamples)
-    return np.asarray((~np.isnan(mine) & ~(theirs >= mine)).mean(axis=0))
-
-
-def _resampled(
-    own: Episodes, other: Episodes, limits: Sequence[float], resamples: int
-) -> tuple[FloatArray, FloatArray]:
-    """Returns two fronts' efficiency at some limits, each of shape ``(resamples, limits)``.
+class Pair:
+    """Two fronts at some levels of violations, over resampled episodes.
 
     Both are resampled by the same draws, so that what their episodes have in common cancels out.
+
+    Args:
+        own: One front.
+        other: The one that it is compared with.
+        limits: Rates of violations.
+        resamples: Number of resamples.
     """
-    grid = np.asarray(limits, dtype=np.float64)
-    tables = []
-    for episodes in (own, other):
-        y, x = episodes.resampled(resamples, 0)
-        tables.append(np.stack([efficiency_at(y[one], x[one], grid) for one in range(resamples)]))
-    return tables[0], tables[1]
+
+    def __init__(
+        self,
+        own: Episodes,
+        other: Episodes,
+        limits: Sequence[float],
+        resamples: int = RESAMPLES,
+    ) -> None:
+        grid = np.asarray(limits, dtype=np.float64)
+        self._mine, self._theirs = (_resampled(one, grid, resamples) for one in (own, other))
+        self._means = [efficiency_at(*one.means(), grid) for one in (own, other)]
+
+    def headroom(self) -> list[Interval | None]:
+        """Returns which fraction the first one has of the second one's gain at each limit."""
+
+        def fraction(mine: FloatArray, theirs: FloatArray) -> FloatArray:
+            gain = theirs - 1.0
+            return np.asarray((mine - 1.0) / np.where(gain > 0.01, gain, np.nan))
+
+        return self._intervals(fraction)
+
+    def difference(self) -> list[Interval | None]:
+        """Returns how much more efficient the first one is at each limit."""
+        return self._intervals(np.subtract)
+
+    def above(self) -> FloatArray:
+        """Returns how often the first one lies above the second one at each limit.
+
+        Where a front does not keep to a limit in a resample, one that does is above it. So a rival
+        that keeps to a limit by luck, in half of the resamples, is compared in that half and beaten
+        in the other.
+        """
+        mine, theirs = self._mine, self._theirs
+        return np.asarray((~np.isnan(mine) & ~(theirs >= mine)).mean(axis=0))
+
+    def _intervals(
+        self, compare: Callable[[FloatArray, FloatArray], FloatArray]
+    ) -> list[Interval | None]:
+        """Compares the two; ``None`` where one does not keep to the limit."""
+        table, values = compare(self._mine, self._theirs), compare(*self._means)
+        found: list[Interval | None] = []
+        for value, resampled in zip(values.tolist(), table.T, strict=True):
+            known = resampled[~np.isnan(resampled)]
+            if np.isnan(value) or len(known) < 0.9 * len(table):
+                found.append(None)
+            else:
+                found.append(Interval(value, *map(float, np.percentile(known, [2.5, 97.5]))))
+        return found
 
 
-def _in_pairs(
-    own: Episodes,
-    other: Episodes,
-    limits: Sequence[float],
-    compare: Callable[[FloatArray, FloatArray], FloatArray],
-    resamples: int,
-) -> list[Interval | None]:
-    """Compares two fronts' efficiency at some limits; ``None`` where one does not keep to it."""
-    grid = np.asarray(limits, dtype=np.float64)
-    table = compare(*_resampled(own, other, limits, resamples))
-    value = compare(*(efficiency_at(*episodes.means(), grid) for episodes in (own, other)))
-    found: list[Interval | None] = []
-    for place in range(len(grid)):
-        known = table[:, place][~np.isnan(table[:, place])]
-        if np.isnan(value[place]) or len(known) < 0.9 * resamples:
-            found.append(None)
-        else:
-            found.append(
-                Interval(float(value[place]), *map(float, np.percentile(known, [2.5, 97.5])))
-            )
-    return found
+def _resampled(episodes: Episodes, limits: FloatArray, resamples: int) -> FloatArray:
+    """Returns a front's efficiency at some limits, shape ``(resamples, limits)``."""
+    y, x = episodes.resampled(resamples, 0)
+    return np.stack([efficiency_at(y[one], x[one], limits) for one in range(resamples)])
 
 
 def operating_point(episodes: Episodes, limit: float) -> int | None:

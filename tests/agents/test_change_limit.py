@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.change_limit import RESERVE, ChangeLimitedPolicy
+from agents.change_limit import RESERVE, ChangeLimitedPolicy, Reserve
 from agents.controller import Agent
 from agents.shield import BudgetShield
 from agents.shielded_policy import ShieldedPolicy
@@ -99,7 +99,7 @@ def test_a_budget_lowers_a_held_cap() -> None:
     row[0, context.layout.index("power_budget_w")] = 0.5
     shield = BudgetShield([context])
     bound = ChangeLimitedPolicy(Flapping([4, 5]), context.encoding, context, per_minute=1e-6)
-    spent = np.zeros(1), 0
+    spent = Reserve(np.zeros(1)), 0
     assert bound.predict(row, spent)[0].tolist() == [[5, 5]]
     allowed = shield(np.array([[5, 5]]), row).tolist()
     assert 0 < allowed[0][0] < 4
@@ -114,7 +114,7 @@ def test_a_batch_limit_that_is_no_knob_is_no_change(batch: bool, left: float) ->
         Flapping([5, 4]), context.encoding, context, per_minute=1e-6, batch=batch
     )
     _, (reserve, _) = bound.predict(rows)
-    assert reserve == pytest.approx([left], abs=1e-6)
+    assert reserve.changes == pytest.approx([left], abs=1e-6)
 
 
 def test_a_fixed_batch_limit_stays_while_changes_are_used_up(server: Any, bundle: Any) -> None:

@@ -7,12 +7,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.memory import Memory, Past, Remembering
+from agents.memory import Memory, Remembering
 from agents.resumable import ResumableVecEnv
 from envs.errors import ConfigurationError
 from envs.factory import make_simulated_vector
 
 MEMORY = Memory(entries=["running", "power_w"], until_s=[1.0, 2.5])
+
+
+class Repeating:
+    """A policy that does what it is shown."""
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: Any = 1
+    ) -> tuple[Any, None]:
+        return observation, None
 
 
 def test_nothing_is_remembered_unless_it_is_asked_for(server: Any) -> None:
@@ -27,14 +36,14 @@ def test_nothing_is_remembered_unless_it_is_asked_for(server: Any) -> None:
 def test_entries_are_means_over_stretches_of_the_past(server: Any) -> None:
     """Against the definition: the last 2 observations, then the 3 before, by server and episode."""
     layout = server.context.layout
-    at_work = Remembering(MEMORY, layout, 0.5)
+    policy = Remembering(MEMORY, layout, 0.5).policy(Repeating())
     index = [layout.index(name) for name in MEMORY.entries]
     rows = np.random.default_rng(1).uniform(0, 1, (12, 2, 28)).astype(np.float32)
     begins = np.zeros((12, 2), dtype=bool)
     begins[7, 1] = True
-    past: Past | None = None
+    past = None
     for step in range(12):
-        shown, past = at_work.after(rows[step], past, begins[step])
+        shown, past = policy.predict(rows[step], past, begins[step])
         np.testing.assert_array_equal(shown[:, :28], rows[step])
         for one in range(2):
             first = 7 if one == 1 and step >= 7 else 0
@@ -44,18 +53,18 @@ def test_entries_are_means_over_stretches_of_the_past(server: Any) -> None:
 
 
 def test_one_server_is_remembered_like_one_of_many(server: Any) -> None:
-    at_work = Remembering(MEMORY, server.context.layout, 0.5)
+    policy = Remembering(MEMORY, server.context.layout, 0.5).policy(Repeating())
     rows = np.random.default_rng(1).uniform(0, 1, (6, 28)).astype(np.float32)
     one = many = None
     for row in rows:
-        alone, one = at_work.after(row, one)
-        together, many = at_work.after(row[None], many)
+        alone, one = policy.predict(row, one)
+        together, many = policy.predict(row[None], many)
         np.testing.assert_array_equal(alone, together[0])
 
 
 @pytest.mark.parametrize("interval_s", [0.1, 0.5, 2.0, 60.0])
 def test_every_stretch_holds_something_at_any_interval(server: Any, interval_s: float) -> None:
-    row = np.full(28, 0.5, dtype=np.float32)
+    row = np.full((1, 28), 0.5, dtype=np.float32)
     shown, _ = Remembering(MEMORY, server.context.layout, interval_s).after(row, None)
     np.testing.assert_allclose(shown, 0.5)
 

@@ -18,8 +18,7 @@ from experiments.benchmarking.front_tables import (
     levels_table,
 )
 from experiments.benchmarking.fronts import (
-    above_at,
-    difference_at,
+    Pair,
     fronts_of,
     operating_point,
     point_name,
@@ -170,7 +169,7 @@ def test_fronts_at_equal_violations():
     half = [part.value for part in fronts["ppo"].headroom[1:]]
     assert half == pytest.approx([0.5, 0.5], abs=0.01)
     assert [part.value for part in fronts["clairvoyant"].headroom] == pytest.approx([1.0] * 3)
-    gap = difference_at(fronts["ppo"].episodes, fronts["pals_queue_aware"].episodes, [0.02])[0]
+    gap = Pair(fronts["ppo"].episodes, fronts["pals_queue_aware"].episodes, [0.02]).difference()[0]
     assert gap.value == pytest.approx(1.2 - 1.09, abs=0.002)
     assert gap.low > 0.1
     assert operating_point(fronts["ppo"].episodes, 0.02) == 1
@@ -191,9 +190,9 @@ def test_a_rival_that_keeps_to_a_level_by_luck_is_no_reason_to_doubt():
         own["pals_queue_aware#1"] = runs(1.05, 0.2)
     fronts = fronts_of(found, points)
     mine, theirs = fronts["ppo"].episodes, fronts["pals_queue_aware"].episodes
-    assert difference_at(mine, theirs, [0.03])[0] is None
-    assert above_at(mine, theirs, [0.001, 0.03, 0.1]).tolist() == [0.0, 1.0, 1.0]
-    assert above_at(theirs, theirs, [0.03]).tolist() == [0.0]
+    assert Pair(mine, theirs, [0.03]).difference()[0] is None
+    assert Pair(mine, theirs, [0.001, 0.03, 0.1]).above().tolist() == [0.0, 1.0, 1.0]
+    assert Pair(theirs, theirs, [0.03]).above().tolist() == [0.0]
     assert [goal.met for goal in front_goals(fronts, "ppo")][-1]
     for own in found.values():  # where it is there it is as good
         own["pals_queue_aware#0"] = [
