@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 from agents.bundle_facts import WIDEST
 from envs.fields import Range
-from envs.quantities import Gain, Interval, Positive, Processes, Seconds, Seed, Seeds
+from envs.quantities import Factor, Gain, Interval, Positive, Processes, Seconds, Seed, Seeds
 from envs.scenario import described
 from experiments.app.settings import Debug
 
@@ -31,6 +31,10 @@ class ImitateConfig:
             request; ``cost.late_price`` is that of one past the patience where none is.
         price_step: How far the logarithm of a limit's price moves in a round in which its
             servers violate twice as often as they are asked to.
+        server_step: The same for each server's own factor on the prices. A limit is to hold on every
+            server; but plans are tried as if they were followed to their end, and where a
+            shortfall can still be made up for they expect violations that never come.
+        most_factor: Highest factor of a server; the lowest is one over it.
         lowest_price: Lowest price of a violation.
         highest_price: Highest one; some violations no action can avoid.
         evaluate_seeds: Episodes per held-out scenario of the evaluation at the end.
@@ -66,6 +70,8 @@ class ImitateConfig:
     horizon_s: Seconds = 10.0
     slo_price: Gain = 8.0
     price_step: Gain = 0.3
+    server_step: Gain = 0.5
+    most_factor: Factor = 30.0
     lowest_price: Positive = 0.05
     highest_price: Positive = 12.0
     evaluate_seeds: Seeds = 2

@@ -20,7 +20,7 @@ from envs.safe_files import read_regular
 from experiments.imitation.plans import Plans
 from experiments.imitation.teacher import Lesson
 
-_FIELDS = ("observations", "base", "violations", "changes")
+_FIELDS = ("observations", "base", "violations", "changes", "server")
 _MOST_BYTES = 4 << 30
 
 
@@ -32,18 +32,21 @@ class Lessons(NamedTuple):
         base: See :class:`experiments.imitation.teacher.Lesson`, as all that follow.
         violations: Intervals in violation.
         changes: How often the knobs move.
+        server: Whose state it is, shape ``(states,)``.
     """
 
     observations: Tensor
     base: Tensor
     violations: Tensor
     changes: Tensor
+    server: Tensor
 
     @classmethod
-    def of(cls, seen: Sequence[tuple[NDArray[Any], Lesson]]) -> Lessons:
-        """Returns the lessons of some observations."""
-        columns = zip(*[(observation, *lesson) for observation, lesson in seen], strict=True)
-        return cls(*(_tensor(np.concatenate(column)) for column in columns))
+    def of(cls, seen: Sequence[tuple[NDArray[Any], Lesson, NDArray[np.int64]]]) -> Lessons:
+        """Returns the lessons of some observations, each with the indices of its servers."""
+        columns = zip(*[(observation, *lesson) for observation, lesson, _ in seen], strict=True)
+        server = torch.from_numpy(np.concatenate([which for *_, which in seen]))
+        return cls(*(_tensor(np.concatenate(column)) for column in columns), server)
 
     @classmethod
     def together(cls, parts: Sequence[Lessons]) -> Lessons:

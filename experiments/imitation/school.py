@@ -112,6 +112,7 @@ class School:
             memory=self.recipe.memory,
         )
         self._prices = np.array(self._asked.prices)
+        self._factors = np.ones(self._servers.num_envs)
         self._lessons: list[Lessons] = []
         self._sums: list[str] = []
         self.rounds: list[dict[str, Any]] = []
@@ -201,10 +202,11 @@ class School:
         rates = [_rate(violated[:, level == own]) for own in range(len(self._asked.limits))]
         if number:  # the first round's knobs were drawn
             self._move_prices(rates)
+            self._move_factors(level, violated)
         draws = torch.Generator().manual_seed(int(rng.integers(2**31)))
         cost = self._student.learn(
             Lessons.together(self._lessons),
-            self._prices.tolist(),
+            self._prices_each(),
             number / self.config.rounds,
             draws,
         )
@@ -215,6 +217,7 @@ class School:
                 "cost": cost,
                 "rates": dict(zip(self._asked.groups, rates, strict=True)),
                 "prices": dict(zip(self._asked.groups, self._prices.tolist(), strict=True)),
+                "factors": self._factors.tolist(),
             }
         )
         self._sums.append(lessons.save(file))
@@ -245,7 +248,7 @@ class School:
             which = order[begin : begin + self.config.at_once]
             shown, past = self._remembering.after(observation, past)
             lesson = self._teacher.lesson(which, coming, last, kv_usage)
-            seen.append((shown[which], lesson))
+            seen.append((shown[which], lesson, which))
             if number:
                 actions, _ = self.policy.predict(
                     with_asked(shown, limits, switch_prices), deterministic=True
@@ -289,6 +292,19 @@ class School:
         excess = np.clip(np.array(ratio) - 1.0, -1.0, 2.0)
         moved = self._prices * np.exp(self.config.price_step * excess)
         self._prices = np.clip(moved, self.config.lowest_price, self.config.highest_price)
+
+    def _move_factors(self, level: NDArray[np.int64], violated: NDArray[np.float64]) -> None:
+        """Moves each server's factor by how far it was from the limit that it was asked for."""
+        counted = ~np.isnan(violated)
+        rates = np.where(counted, violated, 0.0).sum(axis=0) / np.maximum(counted.sum(axis=0), 1)
+        excess = np.clip(rates / np.array(self._asked.limits)[level] - 1.0, -1.0, 2.0)
+        moved = self._factors * np.exp(self.config.server_step * excess * counted.any(axis=0))
+        self._factors = np.clip(moved, 1.0 / self.config.most_factor, self.config.most_factor)
+
+    def _prices_each(self) -> NDArray[np.float64]:
+        """Returns the price under each limit on each server, shape ``(limits, servers)``."""
+        prices = self._prices[:, None] * self._factors
+        return np.clip(prices, self.config.lowest_price, self.config.highest_price)
 
     def _observation(self) -> list[dict[str, Any]]:
         shown = self.recipe.memory.shown(self._servers.contexts[0].layout)
@@ -348,6 +364,7 @@ class School:
             )
         self.rounds = noted["rounds"]
         self._prices = np.array(list(self.rounds[-1]["prices"].values()))
+        self._factors = np.array(self.rounds[-1]["factors"])
         for number, written in enumerate(noted["lessons"]):
             lessons = Lessons.load(lessons_file(folder, number), written)
             self._lessons.append(lessons)

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor
 
@@ -72,13 +73,18 @@ class Student:
         self._shown_prices = _encoded(SWITCH_PRICE, switch_prices)
 
     def learn(
-        self, lessons: Lessons, prices: Sequence[float], progress: float, rng: torch.Generator
+        self,
+        lessons: Lessons,
+        prices: NDArray[np.float64],
+        progress: float,
+        rng: torch.Generator,
     ) -> float:
         """Learns from all lessons so far.
 
         Args:
             lessons: The lessons.
-            prices: Price of a violation under each limit.
+            prices: Price of a violation under each limit on each server, shape ``(limits,
+                servers)``.
             progress: Fraction of all rounds that are done.
             rng: Source of the draws.
 
@@ -88,7 +94,7 @@ class Student:
         study = self._study
         for group in self.optimizer.param_groups:
             group["lr"] = study.learning_rate * (1.0 - 0.9 * progress)
-        price = torch.tensor(list(prices), dtype=torch.float32)
+        price = torch.from_numpy(prices.astype(np.float32))
         self.policy.set_training_mode(True)
         costs = []
         for update in range(study.updates):
@@ -110,7 +116,8 @@ class Student:
         drawn = Lessons(*(column[rows] for column in lessons))
         asked = torch.stack([self._limits[limit], self._shown_prices[switch]], dim=-1)
         seen = torch.cat([drawn.observations.float(), asked], dim=-1)
-        above = self._costs.above_best(drawn, price[limit], self._switch_prices[switch])
+        own = price[limit, drawn.server]
+        above = self._costs.above_best(drawn, own, self._switch_prices[switch])
         logits = self.policy.action_net(self.policy.mlp_extractor.forward_actor(seen))
         parts = [part.log_softmax(-1) for part in logits.split(self._costs.sizes, dim=1)]
         expected = above
