@@ -35,6 +35,19 @@ class QoSConfig(Checked):
         """Whether QoS looks at intervals that begin at these times: those after the warm-up."""
         return begin_s > self.warmup_s - 1e-6
 
+    @property
+    def held_from_s(self) -> float:
+        """Time after reset from which on who plans ahead has to hold QoS, in seconds.
+
+        It is when there is a full window. Who knows that the whole warm-up is left out
+        could save energy in it by serving late, which is no gain on a server that runs on.
+        """
+        return min(self.window_s, self.warmup_s)
+
+    def holds(self, begin_s: Any) -> Any:
+        """Whether who plans ahead has to hold QoS in intervals that begin at these times."""
+        return begin_s > self.held_from_s - 1e-6
+
 
 def shortfall(throughput: Any, target: Any) -> Any:
     """Relative shortfall of throughput below its target, 0 where there is no target."""

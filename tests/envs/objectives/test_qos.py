@@ -52,3 +52,12 @@ def test_definitions_differ_as_defined(
 def test_impossible_values_name_their_key(key: str, value: float) -> None:
     with pytest.raises(ConfigurationError, match=rf"objective\.qos\.{key}"):
         QoSConfig(**{key: value})
+
+
+def test_who_plans_holds_qos_from_the_first_full_window() -> None:
+    begins_s = np.arange(0.0, 40.0, 0.5)
+    qos = QoSConfig(window_s=10.0, warmup_s=30.0)
+    assert begins_s[qos.holds(begins_s)][0] == 10.0
+    assert begins_s[qos.evaluates(begins_s)][0] == 30.0
+    short = QoSConfig(window_s=10.0, warmup_s=2.0)
+    np.testing.assert_array_equal(short.holds(begins_s), short.evaluates(begins_s))
