@@ -31,8 +31,8 @@ class ImitateConfig:
             request; ``cost.late_price`` is that of one past the patience where none is.
         price_step: How far the logarithm of a limit's price moves in a round in which its
             servers violate twice as often as they are asked to.
-        server_step: The same for each server's own factor on the prices. A limit is to hold on every
-            server; but plans are tried as if they were followed to their end, and where a
+        server_step: The same for each server's own factor on the prices. A limit is to hold on
+            every server; but plans are tried as if they were followed to their end, and where a
             shortfall can still be made up for they expect violations that never come.
         most_factor: Highest factor of a server; the lowest is one over it.
         lowest_price: Lowest price of a violation.

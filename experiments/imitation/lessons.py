@@ -45,8 +45,9 @@ class Lessons(NamedTuple):
     def of(cls, seen: Sequence[tuple[NDArray[Any], Lesson, NDArray[np.int64]]]) -> Lessons:
         """Returns the lessons of some observations, each with the indices of its servers."""
         columns = zip(*[(observation, *lesson) for observation, lesson, _ in seen], strict=True)
-        server = torch.from_numpy(np.concatenate([which for *_, which in seen]))
-        return cls(*(_tensor(np.concatenate(column)) for column in columns), server)
+        tensors = [_tensor(np.concatenate(column)) for column in columns]
+        tensors.append(torch.from_numpy(np.concatenate([which for *_, which in seen])))
+        return cls(*tensors)
 
     @classmethod
     def together(cls, parts: Sequence[Lessons]) -> Lessons:

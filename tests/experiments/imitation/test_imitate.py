@@ -258,7 +258,8 @@ def test_a_lower_batch_limit_is_taught_only_where_something_asks_for_it() -> Non
         coming = coming._replace(tpot_slo_s=np.array(tpot_slo_s))
         base = teacher.lesson(np.arange(2), coming, last, np.array(kv_usage)).base
         assert (base[:, ~lowered] < 1e3).all()
-        above = Lessons.of([(np.zeros((2, 28), np.float32), Lesson(base, 0.0 * base, 0.0 * base))])
+        lesson = Lesson(base, 0.0 * base, 0.0 * base)
+        above = Lessons.of([(np.zeros((2, 28), np.float32), lesson, np.arange(2))])
         costs = Costs(plans, 3.0).above_best(above, torch.zeros(2), torch.zeros(2))
         return [bool((own == 3.0).all()) for own in costs[:, :, 3:5]]
 
@@ -274,6 +275,7 @@ def lessons_of(base: list[list[float]], violations: list[list[float]]) -> Lesson
             (
                 np.zeros((count, 28), np.float32),
                 Lesson(np.array(base), np.array(violations), np.zeros((count, len(base[0])))),
+                np.arange(count),
             )
         ]
     )
@@ -312,10 +314,59 @@ def test_a_student_does_what_is_best_on_average_and_heeds_the_limit() -> None:
         policy, Costs(plans, 9.0), Study(updates=300, batch=64, learning_rate=1e-2),
         [0.005, 0.1], [0.0],
     )  # fmt: skip
-    student.learn(lessons, [1.0, 0.05], 0.0, torch.Generator().manual_seed(0))
+    prices = np.repeat([[1.0], [0.05]], 3, axis=1)
+    student.learn(lessons, prices, 0.0, torch.Generator().manual_seed(0))
     seen = with_asked(np.zeros((2, 28), np.float32), np.array([0.005, 0.1]), 0.0)
     action, _ = policy.predict(seen, deterministic=True)
     assert action[:, 0].tolist() == [1, 0]
+
+
+def test_prices_are_those_of_the_server_that_a_lesson_is_of() -> None:
+    """Two servers that can be told apart: one is priced as if violations hardly mattered."""
+    import gymnasium as gym
+    from stable_baselines3.common.policies import ActorCriticPolicy
+    from stable_baselines3.common.utils import ConstantSchedule
+
+    from agents.asked import with_asked
+
+    zeros = np.zeros((2, 4))
+    lesson = Lesson(
+        np.array([[0.0, 0.0, 0.1, 0.1]] * 2), np.array([[1.0, 1.0, 0.0, 0.0]] * 2), zeros
+    )
+    told = np.repeat([[0.0], [1.0]], 28, axis=1).astype(np.float32)
+    torch.manual_seed(0)
+    policy = ActorCriticPolicy(
+        gym.spaces.Box(0.0, 4.0, (30,)), gym.spaces.MultiDiscrete([2, 1]), ConstantSchedule(0.0),
+        net_arch=[16, 16],
+    )  # fmt: skip
+    student = Student(
+        policy, Costs(plans_of(2, 1, lowered=0), 9.0),
+        Study(updates=300, batch=64, learning_rate=1e-2), [0.02], [0.0],
+    )  # fmt: skip
+    lessons = Lessons.of([(told, lesson, np.array([1, 0]))])
+    student.learn(lessons, np.array([[0.01, 1.0]]), 0.0, torch.Generator().manual_seed(0))
+    action, _ = policy.predict(with_asked(told, 0.02, 0.0), deterministic=True)
+    assert action[:, 0].tolist() == [1, 0]
+
+
+def test_a_servers_factor_follows_what_it_violates(tmp_path: Path) -> None:
+    school = School(compose_imitate("server_step=0.5", "most_factor=4"), tmp_path)
+    limits = np.array(school._asked.limits)
+    level = np.array([0, 5, 5, 5])
+    violated = np.zeros((40, 4))
+    violated[:8, 2] = 1.0  # twice the loosest limit
+    violated[:4, 1] = 1.0  # just that
+    violated[:, 3] = np.nan
+    assert limits[5] == 0.1
+    school._move_factors(level, violated)
+    np.testing.assert_allclose(school._factors, np.exp([-0.5, 0.0, 0.5, 0.0]))
+    for _ in range(5):
+        school._move_factors(level, violated)
+    np.testing.assert_allclose(school._factors, [0.25, 1.0, 4.0, 1.0])
+    prices = school._prices_each()
+    assert prices.shape == (6, 4)
+    assert prices.max() <= school.config.highest_price
+    assert prices[1, 2] == pytest.approx(min(4.0 * prices[1, 1], school.config.highest_price))
 
 
 @pytest.mark.parametrize(
