@@ -52,7 +52,7 @@ def main() -> None:
         axes.set(yticks=[], ylim=(0, 1))
         axes.set_title(f"{label} ({rate:.0%})", fontsize=8.5, loc="left", pad=2)
         print(f"{name}: {rate:.1%}")
-    strips[-1].set_xlabel("time, s (the first 30 s are warm-up and left out)")
+    strips[-1].set_xlabel("time, s (the first 10 s are warm-up and left out)")
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, dpi=110, metadata={"Software": None})
     print(file)

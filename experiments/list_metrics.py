@@ -15,7 +15,7 @@ Made by `python -m experiments.list_metrics > docs/metrics.md` from
 
 Files hold SI units, and rates and fractions from 0 to 1; what does not apply is `null`. The unit
 below is the one that tables and plots show. A prompt token counts once; recomputing it after a
-preemption does not count. The warm-up (`objective.qos.warmup_s`, 30 s) is left out of QoS and
+preemption does not count. The warm-up (`objective.qos.warmup_s`, 10 s) is left out of QoS and
 latency, never of energy or tokens. Window and tolerance of QoS are `objective.qos.window_s` (10 s)
 and `objective.qos.tolerance` (5 %). Baseline holds the highest cap and batch limit, knows no power
 budget, and in a closed loop has the same number of requests in flight."""

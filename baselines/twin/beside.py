@@ -32,10 +32,10 @@ class BaselineBeside:
     Attributes:
         conditions: What is demanded, shape ``(servers, intervals, len(Conditions._fields))``.
         caps_w: Baseline's caps, shape ``(servers, intervals)``.
-        target_tok_s: What is demanded at most, shape ``(servers, intervals)``; 0 before the
-            first full window.
+        target_tok_s: What is demanded at most, shape ``(servers, intervals)``; 0 during the
+            warm-up.
         goal_tok_s: The lower of the target and Baseline's windowed throughput by interval, shape
-            ``(servers, intervals)``; 0 before the first full window.
+            ``(servers, intervals)``; 0 during the warm-up.
         yardstick: What Baseline spends.
     """
 
@@ -69,7 +69,7 @@ class BaselineBeside:
         delivered = np.stack(
             [windowed_rates(own, context.qos.window_s, context.interval_s) for own in rows[..., 0]]
         )
-        warm = context.qos.holds(np.arange(intervals) * context.interval_s)
+        warm = context.qos.evaluates(np.arange(intervals) * context.interval_s)
         self.caps_w: FloatArray = caps_w
         self.target_tok_s: FloatArray = np.where(warm, demanded.target_tok_s, 0.0)
         self.goal_tok_s: FloatArray = np.minimum(self.target_tok_s, delivered)

@@ -47,7 +47,7 @@ class Outlook(NamedTuple):
 
     Attributes:
         goal_tok_s: The lower of the target and Baseline's windowed throughput in each interval,
-            shape ``(servers, samples, intervals)``; 0 where QoS need not hold.
+            shape ``(servers, samples, intervals)``; 0 where QoS is not evaluated.
         past_tokens: Output tokens of the past intervals that the window reaches back to, oldest
             first, shape ``(servers, window - 1)``; 0 where nothing has been seen.
         seen_s: Time in seconds that the window covers at the end of each interval, shape

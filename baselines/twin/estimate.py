@@ -78,7 +78,7 @@ class Estimate:
             behind: Windowed throughput over that of the Baseline beside.
         """
         interval_s, qos = self._context.interval_s, self._context.qos
-        if qos.holds(self.now_s - interval_s):
+        if qos.evaluates(self.now_s - interval_s):
             below = violation_plain(observed.throughput_tok_s, self._target_tok_s, qos.tolerance)
             late = behind < 1.0 - qos.tolerance
             self.price.note(bool(below and late), interval_s)

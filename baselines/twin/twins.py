@@ -234,7 +234,7 @@ class Twins:
         tokens += beyond[..., None] * (np.arange(1, self._horizon + 1) < self._past.shape[1])
         delivered = tokens / seen_s[:, None]
         goal = np.minimum(observed.target_tok_s[:, None, None], delivered)
-        warm = qos.holds((steps - 1) * interval_s)
+        warm = qos.evaluates((steps - 1) * interval_s)
         knobs_now = np.stack(observed.last_knobs, axis=1)
         free = knobs_now[:, 2] >= context.limits.sm_clock_max_mhz * (1.0 - 1e-4)
         knobs_now[:, 2] = np.where(free, np.inf, knobs_now[:, 2])

@@ -18,7 +18,9 @@ class QoSConfig(Checked):
     Attributes:
         window_s: Length of the sliding window over which throughput is averaged.
         tolerance: Shortfall that is forgiven, as a fraction of the target.
-        warmup_s: Time after reset that QoS and latency leave out (never energy or tokens).
+        warmup_s: Time after reset that QoS and latency leave out (never energy or tokens): until
+            there is a full window. Were it longer, who plans or learns could save energy in it by
+            serving late.
         backlog_s: In the backlog-aware definition, work waits when requests wait for a place and
             the oldest has had no first token for this long. Without this time a request that
             arrives in the middle of an engine step would count as waiting work.
@@ -28,25 +30,12 @@ class QoSConfig(Checked):
 
     window_s: Seconds = 10.0
     tolerance: FractionBelowOne = 0.05
-    warmup_s: SecondsOrNone = 30.0
+    warmup_s: SecondsOrNone = 10.0
     backlog_s: SecondsOrNone = 0.5
 
     def evaluates(self, begin_s: Any) -> Any:
         """Whether QoS looks at intervals that begin at these times: those after the warm-up."""
         return begin_s > self.warmup_s - 1e-6
-
-    @property
-    def held_from_s(self) -> float:
-        """Time after reset from which on who plans ahead has to hold QoS, in seconds.
-
-        It is when there is a full window. Who knows that the whole warm-up is left out
-        could save energy in it by serving late, which is no gain on a server that runs on.
-        """
-        return min(self.window_s, self.warmup_s)
-
-    def holds(self, begin_s: Any) -> Any:
-        """Whether who plans ahead has to hold QoS in intervals that begin at these times."""
-        return begin_s > self.held_from_s - 1e-6
 
 
 def shortfall(throughput: Any, target: Any) -> Any:

@@ -105,7 +105,6 @@ class Teacher:
         self._scopes = PowerScopes(contexts)
         self._request_tokens = np.array([spec.workload.mean_output_tokens for spec in specs])
         self._warmup_s = np.array([context.qos.warmup_s for context in contexts])
-        self._held_from_s = np.array([context.qos.held_from_s for context in contexts])
         self._tolerance = np.array([context.qos.tolerance for context in contexts])
         window = self._baseline.past_tokens.shape[1]
         self._past = np.zeros((env.num_envs, window))
@@ -238,7 +237,7 @@ class Teacher:
         delivered = windowed(baseline[:, None], self._baseline.past_tokens[which, 1:])
         goal = np.minimum(coming.target_tok_s[which, None, None], delivered / seen_s)
         begins_s = (steps - 1) * self._interval_s
-        goal = goal * (begins_s > self._held_from_s[which, None, None] - 1e-6)
+        goal = goal * (begins_s > self._warmup_s[which, None, None] - 1e-6)
         throughput = windowed(tokens, self._past[which, 1:]) / seen_s
         allowed = 1.0 - self._tolerance[which, None, None] + self._cost.strictness
         shortfall = np.clip(1.0 - throughput / np.maximum(goal, 1e-9), 0.0, 1.0)

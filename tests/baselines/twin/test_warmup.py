@@ -1,4 +1,4 @@
-"""Planners gain nothing from the time that QoS leaves out: they keep up with Baseline in it."""
+"""Planners keep up with Baseline as soon as there is a full window."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from envs.objectives.qos import violation_reference
 
 
 @pytest.mark.parametrize("controller", ["clairvoyant", "mpc"])
-def test_the_warm_up_is_served_like_the_time_after_it(
+def test_the_first_half_minute_is_served_like_the_time_after_it(
     controller: str, prepared_env: Any, run: Any, small_search: dict[str, int]
 ) -> None:
     workload = {"base": "poisson_gsm8k", "load": 0.7}
@@ -19,9 +19,7 @@ def test_the_warm_up_is_served_like_the_time_after_it(
     static = Static()
     static.bind(env.context)
     qos, interval_s = env.context.qos, env.context.interval_s
-    planned, held = (
-        run(env, one, intervals=round(qos.warmup_s / interval_s))[0] for one in (planner, static)
-    )
+    planned, held = (run(env, one, intervals=60)[0] for one in (planner, static))
     violated = [
         violation_reference(
             own["throughput_tok_s"], own["conditions"].target_tok_s, beside["throughput_tok_s"],
