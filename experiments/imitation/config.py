@@ -68,7 +68,7 @@ class ImitateConfig:
     clocks: Annotated[int, Range(least=2, most=1_000)] = 8
     first_s: Seconds = 1.5
     horizon_s: Seconds = 10.0
-    slo_price: Gain = 8.0
+    slo_price: Gain = 16.0
     price_step: Gain = 0.3
     server_step: Gain = 0.5
     most_factor: Factor = 30.0
