@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 from agents.bundle_facts import WIDEST
 from envs.fields import Range
-from envs.quantities import Factor, Gain, Interval, Positive, Processes, Seconds, Seed, Seeds
+from envs.quantities import Gain, Interval, Positive, Processes, Seconds, Seed, Seeds
 from envs.scenario import described
 from experiments.app.settings import Debug
 
@@ -71,7 +71,7 @@ class ImitateConfig:
     slo_price: Gain = 16.0
     price_step: Gain = 0.3
     server_step: Gain = 0.5
-    most_factor: Factor = 30.0
+    most_factor: Annotated[float, Range(least=1.0, most=1e3)] = 30.0
     lowest_price: Positive = 0.05
     highest_price: Positive = 12.0
     evaluate_seeds: Seeds = 2

@@ -85,6 +85,13 @@ class School:
         self.scenarios = mixture.draw(self.recipe.servers, self._rng)
         _check(config, self.recipe)
         self._servers = self._make_servers(mixture.domain_randomization)
+        warmup_s = max(context.qos.warmup_s for context in self._servers.contexts)
+        if config.duration <= warmup_s:
+            raise ConfigurationError(
+                f"duration: must be longer than the {warmup_s:g} s in which violations are not "
+                f"evaluated (objective.qos.warmup_s), or no price ever moves, got "
+                f"{config.duration:g}"
+            )
         grid = self._servers.contexts[0].grid
         self._plans = plans = Plans.of_grid(grid, lowered=config.lowered, clocks=config.clocks)
         self._teacher = Teacher(
@@ -111,7 +118,8 @@ class School:
             shield=self.recipe.shield,
             memory=self.recipe.memory,
         )
-        self._prices = np.array(self._asked.prices)
+        prices = np.array(self._asked.prices)
+        self._prices = np.clip(prices, config.lowest_price, config.highest_price)
         self._factors = np.ones(self._servers.num_envs)
         self._lessons: list[Lessons] = []
         self._sums: list[str] = []
@@ -421,6 +429,11 @@ def _check(config: ImitateConfig, recipe: Recipe) -> None:
     if config.horizon_s < 2.0 * config.interval:
         raise ConfigurationError(
             f"horizon_s: must hold two intervals of {config.interval:g} s, got {config.horizon_s:g}"
+        )
+    if config.lowest_price > config.highest_price:
+        raise ConfigurationError(
+            f"lowest_price: must be at most highest_price ({config.highest_price:g}), got "
+            f"{config.lowest_price:g}"
         )
     if config.first_s >= config.horizon_s:
         raise ConfigurationError(

@@ -359,7 +359,7 @@ def test_returns_agree_with_the_summary():
         earned = episode.table["reward_efficiency"].sum() * rated * 0.5
         worth = metrics.output_tokens * rated / capacity - metrics.energy_gpu_j
         assert earned == pytest.approx(worth, rel=1e-9)
-        evaluated = (90.0 - 30.0) / 0.5
+        evaluated = (90.0 - env.context.qos.warmup_s) / 0.5
         assert episode.table["cost"].sum() == metrics.qos_violation_rate * evaluated
         parts = [n for n in episode.table.names if n.startswith("reward_")]
         total = sum(episode.table[name].sum() for name in parts)

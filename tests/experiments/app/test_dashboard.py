@@ -115,9 +115,9 @@ def test_a_run_without_budget_and_target_ends_with_a_line(command: Callable[...,
 
 
 def test_a_run_that_ends_in_its_warm_up_says_so(command: Callable[..., Any]) -> None:
-    done = command(run, "controller=static", "duration=20")
+    done = command(run, "controller=static", "duration=10")
     assert done.code == 0, done.err
-    assert "all of the 20 s are warm-up (objective.qos.warmup_s)" in done.out
+    assert "all of the 10 s are warm-up (objective.qos.warmup_s)" in done.out
     assert "warm-up" not in command(run, "controller=static", "duration=40").out
 
 

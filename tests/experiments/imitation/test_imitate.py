@@ -366,6 +366,9 @@ def test_a_servers_factor_follows_what_it_violates(tmp_path: Path) -> None:
     prices = school._prices_each()
     assert prices.shape == (6, 4)
     assert prices.max() <= school.config.highest_price
+    for factor in ("0.5", "0", "-3"):
+        with pytest.raises(ConfigurationError, match="most_factor"):
+            compose_imitate(f"most_factor={factor}")
     assert prices[1, 2] == pytest.approx(min(4.0 * prices[1, 1], school.config.highest_price))
 
 
@@ -377,6 +380,8 @@ def test_a_servers_factor_follows_what_it_violates(tmp_path: Path) -> None:
         ("first_s=10", "first_s: must be shorter than horizon_s"),
         ("horizon_s=0.4", "horizon_s: must hold two intervals"),
         ("at_once=3", "at_once: must divide"),
+        ("lowest_price=20", "lowest_price: must be at most highest_price"),
+        ("duration=10", "duration: must be longer than the 10 s"),
     ],
 )
 def test_what_contradicts_is_refused_by_name(tmp_path: Path, override: str, words: str) -> None:
