@@ -118,8 +118,10 @@ class School:
             shield=self.recipe.shield,
             memory=self.recipe.memory,
         )
-        prices = np.array(self._asked.prices)
-        self._prices = np.clip(prices, config.lowest_price, config.highest_price)
+        prices: NDArray[np.float64] = np.array(self._asked.prices)
+        self._prices: NDArray[np.float64] = np.clip(
+            prices, config.lowest_price, config.highest_price
+        )
         self._factors = np.ones(self._servers.num_envs)
         self._lessons: list[Lessons] = []
         self._sums: list[str] = []
