@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from experiments.evaluation.metrics import Summary, write_json
 from experiments.evaluation.suites import Suite
 from experiments.imitation.config import ImitateConfig
 from experiments.imitation.lessons import Costs, Lessons
+from experiments.imitation.limit_prices import LimitPrices
 from experiments.imitation.plans import Plans
 from experiments.imitation.prices import LessonCost
 from experiments.imitation.student import Student, Study
@@ -118,11 +119,7 @@ class School:
             shield=self.recipe.shield,
             memory=self.recipe.memory,
         )
-        prices: NDArray[np.float64] = np.array(self._asked.prices)
-        self._prices: NDArray[np.float64] = np.clip(
-            prices, config.lowest_price, config.highest_price
-        )
-        self._factors = np.ones(self._servers.num_envs)
+        self._prices = LimitPrices(config, self._asked, self._servers.num_envs)
         self._lessons: list[Lessons] = []
         self._sums: list[str] = []
         self.rounds: list[dict[str, Any]] = []
@@ -211,12 +208,11 @@ class School:
         self._lessons.append(lessons)
         rates = [_rate(violated[:, level == own]) for own in range(len(self._asked.limits))]
         if number:  # the first round's knobs were drawn
-            self._move_prices(rates)
-            self._move_factors(level, violated)
+            self._prices.move(rates, level, violated)
         draws = torch.Generator().manual_seed(int(rng.integers(2**31)))
         cost = self._student.learn(
             Lessons.together(self._lessons),
-            self._prices_each(),
+            self._prices.each(),
             number / self.config.rounds,
             draws,
         )
@@ -226,8 +222,8 @@ class School:
                 "lessons": sum(len(part.observations) for part in self._lessons),
                 "cost": cost,
                 "rates": dict(zip(self._asked.groups, rates, strict=True)),
-                "prices": dict(zip(self._asked.groups, self._prices.tolist(), strict=True)),
-                "factors": self._factors.tolist(),
+                "prices": dict(zip(self._asked.groups, self._prices.prices.tolist(), strict=True)),
+                "factors": self._prices.factors.tolist(),
             }
         )
         self._sums.append(lessons.save(file))
@@ -295,27 +291,6 @@ class School:
             seen.tpot_slo_s,
         )
 
-    def _move_prices(self, rates: Sequence[float | None]) -> None:
-        """Moves each limit's price by how far its servers were from the limit."""
-        limits = self._asked.limits
-        ratio = [1.0 if r is None else r / own for r, own in zip(rates, limits, strict=True)]
-        excess = np.clip(np.array(ratio) - 1.0, -1.0, 2.0)
-        moved = self._prices * np.exp(self.config.price_step * excess)
-        self._prices = np.clip(moved, self.config.lowest_price, self.config.highest_price)
-
-    def _move_factors(self, level: NDArray[np.int64], violated: NDArray[np.float64]) -> None:
-        """Moves each server's factor by how far it was from the limit that it was asked for."""
-        counted = ~np.isnan(violated)
-        rates = np.where(counted, violated, 0.0).sum(axis=0) / np.maximum(counted.sum(axis=0), 1)
-        excess = np.clip(rates / np.array(self._asked.limits)[level] - 1.0, -1.0, 2.0)
-        moved = self._factors * np.exp(self.config.server_step * excess * counted.any(axis=0))
-        self._factors = np.clip(moved, 1.0 / self.config.most_factor, self.config.most_factor)
-
-    def _prices_each(self) -> NDArray[np.float64]:
-        """Returns the price under each limit on each server, shape ``(limits, servers)``."""
-        prices = self._prices[:, None] * self._factors
-        return np.clip(prices, self.config.lowest_price, self.config.highest_price)
-
     def _observation(self) -> list[dict[str, Any]]:
         shown = self.recipe.memory.shown(self._servers.contexts[0].layout)
         return [*shown, *describe_asked()]
@@ -373,8 +348,8 @@ class School:
                 file,
             )
         self.rounds = noted["rounds"]
-        self._prices = np.array(list(self.rounds[-1]["prices"].values()))
-        self._factors = np.array(self.rounds[-1]["factors"])
+        self._prices.prices = np.array(list(self.rounds[-1]["prices"].values()))
+        self._prices.factors = np.array(self.rounds[-1]["factors"])
         for number, written in enumerate(noted["lessons"]):
             lessons = Lessons.load(lessons_file(folder, number), written)
             self._lessons.append(lessons)

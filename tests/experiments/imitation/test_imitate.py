@@ -292,30 +292,33 @@ def test_an_action_costs_what_its_cheapest_plan_costs() -> None:
     assert high == pytest.approx([1.0 / 3.0, 0.0])  # 3 against 2, over the root of the price
 
 
-def test_a_student_does_what_is_best_on_average_and_heeds_the_limit() -> None:
-    """Where futures differ, the mean decides and not the plan that is best most often."""
+def student_of(plans: Plans, lessons: Lessons, limits: list[float], prices: Any) -> Any:
+    """A policy that was drawn by seed 0 and has studied some lessons."""
     import gymnasium as gym
     from stable_baselines3.common.policies import ActorCriticPolicy
     from stable_baselines3.common.utils import ConstantSchedule
 
-    from agents.asked import with_asked
-
-    plans = plans_of(2, 1, lowered=0)
-    # Two futures in three favour the first action a little, one abhors it.
-    lessons = lessons_of(
-        [[0.0, 0.0, 0.1, 0.1]] * 2 + [[0.0, 0.0, 0.1, 0.1]], [[0, 0, 0, 0]] * 2 + [[3, 3, 0, 0]]
-    )
     torch.manual_seed(0)
     box = gym.spaces.Box(0.0, 4.0, (30,))
     policy = ActorCriticPolicy(
         box, gym.spaces.MultiDiscrete([2, 1]), ConstantSchedule(0.0), net_arch=[16, 16]
     )
-    student = Student(
-        policy, Costs(plans, 9.0), Study(updates=300, batch=64, learning_rate=1e-2),
-        [0.005, 0.1], [0.0],
-    )  # fmt: skip
-    prices = np.repeat([[1.0], [0.05]], 3, axis=1)
-    student.learn(lessons, prices, 0.0, torch.Generator().manual_seed(0))
+    study = Study(updates=300, batch=64, learning_rate=1e-2)
+    student = Student(policy, Costs(plans, 9.0), study, limits, [0.0])
+    student.learn(lessons, np.array(prices), 0.0, torch.Generator().manual_seed(0))
+    return policy
+
+
+def test_a_student_does_what_is_best_on_average_and_heeds_the_limit() -> None:
+    """Where futures differ, the mean decides and not the plan that is best most often."""
+    from agents.asked import with_asked
+
+    # Two futures in three favour the first action a little, one abhors it.
+    lessons = lessons_of(
+        [[0.0, 0.0, 0.1, 0.1]] * 2 + [[0.0, 0.0, 0.1, 0.1]], [[0, 0, 0, 0]] * 2 + [[3, 3, 0, 0]]
+    )
+    prices = [[1.0] * 3, [0.05] * 3]
+    policy = student_of(plans_of(2, 1, lowered=0), lessons, [0.005, 0.1], prices)
     seen = with_asked(np.zeros((2, 28), np.float32), np.array([0.005, 0.1]), 0.0)
     action, _ = policy.predict(seen, deterministic=True)
     assert action[:, 0].tolist() == [1, 0]
@@ -323,28 +326,15 @@ def test_a_student_does_what_is_best_on_average_and_heeds_the_limit() -> None:
 
 def test_prices_are_those_of_the_server_that_a_lesson_is_of() -> None:
     """Two servers that can be told apart: one is priced as if violations hardly mattered."""
-    import gymnasium as gym
-    from stable_baselines3.common.policies import ActorCriticPolicy
-    from stable_baselines3.common.utils import ConstantSchedule
-
     from agents.asked import with_asked
 
-    zeros = np.zeros((2, 4))
     lesson = Lesson(
-        np.array([[0.0, 0.0, 0.1, 0.1]] * 2), np.array([[1.0, 1.0, 0.0, 0.0]] * 2), zeros
-    )
+        np.array([[0.0, 0.0, 0.1, 0.1]] * 2), np.array([[1.0, 1.0, 0.0, 0.0]] * 2),
+        np.zeros((2, 4)),
+    )  # fmt: skip
     told = np.repeat([[0.0], [1.0]], 28, axis=1).astype(np.float32)
-    torch.manual_seed(0)
-    policy = ActorCriticPolicy(
-        gym.spaces.Box(0.0, 4.0, (30,)), gym.spaces.MultiDiscrete([2, 1]), ConstantSchedule(0.0),
-        net_arch=[16, 16],
-    )  # fmt: skip
-    student = Student(
-        policy, Costs(plans_of(2, 1, lowered=0), 9.0),
-        Study(updates=300, batch=64, learning_rate=1e-2), [0.02], [0.0],
-    )  # fmt: skip
     lessons = Lessons.of([(told, lesson, np.array([1, 0]))])
-    student.learn(lessons, np.array([[0.01, 1.0]]), 0.0, torch.Generator().manual_seed(0))
+    policy = student_of(plans_of(2, 1, lowered=0), lessons, [0.02], [[0.01, 1.0]])
     action, _ = policy.predict(with_asked(told, 0.02, 0.0), deterministic=True)
     assert action[:, 0].tolist() == [1, 0]
 
@@ -358,12 +348,13 @@ def test_a_servers_factor_follows_what_it_violates(tmp_path: Path) -> None:
     violated[:4, 1] = 1.0  # just that
     violated[:, 3] = np.nan
     assert limits[5] == 0.1
-    school._move_factors(level, violated)
-    np.testing.assert_allclose(school._factors, np.exp([-0.5, 0.0, 0.5, 0.0]))
+    own = school._prices
+    own.move([None] * 6, level, violated)
+    np.testing.assert_allclose(own.factors, np.exp([-0.5, 0.0, 0.5, 0.0]))
     for _ in range(5):
-        school._move_factors(level, violated)
-    np.testing.assert_allclose(school._factors, [0.25, 1.0, 4.0, 1.0])
-    prices = school._prices_each()
+        own.move([None] * 6, level, violated)
+    np.testing.assert_allclose(own.factors, [0.25, 1.0, 4.0, 1.0])
+    prices = own.each()
     assert prices.shape == (6, 4)
     assert prices.max() <= school.config.highest_price
     for factor in ("0.5", "0", "-3"):
