@@ -34,6 +34,21 @@ class Reserve(NamedTuple):
     changes: NDArray[np.float64]
 
 
+def spent(
+    moved: NDArray[np.bool_], kept: Reserve, refill: float
+) -> tuple[NDArray[np.bool_], Reserve]:
+    """Returns which servers' knobs stay, and what is left to each server.
+
+    Args:
+        moved: On which servers a knob would move, shape ``(servers,)``.
+        kept: What was left to them.
+        refill: Changes that each gets for an interval.
+    """
+    held = moved & (kept.changes < 1.0)
+    left = kept.changes - (moved & ~held) + refill
+    return held, Reserve(np.minimum(left, max(RESERVE, refill)))
+
+
 class ChangeLimitedPolicy(PolicyLayer[Reserve]):
     """A policy whose knobs stay as they are while it has used up its changes.
 
@@ -69,12 +84,11 @@ class ChangeLimitedPolicy(PolicyLayer[Reserve]):
     ) -> tuple[NDArray[Any], Reserve]:
         current = self._layout.decode(observations[:, : len(self._layout.high)]).last_knobs
         moved = self._moved(self._encoding.decode(actions, current), current)
-        held = moved & (kept.changes < 1.0)
+        held, kept = spent(moved, kept, self._refill)
         if held.any():
             rows = held.reshape(-1, *[1] * (actions.ndim - 1))
             actions = np.where(rows, self._encoding.encode(current, current), actions)
-        left = kept.changes - (moved & ~held) + self._refill
-        return actions, Reserve(np.minimum(left, max(RESERVE, self._refill)))
+        return actions, kept
 
     def _moved(self, asked: Knobs, current: Knobs) -> NDArray[np.bool_]:
         """Returns on which servers a knob would move."""

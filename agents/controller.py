@@ -140,7 +140,14 @@ class Agent(Checked, Controller):
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = True,
     ) -> tuple[Any, Any]:
+        """Returns an action and the next state; see :class:`baselines.base.Policy`.
+
+        Raises:
+            ValueError: It is no observation of this server, or the state is that of another number
+                of servers.
+        """
         seen = np.asarray(observation, dtype=np.float32)
+        self._check(seen)
         if not self.latency_slos:
             seen = seen.copy()
             seen[..., self._slos] = self._context.layout.high[self._slos]  # reads as no SLO
@@ -148,6 +155,17 @@ class Agent(Checked, Controller):
         if self._translate:
             action = self._translated(action, seen)
         return action, state
+
+    def _check(self, seen: NDArray[np.float32]) -> None:
+        layout = self._context.layout
+        if seen.ndim not in (1, 2) or seen.shape[-1] != len(layout.high):
+            raise ValueError(
+                f"observation: must have {len(layout.high)} entries, or that many a server, got "
+                f"the shape {seen.shape}"
+            )
+        if not np.isfinite(seen).all():  # a network would make some action of it
+            place = int(np.argwhere(~np.isfinite(seen))[0, -1])
+            raise ValueError(f"observation: {layout.names[place]} (entry {place}) is not finite")
 
     def _translated(self, action: Any, observation: NDArray[np.float32]) -> Any:
         seen = self._context.layout.decode(observation)

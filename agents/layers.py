@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,18 +11,6 @@ from numpy.typing import NDArray
 from baselines.base import Policy
 
 Kept = TypeVar("Kept", bound=tuple[Any, ...])
-
-
-class Seen(NamedTuple, Generic[Kept]):
-    """What a layer makes of an observation of each server.
-
-    Attributes:
-        shown: What the policy inside is shown, shape ``(servers, entries)``.
-        kept: What is kept of each server from now on.
-    """
-
-    shown: NDArray[np.float32]
-    kept: Kept
 
 
 class PolicyLayer(ABC, Generic[Kept]):
@@ -46,14 +34,16 @@ class PolicyLayer(ABC, Generic[Kept]):
             observations: The first observation of each, shape ``(servers, entries)``.
         """
 
-    def seen(self, observations: NDArray[np.float32], kept: Kept) -> Seen[Kept]:
-        """Takes an observation of each server into account.
+    def seen(
+        self, observations: NDArray[np.float32], kept: Kept
+    ) -> tuple[NDArray[np.float32], Kept]:
+        """Returns what the policy inside is shown, and what is kept.
 
         Args:
-            observations: Shape ``(servers, entries)``.
-            kept: What is kept of each server.
+            observations: What is observed of each server, shape ``(servers, entries)``.
+            kept: What is kept of each.
         """
-        return Seen(observations, kept)
+        return observations, kept
 
     def done(
         self, actions: NDArray[Any], observations: NDArray[np.float32], kept: Kept
@@ -74,11 +64,21 @@ class PolicyLayer(ABC, Generic[Kept]):
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = True,
     ) -> tuple[Any, Any]:
-        """Returns an action and the next state; see :class:`baselines.base.Policy`."""
+        """Returns an action and the next state; see :class:`baselines.base.Policy`.
+
+        Raises:
+            ValueError: The state is that of another number of servers.
+        """
         many = np.atleast_2d(np.asarray(observation, dtype=np.float32))
         kept, own = (self.first(many), None) if state is None else state
-        if state is not None and episode_start is not None:
-            kept = _begun_again(kept, self.first(many), np.asarray(episode_start, dtype=np.bool_))
+        if len(kept[0]) != len(many):
+            raise ValueError(
+                f"state: it is that of {len(kept[0])} servers, and {len(many)} are observed; "
+                "begin with state=None"
+            )
+        fresh = np.zeros(1, dtype=np.bool_) if episode_start is None else np.asarray(episode_start)
+        if state is not None and fresh.any():
+            kept = _begun_again(kept, self.first(many), fresh.astype(np.bool_))
         shown, kept = self.seen(many, kept)
         asked, own = self._policy.predict(shown, own, episode_start, deterministic)
         actions, kept = self.done(np.asarray(asked), many, kept)

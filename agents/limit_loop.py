@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from agents.asked import with_asked
-from agents.layers import PolicyLayer, Seen
+from agents.layers import PolicyLayer
 from baselines.base import Policy
 from envs.context import ControlContext
 from envs.fields import Checked
@@ -62,7 +62,7 @@ class LoopState(NamedTuple):
     Attributes:
         rate: Averaged rate of violations.
         shown: Limit that the policy is shown.
-        age_s: Time since the start of the episode in seconds.
+        age_s: Time since the start of the episode in seconds, when it is next observed.
     """
 
     rate: FloatArray
@@ -91,7 +91,9 @@ class LoopState(NamedTuple):
             return self._replace(age_s=age_s)
         violated: Any = violation_plain(seen.throughput_tok_s, seen.target_tok_s, qos.tolerance)
         violated &= work_waits(np.rint(seen.waiting), seen.oldest_wait_s, qos.backlog_s)
-        counts = (age_s > qos.warmup_s) & (seen.target_tok_s > 0)
+        # Before this observation the servers were as old as when the interval before it began,
+        # and an interval more: what is seen first belongs to no interval.
+        counts = qos.evaluates(self.age_s - interval_s) & (seen.target_tok_s > 0)
         weight = np.where(counts, min(1.0, interval_s / loop.memory_s), 0.0)
         rate = self.rate + weight * (violated - self.rate)
         excess = np.clip((rate - limit) / limit, -1.0, 3.0)
@@ -129,8 +131,10 @@ class LimitKeepingPolicy(PolicyLayer[LoopState]):
         return LoopState.start(len(observations), self._limit)
 
     @override
-    def seen(self, observations: NDArray[np.float32], kept: LoopState) -> Seen[LoopState]:
+    def seen(
+        self, observations: NDArray[np.float32], kept: LoopState
+    ) -> tuple[NDArray[np.float32], LoopState]:
         context = self._context
         seen = context.layout.decode(observations[:, : len(context.layout.high)])
         kept = kept.after(self._loop, self._limit, seen, context.qos, context.interval_s)
-        return Seen(with_asked(observations, kept.shown, self._switch_price), kept)
+        return with_asked(observations, kept.shown, self._switch_price), kept

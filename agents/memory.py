@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from agents.compatibility import describe_observation, observation_space
-from agents.layers import PolicyLayer, Seen
+from agents.layers import PolicyLayer
 from baselines.base import Policy
 from envs.fields import Checked
 from envs.observations import Observation, ObservationLayout
@@ -175,5 +175,7 @@ class RememberingPolicy(PolicyLayer[Past]):
         return self._remembering.start(observations)
 
     @override
-    def seen(self, observations: NDArray[np.float32], kept: Past) -> Seen[Past]:
-        return Seen(*self._remembering.after(observations, kept))
+    def seen(
+        self, observations: NDArray[np.float32], kept: Past
+    ) -> tuple[NDArray[np.float32], Past]:
+        return self._remembering.after(observations, kept)

@@ -125,7 +125,7 @@ class ControlLoop:
         loop.alpha, loop.beta_w = alpha, beta_w
         loop.tolerance, loop.backlog_s = quality.tolerance, quality.backlog_s
         loop.sm_clock_max_mhz = setting.limits.sm_clock_max_mhz
-        loop.warmup = round(quality.warmup_s / interval_s)
+        loop.warmup = quality.first_evaluated(interval_s)
         loop.window = self._window
         loop.definition = QOS_DEFINITIONS.index(self.reward.qos_definition)
         layout = setting.layout

@@ -15,6 +15,7 @@ from baselines.base import Controller, Preparation
 from baselines.twin.correction import CorrectionConfig
 from baselines.twin.cost import Cost
 from baselines.twin.limit import LimitConfig
+from baselines.twin.rehearsal import rehearse
 from baselines.twin.search import Search
 from baselines.twin.twins import Twins
 from envs.context import ControlContext
@@ -73,8 +74,9 @@ class Mpc(Checked, Controller):
 
     @override
     def prepare(self, preparation: Preparation) -> None:
-        """Asks for a simulated server like the one to be controlled."""
+        """Asks for a simulated server like the one to be controlled, and rehearses on it."""
         self._spec = preparation.twin()
+        rehearse(self, self.context, self._spec)
 
     @override
     def predict(

@@ -39,6 +39,7 @@ class Twins:
         servers: How many there are.
 
     Attributes:
+        fleet: The simulated servers that are planned on: the samples of the first, and so on.
         estimates: What is believed about each of them.
         decision: The plans that are followed.
     """
@@ -53,7 +54,7 @@ class Twins:
         self._replan = max(1, round(settings.replan_s / interval_s))
         samples = settings.samples
         self._closed_loop = spec.workload.concurrency is not None
-        fleet = Fleet([spec] * (servers * samples), latency=False, chunk=64)
+        self.fleet = fleet = Fleet([spec] * (servers * samples), latency=False, chunk=64)
         highest = Fleet([spec] * (servers * samples), latency=False, chunk=64)
         self._models = [
             fleet.own_model(range(i * samples, (i + 1) * samples)) for i in range(servers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -9,6 +10,8 @@ import numpy as np
 
 from envs.fields import Checked
 from envs.quantities import FractionBelowOne, Seconds, SecondsOrNone
+
+_ROUNDING_S = 1e-6
 
 
 @dataclass(kw_only=True)
@@ -35,7 +38,11 @@ class QoSConfig(Checked):
 
     def evaluates(self, begin_s: Any) -> Any:
         """Whether QoS looks at intervals that begin at these times: those after the warm-up."""
-        return begin_s > self.warmup_s - 1e-6
+        return begin_s > self.warmup_s - _ROUNDING_S
+
+    def first_evaluated(self, interval_s: float) -> int:
+        """Returns the number of the first interval that QoS looks at; the first of all is 0."""
+        return max(0, math.ceil((self.warmup_s - _ROUNDING_S) / interval_s))
 
 
 def shortfall(throughput: Any, target: Any) -> Any:

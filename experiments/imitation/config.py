@@ -39,6 +39,8 @@ class ImitateConfig:
         highest_price: Highest one; some violations no action can avoid.
         evaluate_seeds: Episodes per held-out scenario of the evaluation at the end.
         evaluate_duration: Length of its episodes in seconds.
+        changes_per_min: Knob changes a minute that the student has in an episode, as
+            ``controller.changes_per_min``; ``None`` for no bound.
         critic: Widths of the critic's layers where the recipe has one list for both networks.
             Teaching leaves the critic as it was drawn: it is for trainings that begin with the
             agent, and makes its bundle large.
@@ -76,6 +78,7 @@ class ImitateConfig:
     highest_price: Positive = 12.0
     evaluate_seeds: Seeds = 2
     evaluate_duration: Seconds = 240.0
+    changes_per_min: Positive | None = 50.0
     critic: list[Annotated[int, Range(least=1, most=WIDEST)]] = field(default_factory=lambda: [64])
     threads: Processes = 1
     allow_packages: list[str] = field(default_factory=list)

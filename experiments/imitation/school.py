@@ -17,6 +17,7 @@ from agents.asked import Asked, AskedPolicy, dealt, with_asked
 from agents.asked import described as describe_asked
 from agents.bundle import calibration_hashes, plain_numbers, policy_facts, read_bundle, save_bundle
 from agents.bundle_facts import Bundle, check_policy_arguments
+from agents.change_limit import RESERVE, Reserve, spent
 from agents.compatibility import describe_grid, observation_space
 from agents.memory import Remembering
 from agents.recipe import Recipe
@@ -186,16 +187,10 @@ class School:
         torch.manual_seed(self.config.seed)
         space = observation_space(self._observation()), self._servers.single_action_space
         chosen = dict(self.recipe.arguments.get("policy_kwargs") or {})
-        drawn = ActorCriticPolicy(*space, ConstantSchedule(0.0), **chosen)
-        if not isinstance(shared := chosen.get("net_arch"), list):
-            return drawn
-        # The actor is drawn as it would be without: its weights do not hang on the critic's size.
-        chosen["net_arch"] = {"pi": shared, "vf": list(self.config.critic)}
-        self.recipe.arguments = {**self.recipe.arguments, "policy_kwargs": chosen}
-        policy = ActorCriticPolicy(*space, ConstantSchedule(0.0), **chosen)
-        policy.mlp_extractor.policy_net.load_state_dict(drawn.mlp_extractor.policy_net.state_dict())
-        policy.action_net.load_state_dict(drawn.action_net.state_dict())
-        return policy
+        if isinstance(shared := chosen.get("net_arch"), list):
+            chosen["net_arch"] = {"pi": shared, "vf": list(self.config.critic)}
+            self.recipe.arguments = {**self.recipe.arguments, "policy_kwargs": chosen}
+        return ActorCriticPolicy(*space, ConstantSchedule(0.0), **chosen)
 
     def _round(self, number: int) -> None:
         """Runs an episode on every server, learns from it, and moves the prices."""
@@ -246,6 +241,7 @@ class School:
         past, kv_usage = None, np.zeros(count)
         held = max(1, round(_HELD_S / self.config.interval))
         actions = np.zeros((count, len(self._plans.sizes)), dtype=np.int64)
+        reserve = Reserve(np.full(count, RESERVE))
         order = rng.permutation(count)
         for step in range(max(1, round(self.config.duration / self.config.interval))):
             begin = step * self.config.at_once % count
@@ -256,9 +252,10 @@ class School:
             lesson = self._teacher.lesson(which, coming, last, kv_usage)
             seen.append((shown[which], lesson, which))
             if number:
-                actions, _ = self.policy.predict(
+                asked_for, _ = self.policy.predict(
                     with_asked(shown, limits, switch_prices), deterministic=True
                 )
+                actions, reserve = self._within_changes(asked_for, actions, reserve)
             elif step % held == 0:
                 actions = self._plans.first[rng.integers(len(self._plans.first), size=count)]
             if self._shield is not None:
@@ -267,10 +264,19 @@ class School:
             knobs, coming = info["knobs"], self._demanded(observation)
             kv_usage = info["telemetry"].kv_cache_usage
             last = _as_rows(knobs)
-            violated.append(
-                self._teacher.follow(info["conditions"], info["telemetry"].output_tokens)
-            )
+            violated.append(self._teacher.follow(info["conditions"], info["telemetry"]))
         return Lessons.of(seen), np.stack(violated)
+
+    def _within_changes(
+        self, asked_for: NDArray[Any], last: NDArray[Any], reserve: Reserve
+    ) -> tuple[NDArray[Any], Reserve]:
+        """Holds knobs as at run time, so that the student learns what to do while they are."""
+        if self.config.changes_per_min is None:
+            return asked_for, reserve
+        moved = (asked_for != last).any(axis=1)
+        refill = self.config.changes_per_min * self.config.interval / 60.0
+        held, reserve = spent(moved, reserve, refill)
+        return np.where(held[:, None], last, asked_for), reserve
 
     def _highest(self) -> NDArray[np.float64]:
         return np.stack([_as_rows(context.highest) for context in self._servers.contexts])

@@ -23,6 +23,7 @@ from envs.context import ControlContext
 from envs.objectives.conditions import Conditions
 from envs.simulator.forks import Forks
 from envs.simulator.vector import VectorServingEnv
+from envs.telemetry import Telemetry
 from experiments.imitation.beside import BaselineFleet, Spending
 from experiments.imitation.plans import Plans
 from experiments.imitation.prices import LessonCost
@@ -32,8 +33,9 @@ IntArray = NDArray[np.int64]
 _ROUNDING = 1e-4
 _FREE_MHZ = 1e9
 """Stands for a clock without a limit where knobs are compared."""
-_NEARLY = 0.95
-"""Fraction of a TPOT SLO from which on a token counts as late: requests differ."""
+_SOME_LATE, _ALL_LATE = 0.85, 1.05
+"""Time per token, as a fraction of the TPOT SLO, at which the first and the last requests miss it:
+they differ, as prompts come between their tokens."""
 _FULL = 0.9
 """Use of the KV cache from which on a lower batch limit may spare preemptions."""
 _RULED_OUT = 1e4
@@ -108,28 +110,32 @@ class Teacher:
         self._tolerance = np.array([context.qos.tolerance for context in contexts])
         window = self._baseline.past_tokens.shape[1]
         self._past = np.zeros((env.num_envs, window))
+        self._past_busy_s = np.zeros((env.num_envs, window))
         self._step = 0
 
     def begin(self, seeds: Sequence[int]) -> None:
         """Follows the episodes that the environment has begun with these seeds."""
         self._baseline.begin(seeds)
         self._past[:] = 0.0
+        self._past_busy_s[:] = 0.0
         self._step = 0
 
-    def follow(self, demanded: Conditions, output_tokens: FloatArray) -> FloatArray:
+    def follow(self, demanded: Conditions, telemetry: Telemetry) -> FloatArray:
         """Takes an interval that has passed into account.
 
         Args:
             demanded: What was demanded in it.
-            output_tokens: What the servers delivered.
+            telemetry: What the servers delivered.
 
         Returns:
             1 for each server that was in violation against a Baseline within the budget, NaN
             where that is not evaluated, shape ``(servers,)``.
         """
         self._baseline.advance(self._highest_w(demanded.power_budget_w)[1])
-        self._past[:, :-1] = self._past[:, 1:]
-        self._past[:, -1] = output_tokens
+        busy_s = np.asarray(telemetry.running) * self._interval_s
+        for past, latest in (self._past, telemetry.output_tokens), (self._past_busy_s, busy_s):
+            past[:, :-1] = past[:, 1:]
+            past[:, -1] = latest
         begins_s = self._step * self._interval_s
         self._step += 1
         seen_s = min(self._step, self._past.shape[1]) * self._interval_s
@@ -196,20 +202,44 @@ class Teacher:
         return base, self._violations(which, coming, seen[..., OUTPUT], beside.tokens)
 
     def _late(self, which: IntArray, coming: Conditions, seen: FloatArray) -> FloatArray:
-        """Returns the price of late requests, in Baseline's energy for a request.
-
-        A request's TPOT is a mean over its life, which is longer than the horizon: what counts
-        is every token that comes nearly as late as the SLO allows or later, as a fraction of a
-        request.
-        """
+        """Returns the price of late requests, in Baseline's energy for a request."""
         asked = np.isfinite(coming.ttft_slo_s[which])
         price = np.where(asked, self._slo_price, self._cost.late_price)[:, None]
         first = price * (seen[..., MISSED].sum(axis=-1) + seen[..., -1, OVERDUE])
-        tokens = seen[..., OUTPUT]
-        per_token_s = seen[..., RUNNING] * self._interval_s / np.maximum(tokens, 1.0)
-        slow = (per_token_s > _NEARLY * coming.tpot_slo_s[which, None, None]) * tokens
-        requests = slow.sum(axis=-1) / self._request_tokens[which, None]
-        return np.asarray(first + self._slo_price * requests)
+        slow = self.slow_tokens(which, coming.tpot_slo_s[which], seen)
+        return np.asarray(first + self._slo_price * slow / self._request_tokens[which, None])
+
+    def slow_tokens(self, which: IntArray, tpot_slo_s: FloatArray, seen: FloatArray) -> FloatArray:
+        """Returns how many tokens belong to requests that miss a TPOT SLO, ``(servers, plans)``.
+
+        A request's TPOT is a mean over its life, most of which a plan does not see: what counts is
+        the mean over the time, some of it past, in which a request that just keeps the SLO is
+        served. By the mean over an interval a server would be late for every long prompt between.
+
+        Args:
+            which: The servers.
+            tpot_slo_s: Their TPOT SLO in seconds; ``inf``: none.
+            seen: What plans bring about, shape ``(servers, plans, intervals, columns)``.
+        """
+        tokens, busy_s = seen[..., OUTPUT], seen[..., RUNNING] * self._interval_s
+        longest = self._past.shape[1]
+        life_s = np.where(np.isfinite(tpot_slo_s), tpot_slo_s, 0.0) * self._request_tokens[which]
+        window = np.clip(np.round(life_s / self._interval_s), 1, longest).astype(np.int64)
+        end = longest + np.arange(1, self._intervals + 1)
+        begin = end - window[:, None]
+
+        def within(past: FloatArray, planned: FloatArray) -> FloatArray:
+            earlier = np.broadcast_to(past[which, None], (*planned.shape[:2], longest))
+            sums = np.concatenate([earlier, planned], axis=-1).cumsum(axis=-1)
+            sums = np.concatenate([np.zeros((*planned.shape[:2], 1)), sums], axis=-1)
+            index = np.broadcast_to(begin[:, None], planned.shape)
+            return np.asarray(sums[..., end] - np.take_along_axis(sums, index, axis=-1))
+
+        per_token_s = within(self._past_busy_s, busy_s) / np.maximum(
+            within(self._past, tokens), 1.0
+        )
+        share = (per_token_s / tpot_slo_s[:, None, None] - _SOME_LATE) / (_ALL_LATE - _SOME_LATE)
+        return np.asarray((np.clip(share, 0.0, 1.0) * tokens).sum(axis=-1))
 
     def _highest_w(self, budget_w: Any) -> tuple[IntArray, FloatArray]:
         """Returns the highest level of each grid within the budget, and its cap in watts."""

@@ -63,7 +63,7 @@ def _command(own: Mapping[str, Any]) -> str | None:
     if "rounds" not in own:
         return None
     changed = [
-        f"{key}={own[key]:g}"
+        f"{key}={'null' if own[key] is None else format(own[key], 'g')}"
         for key, usual in vars(ImitateConfig()).items()
         if isinstance(usual, int | float) and own.get(key, usual) != usual
     ]

@@ -225,7 +225,7 @@ def test_a_bundle_with_other_scales_is_refused(conditioned: Path, server: Any) -
 QOS = QoSConfig(warmup_s=1.0)
 
 
-def after(loop: LimitLoop, steps: int, **values: float) -> LoopState:
+def after(loop: LimitLoop, steps: int, qos: QoSConfig = QOS, **values: float) -> LoopState:
     from envs.observations import Observation
 
     usual = {"target_tok_s": 1000.0, "throughput_tok_s": 1000.0}
@@ -234,7 +234,7 @@ def after(loop: LimitLoop, steps: int, **values: float) -> LoopState:
     )
     state = LoopState.start(1, 0.02)
     for _ in range(steps):
-        state = state.after(loop, 0.02, seen, QOS, 0.5)
+        state = state.after(loop, 0.02, seen, qos, 0.5)
     return state
 
 
@@ -247,6 +247,17 @@ def test_the_shown_limit_falls_while_there_are_too_many_violations() -> None:
     assert falling[0] == 0.02  # the warm-up does not count
     assert falling[0] > falling[1] > falling[2] > falling[3]
     assert falling[3] == loop.lowest
+
+
+@pytest.mark.parametrize(("warmup_s", "counted"), [(0.0, 2), (1.0, 4), (1.2, 5)])
+def test_the_loop_counts_from_the_interval_that_an_evaluation_begins_with(
+    warmup_s: float, counted: int
+) -> None:
+    """What is observed first, at the reset, is no interval at all."""
+    loop = LimitLoop(memory_s=20.0, response_s=20.0)
+    qos = QoSConfig(warmup_s=warmup_s)
+    shown = [after(loop, steps, qos, **SHORT).shown[0] for steps in range(8)]
+    assert np.flatnonzero(np.diff(shown))[0] + 1 == counted
 
 
 @pytest.mark.parametrize("values", [{"waiting": 0.0}, {"oldest_wait_s": 0.1}, {"target_tok_s": 0}])

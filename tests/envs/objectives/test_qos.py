@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from envs.errors import ConfigurationError
+from envs.factory import make_simulated
 from envs.objectives.qos import (
     QoSConfig,
     shortfall,
@@ -59,3 +60,26 @@ def test_nothing_but_the_first_window_is_left_out() -> None:
     qos = QoSConfig()
     begins_s = np.arange(0.0, 40.0, 0.5)
     assert begins_s[qos.evaluates(begins_s)][0] == qos.window_s == qos.warmup_s
+
+
+@pytest.mark.parametrize("warmup_s", [0.0, 0.2, 0.5, 9.9, 10.0, 10.2, 10.3])
+@pytest.mark.parametrize("interval_s", [0.1, 0.5, 0.7])
+def test_the_number_of_the_first_interval_is_that_of_its_time(
+    warmup_s: float, interval_s: float
+) -> None:
+    qos = QoSConfig(warmup_s=warmup_s)
+    begins_s = interval_s * np.arange(200)
+    assert qos.evaluates(begins_s).argmax() == qos.first_evaluated(interval_s)
+
+
+@pytest.mark.parametrize("warmup_s", [1.2, 1.0, 0.0])
+def test_an_environment_leaves_out_what_an_evaluation_does(warmup_s: float) -> None:
+    env = make_simulated(
+        objective={
+            "base": "throughput_target", "target": {"value": 10.0},  # nobody delivers that
+            "qos": {"warmup_s": warmup_s},
+        },
+    )  # fmt: skip
+    env.reset(seed=1)
+    below = [env.step(env.action_space.sample())[4]["violation_plain"] for _ in range(20)]
+    np.testing.assert_array_equal(below, env.context.qos.evaluates(0.5 * np.arange(20)))

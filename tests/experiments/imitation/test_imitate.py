@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from agents.bundle import read_bundle
 from agents.controller import Agent
 from baselines.fixed_knobs import FixedKnobs
+from baselines.twin.cost import COLUMNS, OUTPUT, RUNNING
 from envs import catalog
 from envs.actions.base import KnobGrid
 from envs.errors import ConfigurationError
@@ -154,7 +155,7 @@ def test_violations_are_those_of_the_evaluation() -> None:
     violated = []
     for _ in range(round(seconds / 0.5)):
         info = env.step(np.array([action, action]))[4]
-        violated.append(teacher.follow(info["conditions"], info["telemetry"].output_tokens))
+        violated.append(teacher.follow(info["conditions"], info["telemetry"]))
     assert max(expected) > 0
     np.testing.assert_allclose(np.nanmean(violated, axis=0), expected)
 
@@ -179,7 +180,7 @@ def test_a_lesson_is_what_happens_when_the_plan_is_followed() -> None:
     low = np.array([[1, 5], [1, 5]])
     for _ in range(90):
         info = env.step(low)[4]
-        teacher.follow(info["conditions"], info["telemetry"].output_tokens)
+        teacher.follow(info["conditions"], info["telemetry"])
     caps_w = np.array([context.grid.power_caps_w[1] for context in env.contexts])
     number = 9
     coming = Conditions(*(np.array(field) for field in info["conditions"]))
@@ -190,7 +191,7 @@ def test_a_lesson_is_what_happens_when_the_plan_is_followed() -> None:
         chosen = plans.first[number] if step < 2 else plans.later[number]
         info = env.step(np.array([chosen, chosen]))[4]
         energy_j += info["telemetry"].energy_gpu_j
-        violated += teacher.follow(info["conditions"], info["telemetry"].output_tokens)
+        violated += teacher.follow(info["conditions"], info["telemetry"])
     units = energy_j / lesson.base[:, number]
     assert lesson.violations[0, number] == violated[0]  # the other one's budget has moved
     other = energy_j[0] / units[0]
@@ -227,7 +228,7 @@ def test_a_lesson_with_clock_limits_is_what_happens_under_them() -> None:
         teacher.begin((3, 4))
         for _ in range(60):
             info = env.step(free)[4]
-            teacher.follow(info["conditions"], info["telemetry"].output_tokens)
+            teacher.follow(info["conditions"], info["telemetry"])
         last = np.array([[400.0, 64.0, np.inf]] * 2)
         lesson = teacher.lesson(np.arange(2), info["conditions"], last, np.zeros(2))
         drawn_j.append(followed(knobs))
@@ -266,6 +267,43 @@ def test_a_lower_batch_limit_is_taught_only_where_something_asks_for_it() -> Non
     assert ruled_out([np.inf, np.inf], [0.5, 0.5]) == [True, True]
     assert ruled_out([0.2, np.inf], [0.5, 0.95]) == [False, False]
     assert ruled_out([np.inf, 0.2], [0.95, 0.5]) == [False, False]
+
+
+def test_a_token_is_late_by_the_mean_over_a_request_that_keeps_the_slo() -> None:
+    """One slow interval between fast ones makes no request late; a slow life does."""
+    env = vector(60.0)
+    teacher = Teacher(
+        env, randomize=True, plans=plans_of(6, 6, lowered=0), cost=LessonCost(), slo_price=1.0,
+        first_s=1.0, horizon_s=10.0, at_once=2,
+    )  # fmt: skip
+    env.reset(seed=[3, 4])
+    teacher.begin((3, 4))
+    info = env.step(np.array([[5, 5]] * 2))[4]
+    slo_s, tokens = 0.05, 300.0
+
+    def late(past: list[float], planned: list[float]) -> float:
+        """Tokens that are late, by the time per token of each interval."""
+        teacher.begin((3, 4))
+        per_token_s = np.repeat(past, 2)  # two intervals a second
+        for value in per_token_s:
+            running = value * tokens / 0.5
+            telemetry = info["telemetry"]._replace(
+                running=np.full(2, running), output_tokens=np.full(2, tokens)
+            )
+            teacher.follow(info["conditions"], telemetry)
+        seen = np.zeros((2, 1, 20, len(COLUMNS)))
+        seen[..., OUTPUT] = tokens
+        seen[..., RUNNING] = np.repeat(planned, 2) * tokens / 0.5
+        found = teacher.slow_tokens(np.arange(2), np.full(2, slo_s), seen)
+        return float(found[0, 0]) / tokens
+
+    fast, slow = 0.03, 0.06
+    assert late([fast] * 10, [fast] * 10) == 0.0
+    assert late([fast] * 10, [fast] * 4 + [slow] + [fast] * 5) == 0.0
+    assert late([slow] * 10, [slow] * 10) == 20.0
+    begun, ended = late([fast] * 10, [slow] * 10), late([slow] * 10, [fast] * 10)
+    assert 0.0 < begun < 20.0
+    assert 0.0 < ended < 20.0
 
 
 def lessons_of(base: list[list[float]], violations: list[list[float]]) -> Lessons:
