@@ -65,6 +65,7 @@ calibrations.data = $(MEASURED)
 
 agent.command := experiments.imitate
 agent.words = hydra.run.dir=$(RESULTS)/agent
+agent.fresh = $(RESULTS)/agent $(RESULTS)/agent_clock
 agent.more = cp -r $(RESULTS)/agent/bundle/. agents/bundles/ppo/ && \
     $(PY) -m experiments.imitate agent=ppo_clock seed=1 \
     hydra.run.dir=$(RESULTS)/agent_clock && cp -r $(RESULTS)/agent_clock/bundle/. agents/bundles/ppo_clock/
@@ -195,6 +196,7 @@ $(RESULTS)/%.done: $(RESULTS)/%.key
 	    echo "$*: skipped: its measured data are not here (make results DATA=DIR; docs/data.md)"; exit 0;) \
 	echo "$*: $($*.command), log in $(RESULTS)/$*.log"; \
 	TIMEFORMAT="%0R s (%0U s of processor time)"; \
+	$(if $($*.fresh),rm -rf $($*.fresh);) \
 	if { time { $(PY) -m $($*.command) $($*.words) $(if $($*.more),&& $($*.more)); } >$(RESULTS)/$*.log 2>&1; } 2>$(RESULTS)/$*.seconds; then :; \
 	else echo "$*: failed"; tail -n 5 $(RESULTS)/$*.log; exit 1; fi; \
 	took="$$(tail -n 1 $(RESULTS)/$*.seconds)"; \

@@ -137,12 +137,19 @@ def read_weights(directory: Path, bundle: Bundle, device: str) -> dict[str, Any]
     Raises:
         ConfigurationError: They are damaged, or not those that the facts were written with.
     """
+    import torch
+
     file = directory / _WEIGHTS
     content = read_regular(file, _MOST_WEIGHTS_BYTES)
     if hashlib.sha256(content).hexdigest() != bundle.weights_sha256:
         raise ConfigurationError(
             f"{file}: not the weights that {_FACTS} was written with (another SHA-256)"
         )
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigurationError(f"device: torch cannot use {device!r} here ({reason})") from error
     try:
         return _weights(content, device)
     except (RuntimeError, ValueError, TypeError, KeyError, EOFError) as error:

@@ -108,6 +108,14 @@ class Agent(Checked, Controller):
                 f"controller.bundle: the agent in {self._folder} sets the SM clock: it needs "
                 "action.sm_clock=true"
             )
+        taught_s = self.facts.configuration.get("interval")
+        if isinstance(taught_s, int | float) and abs(taught_s - context.interval_s) > 1e-9:
+            warnings.warn(
+                f"{self._folder}: trained on decisions every {taught_s:g} s, and here they are "
+                f"{context.interval_s:g} s apart; it may violate QoS far more often than it is "
+                "asked to",
+                stacklevel=2,
+            )
         self._context = context
         self._own = own
         self._slos = [context.layout.index(name) for name in ("ttft_slo_s", "tpot_slo_s")]

@@ -167,6 +167,11 @@ def make_simulated_vector(
     for key, values in lists.items():
         if not values:
             raise ConfigurationError(f"{key}: a list with a choice for each server is empty")
+        if len(values) > num_envs:
+            raise ConfigurationError(
+                f"{key}: a list of {len(values)} choices, one for each server, and there are "
+                f"{num_envs} servers (num_envs)"
+            )
     common = Scenario.of(**parts)
     built: dict[str, VectorServer] = {}
     servers = []

@@ -11,13 +11,14 @@ from experiments.app.terminal import Progress
 from experiments.imitation.config import ImitateConfig
 from experiments.imitation.school import School
 from experiments.training.report import print_training
-from experiments.training.resumed import resumed_config
+from experiments.training.resumed import refuse_used, resumed_config
 
 
 @application("imitate", ImitateConfig)
 def main(config: ImitateConfig, directory: Path) -> None:
     """Teaches, shows progress and prints how the agent does on the held-out scenarios."""
     config = resumed_config(config, list(HydraConfig.get().overrides.task))
+    refuse_used(config, directory)
     with Progress() as progress:
         progress.update("building servers", 0, 1)
         school = School(config, directory)

@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from experiments.app.application import application
 from experiments.app.terminal import Progress
 from experiments.training.report import print_training
-from experiments.training.resumed import resumed_config
+from experiments.training.resumed import refuse_used, resumed_config
 from experiments.training.trainer import TrainConfig, Training
 
 
@@ -17,6 +17,7 @@ from experiments.training.trainer import TrainConfig, Training
 def main(config: TrainConfig, directory: Path) -> None:
     """Trains, shows progress and prints how the agent does on the held-out scenarios."""
     config = resumed_config(config, list(HydraConfig.get().overrides.task))
+    refuse_used(config, directory)
     with Progress() as progress:
         progress.update("building servers", 0, 1)
         training = Training(config, directory)

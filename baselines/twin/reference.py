@@ -101,6 +101,10 @@ class BaselineTwin:
             ]
         )
         delivered = output_tokens + self._ahead_tokens - before
+        self._note(expected, delivered)
+
+    def _note(self, expected: FloatArray, delivered: FloatArray) -> None:
+        """Adds an interval to what it has delivered and spent."""
         self.past_tokens = np.concatenate([self.past_tokens[:, 1:], delivered[:, None]], axis=1)
         self._power_w = expected[:, SENSOR]
         self._energy_j += expected[:, ENERGY]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from baselines.twin.closed_reference import ClosedLoopBaselineTwin
 from baselines.twin.cost import OUTPUT, SENSOR, Outlook, Yardstick, windowed
 from baselines.twin.estimate import Estimate, single
 from baselines.twin.hypotheses import Hypotheses
@@ -69,7 +70,8 @@ class Twins:
             context, fleet, samples, self._horizon, settings.search, settings.cost
         )
         self._space = self._planner.space
-        self.baseline = BaselineTwin(context, ahead, servers, settings.cost.prompt_weight)
+        kind = ClosedLoopBaselineTwin if self._closed_loop else BaselineTwin
+        self.baseline = kind(context, ahead, servers, settings.cost.prompt_weight)
         engine = spec.spec
         self._kv_tokens = float(engine.kv_blocks * engine.replicas * engine.block_size)
         self.estimates: list[Estimate] = [self._new(index) for index in range(servers)]

@@ -8,7 +8,17 @@ file that both read it alike.
 
 from envs.catalog.building import build, nothing_chosen, refuse_other
 from envs.catalog.choices import checked, load, resolved
-from envs.catalog.files import CONF_DIR, SCHEMA_PREFIX, groups, names, schema, schema_paths
+from envs.catalog.files import (
+    CONF_DIR,
+    FOLDERS_VARIABLE,
+    SCHEMA_PREFIX,
+    add_folder,
+    choice_file,
+    groups,
+    names,
+    schema,
+    schema_paths,
+)
 from envs.catalog.kinds import LIBRARY
 from envs.catalog.targets import (
     PACKAGES_VARIABLE,
@@ -20,14 +30,17 @@ from envs.catalog.targets import (
 
 __all__ = [
     "CONF_DIR",
+    "FOLDERS_VARIABLE",
     "LIBRARY",
     "PACKAGES_VARIABLE",
     "SCHEMA_PREFIX",
+    "add_folder",
     "allow_package",
     "allowed_packages",
     "build",
     "buildable",
     "checked",
+    "choice_file",
     "groups",
     "load",
     "locate",

@@ -13,6 +13,7 @@ its fields are the keys the file may set, and ``_target_`` follows from it.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import MISSING as NO_DEFAULT
@@ -29,15 +30,44 @@ from envs.errors import ConfigurationError
 from envs.nearest import did_you_mean
 
 CONF_DIR = Path(__file__).resolve().parents[2] / "conf"
+FOLDERS_VARIABLE = "PALS_CONF"
 SCHEMA_PREFIX = "/schema/"
 NOT_COMPOSED = (OmegaConfBaseException, OverflowError)
 """What OmegaConf raises: the second of a whole number that no float can hold."""
 _NAME = re.compile(r"\w[\w-]*(/\w[\w-]*)*", re.ASCII)
 
 
+def add_folder(folder: Path) -> None:
+    """Has choices found in another folder, too, after those of ``conf``.
+
+    The folders are kept in the environment variable ``PALS_CONF``, separated as in ``PATH``:
+    processes started from here inherit them.
+
+    Args:
+        folder: It has the groups as subfolders, as ``conf`` has.
+    """
+    known = [str(own) for own in folders()[1:]]
+    if str(folder) not in known:
+        os.environ[FOLDERS_VARIABLE] = os.pathsep.join([*known, str(folder)])
+
+
+def folders() -> list[Path]:
+    """Returns the folders that choices are found in: ``conf``, and those that were added."""
+    added = os.environ.get(FOLDERS_VARIABLE, "").split(os.pathsep)
+    return [CONF_DIR, *(Path(folder) for folder in added if folder)]
+
+
 def names(group: str) -> list[str]:
     """Returns the names of all choices of a group, sorted."""
-    return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+    return sorted({path.stem for own in folders() for path in (own / group).glob("*.yaml")})
+
+
+def choice_file(group: str, name: str) -> Path | None:
+    """Returns the file of a choice; ``None`` where there is none."""
+    if not _NAME.fullmatch(name):
+        return None
+    files = (own / group / f"{name}.yaml" for own in folders())
+    return next((file for file in files if file.is_file()), None)
 
 
 def groups() -> list[str]:
@@ -110,8 +140,8 @@ def compose(group: str, name: str) -> DictConfig:
     Raises:
         ConfigurationError: There is no such choice, or its file contradicts its schema.
     """
-    file = CONF_DIR / group / f"{name}.yaml"
-    if not (_NAME.fullmatch(name) and file.is_file()):
+    file = choice_file(group, name)
+    if file is None:
         found = names(group)
         known = f"there are {', '.join(found)}" if found else "it takes a mapping with a _target_"
         raise ConfigurationError(
@@ -138,7 +168,7 @@ def _compose_file(group: str, file: Path) -> DictConfig:
             path, _, package = entry.removeprefix(SCHEMA_PREFIX).partition("@")
             layers.append(_placed(package, schema(path)))
         elif isinstance(entry, str):
-            layers.append(_compose_file(group, file.parent / f"{entry}.yaml"))
+            layers.append(_compose_file(group, _beside(group, file, entry)))
         else:
             for package, choice in entry.items():
                 sub_group, _, place = str(package).lstrip("/").partition("@")
@@ -146,6 +176,12 @@ def _compose_file(group: str, file: Path) -> DictConfig:
     if not self_placed:
         layers.append(own)
     return DictConfig(OmegaConf.merge(*layers))
+
+
+def _beside(group: str, file: Path, entry: str) -> Path:
+    """Returns the file of a choice that another one's file begins with."""
+    own = file.parent / f"{entry}.yaml"
+    return own if own.is_file() else choice_file(group, entry) or own
 
 
 def _placed(package: str, node: DictConfig) -> DictConfig:

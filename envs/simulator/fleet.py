@@ -278,6 +278,10 @@ class Fleet:
         self._models[index] = model
         self._servers[index].model_at = model.ctypes.data
 
+    def model_of(self, index: int) -> NDArray[Any]:
+        """Returns the step model of a server, which others may use as well."""
+        return self._models[index]
+
     @property
     def randomizes(self) -> bool:
         """Whether the calibrations are drawn again for every episode."""

@@ -17,13 +17,18 @@ from envs.simulator.fleet import Fleet
 from envs.simulator.gpus import GPUSpec
 from envs.simulator.memory import kv_cache_tokens
 from envs.simulator.models import ModelSpec
-from envs.simulator.state import EngineSpec, Physics, power_times
+from envs.simulator.state import EngineSpec, FloatArray, Physics, power_times
 from envs.simulator.step_model import Parallelism, compile_step_model
 from envs.telemetry import COLUMN
 from envs.workloads.base import Workload
 
-_SETTLE_S = 30.0
-_MEASURE_S = 120.0
+_SETTLE_S, _MEASURE_S = 30.0, 120.0
+"""Time to settle, and to measure, in seconds; both last longer where requests do."""
+_SETTLE_BATCHES, _MEASURE_BATCHES = 3, 20
+"""Full batches that have to finish in that time: a batch begins together, so that what finishes
+comes in lumps at first."""
+_LONGEST_S = 7200.0
+"""Longest time to measure for."""
 
 
 ALPHA_FACTOR = (0.97, 1.03)
@@ -209,20 +214,21 @@ class ServerSpec:
         fleet = Fleet([self])
         rng = np.random.default_rng(0)
         fleet.begin(0, self.workload.endless().stream(rng, 1.0), concurrency)
-        fleet.advance(_SETTLE_S)
-        row = fleet.advance(_MEASURE_S)[0]
+        batch = min(concurrency, self.server.max_num_seqs * self.server.data_parallel)
+        _until_finished(fleet, _SETTLE_S, _SETTLE_BATCHES * batch)
+        seconds, row = _until_finished(fleet, _MEASURE_S, _MEASURE_BATCHES * batch)
         finished = float(row[COLUMN.finished])
         if finished == 0:
             raise ConfigurationError(
-                f"workload: not one request of it finished within {_SETTLE_S + _MEASURE_S:g} "
+                f"workload: not one request of it finished within {seconds:g} "
                 f"simulated seconds on {self.model.name} ({self.num_gpus} x {self.gpu.name}); "
                 "its requests are too long for this model's context "
                 f"({self.spec.max_model_len} tokens) or for this server"
             )
         return Rating(
-            output_tok_s=float(row[COLUMN.output_tokens]) / _MEASURE_S,
-            requests_per_s=finished / _MEASURE_S,
-            power_w=float(row[COLUMN.energy_gpu_j]) / _MEASURE_S,
+            output_tok_s=float(row[COLUMN.output_tokens]) / seconds,
+            requests_per_s=finished / seconds,
+            power_w=float(row[COLUMN.energy_gpu_j]) / seconds,
         )
 
     @cached_property
@@ -253,3 +259,21 @@ class ServerSpec:
         if self.workload.concurrency is not None:
             return self.rate(self.workload.concurrency).output_tok_s
         return self.rate_per_s * self.workload.mean_output_tokens
+
+
+def _until_finished(fleet: Fleet, turn_s: float, requests: int) -> tuple[float, FloatArray]:
+    """Lets a server run until requests have finished.
+
+    Args:
+        fleet: The server alone.
+        turn_s: Time that passes at least, and between two looks, in seconds.
+        requests: How many have to finish.
+
+    Returns:
+        The time that has passed, and the sums of its telemetry.
+    """
+    seconds, row = 0.0, np.zeros(len(fleet.telemetry[0]))
+    while seconds == 0.0 or (row[COLUMN.finished] < requests and seconds < _LONGEST_S):
+        row += fleet.advance(turn_s)[0]
+        seconds += turn_s
+    return seconds, row

@@ -41,6 +41,7 @@ from experiments.app.paths import with_paths
 from experiments.app.replacement import with_replacements
 from experiments.app.termination import finished_goes_to
 from experiments.app.trust import (
+    add_named_folders,
     allow_named_packages,
     foreign_hydra_refused,
     refuse_other_packages,
@@ -107,6 +108,7 @@ def application(
                 _refuse_former(cls, sys.argv[1:])
                 _refuse_nameless_choices(sys.argv[1:])
                 allow_named_packages(sys.argv[1:])
+                add_named_folders(sys.argv[1:])
                 for file in own_files(sys.argv[1:]):
                     refuse_endless(file)
                 if {"-h", "--help"} & set(sys.argv[1:]):

@@ -64,7 +64,8 @@ def _groups(chosen: Mapping[str, str | None], width: int) -> Iterator[str]:
         lines = [f"{group}="]
         for name in names:
             mark = "*" if chosen.get(group) == name else " "
-            comment = first_comment(catalog.CONF_DIR / group / f"{name}.yaml")
+            file = catalog.choice_file(group, name)
+            comment = first_comment(file) if file else ""
             lines += wrapped(f" {mark} {name:<{longest}}  ", comment, width)
         yield "\n".join(lines)
 

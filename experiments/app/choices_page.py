@@ -85,7 +85,8 @@ def _content(file: Path) -> tuple[list[tuple[str, str]], dict[str, str], Any]:
 
 def _group(group: str) -> Iterator[str]:
     yield f"## {group}"
-    files = {name: catalog.CONF_DIR / group / f"{name}.yaml" for name in catalog.names(group)}
+    found = {name: catalog.choice_file(group, name) for name in catalog.names(group)}
+    files = {name: file for name, file in found.items() if file is not None}
     rows = [[f"`{name}`", first_comment(file).replace("|", "\\|")] for name, file in files.items()]
     yield markdown_table([f"`{group}=`", "what it is"], rows)
     if group == "experiment":

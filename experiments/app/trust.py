@@ -17,9 +17,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from envs import catalog
 from envs.errors import ConfigurationError
+from envs.user_paths import user_path
 from experiments.app.stand_in import standing_in
 
 _KEY = "allow_packages"
+_SEARCH_PATH = "hydra.searchpath"
 _HYDRAS = re.compile(
     r"hydra\.experimental\.callbacks\.[A-Z]\w*Callback"
     r"|hydra\._internal\.core_plugins\.basic_(launcher|sweeper)\.Basic(Launcher|Sweeper)"
@@ -46,6 +48,20 @@ def allow_named_packages(arguments: Iterable[str]) -> None:
         if text.lstrip("+").startswith(f"{_KEY}="):
             for package in _as_list(OverridesParser.create().parse_override(text).value()):
                 catalog.allow_package(str(package))
+
+
+def add_named_folders(arguments: Iterable[str]) -> None:
+    """Has choices found in the folders of ``hydra.searchpath`` among a command line's arguments.
+
+    Hydra composes what a command itself is given; what a command builds by name, such as each
+    controller of a benchmark, the catalogue finds.
+    """
+    for text in arguments:
+        if text.lstrip("+").startswith(f"{_SEARCH_PATH}="):
+            for place in _as_list(OverridesParser.create().parse_override(text).value()):
+                kind, mark, folder = str(place).rpartition("://")
+                if kind == "file" or not mark:
+                    catalog.add_folder(user_path(folder, _SEARCH_PATH).resolve())
 
 
 def refuse_other_packages(config: DictConfig) -> None:

@@ -168,44 +168,47 @@ def run_all(
     tasks = [_Task(config, name, directory / "runs") for name in suite.scenarios]
     executor: Executor = catalog.build("executor", config.executor)
     results: dict[str, dict[str, list[MetricRow]]] = {}
-    failures = []
+    failures: list[str] = []
     on_progress(0, len(tasks))
     origins: list[Origin] = []
-    for number, (name, runs, failure, found) in enumerate(
+    for number, (name, runs, failed, found) in enumerate(
         executor.map(_run_scenario, tasks), start=1
     ):
         results[name] = runs
         origins += found
-        if failure is not None:
-            failures.append(f"{name}: {failure}")
+        failures += failed
         on_progress(number, len(tasks))
     on_reuse(reuse_lines(origins))
     if failures:
-        raise PalsError("scenarios failed (the others are kept):\n" + "\n".join(sorted(failures)))
+        raise PalsError("runs failed (the others are kept):\n" + "\n".join(sorted(failures)))
     return {name: results[name] for name in suite.scenarios}
 
 
 def _run_scenario(
     task: _Task,
-) -> tuple[str, dict[str, list[MetricRow]], str | None, list[Origin]]:
+) -> tuple[str, dict[str, list[MetricRow]], list[str], list[Origin]]:
+    """Runs everyone on a scenario; who fails is named, and the others are run all the same."""
     runs: dict[str, list[MetricRow]] = {}
-    origins: list[Origin] = []
+    failed: dict[str, list[str]] = {}
+    config = task.config
     try:
-        suite: Suite = catalog.build("suite", task.config.suite)
-        seeds = range(suite.seed, suite.seed + task.config.seeds)
-        config = task.config
+        suite: Suite = catalog.build("suite", config.suite)
+        seeds = range(suite.seed, suite.seed + config.seeds)
         scenario = ScenarioRuns(
             config.scenario, config.profile, task.name, suite.scenarios[task.name], seeds,
             task.directory,
         )  # fmt: skip
-        origins = scenario.origins
         points = front_choices(config).values()
         everyone = [controller_choices(config), *points]
-        for name, choice in (item for own in everyone for item in own.items()):
-            runs[name] = scenario.run(name, choice)
     except FAILURES as error:
-        return task.name, runs, describe(error), origins
-    return task.name, runs, None, origins
+        return task.name, runs, [f"{task.name}: {describe(error)}"], []
+    for name, choice in (item for own in everyone for item in own.items()):
+        try:
+            runs[name] = scenario.run(name, choice)
+        except FAILURES as error:
+            failed.setdefault(describe(error), []).append(name)
+    told = [f"{task.name}, {', '.join(names)}: {reason}" for reason, names in failed.items()]
+    return task.name, runs, told, scenario.origins
 
 
 def benchmark_facts(config: BenchmarkConfig, suite: Suite) -> list[str]:

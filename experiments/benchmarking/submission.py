@@ -23,6 +23,7 @@ from envs.strict_json import read_json
 from envs.user_paths import user_path
 from experiments.benchmarking.metrics import BASELINE, Results, overall
 from experiments.benchmarking.scenario_runs import ScenarioRuns
+from experiments.evaluation.choices import ACTION
 from experiments.evaluation.metric_table import (
     CHANGES_PER_MINUTE,
     TOKENS_PER_JOULE_RELATIVE,
@@ -96,7 +97,10 @@ def submitted_choice(target: str) -> tuple[dict[str, Any], str]:
     target = _import_path(target)
     if user_path(target).is_dir() or "." not in target:
         choice: dict[str, Any] = {"base": "agent", "bundle": target}
-        return choice, read_bundle(find_bundle(target, "controller")).sha256[:16]
+        facts = read_bundle(find_bundle(target, "controller"))
+        if facts.action.get("sm_clock"):  # a knob that the suite's own encoding does not have
+            choice[ACTION] = dict(facts.action)
+        return choice, facts.sha256[:16]
     package = target.partition(".")[0]
     catalog.allow_package(package)
     choice = {"_target_": target}
@@ -138,6 +142,8 @@ def evaluate_submission(
     """
     if not "".join(name.split()).isprintable():
         raise ConfigurationError(f"--name: {name!r} has characters that cannot be printed")
+    if frozen.seeds < 2:
+        raise ConfigurationError(f"--seeds: intervals need at least 2, got {frozen.seeds}")
     choice, sha = submitted_choice(target)
     suite = frozen.built()
     seeds = range(suite.seed, suite.seed + frozen.seeds)
@@ -155,6 +161,7 @@ def evaluate_submission(
         "suite": frozen.sha,
         "seeds": frozen.seeds,
         "duration_s": frozen.duration_s,
+        "only": list(frozen.only),
         "version": version(),
         "metrics": _metrics(results),
     }
@@ -241,7 +248,8 @@ def leaderboard_page(rows: Sequence[dict[str, Any]]) -> str:
         parts += [
             f"## Suite `{suite}`",
             f"{first['seeds']} seed{'s' * (first['seeds'] != 1)} of {first['duration_s']:g} s in "
-            "each scenario.",
+            "each scenario"
+            + (f"; a try on {', '.join(first['only'])} alone." if first.get("only") else "."),
             markdown_table(head, lines, "ll" + "r" * len(METRICS)),
         ]
     return "\n\n".join(parts) + "\n"

@@ -332,6 +332,11 @@ class School:
             return
         folder = user_path(self.config.resume, "resume")
         file = folder / STUDENT_FILE
+        if not file.exists():
+            raise ConfigurationError(
+                f"resume: there is no {STUDENT_FILE} in {folder}: the teaching was ended before "
+                "its first round; begin it again, without resume"
+            )
         try:
             content = read_sealed(file, _MOST_BYTES)
             kept = torch.load(io.BytesIO(content), weights_only=True)

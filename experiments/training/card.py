@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from hydra import compose, initialize_config_dir
 
 from agents.bundle_facts import Bundle
 from envs import catalog
+from experiments.app import schemas
+from experiments.app.composition import typed
 from experiments.evaluation.metric_table import METRICS
 from experiments.imitation.config import ImitateConfig
 from experiments.records.hashing import plain
 from experiments.reporting.markdown import markdown_table
 from experiments.training.policy_evaluation import EVALUATION_TABLE
+from experiments.training.resumed import kept_configuration
 
 CARD_FILE = "card.md"
 _USUAL = "ppo"
@@ -34,8 +39,8 @@ def model_card(bundle: Bundle) -> str:
         f"facts `{bundle.sha256[:16]}`, weights `{bundle.weights_sha256[:16]}`, version "
         f"{bundle.provenance.get('version')}",
     ]
-    if command := _command(own):
-        facts.insert(2, f"taught by planning on forks of its servers: `{command}` makes it again")
+    if taught := _taught(own):
+        facts.insert(2, f"taught by planning on forks of its servers: {taught}")
     parts = [
         "# A trained agent",
         "Made from `bundle.json` by the training (or `python -m experiments.card DIR`).",
@@ -58,16 +63,28 @@ def model_card(bundle: Bundle) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _command(own: Mapping[str, Any]) -> str | None:
-    """Returns the command that taught an agent; ``None`` for one that was trained."""
+def _taught(own: Mapping[str, Any]) -> str | None:
+    """Returns how an agent was taught; ``None`` for one that was trained."""
     if "rounds" not in own:
         return None
-    changed = [
-        f"{key}={'null' if own[key] is None else format(own[key], 'g')}"
-        for key, usual in vars(ImitateConfig()).items()
-        if isinstance(usual, int | float) and own.get(key, usual) != usual
-    ]
-    return " ".join(["python -m experiments.imitate", *_recipe(own), *changed])
+    recipe = _recipe(own)
+    usual = _usual_teaching(recipe)
+    differs = [key for key, value in own.items() if key in usual and value != usual[key]]
+    plain_ones = [key for key in differs if not isinstance(usual[key], dict | list)]
+    changed = [f"{key}={'null' if own[key] is None else own[key]}" for key in plain_ones]
+    command = "`" + " ".join(["python -m experiments.imitate", *recipe, *changed]) + "`"
+    parts = [f"`{key}`" for key in differs if key not in plain_ones]
+    if parts:
+        return f"{command}, with {', '.join(parts)} as `bundle.json` has them"
+    return f"{command} makes it again"
+
+
+def _usual_teaching(overrides: Sequence[str]) -> dict[str, Any]:
+    """Returns the configuration of a teaching as its command composes it."""
+    schemas.register()
+    with initialize_config_dir(str(catalog.CONF_DIR), version_base="1.3"):
+        node = compose("imitate", overrides=list(overrides))
+    return kept_configuration(typed(ImitateConfig, node))
 
 
 def _recipe(own: Mapping[str, Any]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from envs.errors import ConfigurationError
@@ -16,6 +17,12 @@ from experiments.records.provenance import git_commit, version
 
 CONFIG_FILE = "config.yaml"
 _MAY_CHANGE = {"resume", "tracker", "debug", "allow_packages"}
+_LEFT = {
+    "bundle": "an agent (bundle); run it with controller=agent controller.bundle=DIR",
+    "checkpoint.pt": "a training that was ended (checkpoint.pt); go on with it by resume=DIR",
+    "student.pt": "a teaching that was ended (student.pt); go on with it by resume=DIR",
+}
+"""What a folder may hold that a new training would replace."""
 _NOT_KEPT = ("_target_", "allow_packages", "debug", "experiment", "resume", "tracker")
 
 
@@ -71,6 +78,25 @@ def resumed_config(config: AnyResumable, overrides: Sequence[str]) -> AnyResumab
     check_values(type(config), saved, "")
     kept = {key: getattr(config, key) for key in may_change}
     return type(config)(**{**saved, **kept})
+
+
+def refuse_used(config: Resumable, directory: Path) -> None:
+    """Checks that what is begun does not take the place of what took hours before.
+
+    Args:
+        config: Its configuration.
+        directory: Its folder.
+
+    Raises:
+        ConfigurationError: The folder holds a training or teaching.
+    """
+    if config.resume is not None:
+        return
+    for name, advice in _LEFT.items():
+        if (directory / name).exists():
+            raise ConfigurationError(
+                f"hydra.run.dir: {directory} holds {advice}, or begin in another folder"
+            )
 
 
 def kept_configuration(config: Resumable) -> dict[str, Any]:
