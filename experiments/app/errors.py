@@ -20,7 +20,7 @@ from envs.catalog.files import first_line
 from envs.errors import PalsError
 from envs.extras import missing_extra
 from experiments.app.misspelt import misspelt
-from experiments.app.termination import termination_told
+from experiments.app.termination import kept, termination_told
 from experiments.app.unreadable_values import unresolved, wrong_kind
 from experiments.runs.interruption import EXIT_INTERRUPTED, EXIT_TERMINATED, FAILURES, Terminated
 
@@ -105,10 +105,11 @@ def errors_told(
     """
     try:
         with termination_told():
-            yield
-    except Terminated:
-        tell("ended by SIGTERM")
-        sys.exit(EXIT_TERMINATED)
+            try:
+                yield
+            except Terminated:
+                tell(f"ended by SIGTERM{kept()}")
+                sys.exit(EXIT_TERMINATED)
     except KeyboardInterrupt:
         tell("interrupted")
         sys.exit(EXIT_INTERRUPTED)

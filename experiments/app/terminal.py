@@ -100,7 +100,11 @@ def print_run(summary: Mapping[str, Any], directory: Path) -> None:
         table.add_row(metric.title, metric.text(summary[metric.key]), metric.unit)
     console = _console()
     console.print(table)
-    if summary.get("requests_finished") and summary.get("ttft_p50_s", 0.0) is None:
+    if (
+        summary.get("requests_finished")
+        and summary.get("ttft_p50_s", 0.0) is None
+        and summary.get("qos_violation_rate_plain", 0.0) is None
+    ):
         console.print(
             f"Nothing is said of QoS and latency: all of the {summary['duration_s']:g} s are "
             "warm-up (objective.qos.warmup_s); take a longer duration",

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import FrameType
 
 _folder: list[Path] = []
+_HYDRAS = ".hydra"
+"""Hydra's own folder, which is there before a command has done anything."""
 
 
 def finished_goes_to(folder: Path) -> None:
@@ -51,9 +53,21 @@ def termination_told() -> Iterator[None]:
         _folder.clear()
 
 
-def _line() -> bytes:
-    kept = "".join(
+def kept() -> str:
+    """Returns where the files of the command are, where there are any."""
+    return "".join(
         f"; what it had finished is kept in {folder} (docs/experiments.md: what is used again)"
         for folder in _folder
+        if any(name != _HYDRAS for name in _names(folder))
     )
-    return f"error: ended by SIGTERM{kept}\n".encode(errors="replace")
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def _line() -> bytes:
+    return f"error: ended by SIGTERM{kept()}\n".encode(errors="replace")

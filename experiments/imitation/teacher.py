@@ -33,9 +33,11 @@ IntArray = NDArray[np.int64]
 _ROUNDING = 1e-4
 _FREE_MHZ = 1e9
 """Stands for a clock without a limit where knobs are compared."""
-_SOME_LATE, _ALL_LATE = 0.85, 1.05
-"""Time per token, as a fraction of the TPOT SLO, at which the first and the last requests miss it:
-they differ, as prompts come between their tokens."""
+_SLOW = 0.95
+"""Time per token over an interval, as a fraction of the TPOT SLO, above which it is slow."""
+_SPARE, _NO_SPARE = 0.7, 0.9
+"""The same over the life of a request: up to the first a slow interval makes no request late, from
+the second on each does."""
 _FULL = 0.9
 """Use of the KV cache from which on a lower batch limit may spare preemptions."""
 _RULED_OUT = 1e4
@@ -210,11 +212,11 @@ class Teacher:
         return np.asarray(first + self._slo_price * slow / self._request_tokens[which, None])
 
     def slow_tokens(self, which: IntArray, tpot_slo_s: FloatArray, seen: FloatArray) -> FloatArray:
-        """Returns how many tokens belong to requests that miss a TPOT SLO, ``(servers, plans)``.
+        """Returns how many tokens come too slowly for a TPOT SLO, shape ``(servers, plans)``.
 
-        A request's TPOT is a mean over its life, most of which a plan does not see: what counts is
-        the mean over the time, some of it past, in which a request that just keeps the SLO is
-        served. By the mean over an interval a server would be late for every long prompt between.
+        A request's TPOT is a mean over its life. So an interval that a long prompt makes slow
+        counts as far as the mean leaves nothing to spare, over the time, some of it past, in which
+        a request that just keeps the SLO is served.
 
         Args:
             which: The servers.
@@ -235,11 +237,11 @@ class Teacher:
             index = np.broadcast_to(begin[:, None], planned.shape)
             return np.asarray(sums[..., end] - np.take_along_axis(sums, index, axis=-1))
 
-        per_token_s = within(self._past_busy_s, busy_s) / np.maximum(
-            within(self._past, tokens), 1.0
-        )
-        share = (per_token_s / tpot_slo_s[:, None, None] - _SOME_LATE) / (_ALL_LATE - _SOME_LATE)
-        return np.asarray((np.clip(share, 0.0, 1.0) * tokens).sum(axis=-1))
+        slo_s = tpot_slo_s[:, None, None]
+        mean_s = within(self._past_busy_s, busy_s) / np.maximum(within(self._past, tokens), 1.0)
+        counts = np.clip((mean_s / slo_s - _SPARE) / (_NO_SPARE - _SPARE), 0.0, 1.0)
+        slow = busy_s > _SLOW * slo_s * np.maximum(tokens, 1.0)
+        return np.asarray((counts * slow * tokens).sum(axis=-1))
 
     def _highest_w(self, budget_w: Any) -> tuple[IntArray, FloatArray]:
         """Returns the highest level of each grid within the budget, and its cap in watts."""

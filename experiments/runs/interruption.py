@@ -1,4 +1,4 @@
-"""Ends a live run by SIGTERM as by Ctrl-C: everything is put back, and the record is written."""
+"""Ends a run by SIGTERM as by Ctrl-C: everything is put back, and the record is written."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def sigterm_interrupts(wanted: bool = True) -> Iterator[None]:
     Then the guard of a live server puts everything back.
 
     Args:
-        wanted: Whether to do so; a simulated run has nothing to put back.
+        wanted: Whether to do so.
     """
     if not wanted or threading.current_thread() is not threading.main_thread():
         yield

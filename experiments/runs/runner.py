@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,8 @@ def _execute_single(
     live = not scenario.is_simulated
     description = None if live else describe_scenario(scenario)
     recorder = RunRecorder(scenario, options, directory, tell, live=live, description=description)
-    with sigterm_interrupts(live):
+    # Who started a process of its own for a run may end it without ado.
+    with sigterm_interrupts(live or parent_process() is None):
         env = make_env(scenario)
         try:
             return _episode(env, scenario, options, recorder, tell, watcher)

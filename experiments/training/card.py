@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 
 from agents.bundle_facts import Bundle
 from envs import catalog
@@ -82,7 +84,9 @@ def _taught(own: Mapping[str, Any]) -> str | None:
 def _usual_teaching(overrides: Sequence[str]) -> dict[str, Any]:
     """Returns the configuration of a teaching as its command composes it."""
     schemas.register()
-    with initialize_config_dir(str(catalog.CONF_DIR), version_base="1.3"):
+    started = GlobalHydra.instance().is_initialized()  # by the command that has taught it
+    conf = str(catalog.CONF_DIR)
+    with nullcontext() if started else initialize_config_dir(conf, version_base="1.3"):
         node = compose("imitate", overrides=list(overrides))
     return kept_configuration(typed(ImitateConfig, node))
 

@@ -269,8 +269,8 @@ def test_a_lower_batch_limit_is_taught_only_where_something_asks_for_it() -> Non
     assert ruled_out([np.inf, 0.2], [0.95, 0.5]) == [False, False]
 
 
-def test_a_token_is_late_by_the_mean_over_a_request_that_keeps_the_slo() -> None:
-    """One slow interval between fast ones makes no request late; a slow life does."""
+def test_a_slow_interval_counts_where_the_mean_leaves_nothing_to_spare() -> None:
+    """One slow interval between fast ones makes no request late."""
     env = vector(60.0)
     teacher = Teacher(
         env, randomize=True, plans=plans_of(6, 6, lowered=0), cost=LessonCost(), slo_price=1.0,
@@ -299,11 +299,14 @@ def test_a_token_is_late_by_the_mean_over_a_request_that_keeps_the_slo() -> None
 
     fast, slow = 0.03, 0.06
     assert late([fast] * 10, [fast] * 10) == 0.0
-    assert late([fast] * 10, [fast] * 4 + [slow] + [fast] * 5) == 0.0
+    once = [fast] * 4 + [slow] + [fast] * 5
+    assert late([fast] * 10, once) == pytest.approx(0.0, abs=1e-9)
     assert late([slow] * 10, [slow] * 10) == 20.0
-    begun, ended = late([fast] * 10, [slow] * 10), late([slow] * 10, [fast] * 10)
-    assert 0.0 < begun < 20.0
-    assert 0.0 < ended < 20.0
+    assert late([slow] * 10, [fast] * 10) == 0.0
+    assert 0.0 < late([fast] * 10, [slow] * 10) < 20.0
+    alone, among_slow = ([past] * 10 for past in (fast, 0.044))
+    assert late(alone, [slow] + [fast] * 9) == pytest.approx(0.0, abs=1e-9)
+    assert late(among_slow, [slow] + [fast] * 9) == pytest.approx(2.0)
 
 
 def lessons_of(base: list[list[float]], violations: list[list[float]]) -> Lessons:
