@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from envs.catalog import build
-from envs.errors import ConfigurationError
+from envs.errors import ConfigurationError, WorkloadError
 from envs.fields import Part, Range
 from envs.quantities import Count, Tokens
 from envs.workloads.base import PromptTexts, RequestChunk, Workload
@@ -81,6 +81,7 @@ class BlockStream:
         texts = None if sessions is None else np.empty((0, 3), np.int64)
         self._block = RequestChunk(np.empty(0), nothing, nothing, texts)
         self._used = 0
+        self._last_s = 0.0
 
     def take(self, count: int) -> RequestChunk:
         """Returns the next ``count`` requests."""
@@ -117,8 +118,29 @@ class BlockStream:
         if self._sessions is not None:
             texts = np.full((BLOCK, 3), (-1, -1, 0))
             prompts, texts[:, 0] = self._sessions.follow(prompts, outputs)
-        self._block = RequestChunk(self._arrivals.next_block(), prompts, outputs, texts)
+        self._block = RequestChunk(self._next_times(), prompts, outputs, texts)
         self._used = 0
+
+    def _next_times(self) -> NDArray[np.float64]:
+        """Returns the next arrival times.
+
+        Raises:
+            WorkloadError: They are not what an arrival process promises, which may be anybody's.
+        """
+        times_s = self._arrivals.next_block()
+        name = type(self._arrivals).__name__
+        if np.shape(times_s) != (BLOCK,):
+            raise WorkloadError(
+                f"workload: {name}.next_block() must return {BLOCK} times, got the shape "
+                f"{np.shape(times_s)}"
+            )
+        if not (np.isfinite(times_s[-1]) and (np.diff(times_s, prepend=self._last_s) >= 0).all()):
+            raise WorkloadError(
+                f"workload: {name}.next_block() must return ascending times, each block after the "
+                "one before; they are not, or are no numbers"
+            )
+        self._last_s = float(times_s[-1])
+        return times_s
 
 
 @dataclass(kw_only=True)

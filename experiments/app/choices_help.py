@@ -14,6 +14,7 @@ from envs import catalog
 from experiments.app.terminal_text import wrapped
 
 _NARROWEST = 40
+_EXPERIMENT = "experiment"
 _COMMAND = re.compile(r"[.:;,]?\s*(Use:|run |python -m|``python|gymnasium\.make|[\w/]+=|--).*$")
 _FLAGS = """\
 -m                sweep: python -m experiments.run -m controller=static,pals seed=1,2
@@ -59,7 +60,9 @@ def command_help(name: str, summary: str, overrides: Sequence[str], width: int) 
 def _groups(chosen: Mapping[str, str | None], width: int) -> Iterator[str]:
     """Yields the text of each group that the command can take a choice of."""
     for group in with_parts(chosen):
-        names = catalog.names(group)
+        names = [name for name in catalog.names(group) if _fits(group, name, chosen)]
+        if not names:
+            continue
         longest = max(len(name) for name in names)
         lines = [f"{group}="]
         for name in names:
@@ -70,6 +73,14 @@ def _groups(chosen: Mapping[str, str | None], width: int) -> Iterator[str]:
         yield "\n".join(lines)
 
 
+def _fits(group: str, name: str, chosen: Mapping[str, str | None]) -> bool:
+    """Returns whether a command has all the groups that an experiment chooses from."""
+    file = catalog.choice_file(group, name)
+    if group != _EXPERIMENT or file is None:
+        return True
+    return {part.partition("/")[0] for part in _parts_of(file)} <= set(chosen)
+
+
 def with_parts(groups: Iterable[str]) -> list[str]:
     """Returns groups and those that their choices take parts from, sorted."""
     found: set[str] = set()
@@ -78,7 +89,8 @@ def with_parts(groups: Iterable[str]) -> list[str]:
         group = todo.pop()
         if group not in found:
             found.add(group)
-            files = (catalog.CONF_DIR / group).glob("*.yaml")
+            # What an experiment chooses from is among the command's own groups.
+            files = [] if group == _EXPERIMENT else (catalog.CONF_DIR / group).glob("*.yaml")
             todo += {part for file in files for part in _parts_of(file)}
             todo += _inside(group)
     return sorted(found)

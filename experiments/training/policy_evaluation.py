@@ -12,6 +12,7 @@ from agents.shield import BudgetShield
 from agents.shielded_policy import ShieldedPolicy
 from baselines.base import Policy
 from envs.context import ControlContext
+from envs.errors import ConfigurationError
 from experiments.evaluation.batched_rollout import Assignment, EpisodeMetrics, Episodes
 from experiments.evaluation.metric_table import TOKENS_PER_JOULE_RELATIVE, metrics_of
 from experiments.evaluation.statistics import known_mean
@@ -57,6 +58,12 @@ class PolicyEvaluation:
             for name, scenario in suite.scenarios.items()
         }
         self._episodes = Episodes(envs, seeds, duration_s)
+        warmup_s = max(env.context.qos.warmup_s for env in envs.values())
+        if duration_s <= warmup_s:
+            raise ConfigurationError(
+                f"evaluate_duration: must be longer than the {warmup_s:g} s in which nothing is "
+                f"evaluated (objective.qos.warmup_s), got {duration_s:g}"
+            )
         contexts = [env.context for env in envs.values() for _ in seeds]
         self._shield = BudgetShield(contexts) if shield else None
         self._remembering = Remembering(memory, contexts[0].layout, interval_s)
