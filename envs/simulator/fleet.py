@@ -22,7 +22,7 @@ from envs.simulator.state import FloatArray, IntArray, ServerStates, Simulated, 
 from envs.simulator.step_layout import STEP_MODEL, StepModel
 from envs.workloads.base import RequestStream
 
-UNBORN = "a server was not reset before time was to pass"
+UNBORN = "call reset() first: a server has no episode yet"
 _SHARED = (
     "the simulated servers are in use by another thread; give each thread an environment of its own"
 )

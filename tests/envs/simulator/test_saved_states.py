@@ -137,7 +137,7 @@ def test_a_state_fits_servers_of_its_size_only() -> None:
     without = started(WORKLOADS[0], latency=False).snapshot()
     with pytest.raises(ValueError, match="without latencies"):
         SavableFleet([spec_of(WORKLOADS[0])], chunk=64).restore(without)
-    with pytest.raises(WorkloadError, match="not reset"):
+    with pytest.raises(WorkloadError, match="call reset"):
         SavableFleet([spec_of(WORKLOADS[0])]).snapshot()
 
 
