@@ -103,13 +103,16 @@ def errors_told(
         failures: What counts as going wrong.
         more: What shows where, of an error that nobody foresaw.
     """
+    where = ""
     try:
         with termination_told():
             try:
                 yield
-            except Terminated:
-                tell(f"ended by SIGTERM{kept()}")
-                sys.exit(EXIT_TERMINATED)
+            finally:
+                where = kept()
+    except Terminated:
+        tell(f"ended by SIGTERM{where}")
+        sys.exit(EXIT_TERMINATED)
     except KeyboardInterrupt:
         tell("interrupted")
         sys.exit(EXIT_INTERRUPTED)

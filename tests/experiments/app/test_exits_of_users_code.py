@@ -100,7 +100,7 @@ def test_a_submission_that_exits_gets_no_row(
     monkeypatch.setenv("HYDRA_FULL_ERROR", str(int(full)))
     line = [
         "ending_lab.ending.Ending", "--table", str(tmp_path), "--runs", str(tmp_path / "runs"),
-        "--seeds", "1", "--duration", "60", "--only", "steady_40",
+        "--seeds", "2", "--duration", "60", "--only", "steady_40",
     ]  # fmt: skip
     with pytest.raises(RuntimeError if full else SystemExit) as ended:
         submit.main(line)
