@@ -107,6 +107,7 @@ SWEEPS = [{ppo: {latency_slos: [true$(comma)false]$(comma) $(ASKED)}}$(comma) {p
     {ppo_clock: {latency_slos: [true$(comma)false]$(comma) $(ASKED)$(comma) $(CLOCK)}}$(comma) \
     {mpc: {$(PRICES)}}$(comma) {mpc_clock: {controller: mpc$(comma) search.batches: [3]$(comma) $(FEW)$(comma) $(CLOCK)}}$(comma) \
     {clairvoyant: {$(BOUNDS)}}$(comma) {clairvoyant_clock: {controller: clairvoyant$(comma) $(FEW)$(comma) $(CLOCK)}}]
+rivals.stale = $(RESULTS)/rivals
 
 benchmark.command := experiments.benchmark
 benchmark.words = report=docs $(RECORDED) hydra.run.dir=$(RESULTS)/benchmark \
@@ -189,7 +190,7 @@ stale: venv
 $(RESULTS)/%.key: FORCE
 	@mkdir -p $(RESULTS)
 	@$(PY) -m experiments.pages key $($*.command) "$(strip $($*.words))" $(if $($*.data),--data $($*.data)) >$@.new
-	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+	@if cmp -s $@.new $@; then rm $@.new; else $(if $($*.stale),rm -rf $($*.stale);) mv $@.new $@; fi
 
 $(RESULTS)/%.done: $(RESULTS)/%.key
 	@$(if $(and $(filter $*,$(NEED_DATA)),$(if $(strip $($*.data)),,none)), \
