@@ -49,7 +49,8 @@ $(error there is no step $(filter-out $(ORIGINS) $(STEPS),$(ONLY) $(SKIP)); ther
 endif
 
 # A step: STEP.command its module, STEP.words its command line, STEP.data what it reads besides,
-# STEP.pages the pages that it makes.
+# STEP.pages the pages that it makes, STEP.fresh folders that it begins without, STEP.stale those that
+# it does not go on from when code or words have changed.
 
 H100 := docs/measurements/h100
 FITTED := $(DATA):$(H100)
