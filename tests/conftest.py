@@ -24,8 +24,9 @@ settings.load_profile("repeatable")
 
 @pytest.fixture(autouse=True)
 def _no_package_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What one test's command line allows is not left to the next."""
+    """What one test's command line allows is not left to the next, nor the folders it names."""
     monkeypatch.setenv("PALS_ALLOW_PACKAGES", "")
+    monkeypatch.setenv("PALS_CONF", "")
 
 
 @pytest.fixture(scope="session")

@@ -414,3 +414,69 @@ def test_fronts_that_make_no_sense_are_refused(command, override, word):
     out = command(main, *TINY, override)
     assert out.code == 1
     assert word in out.err
+
+
+FAILING = '''
+"""A controller that cannot be prepared."""
+
+from dataclasses import dataclass
+
+from pals_gym import KnobController
+
+
+@dataclass(kw_only=True)
+class Failing(KnobController):
+    """Has no profile of its server, whatever happens."""
+
+    def prepare(self, preparation):
+        raise RuntimeError("out of order")
+
+    def decide(self, observation, state):
+        return self.context.highest, state
+'''
+OWN = """\
+defaults:
+  - /schema/{}@_here_
+  - _self_
+"""
+
+
+def own_controllers(folder, **classes):
+    """Writes files of controllers; returns the argument that has them found."""
+    (folder / "conf" / "controller").mkdir(parents=True)
+    for name, path in classes.items():
+        (folder / "conf" / "controller" / f"{name}.yaml").write_text(OWN.format(path))
+    return f"hydra.searchpath=[file://{folder / 'conf'}]"
+
+
+def test_controllers_of_a_search_path_are_compared_by_name(command, tmp_path):
+    found = own_controllers(tmp_path, halved="baselines/static/Static")
+    with (tmp_path / "conf" / "controller" / "halved.yaml").open("a") as file:
+        file.write("power_cap_w: 200\n")
+    names = ("controllers=[static,halved]", "subject=halved", "suite.only=[steady_40]")
+    out = command(main, *TINY, *names, found)
+    assert out.code == 0, out.err
+    kept = json.loads((tmp_path / "out" / "results.json").read_text())["steady_40"]
+    energy_j = {name: sum(row["energy_gpu_j"] for row in rows) for name, rows in kept.items()}
+    assert energy_j["halved"] < 0.9 * energy_j["static"]
+
+
+def test_who_fails_is_named_and_the_others_are_kept(command, tmp_path, monkeypatch):
+    package = tmp_path / "their_lab"
+    package.mkdir()
+    (package / "failing.py").write_text(FAILING)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    path = "their_lab/failing/Failing"
+    more = (own_controllers(tmp_path, broken=path, worn=path), "allow_packages=[their_lab]")
+    names = ("controllers=[static,broken,worn,governor]", "suite.only=[steady_40]")
+    out = command(main, *TINY, *names, *more)
+    assert out.code == 1
+    assert "steady_40, broken, worn: " in out.err
+    assert out.err.count("out of order") == 1
+    assert "Traceback" not in out.err
+
+    def fail(*_):
+        raise AssertionError("a finished run was run again")
+
+    monkeypatch.setattr(ScenarioRuns, "_assignments", fail)
+    assert command(main, *TINY, "suite.only=[steady_40]").code == 0, "governor was not kept"

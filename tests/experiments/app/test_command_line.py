@@ -14,7 +14,8 @@ from hydra.core.global_hydra import GlobalHydra
 from envs import catalog
 from envs.errors import ConfigurationError
 from experiments.__main__ import listing, main
-from experiments.app.choices_help import first_comment, with_parts
+from experiments.app import schemas
+from experiments.app.choices_help import command_help, first_comment, with_parts
 from experiments.app.command_list import commands
 from experiments.run import main as run
 
@@ -165,6 +166,27 @@ def test_help_shows_every_choice_with_its_comment(help_text: str) -> None:
 def test_help_of_a_command_shows_its_own_groups() -> None:
     assert {"agent", "mixture"} <= set(with_parts(["agent", "mixture"]))
     assert "agent" not in with_parts(["controller", "workload"])
+
+
+def shown_groups(text: str) -> dict[str, list[str]]:
+    """Returns the choices that a help shows, by group."""
+    choices = text.partition("Choices")[2].partition("Keys, as they are now")[0]
+    found: dict[str, list[str]] = {}
+    for block in choices.split("\n\n"):
+        head, *lines = block.splitlines() or [""]
+        if head.endswith("="):
+            found[head[:-1]] = [line[3:].split()[0] for line in lines if line[3:4].strip()]
+    return found
+
+
+def test_help_shows_nothing_that_a_command_cannot_take() -> None:
+    """Experiments choose controllers and workloads, which a training has none of."""
+    schemas.register()
+    trains = shown_groups(command_help("train", "Trains.", [], 100))
+    assert {"agent", "mixture", "suite"} <= set(trains)
+    assert not {"controller", "workload", "server", "experiment"} & set(trains)
+    runs = shown_groups(command_help("run", "Runs.", [], 100))
+    assert {"kv_pressure", "multi_node_qos", "tpot_slo"} <= set(runs["experiment"])
 
 
 def test_every_choice_has_a_first_comment() -> None:

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from envs import catalog
 from envs.errors import ConfigurationError
 from experiments.app.trust import (
+    add_named_folders,
     allow_named_packages,
     refuse_foreign_hydra,
     refuse_other_packages,
@@ -27,6 +28,21 @@ def test_the_command_line_allows_packages() -> None:
     allow_named_packages(["seed=1", "allow_packages=[a,b]", "+allow_packages=c"])
     assert catalog.allowed_packages() == {"a", "b", "c"}
     refuse_other_packages(OmegaConf.create({"allow_packages": ["a", "c"]}))
+
+
+def test_the_command_line_names_folders_of_choices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("one", "two"):
+        (tmp_path / name / "controller").mkdir(parents=True)
+        (tmp_path / name / "controller" / f"{name}.yaml").write_text("# Nothing.\n")
+    add_named_folders(
+        ["seed=1", f"hydra.searchpath=[file://{tmp_path}/one,pkg://conf]", "+hydra.searchpath=two"]
+    )
+    for name in ("one", "two"):
+        file = tmp_path / name / "controller" / f"{name}.yaml"
+        assert catalog.choice_file("controller", name) == file
 
 
 @pytest.mark.parametrize("named", [["evil"], ["a", "evil"], "evil"])
