@@ -57,6 +57,14 @@ def test_a_number_of_servers_that_is_none_is_told(count: Any) -> None:
         make_simulated_vector(count)
 
 
+@pytest.mark.parametrize("key", ["workload", "objective", "model"])
+def test_a_list_has_no_choice_that_no_server_gets(key: str) -> None:
+    choices = {"workload": "bursty", "objective": "power_budget", "model": "olmoe_1b_7b"}
+    with pytest.raises(ConfigurationError, match=f"{key}: a list of 3 choices.* 2 servers"):
+        make_simulated_vector(2, **{key: [choices[key]] * 3})
+    assert make_simulated_vector(3, **{key: [choices[key]] * 3}).num_envs == 3
+
+
 def test_lists_have_an_entry_for_each_server() -> None:
     with pytest.raises(ConfigurationError, match=r"workload: a list .* is empty"):
         make_simulated_vector(2, workload=[])

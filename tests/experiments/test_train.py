@@ -423,3 +423,10 @@ def test_another_algorithm_is_trained_to_its_bundle(compose, tmp_path):
     )  # fmt: skip
     Training(config, tmp_path).run(lambda *_: None)
     assert read_bundle(tmp_path / "bundle").algorithm == "stable_baselines3.A2C"
+
+
+@pytest.mark.parametrize("seconds", ["8", "10"])
+def test_an_evaluation_that_is_all_warm_up_is_refused(compose, tmp_path, seconds):
+    config = compose_train(compose, f"evaluate_duration={seconds}")
+    with pytest.raises(ConfigurationError, match=f"evaluate_duration: must be longer .*{seconds}$"):
+        Training(config, tmp_path)

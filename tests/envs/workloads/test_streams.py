@@ -2,6 +2,7 @@ import itertools
 import time
 import tracemalloc
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envs.catalog import build, load, locate, names
+from envs.errors import WorkloadError
 from envs.workloads.base import RequestChunk, RequestStream, Workload
-from envs.workloads.synthetic import BLOCK, SyntheticWorkload
+from envs.workloads.lengths import TABLE_SIZE
+from envs.workloads.synthetic import BLOCK, BlockStream, SyntheticWorkload
 
 RATE_PER_S = 20.0
 CLASSES = {name: locate(load("workload", name)["_target_"]) for name in names("workload")}
@@ -147,3 +150,46 @@ def _seconds(call: Callable[[], object]) -> float:
     for _ in range(50):
         call()
     return time.perf_counter() - begin
+
+
+class Given:
+    """An arrival process of a user's own that returns what it is given, block by block."""
+
+    def __init__(self, *blocks: Any) -> None:
+        self._blocks = iter(blocks)
+
+    def next_block(self) -> Any:
+        return next(self._blocks)
+
+
+def stream_of(*blocks: Any) -> BlockStream:
+    lengths = np.ones(TABLE_SIZE, np.int64)
+    return BlockStream(Given(*blocks), np.random.default_rng(0), lengths, lengths)
+
+
+ASCENDING = np.arange(float(BLOCK))
+
+
+@pytest.mark.parametrize(
+    ("second", "reason"),
+    [
+        (ASCENDING + BLOCK / 2 - 2.0, "ascending times, each block after the one before"),
+        (ASCENDING[::-1] + BLOCK, "ascending times"),
+        (np.where(ASCENDING == 7.0, np.nan, ASCENDING + BLOCK), "or are no numbers"),
+        (np.where(ASCENDING == BLOCK - 1.0, np.inf, ASCENDING + BLOCK), "or are no numbers"),
+        (ASCENDING[:-1] + BLOCK, rf"{BLOCK} times, got the shape \({BLOCK - 1},\)"),
+        (np.zeros((BLOCK, 2)), rf"the shape \({BLOCK}, 2\)"),
+        (None, r"the shape \(\)"),
+    ],
+)
+def test_arrivals_that_break_their_promise_are_refused(second: Any, reason: str) -> None:
+    """Times that stand still are allowed; the first block is fine in each of these."""
+    stream = stream_of(np.floor(ASCENDING / 2.0), second)
+    stream.take(BLOCK)
+    with pytest.raises(WorkloadError, match=rf"workload: Given\.next_block\(\) .*{reason}"):
+        stream.take(1)
+
+
+def test_no_request_arrives_before_an_episode_begins() -> None:
+    with pytest.raises(WorkloadError, match="ascending"):
+        stream_of(ASCENDING - 1.0).take(1)

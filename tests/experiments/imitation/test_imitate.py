@@ -414,6 +414,7 @@ def test_a_servers_factor_follows_what_it_violates(tmp_path: Path) -> None:
         ("at_once=3", "at_once: must divide"),
         ("lowest_price=20", "lowest_price: must be at most highest_price"),
         ("duration=10", "duration: must be longer than the 10 s"),
+        ("evaluate_duration=10", "evaluate_duration: must be longer than the 10 s"),
     ],
 )
 def test_what_contradicts_is_refused_by_name(tmp_path: Path, override: str, words: str) -> None:
