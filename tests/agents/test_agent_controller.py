@@ -92,3 +92,36 @@ def test_sampled_actions_differ_from_the_best_ones(agent, server):
     sampled, _ = agent.predict(batch, deterministic=False)
     assert len(np.unique(best, axis=0)) == 1
     assert len(np.unique(sampled, axis=0)) > 1
+
+
+@pytest.mark.parametrize("shape", [(27,), (29,), (3, 27), (2, 3, 28), (), (0,)])
+def test_what_is_no_observation_of_the_server_is_refused(agent, server, shape):
+    agent.bind(server.context)
+    with pytest.raises(ValueError, match="observation: must have 28 entries") as refused:
+        agent.predict(np.zeros(shape, dtype=np.float32))
+    assert str(shape) in str(refused.value)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_an_entry_that_is_not_finite_is_named(agent, server, value):
+    agent.bind(server.context)
+    layout = server.context.layout
+    seen = np.zeros((3, 28), dtype=np.float32)
+    seen[1, layout.index("waiting")] = value
+    for observation in (seen, seen[1]):
+        with pytest.raises(ValueError, match=r"observation: waiting \(entry \d+\) is not finite"):
+            agent.predict(observation)
+
+
+def test_the_state_of_other_servers_is_refused(agent, server):
+    """Every layer keeps something of each server: a budget of changes, what it remembers."""
+    agent.bind(server.context)
+    rows = np.zeros((3, 28), dtype=np.float32)
+    _, state = agent.predict(rows)
+    for other in (rows[:2], rows[0]):
+        with pytest.raises(ValueError, match=r"state: it is that of 3 servers, .* state=None"):
+            agent.predict(other, state)
+    _, alone = agent.predict(rows[0])
+    with pytest.raises(ValueError, match="that of 1 servers, and 3"):
+        agent.predict(rows, alone)
+    assert len(agent.predict(rows, state)[0]) == 3

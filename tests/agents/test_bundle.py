@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import warnings
 import zipfile
 
 import numpy as np
@@ -132,3 +133,19 @@ def test_an_algorithm_that_is_not_listed_is_refused(bundle):
     edit(bundle, algorithm="os.system")
     with pytest.raises(ConfigurationError, match=r"bundle\.json: algorithm: must be one of"):
         Agent(bundle=str(bundle))
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "meta9", "gpu"])
+def test_a_device_that_torch_cannot_use_is_named(bundle, server, device):
+    with pytest.raises(ConfigurationError, match=f"device: torch cannot use '{device}' here"):
+        Agent(bundle=str(bundle), device=device).bind(server.context)
+
+
+def test_another_time_between_decisions_is_warned_about(bundle, server):
+    edit(bundle, configuration={"seed": 1, "interval": 0.5})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Agent(bundle=str(bundle)).bind(server.context)
+    slow = make_simulated(interval_s=2.0, duration_s=30.0)
+    with pytest.warns(UserWarning, match=r"trained on decisions every 0\.5 s, .* 2 s apart"):
+        Agent(bundle=str(bundle)).bind(slow.context)
