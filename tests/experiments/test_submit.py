@@ -136,6 +136,7 @@ def test_rows_replace_each_other_and_are_ranked_within_their_suite(tmp_path: Pat
     ("words", "message"),
     [
         (["--seeds", "0"], "submission.seeds: must be >= 1 and <= 100000, got 0"),
+        (["--seeds", "1"], "--seeds: intervals need at least 2, got 1"),
         (["--seeds", str(10**12)], "submission.seeds: must be >= 1"),
         (["--duration", "nan"], "submission.duration_s: must be >= 1e-06"),
         (["--duration=-inf"], "submission.duration_s: must be >= 1e-06"),
@@ -155,3 +156,25 @@ def test_a_name_does_not_end_a_cell() -> None:
     page = leaderboard_page([{**row_of("../x|y\nz", "s1", 1.1), "seeds": 1}])
     assert "| ../x\\|y z |" in page
     assert "1 seed of" in page
+
+
+def test_an_agent_that_sets_the_clock_is_given_the_clock(tmp_path: Path) -> None:
+    """The suite's own encoding has no such knob."""
+    main(
+        ["ppo_clock", "--table", str(tmp_path), "--runs", str(tmp_path / "runs"), "--seeds", "2",
+         "--duration", "30", "--only", "steady_40"]
+    )  # fmt: skip
+    (row,) = json.loads((tmp_path / "leaderboard.json").read_text())
+    assert row["name"] == "ppo_clock"
+    assert row["metrics"]["tokens_per_joule_relative"][0] > 1.1
+    assert "a try on steady_40 alone." in (tmp_path / "leaderboard.md").read_text()
+
+
+def test_a_page_says_what_is_a_try() -> None:
+    row = row_of("a", "s1", 1.1)
+    for whole in (row, {**row, "only": []}):
+        page = leaderboard_page([whole])
+        assert "8 seeds of 1200 s in each scenario." in page
+        assert "a try" not in page
+    tried = leaderboard_page([{**row, "only": ["steady_40", "bursty_60"]}])
+    assert "in each scenario; a try on steady_40, bursty_60 alone." in tried
