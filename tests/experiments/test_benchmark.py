@@ -451,14 +451,18 @@ def own_controllers(folder, **classes):
 
 def test_controllers_of_a_search_path_are_compared_by_name(command, tmp_path):
     found = own_controllers(tmp_path, halved="baselines/static/Static")
-    with (tmp_path / "conf" / "controller" / "halved.yaml").open("a") as file:
-        file.write("power_cap_w: 200\n")
+    own = tmp_path / "conf" / "controller" / "halved.yaml"
+    own.write_text(own.read_text() + "power_cap_w: 200\n")
     names = ("controllers=[static,halved]", "subject=halved", "suite.only=[steady_40]")
     out = command(main, *TINY, *names, found)
     assert out.code == 0, out.err
     kept = json.loads((tmp_path / "out" / "results.json").read_text())["steady_40"]
     energy_j = {name: sum(row["energy_gpu_j"] for row in rows) for name, rows in kept.items()}
     assert energy_j["halved"] < 0.9 * energy_j["static"]
+    own.write_text(own.read_text().replace("200", "300"))
+    out = command(main, *TINY, *names, found)
+    assert out.code == 0, out.err
+    assert "1 run made again" in out.out
 
 
 def test_who_fails_is_named_and_the_others_are_kept(command, tmp_path, monkeypatch):
