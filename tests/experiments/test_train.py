@@ -314,7 +314,7 @@ def test_the_command_runs_and_names_mistakes(command, tmp_path):
     }
     for override, word in cases.items():
         override = f"+{override}" if "stepz" in override else override
-        rest = () if "resume" in override else TINY
+        rest = () if "resume" in override else (*TINY, f"hydra.run.dir={tmp_path / 'other'}")
         out = command(main, *rest, override)
         assert out.code == 1, override
         assert word in out.err

@@ -63,7 +63,7 @@ def test_what_a_folder_holds_is_not_replaced(
 
 
 class Ended(Exception):
-    """Somebody has ended it."""
+    """It was ended before its time."""
 
 
 def test_a_training_goes_on_in_its_folder(command: Command, tmp_path: Path) -> None:
