@@ -60,9 +60,10 @@ def test_a_number_of_servers_that_is_none_is_told(count: Any) -> None:
 @pytest.mark.parametrize("key", ["workload", "objective", "model"])
 def test_a_list_has_no_choice_that_no_server_gets(key: str) -> None:
     choices = {"workload": "bursty", "objective": "power_budget", "model": "olmoe_1b_7b"}
+    parts: dict[str, Any] = {key: [choices[key]] * 3}
     with pytest.raises(ConfigurationError, match=f"{key}: a list of 3 choices.* 2 servers"):
-        make_simulated_vector(2, **{key: [choices[key]] * 3})
-    assert make_simulated_vector(3, **{key: [choices[key]] * 3}).num_envs == 3
+        make_simulated_vector(2, **parts)
+    assert make_simulated_vector(3, **parts).num_envs == 3
 
 
 def test_lists_have_an_entry_for_each_server() -> None:
