@@ -135,7 +135,7 @@ def test_an_algorithm_that_is_not_listed_is_refused(bundle):
         Agent(bundle=str(bundle))
 
 
-@pytest.mark.parametrize("device", ["cuda:99", "meta9", "gpu"])
+@pytest.mark.parametrize("device", ["cuda:99", "meta9", "gpu", "meta", "hpu"])
 def test_a_device_that_torch_cannot_use_is_named(bundle, server, device):
     with pytest.raises(ConfigurationError, match=f"device: torch cannot use '{device}' here"):
         Agent(bundle=str(bundle), device=device).bind(server.context)

@@ -62,3 +62,31 @@ def test_a_name_that_is_no_choice_has_no_file(name: str) -> None:
     assert catalog.choice_file("controller", name) is None
     with pytest.raises(ConfigurationError, match="controller: no choice named"):
         catalog.load("controller", name)
+
+
+@pytest.mark.parametrize(
+    ("defaults", "reason"),
+    [
+        ("governer", "controller: no choice named 'governer'; did you mean 'governor'"),
+        ("/workload/poisson_gsm9k", "workload: no choice named 'poisson_gsm9k'; did you mean"),
+        ("../../secret", "no choice named '../../secret'"),
+    ],
+)
+def test_what_a_file_begins_with_is_named_where_it_is_not_there(
+    folder: Path, defaults: str, reason: str
+) -> None:
+    (folder / "controller" / "typo.yaml").write_text(f"defaults:\n  - {defaults}\n  - _self_\n")
+    with pytest.raises(ConfigurationError, match=reason):
+        catalog.load("controller", "typo")
+
+
+def test_a_file_begins_as_hydra_lets_it(folder: Path) -> None:
+    """By a group's whole name, and with a part of another name than its own."""
+    (folder / "controller" / "absolute.yaml").write_text("defaults:\n  - /controller/halved\n")
+    assert catalog.build("controller", "absolute") == Static(power_cap_w=200.0)
+    (folder / "workload").mkdir()
+    (folder / "workload" / "long.yaml").write_text(
+        "defaults:\n  - poisson_gsm8k\n  - override /workload/lengths@lengths: long_output\n"
+    )
+    long, usual = (catalog.build("workload", name) for name in ("long", "long_output"))
+    assert long.lengths == usual.lengths

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from envs.errors import ConfigurationError
 from envs.factory import build_server_spec
 from envs.scenario import Scenario
 from envs.simulator.fleet import Fleet
@@ -68,3 +69,9 @@ def test_short_requests_are_measured_for_two_minutes_after_half_a_minute() -> No
     done = in_a_loop(spec, 0, 30.0, 120.0)
     columns = COLUMN.output_tokens, COLUMN.finished, COLUMN.energy_gpu_j
     assert spec.saturated == pytest.approx([done[column] / 120.0 for column in columns])
+
+
+def test_a_workload_that_does_not_fit_is_refused_though_its_shortest_requests_do() -> None:
+    """Of prompts of 8000 tokens on average, one in two hours fits a context of 4096."""
+    with pytest.raises(ConfigurationError, match="too long for this model's context"):
+        spec_of(model="llama2_7b", workload="long_context").rate(64)

@@ -62,6 +62,15 @@ def test_what_a_folder_holds_is_not_replaced(
     assert not (tmp_path / "out" / "evaluations.json").exists()
 
 
+def test_a_resumed_training_does_not_replace_another(command: Command, tmp_path: Path) -> None:
+    out, other = tmp_path / "out", tmp_path / "other"
+    out.mkdir()
+    (out / "student.pt").write_text("of a week's work")
+    School(composed("imitate", ImitateConfig, IMITATE), other)._begin()
+    done = command(imitate.main, f"resume={other}")
+    assert f"hydra.run.dir: {out} holds a teaching" in done.err
+
+
 class Ended(Exception):
     """It was ended before its time."""
 
