@@ -146,8 +146,8 @@ def read_weights(directory: Path, bundle: Bundle, device: str) -> dict[str, Any]
             f"{file}: not the weights that {_FACTS} was written with (another SHA-256)"
         )
     try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         reason = str(error).partition("\n")[0]
         raise ConfigurationError(f"device: torch cannot use {device!r} here ({reason})") from error
     try:

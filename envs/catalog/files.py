@@ -168,20 +168,26 @@ def _compose_file(group: str, file: Path) -> DictConfig:
             path, _, package = entry.removeprefix(SCHEMA_PREFIX).partition("@")
             layers.append(_placed(package, schema(path)))
         elif isinstance(entry, str):
-            layers.append(_compose_file(group, _beside(group, file, entry)))
+            layers.append(_composed_beside(group, file, entry))
         else:
             for package, choice in entry.items():
-                sub_group, _, place = str(package).lstrip("/").partition("@")
+                named = str(package).removeprefix("override ")
+                sub_group, _, place = named.lstrip("/").partition("@")
                 layers.append({place or sub_group.split("/")[-1]: compose(sub_group, choice)})
     if not self_placed:
         layers.append(own)
     return DictConfig(OmegaConf.merge(*layers))
 
 
-def _beside(group: str, file: Path, entry: str) -> Path:
-    """Returns the file of a choice that another one's file begins with."""
-    own = file.parent / f"{entry}.yaml"
-    return own if own.is_file() else choice_file(group, entry) or own
+def _composed_beside(group: str, file: Path, entry: str) -> DictConfig:
+    """Composes a choice that another one's file begins with: beside it, or any of a group's."""
+    if entry.startswith("/"):
+        group, _, entry = entry[1:].rpartition("/")
+    elif _NAME.fullmatch(entry):
+        own = file.parent / f"{entry}.yaml"
+        if own.is_file() and own != file:
+            return _compose_file(group, own)
+    return compose(group, entry)
 
 
 def _placed(package: str, node: DictConfig) -> DictConfig:

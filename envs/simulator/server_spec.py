@@ -218,9 +218,10 @@ class ServerSpec:
         _until_finished(fleet, _SETTLE_S, _SETTLE_BATCHES * batch)
         seconds, row = _until_finished(fleet, _MEASURE_S, _MEASURE_BATCHES * batch)
         finished = float(row[COLUMN.finished])
-        if finished == 0:
+        if finished < batch:  # none, or the shortest ones of a workload that does not fit
+            count = "not one request" if finished == 0 else f"only {finished:g} requests"
             raise ConfigurationError(
-                f"workload: not one request of it finished within {seconds:g} "
+                f"workload: {count} of it finished within {seconds:g} "
                 f"simulated seconds on {self.model.name} ({self.num_gpus} x {self.gpu.name}); "
                 "its requests are too long for this model's context "
                 f"({self.spec.max_model_len} tokens) or for this server"

@@ -78,7 +78,7 @@ def _fits(group: str, name: str, chosen: Mapping[str, str | None]) -> bool:
     file = catalog.choice_file(group, name)
     if group != _EXPERIMENT or file is None:
         return True
-    return {part.partition("/")[0] for part in _parts_of(file)} <= set(chosen)
+    return {part.partition("/")[0] for part in _parts_of(file)} <= set(with_parts(chosen))
 
 
 def with_parts(groups: Iterable[str]) -> list[str]:

@@ -90,7 +90,7 @@ def refuse_used(config: Resumable, directory: Path) -> None:
     Raises:
         ConfigurationError: The folder holds a training or teaching.
     """
-    if config.resume is not None:
+    if config.resume is not None and user_path(config.resume, "resume").samefile(directory):
         return
     for name, advice in _LEFT.items():
         if (directory / name).exists():
