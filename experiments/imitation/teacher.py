@@ -208,7 +208,11 @@ class Teacher:
         asked = np.isfinite(coming.ttft_slo_s[which])
         price = np.where(asked, self._slo_price, self._cost.late_price)[:, None]
         first = price * (seen[..., MISSED].sum(axis=-1) + seen[..., -1, OVERDUE])
-        slow = self.slow_tokens(which, coming.tpot_slo_s[which], seen)
+        slow = np.zeros(seen.shape[:2])
+        held = np.flatnonzero(np.isfinite(coming.tpot_slo_s[which]))
+        if len(held):
+            own = which[held]
+            slow[held] = self.slow_tokens(own, coming.tpot_slo_s[own], seen[held])
         return np.asarray(first + self._slo_price * slow / self._request_tokens[which, None])
 
     def slow_tokens(self, which: IntArray, tpot_slo_s: FloatArray, seen: FloatArray) -> FloatArray:
@@ -220,12 +224,12 @@ class Teacher:
 
         Args:
             which: The servers.
-            tpot_slo_s: Their TPOT SLO in seconds; ``inf``: none.
+            tpot_slo_s: Their TPOT SLO in seconds.
             seen: What plans bring about, shape ``(servers, plans, intervals, columns)``.
         """
         tokens, busy_s = seen[..., OUTPUT], seen[..., RUNNING] * self._interval_s
         longest = self._past.shape[1]
-        life_s = np.where(np.isfinite(tpot_slo_s), tpot_slo_s, 0.0) * self._request_tokens[which]
+        life_s = tpot_slo_s * self._request_tokens[which]
         window = np.clip(np.round(life_s / self._interval_s), 1, longest).astype(np.int64)
         end = longest + np.arange(1, self._intervals + 1)
         begin = end - window[:, None]

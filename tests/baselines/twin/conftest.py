@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from baselines.static import Static
 from baselines.twin.correction import Correction, CorrectionConfig
 from envs import catalog
 from envs.factory import build_server_spec, make_env
+from envs.objectives.qos import violation_reference
 from envs.scenario import Scenario
 from envs.serving import ServingEnv
 from experiments.evaluation.future import future_of
@@ -80,6 +82,33 @@ def run(env: ServingEnv, controller: Any, seed: int = 3, intervals: int = 120) -
 def _run() -> Callable[..., Any]:
     """See :func:`run`."""
     return run
+
+
+def beside_baseline(env: ServingEnv, controller: Any, intervals: int) -> Any:
+    """Runs an episode, and Baseline on it.
+
+    Returns:
+        What each step told of both, and for each interval after the first window whether
+        throughput was below the target and Baseline's.
+    """
+    static = Static()
+    static.bind(env.context)
+    own, held = (run(env, one, intervals=intervals)[0] for one in (controller, static))
+    qos = env.context.qos
+    violated = [
+        violation_reference(
+            one["throughput_tok_s"], one["conditions"].target_tok_s, beside["throughput_tok_s"],
+            qos.tolerance,
+        )
+        for one, beside in zip(own, held, strict=True)
+    ]  # fmt: skip
+    return own, held, violated[round(qos.window_s / env.context.interval_s) :]
+
+
+@pytest.fixture(name="beside_baseline")
+def _beside_baseline() -> Callable[..., Any]:
+    """See :func:`beside_baseline`."""
+    return beside_baseline
 
 
 @pytest.fixture

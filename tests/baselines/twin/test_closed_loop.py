@@ -10,7 +10,6 @@ import pytest
 from baselines.static import Static
 from baselines.twin.twins import Twins
 from envs.factory import build_server_spec
-from envs.objectives.qos import violation_reference
 from envs.scenario import Scenario
 
 SECONDS = 200.0
@@ -23,27 +22,20 @@ CLOCK = {"base": "grid", "sm_clock": True, "sm_clock_levels": 12}
     ids=["cap and batch limit", "the clock too", "on a twin that is too slow"],
 )
 def test_a_planner_keeps_up_with_baseline_in_a_closed_loop(
-    action: Any, faster: float, prepared_env: Any, run: Any, small_search: dict[str, int]
+    action: Any,
+    faster: float,
+    prepared_env: Any,
+    beside_baseline: Any,
+    small_search: dict[str, int],
 ) -> None:
     """Arrivals come at the pace of the server: they do not tell what Baseline would have had."""
     env, planner = prepared_env(
         {"base": "mpc", "search": small_search}, duration_s=SECONDS, workload="closed_loop",
         action=action, faster=faster,
     )  # fmt: skip
-    static = Static()
-    static.bind(env.context)
-    qos, interval_s = env.context.qos, env.context.interval_s
-    planned, held = (
-        run(env, one, intervals=round(SECONDS / interval_s))[0] for one in (planner, static)
-    )
-    violated = [
-        violation_reference(
-            own["throughput_tok_s"], own["conditions"].target_tok_s, beside["throughput_tok_s"],
-            qos.tolerance,
-        )
-        for own, beside in zip(planned, held, strict=True)
-    ]  # fmt: skip
-    assert np.mean(violated[round(qos.window_s / interval_s) :]) < 0.05
+    intervals = round(SECONDS / env.context.interval_s)
+    planned, held, violated = beside_baseline(env, planner, intervals=intervals)
+    assert np.mean(violated) < 0.05
     drawn_j, most_j = (sum(info["telemetry"].energy_gpu_j for info in one)
                        for one in (planned, held))  # fmt: skip
     assert drawn_j < 0.98 * most_j
